@@ -1,0 +1,79 @@
+//! Facts about who sits behind which veth. They are written at once and independent of policy
+//! generations, and bound to the interface: reuse of an address inherits nothing.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::map_layout;
+
+/// Names an endpoint on this host: 0 nobody local, [`EndpointId::HOST`] the host itself, else the
+/// index of its counters.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Pod, Zeroable)]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
+pub struct EndpointId(pub u32);
+
+map_layout!(EndpointId, 4);
+
+impl EndpointId {
+    /// Not an endpoint of this host: somebody beyond an uplink.
+    pub const REMOTE: Self = Self(0);
+    /// The host.
+    pub const HOST: Self = Self(u32::MAX);
+
+    /// The stamp under a mark mask of `1 << bits` values: never 0, which means *no stamp*.
+    ///
+    /// Stamps of two endpoints may coincide; sources are checked where packets enter, the stamp only
+    /// proves that a packet entered through a checked veth.
+    #[inline(always)]
+    pub const fn stamp(self, bits: u32) -> u32 {
+        self.0 % ((1 << bits) - 1) + 1
+    }
+}
+
+/// Who sits behind the veth with this ifindex (value of the `ENDPOINTS` table).
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+pub struct Endpoint {
+    /// Its id, at least 1.
+    pub id: EndpointId,
+    /// [`Endpoint::ADDRESSED`].
+    pub flags: u32,
+    /// MAC of the workload's own interface; zero while unknown.
+    pub mac: [u8; 6],
+    /// Zero.
+    pub reserved: u16,
+    /// Name of the host-side interface, NUL padded: what tools show when no daemon runs.
+    pub name: [u8; 16],
+}
+
+map_layout!(Endpoint, 32);
+
+impl Endpoint {
+    /// At least one address is known; until then the endpoint is quarantined.
+    pub const ADDRESSED: u32 = 1;
+}
+
+/// Who owns an address or prefix (value of the `ADDRESSES` table).
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+pub struct AddressOwner {
+    /// The owner; [`EndpointId::HOST`] for the host's own addresses.
+    pub endpoint: EndpointId,
+    /// Host-side interface of the owner; 0 for the host.
+    pub ifindex: u32,
+}
+
+map_layout!(AddressOwner, 8);
+
+#[cfg(test)]
+mod tests {
+    use super::EndpointId;
+
+    #[test]
+    fn a_stamp_is_never_zero_and_fits_its_bits() {
+        for id in 0..2000 {
+            let stamp = EndpointId(id).stamp(8);
+            assert!((1..256).contains(&stamp), "endpoint {id} has stamp {stamp}");
+        }
+    }
+}

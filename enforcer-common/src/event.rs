@@ -1,0 +1,58 @@
+//! Typed records that the datapath sends to the daemon through a ring buffer.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::{endpoint::EndpointId, flow::FlowKey, map_layout};
+
+/// A dropped packet. Rate limited per CPU; the counters never are.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+pub struct DropEvent {
+    /// When, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub time: u64,
+    /// The policy generation that judged; 0 where none did.
+    pub generation: u64,
+    /// What the parser understood; zero where it understood nothing.
+    pub key: FlowKey,
+    /// Interface whose hook dropped.
+    pub ifindex: u32,
+    /// The endpoint behind it.
+    pub endpoint: EndpointId,
+    /// Bytes from the Ethernet header on.
+    pub length: u32,
+    /// [`crate::verdict::Verdict::code`].
+    pub verdict: u8,
+    /// [`Hook`] as a number.
+    pub hook: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
+}
+
+map_layout!(DropEvent, 80);
+
+/// A place where packets are judged; named from the endpoint's view. On a host-side veth tc ingress
+/// carries traffic *from* the endpoint, tc egress traffic *to* it.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "user", serde(rename_all = "kebab-case"))]
+pub enum Hook {
+    /// What the endpoint sends.
+    FromEndpoint = 0,
+    /// What is delivered to the endpoint.
+    ToEndpoint = 1,
+}
+
+/// Token bucket of one CPU's events, and what it held back.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+pub struct EventBudget {
+    /// Second (of `CLOCK_MONOTONIC`) that `sent` belongs to.
+    pub second: u64,
+    /// Events sent in that second.
+    pub sent: u64,
+    /// Events lost so far: over the rate, or the ring was full.
+    pub lost: u64,
+}
+
+map_layout!(EventBudget, 24);

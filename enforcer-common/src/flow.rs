@@ -1,0 +1,188 @@
+//! Flow records: one per direction, observation and cache only. Losing one loses a counter, never a
+//! connection and never a verdict.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::{address::Address, control::ControlWord, endpoint::EndpointId, map_layout};
+
+/// IP protocol numbers that the datapath knows (IANA).
+pub mod protocol {
+    /// ICMP for IPv4.
+    pub const ICMP: u8 = 1;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// ICMP for IPv6.
+    pub const ICMPV6: u8 = 58;
+    /// SCTP.
+    pub const SCTP: u8 = 132;
+}
+
+/// ICMP types that the datapath knows (IANA).
+pub mod icmp {
+    /// Echo reply, IPv4.
+    pub const ECHO_REPLY: u8 = 0;
+    /// Echo request, IPv4.
+    pub const ECHO: u8 = 8;
+    /// Echo request, IPv6.
+    pub const V6_ECHO: u8 = 128;
+    /// Echo reply, IPv6.
+    pub const V6_ECHO_REPLY: u8 = 129;
+    /// Multicast listener query (RFC 2710), report, done; and report version 2 (RFC 3810).
+    pub const MLD_QUERY: u8 = 130;
+    /// Multicast listener report.
+    pub const MLD_REPORT: u8 = 131;
+    /// Multicast listener done.
+    pub const MLD_DONE: u8 = 132;
+    /// Multicast listener report, version 2.
+    pub const MLD2_REPORT: u8 = 143;
+    /// Router solicitation (RFC 4861).
+    pub const ROUTER_SOLICITATION: u8 = 133;
+    /// Router advertisement.
+    pub const ROUTER_ADVERTISEMENT: u8 = 134;
+    /// Neighbour solicitation.
+    pub const NEIGHBOR_SOLICITATION: u8 = 135;
+    /// Neighbour advertisement.
+    pub const NEIGHBOR_ADVERTISEMENT: u8 = 136;
+    /// Redirect.
+    pub const REDIRECT: u8 = 137;
+}
+
+/// One direction of a conversation.
+///
+/// A later fragment has no ports: it is counted under ports 0. ICMP echo has its identifier in both
+/// ports, other ICMP has zero there.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Pod, Zeroable)]
+pub struct FlowKey {
+    /// Source address.
+    pub src: Address,
+    /// Destination address.
+    pub dst: Address,
+    /// Source port, network byte order.
+    pub src_port: u16,
+    /// Destination port, network byte order.
+    pub dst_port: u16,
+    /// IP protocol, the one behind the IPv6 extension headers.
+    pub protocol: u8,
+    /// ICMP type; 0 for other protocols.
+    pub icmp_type: u8,
+    /// ICMP code; 0 for other protocols.
+    pub icmp_code: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// In the table of denied flows the interface that dropped, so that a spoofer cannot touch its
+    /// victim's record; 0 in the table of allowed flows.
+    pub ifindex: u32,
+}
+
+map_layout!(FlowKey, 44);
+
+impl FlowKey {
+    /// The key of the answers to this flow.
+    #[inline(always)]
+    pub const fn reversed(&self) -> Self {
+        Self {
+            src: self.dst,
+            dst: self.src,
+            src_port: self.dst_port,
+            dst_port: self.src_port,
+            icmp_type: answering_type(self.protocol, self.icmp_type),
+            ..*self
+        }
+    }
+
+    /// Whether this is an echo reply, which never opens a conversation.
+    #[inline(always)]
+    pub const fn is_echo_reply(&self) -> bool {
+        matches!(
+            (self.protocol, self.icmp_type),
+            (protocol::ICMP, icmp::ECHO_REPLY) | (protocol::ICMPV6, icmp::V6_ECHO_REPLY)
+        )
+    }
+}
+
+/// The ICMP type that answers `icmp_type`, where there is one.
+#[inline(always)]
+const fn answering_type(protocol: u8, icmp_type: u8) -> u8 {
+    match (protocol, icmp_type) {
+        (protocol::ICMP, icmp::ECHO) => icmp::ECHO_REPLY,
+        (protocol::ICMP, icmp::ECHO_REPLY) => icmp::ECHO,
+        (protocol::ICMPV6, icmp::V6_ECHO) => icmp::V6_ECHO_REPLY,
+        (protocol::ICMPV6, icmp::V6_ECHO_REPLY) => icmp::V6_ECHO,
+        _ => icmp_type,
+    }
+}
+
+/// What is known of one flow direction (value of the `FLOWS` and `DENIED` tables).
+///
+/// Several CPUs may add to `packets` and `bytes`: those adds are atomic. Times are nanoseconds of
+/// `CLOCK_MONOTONIC`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+pub struct FlowEntry {
+    /// Packets counted by the first hook they met.
+    pub packets: u64,
+    /// Their bytes, from the Ethernet header on.
+    pub bytes: u64,
+    /// First packet.
+    pub first_seen: u64,
+    /// Latest packet.
+    pub last_seen: u64,
+    /// The generation that judged.
+    pub control: ControlWord,
+    /// The facts it was judged under, [`crate::control::Control::facts`].
+    pub facts: u64,
+    /// Deciding network; 0 none.
+    pub network: u32,
+    /// Deciding rule; 0 none.
+    pub rule: u32,
+    /// Who sent.
+    pub src_endpoint: EndpointId,
+    /// Whom it is for.
+    pub dst_endpoint: EndpointId,
+    /// [`crate::verdict::Verdict::code`].
+    pub verdict: u8,
+    /// [`FlowEntry::CACHED`].
+    pub flags: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
+}
+
+map_layout!(FlowEntry, 72);
+
+impl FlowEntry {
+    /// The verdict depends only on generation, facts and key, and may be reused while neither moves.
+    pub const CACHED: u8 = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn echo(protocol: u8, icmp_type: u8) -> FlowKey {
+        FlowKey {
+            src: Address::from_v4(1),
+            dst: Address::from_v4(2),
+            src_port: 7,
+            dst_port: 7,
+            protocol,
+            icmp_type,
+            ..FlowKey::default()
+        }
+    }
+
+    #[test]
+    fn an_echo_and_its_reply_are_each_others_reverse() {
+        let request = echo(protocol::ICMPV6, icmp::V6_ECHO);
+        let reply = request.reversed();
+        assert_eq!(reply.icmp_type, icmp::V6_ECHO_REPLY);
+        assert!(reply.is_echo_reply() && !request.is_echo_reply());
+        assert_eq!(reply.reversed(), request);
+        // Type 0 means "echo reply" only for ICMP: a TCP key keeps it.
+        let tcp = echo(protocol::TCP, 0);
+        assert_eq!(tcp.reversed().icmp_type, 0);
+        assert!(!tcp.is_echo_reply());
+    }
+}

@@ -1,0 +1,36 @@
+//! What the kernel datapath and the daemon agree on: the layout of every map key and value, the
+//! numbering of verdicts, and the pure decisions that kernel, daemon and offline tools share.
+//!
+//! Rules of this crate:
+//! - `no_std`, and `repr(C)` on everything that lies in a map;
+//! - no implicit padding: `bytemuck::Pod` refuses it, reserved bytes are named and zero;
+//! - addresses and ports are in **network byte order** as they lie in the packet, everything else in
+//!   the host's;
+//! - a changed layout changes [`ABI_VERSION`].
+#![cfg_attr(not(test), no_std)]
+
+pub mod address;
+pub mod control;
+pub mod counter;
+pub mod endpoint;
+pub mod event;
+pub mod flow;
+pub mod host;
+pub mod limits;
+pub mod policy;
+pub mod state;
+pub mod verdict;
+
+/// Version of all map layouts in this crate. Pinned maps of another version are not reused.
+pub const ABI_VERSION: u32 = 1;
+
+/// Declares a type as a map key or value: `aya::Pod` for userspace, and its size for ever.
+macro_rules! map_layout {
+    ($type:ty, $size:literal) => {
+        const _: () = assert!(size_of::<$type>() == $size);
+        // SAFETY: `bytemuck::Pod` is derived beside it: no padding, any bit pattern is valid.
+        #[cfg(feature = "user")]
+        unsafe impl aya::Pod for $type {}
+    };
+}
+pub(crate) use map_layout;

@@ -1,0 +1,48 @@
+//! Names, capacities and bounds. A bound of a loop in the kernel is a limit that the compiler of
+//! policies enforces by name.
+
+/// Policy banks: the active one, the one before it, and one to build in.
+pub const BANKS: u32 = 3;
+
+/// Generation records; more than banks, so that the record of a bank in use is never overwritten.
+pub const GENERATION_SLOTS: u32 = 8;
+
+/// Networks that one address may be a member of: the bound of the kernel's search for a common one.
+pub const MAX_NETWORKS_PER_ADDRESS: u32 = 64;
+
+/// Network ids, and so per-network counters. Id 0 means *no network*.
+pub const MAX_NETWORKS: u32 = 65_536;
+
+/// Entries of one bank's membership table.
+pub const MAX_PREFIXES: u32 = 1_048_576;
+
+/// Distinct (set, network) pairs of one bank.
+pub const MAX_SET_MEMBERS: u32 = 4_194_304;
+
+/// Local endpoints, and so per-endpoint counters. Id 0 means *not local*.
+pub const MAX_ENDPOINTS: u32 = 4_096;
+
+/// Owned addresses and prefixes over all endpoints and the host.
+pub const MAX_ADDRESSES: u32 = 65_536;
+
+/// Allowed flow directions remembered.
+pub const MAX_FLOWS: u32 = 262_144;
+
+/// Denied flow directions remembered, in a table of their own: they cannot push out allowed ones.
+pub const MAX_DENIED: u32 = 65_536;
+
+/// Conversations opened by the host that workloads may answer.
+pub const MAX_STATE: u32 = 65_536;
+
+/// Bytes of the ring that carries events to the daemon.
+pub const EVENT_RING_BYTES: u32 = 256 * 1024;
+
+/// Events that one CPU may emit per second; beyond it they are only counted.
+pub const EVENTS_PER_SECOND: u32 = 1_000;
+
+/// IPv6 extension headers that the parser walks.
+pub const MAX_EXTENSION_HEADERS: usize = 6;
+
+/// Bytes from the frame's start that must be readable for every header the parser can walk:
+/// Ethernet, IPv6, the extension headers of any sane packet, TCP.
+pub const MAX_HEADER_BYTES: u32 = 256;

@@ -1,0 +1,176 @@
+//! Verdicts and the reasons that a verdict cannot be built without.
+//!
+//! Numbers are explicit, append-only and never reused; they are counter indices, so they stay below
+//! [`REASON_SLOTS`]. Slug, caption and category are data next to the number.
+
+/// Slots of the table that counts packets per reason.
+pub const REASON_SLOTS: u32 = 128;
+
+/// What kind of cause a drop has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "user", serde(rename_all = "kebab-case"))]
+pub enum Category {
+    /// The packet is not what it claims to be, or cannot be read.
+    Integrity,
+    /// The policy says no.
+    Policy,
+    /// The kernel could not do what was needed to decide.
+    Resource,
+}
+
+macro_rules! reasons {
+    ($(#[$meta:meta])* $name:ident { $($variant:ident = $number:literal, $slug:literal, $category:ident, $caption:literal;)* }) => {
+        $(#[$meta])*
+        #[repr(u8)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum $name {
+            $(#[doc = $caption] $variant = $number,)*
+        }
+
+        impl $name {
+            /// Every reason, in the order of the numbers.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// Stable name in JSON and on the command line.
+            pub const fn slug(self) -> &'static str {
+                match self { $(Self::$variant => $slug,)* }
+            }
+
+            /// One line for people.
+            pub const fn caption(self) -> &'static str {
+                match self { $(Self::$variant => $caption,)* }
+            }
+
+            /// What kind of cause this is.
+            pub const fn category(self) -> Category {
+                match self { $(Self::$variant => Category::$category,)* }
+            }
+
+            /// The reason with this number.
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a packet passed.
+    PassReason {
+        SharedNetwork = 1, "shared-network", Policy, "source and destination share a network";
+        HostAllowed = 2, "host-allowed", Policy, "a workload asked its host for a service on the allow list";
+        HostOpen = 3, "host-open", Policy, "the host itself spoke to a workload";
+        Reply = 4, "reply", Policy, "an answer to a conversation that the host opened";
+        Neighbor = 5, "neighbor", Integrity, "ARP or neighbour discovery that the workload needs";
+    }
+}
+
+reasons! {
+    /// Why a packet was dropped.
+    DropReason {
+        Truncated = 32, "truncated", Integrity, "the packet ends before its headers do";
+        BadHeader = 33, "bad-header", Integrity, "a header contradicts itself or the packet's length";
+        ExtensionHeaders = 34, "extension-headers", Integrity, "more or longer IPv6 extension headers than the parser walks";
+        VlanTag = 35, "vlan-tag", Integrity, "the packet carries a VLAN tag";
+        Ethertype = 36, "ethertype", Integrity, "neither IPv4, IPv6 nor ARP";
+        Martian = 37, "martian", Integrity, "an address that cannot be on this wire";
+        MappedAddress = 38, "mapped-address", Integrity, "an IPv4-mapped address in an IPv6 header";
+        SpoofedSource = 39, "spoofed-source", Integrity, "the source address does not belong to the sending endpoint";
+        SpoofedNeighbor = 40, "spoofed-neighbor", Integrity, "ARP or neighbour discovery speaks for an address of somebody else";
+        UnstampedSource = 41, "unstamped-source", Integrity, "a local endpoint's address, but the packet did not enter through that endpoint";
+        MaskedSource = 42, "masked-source", Integrity, "a forwarded packet with an address of the host: NAT hides who sent it";
+        NotOwner = 43, "not-owner", Integrity, "the destination address does not belong to this endpoint";
+        RouterAdvertisement = 44, "router-advertisement", Integrity, "a workload acts as a router";
+        DefaultDeny = 64, "default-deny", Policy, "no common network and no rule admits it";
+        NoPolicy = 65, "no-policy", Policy, "no policy has been applied yet";
+        Multicast = 66, "multicast", Policy, "multicast or broadcast";
+        Fragment = 67, "fragment", Policy, "a later fragment where the verdict needs ports";
+        Quarantined = 68, "quarantined", Policy, "the endpoint has no known address yet";
+        NoEndpoint = 69, "no-endpoint", Policy, "the interface is not registered yet";
+        Unreadable = 96, "unreadable", Resource, "the kernel could not make the headers readable";
+    }
+}
+
+/// What happens to a packet, and why.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// On to the next program.
+    Pass(PassReason),
+    /// Gone.
+    Drop(DropReason),
+}
+
+impl Verdict {
+    /// Number of the reason, unique over passes and drops; below [`REASON_SLOTS`], never 0.
+    #[inline(always)]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Pass(reason) => reason as u8,
+            Self::Drop(reason) => reason as u8,
+        }
+    }
+
+    /// The verdict with this [`code`](Self::code).
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match (PassReason::from_number(code), DropReason::from_number(code)) {
+            (Some(reason), _) => Some(Self::Pass(reason)),
+            (None, Some(reason)) => Some(Self::Drop(reason)),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether the packet goes on.
+    #[inline(always)]
+    pub const fn is_pass(self) -> bool {
+        matches!(self, Self::Pass(_))
+    }
+
+    /// `pass` or `drop`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass(_) => "pass",
+            Self::Drop(_) => "drop",
+        }
+    }
+
+    /// Slug of the reason.
+    pub const fn slug(self) -> &'static str {
+        match self {
+            Self::Pass(reason) => reason.slug(),
+            Self::Drop(reason) => reason.slug(),
+        }
+    }
+
+    /// Caption of the reason.
+    pub const fn caption(self) -> &'static str {
+        match self {
+            Self::Pass(reason) => reason.caption(),
+            Self::Drop(reason) => reason.caption(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_within_the_counter_table() {
+        let passes = PassReason::ALL.iter().map(|reason| Verdict::Pass(*reason));
+        let drops = DropReason::ALL.iter().map(|reason| Verdict::Drop(*reason));
+        let all: Vec<Verdict> = passes.chain(drops).collect();
+        let codes: BTreeSet<u8> = all.iter().map(|verdict| verdict.code()).collect();
+        let slugs: BTreeSet<&str> = all.iter().map(|verdict| verdict.slug()).collect();
+        assert_eq!(codes.len(), all.len());
+        assert_eq!(slugs.len(), all.len());
+        for verdict in all {
+            assert!(verdict.code() > 0 && u32::from(verdict.code()) < REASON_SLOTS);
+            assert_eq!(Verdict::from_code(verdict.code()), Some(verdict));
+        }
+        assert_eq!(Verdict::from_code(0), None);
+    }
+}

@@ -1,0 +1,1 @@
+//! A policy's way, from text to tables.
