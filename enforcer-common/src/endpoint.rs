@@ -20,13 +20,14 @@ impl EndpointId {
     /// The host.
     pub const HOST: Self = Self(u32::MAX);
 
-    /// The stamp under a mark mask of `1 << bits` values: never 0, which means *no stamp*.
+    /// The mark that says *entered through this endpoint's veth*: bits under `mask`, never all zero,
+    /// which would mean *no stamp*. The mask is contiguous and has two bits at least.
     ///
     /// Stamps of two endpoints may coincide; sources are checked where packets enter, the stamp only
     /// proves that a packet entered through a checked veth.
-    #[inline(always)]
-    pub const fn stamp(self, bits: u32) -> u32 {
-        self.0 % ((1 << bits) - 1) + 1
+    pub const fn stamp(self, mask: u32) -> u32 {
+        let values = mask >> mask.trailing_zeros();
+        (self.0 % values + 1) << mask.trailing_zeros()
     }
 }
 
@@ -38,6 +39,8 @@ pub struct Endpoint {
     pub id: EndpointId,
     /// [`Endpoint::ADDRESSED`].
     pub flags: u32,
+    /// Its stamp, [`EndpointId::stamp`].
+    pub stamp: u32,
     /// MAC of the workload's own interface; zero while unknown.
     pub mac: [u8; 6],
     /// Zero.
@@ -46,7 +49,7 @@ pub struct Endpoint {
     pub name: [u8; 16],
 }
 
-map_layout!(Endpoint, 32);
+map_layout!(Endpoint, 36);
 
 impl Endpoint {
     /// At least one address is known; until then the endpoint is quarantined.
@@ -61,19 +64,26 @@ pub struct AddressOwner {
     pub endpoint: EndpointId,
     /// Host-side interface of the owner; 0 for the host.
     pub ifindex: u32,
+    /// The owner's stamp, [`EndpointId::stamp`]; 0 for the host.
+    pub stamp: u32,
 }
 
-map_layout!(AddressOwner, 8);
+map_layout!(AddressOwner, 12);
 
 #[cfg(test)]
 mod tests {
     use super::EndpointId;
 
     #[test]
-    fn a_stamp_is_never_zero_and_fits_its_bits() {
-        for id in 0..2000 {
-            let stamp = EndpointId(id).stamp(8);
-            assert!((1..256).contains(&stamp), "endpoint {id} has stamp {stamp}");
+    fn a_stamp_is_never_zero_and_fits_its_mask() {
+        for mask in [0x0ff0_0000, 0x3, 0xffff_ffff, 0xc000_0000] {
+            for id in 0..2000 {
+                let stamp = EndpointId(id).stamp(mask);
+                assert!(
+                    stamp != 0 && stamp & !mask == 0,
+                    "endpoint {id} has stamp {stamp:#x} under {mask:#x}"
+                );
+            }
         }
     }
 }

@@ -147,7 +147,9 @@ pub struct FlowEntry {
     /// [`FlowEntry::CACHED`].
     pub flags: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 2],
+    /// The stamp that a packet of this flow carries behind its sender's hook.
+    pub stamp: u32,
 }
 
 map_layout!(FlowEntry, 72);

@@ -1,0 +1,50 @@
+//! Who sits behind this veth, and who owns an address: the facts.
+
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use enforcer_common::{
+    address::{Address, Scope},
+    endpoint::{AddressOwner, Endpoint, EndpointId},
+    verdict::DropReason,
+};
+
+use crate::{maps, packet::Skb};
+
+/// The endpoint whose host-side interface has this ifindex.
+#[inline(always)]
+pub fn behind(ifindex: u32) -> Result<&'static Endpoint, DropReason> {
+    // SAFETY: the daemon replaces records whole; a freed one stays readable until this program ends.
+    unsafe { maps::ENDPOINTS.get(&ifindex) }.ok_or(DropReason::NoEndpoint)
+}
+
+/// Who owns `address`: an endpoint of this host, the host itself, or [`EndpointId::REMOTE`].
+#[inline(always)]
+pub fn owner(address: Address) -> AddressOwner {
+    maps::ADDRESSES.get(&Key::new(128, address)).copied().unwrap_or_default()
+}
+
+/// Whether `endpoint` may speak as `address`: it owns it, or nobody does and the address means
+/// something only on the endpoint's own link (every link has its `fe80::/10`).
+#[inline(always)]
+pub fn may_use(endpoint: &Endpoint, address: Address) -> bool {
+    let owner = owner(address).endpoint;
+    owner == endpoint.id
+        || (owner == EndpointId::REMOTE && !address.is_v4() && address.scope() == Scope::LinkLocal)
+}
+
+/// Where a packet on its way to an endpoint comes from: a local endpoint, the host, or
+/// [`EndpointId::REMOTE`].
+///
+/// A source address is believed only with its proof: a local endpoint's stamp, or being generated here
+/// for an address of the host. Everything else that carries a stamp was rewritten on its way.
+#[inline(always)]
+pub fn sender(skb: Skb, source: Address) -> Result<EndpointId, DropReason> {
+    let stamp = skb.stamp();
+    let owner = owner(source);
+    match owner.endpoint {
+        EndpointId::REMOTE if stamp == 0 => Ok(EndpointId::REMOTE),
+        EndpointId::HOST if stamp == 0 && skb.is_locally_generated() => Ok(EndpointId::HOST),
+        EndpointId::REMOTE | EndpointId::HOST => Err(DropReason::MaskedSource),
+        local if stamp == owner.stamp => Ok(local),
+        _ => Err(DropReason::UnstampedSource),
+    }
+}

@@ -1,0 +1,54 @@
+//! Drop events for the daemon, within a budget per CPU and second; the counters know every drop.
+
+use enforcer_common::{
+    control::Control,
+    endpoint::EndpointId,
+    event::{DropEvent, Hook},
+    flow::FlowKey,
+    limits::EVENTS_PER_SECOND,
+    verdict::Verdict,
+};
+
+use crate::{maps, packet, packet::Skb};
+
+const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
+
+#[inline(always)]
+pub fn dropped(
+    skb: Skb,
+    hook: Hook,
+    control: &Control,
+    endpoint: EndpointId,
+    key: &FlowKey,
+    verdict: Verdict,
+) {
+    let time = packet::now();
+    let Some(budget) = maps::EVENT_BUDGET.get_ptr_mut(0) else { return };
+    // SAFETY: this CPU's own slot, and the program is not preempted by itself.
+    let budget = unsafe { &mut *budget };
+    let second = time / NANOSECONDS_PER_SECOND;
+    if budget.second != second {
+        (budget.second, budget.sent) = (second, 0);
+    }
+    if budget.sent >= u64::from(EVENTS_PER_SECOND) {
+        budget.lost += 1;
+        return;
+    }
+    let Some(mut event) = maps::EVENTS.reserve(0) else {
+        budget.lost += 1;
+        return;
+    };
+    budget.sent += 1;
+    event.write(DropEvent {
+        time,
+        generation: control.active.generation(),
+        key: *key,
+        ifindex: skb.ifindex(),
+        endpoint,
+        length: skb.length(),
+        verdict: verdict.code(),
+        hook: hook as u8,
+        reserved: [0; 6],
+    });
+    event.submit(0);
+}

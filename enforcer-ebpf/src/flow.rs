@@ -1,0 +1,171 @@
+//! Flow records: what a packet costs when its flow is known. Two tables, so that denied traffic cannot
+//! push out allowed flows; both are observation and cache, never truth.
+
+use core::{arch::asm, ptr};
+
+use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::LruHashMap};
+use enforcer_common::{
+    control::Control,
+    endpoint::EndpointId,
+    flow::{FlowEntry, FlowKey},
+    verdict::Verdict,
+};
+
+use crate::{maps, packet, policy::Judgement};
+
+/// Which side of a flow asks for its record.
+#[derive(Clone, Copy)]
+pub enum Asking {
+    /// The endpoint that sends.
+    Sender(EndpointId),
+    /// The endpoint that receives, and the stamp that the packet carries.
+    Receiver { dst: EndpointId, stamp: u32 },
+}
+
+/// The judgement of an earlier packet of this direction, while it stands: same generation, same facts,
+/// and the address checks were made for the endpoints that ask. With it comes the record to count in.
+#[inline(always)]
+pub fn recall(
+    control: &Control,
+    key: &FlowKey,
+    asking: Asking,
+    ifindex: u32,
+) -> Option<(Judgement, *mut FlowEntry)> {
+    if let Some(entry) = maps::FLOWS.get_ptr_mut(key)
+        && let Some(judgement) = standing(entry, control, asking)
+    {
+        return Some((judgement, entry));
+    }
+    let entry = maps::DENIED.get_ptr_mut(&denied(key, ifindex))?;
+    Some((standing(entry, control, asking)?, entry))
+}
+
+#[inline(always)]
+fn standing(entry: *mut FlowEntry, control: &Control, asking: Asking) -> Option<Judgement> {
+    // SAFETY: the kernel keeps the entry readable until this program ends. Another CPU may be renewing
+    // it: `facts` is read first here, and written last there.
+    let entry = unsafe {
+        if ptr::read_volatile(&raw const (*entry).facts) != control.facts {
+            return None;
+        }
+        &*entry
+    };
+    let checked = match asking {
+        Asking::Sender(src) => entry.src_endpoint == src,
+        Asking::Receiver { dst, stamp } => entry.dst_endpoint == dst && entry.stamp == stamp,
+    };
+    if !checked || entry.control != control.active || entry.flags & FlowEntry::CACHED == 0 {
+        return None;
+    }
+    Some(Judgement {
+        verdict: Verdict::from_code(entry.verdict)?,
+        network: entry.network,
+        src: entry.src_endpoint,
+        dst: entry.dst_endpoint,
+        stamp: entry.stamp,
+        cacheable: true,
+    })
+}
+
+/// Counts the first packet that a judgement was made for, and keeps the judgement for the next one.
+#[inline(always)]
+pub fn record(control: &Control, key: &FlowKey, judgement: &Judgement, ifindex: u32, bytes: u32) {
+    match judgement.verdict {
+        Verdict::Pass(_) => record_in(&maps::FLOWS, key, control, judgement, bytes),
+        Verdict::Drop(_) => record_in(&maps::DENIED, &denied(key, ifindex), control, judgement, bytes),
+    }
+}
+
+#[inline(always)]
+fn record_in<const N: usize>(
+    table: &LruHashMap<FlowKey, FlowEntry, N>,
+    key: &FlowKey,
+    control: &Control,
+    judgement: &Judgement,
+    bytes: u32,
+) {
+    if let Some(entry) = table.get_ptr_mut(key) {
+        renew(entry, control, judgement);
+        return count(entry, bytes);
+    }
+    let now = packet::now();
+    let entry = FlowEntry {
+        packets: 1,
+        bytes: u64::from(bytes),
+        first_seen: now,
+        last_seen: now,
+        control: control.active,
+        facts: control.facts,
+        network: judgement.network,
+        rule: 0,
+        src_endpoint: judgement.src,
+        dst_endpoint: judgement.dst,
+        verdict: judgement.verdict.code(),
+        flags: flags(judgement),
+        reserved: [0; 2],
+        stamp: judgement.stamp,
+    };
+    if table.insert(key, &entry, u64::from(BPF_NOEXIST)).is_err()
+        // Another CPU was first with the same flow.
+        && let Some(entry) = table.get_ptr_mut(key)
+    {
+        count(entry, bytes);
+    }
+}
+
+/// Gives an old record the judgement of today. No other CPU may take a half-written one for valid:
+/// `facts` never has this value while the rest is being written.
+#[inline(always)]
+fn renew(entry: *mut FlowEntry, control: &Control, judgement: &Judgement) {
+    // SAFETY: see `standing`; volatile keeps the order.
+    unsafe {
+        ptr::write_volatile(&raw mut (*entry).facts, !control.facts);
+        ptr::write_volatile(&raw mut (*entry).control, control.active);
+        ptr::write_volatile(&raw mut (*entry).network, judgement.network);
+        ptr::write_volatile(&raw mut (*entry).src_endpoint, judgement.src);
+        ptr::write_volatile(&raw mut (*entry).dst_endpoint, judgement.dst);
+        ptr::write_volatile(&raw mut (*entry).verdict, judgement.verdict.code());
+        ptr::write_volatile(&raw mut (*entry).flags, flags(judgement));
+        ptr::write_volatile(&raw mut (*entry).stamp, judgement.stamp);
+        ptr::write_volatile(&raw mut (*entry).facts, control.facts);
+    }
+}
+
+#[inline(always)]
+const fn flags(judgement: &Judgement) -> u8 {
+    if judgement.cacheable { FlowEntry::CACHED } else { 0 }
+}
+
+/// Counts a packet of a recorded flow.
+#[inline(always)]
+pub fn count(entry: *mut FlowEntry, bytes: u32) {
+    // SAFETY: see `standing`; the counts are only ever added to, atomically.
+    unsafe {
+        atomic_add(&raw mut (*entry).packets, 1);
+        atomic_add(&raw mut (*entry).bytes, u64::from(bytes));
+        (*entry).last_seen = packet::now();
+    }
+}
+
+/// Several CPUs may carry packets of one flow at once, and a count that loses packets is none.
+///
+/// # Safety
+/// `counter` points to an aligned, live u64.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+unsafe fn atomic_add(counter: *mut u64, value: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("lock *(u64 *)({p} + 0) += {v}", p = in(reg) counter, v = in(reg) value) }
+}
+
+/// Never runs: lets the linter check this crate for the build machine's own target.
+#[cfg(not(target_arch = "bpf"))]
+unsafe fn atomic_add(_counter: *mut u64, _value: u64) {
+    unsafe { asm!("") }
+}
+
+/// Denials are kept apart by interface: who spoofs a flow must not touch its owner's record.
+#[inline(always)]
+const fn denied(key: &FlowKey, ifindex: u32) -> FlowKey {
+    FlowKey { ifindex, ..*key }
+}

@@ -1,0 +1,86 @@
+//! Every table of the datapath. Layouts live in `enforcer-common`; unless said otherwise the daemon
+//! writes and the datapath reads.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    macros::btf_map,
+};
+use enforcer_common::{
+    address::Address,
+    control::{Control, Generation},
+    counter::{Counter, EndpointCounters},
+    endpoint::{AddressOwner, Endpoint},
+    event::{DropEvent, EventBudget},
+    flow::{FlowEntry, FlowKey},
+    limits::*,
+    policy::{Membership, SetMember},
+    state::StateEntry,
+    verdict::REASON_SLOTS,
+};
+
+/// `BPF_F_MMAPABLE`: the daemon publishes with a plain store.
+const MMAPABLE: usize = 1 << 10;
+/// `BPF_F_INNER_MAP`: inner arrays of different sizes may stand behind one outer slot (kernel 5.10).
+pub const INNER_MAP: usize = 1 << 12;
+const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+
+/// Which generation decides, and the version of the facts.
+#[btf_map]
+pub static CONTROL: Array<Control, 1, MMAPABLE> = Array::new();
+
+/// Immutable generation records, by slot.
+#[btf_map]
+pub static GENERATIONS: Array<Generation, { GENERATION_SLOTS as usize }> = Array::new();
+
+/// ifindex of a host-side veth → who sits behind it.
+#[btf_map]
+pub static ENDPOINTS: HashMap<u32, Endpoint, { MAX_ENDPOINTS as usize }, NO_PREALLOC> = HashMap::new();
+
+/// Address or prefix → its owner: anti-spoofing and local delivery from one table.
+#[btf_map]
+pub static ADDRESSES: LpmTrie<Address, AddressOwner, { MAX_ADDRESSES as usize }> = LpmTrie::new();
+
+/// Bank → (prefix → membership).
+#[btf_map]
+pub static MEMBERSHIPS: ArrayOfMaps<LpmTrie<Address, Membership, 1>, { BANKS as usize }> = ArrayOfMaps::new();
+
+/// Bank → the networks of all sets, one set after the other.
+#[btf_map]
+pub static NETWORKS: ArrayOfMaps<Array<u32, 1, INNER_MAP>, { BANKS as usize }> = ArrayOfMaps::new();
+
+/// Bank → (set, network) pairs; the values mean nothing.
+#[btf_map]
+pub static SET_MEMBERS: ArrayOfMaps<HashMap<SetMember, u32, 1>, { BANKS as usize }> = ArrayOfMaps::new();
+
+/// Allowed flow directions. The datapath writes, tools read.
+#[btf_map]
+pub static FLOWS: LruHashMap<FlowKey, FlowEntry, { MAX_FLOWS as usize }> = LruHashMap::new();
+
+/// Denied flow directions. The datapath writes, tools read.
+#[btf_map]
+pub static DENIED: LruHashMap<FlowKey, FlowEntry, { MAX_DENIED as usize }> = LruHashMap::new();
+
+/// Conversations that a directional verdict admitted, by the initiator's direction. Datapath only.
+#[btf_map]
+pub static STATE: LruHashMap<FlowKey, StateEntry, { MAX_STATE as usize }> = LruHashMap::new();
+
+/// Packets per reason, by verdict code. The datapath writes, tools read.
+#[btf_map]
+pub static REASONS: PerCpuArray<Counter, { REASON_SLOTS as usize }> = PerCpuArray::new();
+
+/// Packets per endpoint, by endpoint id. The datapath writes, tools read.
+#[btf_map]
+pub static ENDPOINT_COUNTERS: PerCpuArray<EndpointCounters, { MAX_ENDPOINTS as usize }> = PerCpuArray::new();
+
+/// Packets passed per network, by network id. The datapath writes, tools read.
+#[btf_map]
+pub static NETWORK_COUNTERS: PerCpuArray<Counter, { MAX_NETWORKS as usize }> = PerCpuArray::new();
+
+/// Drop events for the daemon.
+#[btf_map]
+pub static EVENTS: RingBuf<DropEvent, { EVENT_RING_BYTES as usize }> = RingBuf::new();
+
+/// This CPU's rate limit of events, and how many were lost. The datapath writes, tools read.
+#[btf_map]
+pub static EVENT_BUDGET: PerCpuArray<EventBudget, 1> = PerCpuArray::new();

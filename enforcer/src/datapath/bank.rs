@@ -1,0 +1,96 @@
+//! Policy generations: build one in an idle bank, then publish it with one store.
+//!
+//! A bank's tables are made anew for every generation. Putting them into the idle slot makes the kernel
+//! wait until no running program can see what was there before; with three banks the one that was active
+//! before the current generation is never touched.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use aya::maps::{MapData, MapError, lpm_trie::Key};
+use aya_obj::generated::bpf_map_type::{self, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_LPM_TRIE};
+use enforcer_common::{
+    address::Address,
+    control::{ControlWord, Generation},
+    limits::{BANKS, GENERATION_SLOTS},
+    policy::{Membership, SetMember},
+};
+
+use super::{
+    bpf,
+    tables::{TableError, Tables},
+};
+use crate::policy;
+
+/// `BPF_F_NO_PREALLOC`, which the kernel demands of a trie.
+const NO_PREALLOC: u32 = 1;
+/// `BPF_F_INNER_MAP`: arrays of different sizes may take turns behind one outer slot.
+const INNER_MAP: u32 = 1 << 12;
+
+/// Entries per batch: a batch holds a lock on nothing, but its buffers are ours.
+const BATCH: usize = 16 * 1024;
+
+/// The bank to build the next generation in: neither the active one nor the one before it.
+pub const fn idle_bank(generation: u64) -> u32 {
+    (generation % BANKS as u64) as u32
+}
+
+impl Tables {
+    /// Writes a whole policy into `bank`, which no packet reads.
+    pub fn build_bank(&self, bank: u32, policy: &policy::Tables) -> Result<(), TableError> {
+        let keys: Vec<Key<Address>> =
+            policy.prefixes.iter().map(|entry| Key::new(u32::from(entry.bits), entry.address)).collect();
+        let memberships: Vec<Membership> = policy.prefixes.iter().map(|entry| entry.membership).collect();
+        let inner = inner_map::<Key<Address>, Membership>(BPF_MAP_TYPE_LPM_TRIE, keys.len(), NO_PREALLOC);
+        install(&self.memberships, "MEMBERSHIPS", bank, inner, &keys, &memberships)?;
+
+        let indices: Vec<u32> = (0..policy.list.len() as u32).collect();
+        let inner = inner_map::<u32, u32>(BPF_MAP_TYPE_ARRAY, indices.len(), INNER_MAP);
+        install(&self.networks, "NETWORKS", bank, inner, &indices, &policy.list)?;
+
+        let present = vec![1_u32; policy.members.len()];
+        let inner = inner_map::<SetMember, u32>(BPF_MAP_TYPE_HASH, policy.members.len(), 0);
+        install(&self.set_members, "SET_MEMBERS", bank, inner, &policy.members, &present)
+    }
+
+    /// Makes `generation` decide, from the next packet on: first its record, then one store.
+    pub fn publish(&mut self, generation: Generation) -> Result<(), TableError> {
+        let word = ControlWord::of(generation.number);
+        debug_assert!(word.slot() < GENERATION_SLOTS);
+        self.generations
+            .set(word.slot(), generation, 0)
+            .map_err(|source| TableError::Map { name: "GENERATIONS", source })?;
+        // SAFETY: the mapping is live, writable and aligned; `active` is the first word.
+        let active = unsafe { AtomicU64::from_ptr((&raw mut (*self.control.as_ptr()).active).cast()) };
+        active.store(word.0, Ordering::Release);
+        Ok(())
+    }
+}
+
+fn inner_map<K, V>(kind: bpf_map_type, entries: usize, flags: u32) -> Result<MapData, MapError> {
+    // The kernel refuses a map without entries; an empty policy has one that is never found.
+    let entries = entries.max(1) as u32;
+    let definition =
+        aya_obj::Map::new_from_params(kind as u32, size_of::<K>() as u32, size_of::<V>() as u32, entries, flags);
+    MapData::create(definition, "enforcer_bank", None)
+}
+
+fn install<K: aya::Pod, V: aya::Pod>(
+    outer: &MapData,
+    name: &'static str,
+    bank: u32,
+    inner: Result<MapData, MapError>,
+    keys: &[K],
+    values: &[V],
+) -> Result<(), TableError> {
+    let inner = inner.map_err(|source| TableError::Map { name, source })?;
+    let failed = |operation| move |source: io::Error| TableError::Io { operation, name, source };
+    for (keys, values) in keys.chunks(BATCH).zip(values.chunks(BATCH)) {
+        bpf::update_batch(inner.fd(), keys, values).map_err(failed("fill"))?;
+    }
+    let descriptor = inner.fd().as_fd().as_raw_fd();
+    bpf::update(outer.fd(), &bank, &descriptor).map_err(failed("install"))
+}

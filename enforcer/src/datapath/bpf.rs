@@ -1,0 +1,229 @@
+//! The few `bpf(2)` operations that aya 0.14 has no interface for: batches, single raw updates, what a
+//! link is attached to, and a mapped array. Layouts are the kernel's own (`linux/bpf.h`), as generated
+//! in aya-obj.
+
+use std::{
+    ffi::CString,
+    io,
+    marker::PhantomData,
+    os::{
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+    ptr::NonNull,
+};
+
+use aya::Pod;
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
+
+fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
+    // SAFETY: `attr` is a whole, initialised `bpf_attr`; every pointer in it was set by a caller below
+    // from a slice or value that outlives the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command as libc::c_int, std::ptr::from_mut(attr), size_of::<bpf_attr>())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn zeroed() -> bpf_attr {
+    // SAFETY: the kernel's attribute union is plain data for which zero means "not given".
+    unsafe { std::mem::zeroed() }
+}
+
+fn fd(object: impl AsFd) -> u32 {
+    object.as_fd().as_raw_fd() as u32
+}
+
+/// Writes one entry (`BPF_MAP_UPDATE_ELEM`, `BPF_ANY`).
+///
+/// For an outer map of maps the value is the inner map's descriptor; the kernel then waits until no
+/// running program can see the map that was there before.
+pub fn update<K: Pod, V: Pod>(map: impl AsFd, key: &K, value: &V) -> io::Result<()> {
+    let mut attr = zeroed();
+    attr.__bindgen_anon_2.map_fd = fd(map);
+    attr.__bindgen_anon_2.key = std::ptr::from_ref(key) as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = std::ptr::from_ref(value) as u64;
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+/// Writes many entries with one call (`BPF_MAP_UPDATE_BATCH`), or one by one where the kernel has no
+/// batches for this type of map; stops at the first failure.
+pub fn update_batch<K: Pod, V: Pod>(map: impl AsFd, keys: &[K], values: &[V]) -> io::Result<()> {
+    assert_eq!(keys.len(), values.len(), "a value for each key");
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut attr = zeroed();
+    attr.batch.keys = keys.as_ptr() as u64;
+    attr.batch.values = values.as_ptr() as u64;
+    attr.batch.count = keys.len() as u32;
+    attr.batch.map_fd = fd(map.as_fd());
+    match bpf(bpf_cmd::BPF_MAP_UPDATE_BATCH, &mut attr) {
+        Err(error) if matches!(error.raw_os_error(), Some(ENOTSUPP | libc::EINVAL)) => {
+            keys.iter().zip(values).try_for_each(|(key, value)| update(map.as_fd(), key, value))
+        }
+        outcome => outcome.map(drop),
+    }
+}
+
+/// The kernel's own "not supported", which libc does not name.
+const ENOTSUPP: i32 = 524;
+
+/// Every entry of a hash map (`BPF_MAP_LOOKUP_BATCH`), as one pass over its buckets saw it.
+pub fn entries<K: Pod + Default, V: Pod + Default>(map: impl AsFd) -> io::Result<Vec<(K, V)>> {
+    let mut all = Vec::new();
+    let mut chunk = 4096;
+    let mut cursor: Option<u32> = None;
+    loop {
+        let mut keys = vec![K::default(); chunk];
+        let mut values = vec![V::default(); chunk];
+        let (count, next) = match lookup_batch(map.as_fd(), cursor, &mut keys, &mut values) {
+            // A bucket holds more entries than the buffers do: same place, larger buffers.
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                chunk *= 2;
+                continue;
+            }
+            outcome => outcome?,
+        };
+        all.extend(keys.into_iter().zip(values).take(count));
+        match next {
+            Some(_) => cursor = next,
+            None => return Ok(all),
+        }
+    }
+}
+
+/// How many entries were read, and where to go on; `None` at the end of the map.
+fn lookup_batch<K, V>(
+    map: impl AsFd,
+    cursor: Option<u32>,
+    keys: &mut [K],
+    values: &mut [V],
+) -> io::Result<(usize, Option<u32>)> {
+    let mut next = 0_u32;
+    let mut attr = zeroed();
+    attr.batch.in_batch = cursor.as_ref().map_or(0, |cursor| std::ptr::from_ref(cursor) as u64);
+    attr.batch.out_batch = &raw mut next as u64;
+    attr.batch.keys = keys.as_mut_ptr() as u64;
+    attr.batch.values = values.as_mut_ptr() as u64;
+    attr.batch.count = keys.len() as u32;
+    attr.batch.map_fd = fd(map);
+    let outcome = bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr);
+    // SAFETY: the kernel writes the count back in every outcome that is used below.
+    let count = unsafe { attr.batch.count } as usize;
+    match outcome {
+        Ok(_) => Ok((count, Some(next))),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok((count, None)),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a tcx link is attached to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LinkTarget {
+    /// Interface; 0 when it is gone.
+    pub ifindex: u32,
+    /// The program behind the link.
+    pub program_id: u32,
+}
+
+/// Asks a tcx link what it is attached to (`BPF_OBJ_GET_INFO_BY_FD`).
+pub fn link_target(link: impl AsFd) -> io::Result<LinkTarget> {
+    // SAFETY: plain data for the kernel to fill.
+    let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
+    let mut attr = zeroed();
+    attr.info.bpf_fd = fd(link);
+    attr.info.info_len = size_of::<bpf_link_info>() as u32;
+    attr.info.info = &raw mut info as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    // SAFETY: all variants of the union are plain data, and only tcx links are asked.
+    let ifindex = unsafe { info.__bindgen_anon_1.tcx.ifindex };
+    Ok(LinkTarget { ifindex, program_id: info.prog_id })
+}
+
+/// Opens a pinned object (`BPF_OBJ_GET`).
+pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = zeroed();
+    attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    let fd = bpf(bpf_cmd::BPF_OBJ_GET, &mut attr)?;
+    // SAFETY: the kernel made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Which end of an interface's tc hooks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TcxHook {
+    /// tc ingress.
+    Ingress,
+    /// tc egress.
+    Egress,
+}
+
+/// Ids of the programs on a tcx hook, in the order they run (`BPF_PROG_QUERY`).
+pub fn tcx_programs(ifindex: u32, hook: TcxHook) -> io::Result<Vec<u32>> {
+    let mut ids = [0_u32; 64];
+    let mut attr = zeroed();
+    attr.query.__bindgen_anon_1.target_ifindex = ifindex;
+    attr.query.attach_type = match hook {
+        TcxHook::Ingress => bpf_attach_type::BPF_TCX_INGRESS,
+        TcxHook::Egress => bpf_attach_type::BPF_TCX_EGRESS,
+    } as u32;
+    attr.query.prog_ids = ids.as_mut_ptr() as u64;
+    attr.query.__bindgen_anon_2.count = ids.len() as u32;
+    bpf(bpf_cmd::BPF_PROG_QUERY, &mut attr)?;
+    // SAFETY: the kernel wrote the count.
+    let count = unsafe { attr.query.__bindgen_anon_2.count } as usize;
+    Ok(ids[..count].to_vec())
+}
+
+/// The first entry of a `BPF_F_MMAPABLE` array, shared with the kernel.
+#[derive(Debug)]
+pub struct Mapped<T> {
+    entry: NonNull<T>,
+    bytes: usize,
+    shared: PhantomData<T>,
+}
+
+// SAFETY: the mapping belongs to no thread; who writes through `as_ptr` uses atomics.
+unsafe impl<T> Send for Mapped<T> {}
+// SAFETY: see above.
+unsafe impl<T> Sync for Mapped<T> {}
+
+impl<T: Pod> Mapped<T> {
+    /// Maps `map`, read-only or writable.
+    pub fn new(map: impl AsFd, writable: bool) -> io::Result<Self> {
+        let bytes = size_of::<T>().next_multiple_of(4096);
+        let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+        // SAFETY: a new mapping of a page that the kernel keeps for the map's first entry.
+        let page = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                protection,
+                libc::MAP_SHARED,
+                map.as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        match NonNull::new(page) {
+            Some(page) if page.as_ptr() != libc::MAP_FAILED => {
+                Ok(Self { entry: page.cast(), bytes, shared: PhantomData })
+            }
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// The entry. Others read it concurrently: write whole words atomically.
+    pub const fn as_ptr(&self) -> *mut T {
+        self.entry.as_ptr()
+    }
+}
+
+impl<T> Drop for Mapped<T> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `new`, which nothing else unmaps.
+        unsafe { libc::munmap(self.entry.as_ptr().cast(), self.bytes) };
+    }
+}

@@ -1,0 +1,44 @@
+//! Totals: per reason, per endpoint, per network. Summed over the CPUs; they are never lost.
+
+use enforcer_common::{
+    counter::{Counter, EndpointCounters},
+    endpoint::EndpointId,
+    verdict::{DropReason, PassReason, Verdict},
+};
+
+use super::tables::{TableError, Tables, sum};
+
+impl Tables {
+    /// Packets per reason, passes first; every reason is listed, counted or not.
+    pub fn reasons(&self) -> Result<Vec<(Verdict, Counter)>, TableError> {
+        let passes = PassReason::ALL.iter().map(|reason| Verdict::Pass(*reason));
+        let drops = DropReason::ALL.iter().map(|reason| Verdict::Drop(*reason));
+        passes
+            .chain(drops)
+            .map(|verdict| {
+                let values = self.reasons.get(&u32::from(verdict.code()), 0);
+                let values = values.map_err(|source| TableError::Map { name: "REASONS", source })?;
+                Ok((verdict, sum(&values)))
+            })
+            .collect()
+    }
+
+    /// What one endpoint sent and received.
+    pub fn endpoint_counters(&self, id: EndpointId) -> Result<EndpointCounters, TableError> {
+        let values = self.endpoint_counters.get(&id.0, 0);
+        Ok(sum(&values.map_err(|source| TableError::Map { name: "ENDPOINT_COUNTERS", source })?))
+    }
+
+    /// What passed because of one network.
+    pub fn network_counter(&self, network: u32) -> Result<Counter, TableError> {
+        let values = self.network_counters.get(&network, 0);
+        Ok(sum(&values.map_err(|source| TableError::Map { name: "NETWORK_COUNTERS", source })?))
+    }
+
+    /// Drop events that never reached the ring: over the rate, or the ring was full.
+    pub fn lost_events(&self) -> Result<u64, TableError> {
+        let values = self.event_budget.get(&0, 0);
+        let values = values.map_err(|source| TableError::Map { name: "EVENT_BUDGET", source })?;
+        Ok(values.iter().map(|budget| budget.lost).sum())
+    }
+}

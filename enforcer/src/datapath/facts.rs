@@ -1,0 +1,85 @@
+//! Facts: who sits behind which veth and who owns which address. Written at once, whatever policy
+//! decides; after each change the version moves, and with it dies what flows remember.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aya::maps::{MapError, PerCpuValues, lpm_trie::Key};
+use enforcer_common::{
+    address::Address,
+    counter::EndpointCounters,
+    endpoint::{AddressOwner, Endpoint, EndpointId},
+};
+
+use super::tables::{TableError, Tables};
+
+impl Tables {
+    /// Says who sits behind the veth `ifindex`.
+    pub fn write_endpoint(&mut self, ifindex: u32, endpoint: &Endpoint) -> Result<(), TableError> {
+        self.endpoints
+            .insert(ifindex, endpoint, 0)
+            .map_err(|source| TableError::Map { name: "ENDPOINTS", source })
+    }
+
+    /// Nobody known sits behind `ifindex` any more; not an error if nobody did.
+    pub fn remove_endpoint(&mut self, ifindex: u32) -> Result<(), TableError> {
+        gone("ENDPOINTS", self.endpoints.remove(&ifindex))
+    }
+
+    /// Says who owns the prefix of `bits` bits (in the 128-bit space) at `address`.
+    pub fn write_address(&mut self, address: Address, bits: u8, owner: &AddressOwner) -> Result<(), TableError> {
+        self.addresses
+            .insert(&Key::new(u32::from(bits), address), owner, 0)
+            .map_err(|source| TableError::Map { name: "ADDRESSES", source })
+    }
+
+    /// Nobody owns the prefix any more; not an error if nobody did.
+    pub fn remove_address(&mut self, address: Address, bits: u8) -> Result<(), TableError> {
+        gone("ADDRESSES", self.addresses.remove(&Key::new(u32::from(bits), address)))
+    }
+
+    /// Every endpoint, by interface.
+    pub fn endpoints(&self) -> Result<Vec<(u32, Endpoint)>, TableError> {
+        let entries: Result<_, _> = self.endpoints.iter().collect();
+        entries.map_err(|source| TableError::Map { name: "ENDPOINTS", source })
+    }
+
+    /// Every owned address: address, bits in the 128-bit space, owner.
+    pub fn addresses(&self) -> Result<Vec<(Address, u8, AddressOwner)>, TableError> {
+        let entries = self.addresses.iter().map(|entry| {
+            let (key, owner) = entry?;
+            Ok((key.data(), key.prefix_len() as u8, owner))
+        });
+        let entries: Result<_, MapError> = entries.collect();
+        entries.map_err(|source| TableError::Map { name: "ADDRESSES", source })
+    }
+
+    /// An endpoint that is given a used id starts counting from zero.
+    pub fn reset_endpoint_counters(&mut self, id: EndpointId) -> Result<(), TableError> {
+        let cpus = aya::util::nr_cpus().map_err(|(_, source)| TableError::Io {
+            operation: "count the CPUs for",
+            name: "ENDPOINT_COUNTERS",
+            source,
+        })?;
+        let zero = PerCpuValues::try_from(vec![EndpointCounters::default(); cpus]).map_err(|source| {
+            TableError::Io { operation: "reset", name: "ENDPOINT_COUNTERS", source }
+        })?;
+        self.endpoint_counters
+            .set(id.0, zero, 0)
+            .map_err(|source| TableError::Map { name: "ENDPOINT_COUNTERS", source })
+    }
+
+    /// Ends the validity of everything that was decided under the facts so far.
+    pub fn facts_changed(&self) {
+        // SAFETY: the mapping is live, writable and aligned.
+        let facts = unsafe { AtomicU64::from_ptr(&raw mut (*self.control.as_ptr()).facts) };
+        facts.fetch_add(1, Ordering::Release);
+    }
+}
+
+fn gone(name: &'static str, outcome: Result<(), MapError>) -> Result<(), TableError> {
+    match outcome {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        outcome => outcome.map_err(|source| TableError::Map { name, source }),
+    }
+}

@@ -1,0 +1,211 @@
+//! Loads the object: checks pinned tables before they are reused, sets the constants, loads the programs.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
+    maps::{Map, MapData, MapError, MapInfo, RingBuf},
+    programs::{ProgramError, SchedClassifier},
+};
+use enforcer_common::endpoint::EndpointId;
+
+use super::{
+    pins::{PinError, Pins},
+    probe,
+    tables::{NAMES, TableError, Tables},
+};
+
+/// The datapath, compiled for the kernel.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/enforcer"));
+
+/// The programs, by the hook they are for.
+pub const PROGRAMS: [&str; 2] = ["from_endpoint", "to_endpoint"];
+
+/// Lines of a verifier log worth showing; the whole goes to a file.
+const VERIFIER_LINES: usize = 25;
+
+/// How to load.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to pin, and what to reuse; `None` keeps everything in this process.
+    pub pins: Option<Pins>,
+    /// Bits of the packet mark that carry stamps.
+    pub mark_mask: u32,
+    /// Whether every packet is traced through `aya-log`; off leaves no instruction of it.
+    pub trace: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { pins: None, mark_mask: DEFAULT_MARK_MASK, trace: false }
+    }
+}
+
+/// Bits of the packet mark that carry stamps unless the host file says otherwise.
+pub const DEFAULT_MARK_MASK: u32 = 0x0ff0_0000;
+
+/// Why the datapath cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// This kernel is older than everything tested.
+    #[error("kernel {found} is too old: enforcer needs {} or newer", probe::FLOOR)]
+    OldKernel {
+        /// The running kernel.
+        found: String,
+    },
+    /// The mask leaves no room for a stamp.
+    #[error("mark mask {0:#010x} is not a run of at least two bits, such as 0x0ff00000")]
+    MarkMask(u32),
+    /// The pins cannot be used.
+    #[error(transparent)]
+    Pins(#[from] PinError),
+    /// A pinned table was made by another version.
+    #[error(
+        "pinned table {path} has another layout ({found}) than this version's ({wanted}); \
+         remove it with `enforcer clean`"
+    )]
+    Layout {
+        /// The pin.
+        path: PathBuf,
+        /// What lies there.
+        found: String,
+        /// What should.
+        wanted: String,
+    },
+    /// The kernel refused the object or a map.
+    #[error("the kernel refused the datapath")]
+    Object(#[from] EbpfError),
+    /// The embedded object cannot be read.
+    #[error("the embedded datapath cannot be read: {0}")]
+    Parse(String),
+    /// The verifier refused a program.
+    #[error("the kernel refused program {program}: {reason}")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// The end of the verifier's log, and where all of it is.
+        reason: String,
+    },
+    /// A table could not be opened.
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+/// A loaded datapath.
+#[derive(Debug)]
+pub struct Datapath {
+    pub(super) ebpf: Ebpf,
+    /// Its tables.
+    pub tables: Tables,
+}
+
+impl Datapath {
+    /// Loads the programs, and creates the tables or takes over the pinned ones.
+    pub fn load(options: &Options) -> Result<Self, LoadError> {
+        check_kernel()?;
+        check_mask(options.mark_mask)?;
+        let mut loader = EbpfLoader::new();
+        if let Some(pins) = &options.pins {
+            pins.prepare()?;
+            check_layouts(pins)?;
+            for name in NAMES {
+                loader.map_pin_path(name, pins.map(name));
+            }
+        }
+        let coarse_clock = u32::from(probe::coarse_clock());
+        let log_level: u8 = if options.trace { aya_log::Level::Debug as u8 } else { 0 };
+        loader
+            .override_global("MARK_MASK", &options.mark_mask, true)
+            .override_global("COARSE_CLOCK", &coarse_clock, true)
+            .override_global(aya_log::LEVEL, &log_level, true)
+            .verifier_log_level(VerifierLogLevel::DEBUG | VerifierLogLevel::STATS);
+        let mut ebpf = loader.load(OBJECT)?;
+        for program in PROGRAMS {
+            load_program(&mut ebpf, program)?;
+        }
+        let tables =
+            Tables::collect(|name| ebpf.take_map(name).ok_or(TableError::Missing(name)), true)?;
+        Ok(Self { ebpf, tables })
+    }
+
+    /// The program of a hook.
+    pub fn program(&mut self, name: &'static str) -> Result<&mut SchedClassifier, ProgramError> {
+        self.ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()
+    }
+
+    /// The ring of drop events; it can be taken once.
+    pub fn take_events(&mut self) -> Result<RingBuf<MapData>, TableError> {
+        let map = self.ebpf.take_map("EVENTS").ok_or(TableError::Missing("EVENTS"))?;
+        RingBuf::try_from(map).map_err(|source| TableError::Map { name: "EVENTS", source })
+    }
+
+    /// The object, for `aya-log`'s reader.
+    pub const fn ebpf_mut(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+}
+
+/// The stamp of an endpoint under a mark mask.
+pub const fn stamp(endpoint: EndpointId, mark_mask: u32) -> u32 {
+    endpoint.stamp(mark_mask)
+}
+
+fn check_kernel() -> Result<(), LoadError> {
+    let kernel = probe::kernel();
+    if kernel < probe::FLOOR { Err(LoadError::OldKernel { found: kernel.to_string() }) } else { Ok(()) }
+}
+
+fn check_mask(mask: u32) -> Result<(), LoadError> {
+    let run = mask >> mask.trailing_zeros().min(31);
+    if run < 3 || run & run.wrapping_add(1) != 0 { Err(LoadError::MarkMask(mask)) } else { Ok(()) }
+}
+
+/// aya reuses a pinned map of the right name whatever it is, so compare first.
+fn check_layouts(pins: &Pins) -> Result<(), LoadError> {
+    let object = aya_obj::Object::parse(OBJECT).map_err(|error| LoadError::Parse(error.to_string()))?;
+    for name in NAMES {
+        let path = pins.map(name);
+        let Some(wanted) = object.maps.get(name).filter(|_| path.exists()) else { continue };
+        let found = MapInfo::from_pin(&path).map_err(|source| TableError::Map { name, source })?;
+        let describe = |kind: u32, key, value, entries| format!("type {kind}, {key} -> {value} bytes, {entries} entries");
+        let kind = found.map_type().map_or(0, |kind| kind as u32);
+        let found = describe(kind, found.key_size(), found.value_size(), found.max_entries());
+        let wanted = describe(wanted.map_type(), wanted.key_size(), wanted.value_size(), wanted.max_entries());
+        if found != wanted {
+            return Err(LoadError::Layout { path, found, wanted });
+        }
+    }
+    Ok(())
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+    let refused = |reason: String| LoadError::Program { program: name, reason };
+    let program = ebpf.program_mut(name).ok_or_else(|| refused("it is not in the object".to_owned()))?;
+    let program: &mut SchedClassifier =
+        program.try_into().map_err(|error: ProgramError| refused(error.to_string()))?;
+    program.load().map_err(|error| match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            refused(format!("{io_error}\n{}", shorten(name, &verifier_log.to_string())))
+        }
+        other => refused(other.to_string()),
+    })
+}
+
+/// The end of a verifier log says why; the rest is for whoever mends the program.
+fn shorten(program: &str, log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    let end = lines[lines.len().saturating_sub(VERIFIER_LINES)..].join("\n");
+    let path = std::env::temp_dir().join(format!("enforcer-verifier-{program}.log"));
+    match fs::write(&path, log) {
+        Ok(()) => format!("{end}\n(whole log: {})", path.display()),
+        Err(_) => end,
+    }
+}
+
+/// Opens one pinned map by path; what tools without a daemon use for the event ring.
+pub fn open_pinned_map(path: &Path) -> Result<Map, MapError> {
+    MapData::from_pin(path).and_then(Map::from_map_data)
+}

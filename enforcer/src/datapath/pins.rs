@@ -1,0 +1,164 @@
+//! Where the kernel's objects live while no process holds them: a directory on a bpf filesystem.
+//!
+//! ```text
+//! DIR/maps.v1/NAME           one pin per table; the number is the ABI version of the layouts
+//! DIR/links/IFINDEX.PROGRAM  one pin per attached tcx program
+//! ```
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use enforcer_common::ABI_VERSION;
+use nix::{
+    mount::{MsFlags, mount},
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
+
+/// Where bpf filesystems are mounted by convention.
+const BPFFS: &str = "/sys/fs/bpf";
+
+/// Why the pin directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PinError {
+    /// Not on a bpf filesystem, and it was not ours to mount one.
+    #[error("{path} is not on a bpf filesystem; mount one with `mount -t bpf bpf {path}`")]
+    NotBpffs {
+        /// The directory asked for.
+        path: PathBuf,
+    },
+    /// Mounting the conventional one failed.
+    #[error("failed to mount a bpf filesystem on {BPFFS}; try `mount -t bpf bpf {BPFFS}` as root")]
+    Mount(#[source] nix::Error),
+    /// A file operation failed.
+    #[error("failed to {operation} {path}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// The pin directory of one enforcer.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    directory: PathBuf,
+}
+
+impl Pins {
+    /// Pins below `directory`; nothing is touched yet.
+    pub const fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// The directory itself.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Where the table `name` is pinned.
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.maps().join(name)
+    }
+
+    /// Where the tables of this ABI version are pinned.
+    pub fn maps(&self) -> PathBuf {
+        self.directory.join(format!("maps.v{ABI_VERSION}"))
+    }
+
+    /// Where links are pinned.
+    pub fn links(&self) -> PathBuf {
+        self.directory.join("links")
+    }
+
+    /// Where the link of `program` on `ifindex` is pinned.
+    pub fn link(&self, ifindex: u32, program: &str) -> PathBuf {
+        self.links().join(format!("{ifindex}.{program}"))
+    }
+
+    /// The pinned links: interface, program name, path.
+    pub fn list_links(&self) -> Result<Vec<(u32, String, PathBuf)>, PinError> {
+        let directory = self.links();
+        let entries = match fs::read_dir(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|source| PinError::Io {
+                operation: "list",
+                path: directory.clone(),
+                source,
+            })?,
+        };
+        let mut links = Vec::new();
+        for entry in entries {
+            let entry =
+                entry.map_err(|source| PinError::Io { operation: "list", path: directory.clone(), source })?;
+            if let Some((ifindex, program)) = entry.file_name().to_str().and_then(|name| name.split_once('.'))
+                && let Ok(ifindex) = ifindex.parse()
+            {
+                links.push((ifindex, program.to_owned(), entry.path()));
+            }
+        }
+        links.sort();
+        Ok(links)
+    }
+
+    /// Creates the directories, mounting the conventional bpf filesystem where it is missing.
+    pub fn prepare(&self) -> Result<(), PinError> {
+        self.ensure_bpffs()?;
+        for path in [self.maps(), self.links()] {
+            fs::create_dir_all(&path).map_err(|source| PinError::Io { operation: "create", path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is anything of ours.
+    pub fn exist(&self) -> bool {
+        self.directory.is_dir()
+    }
+
+    /// Removes every pin and the directory. What is attached through links only is detached by it.
+    pub fn remove_all(&self) -> Result<(), PinError> {
+        match remove_tree(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            outcome => outcome.map_err(|source| PinError::Io {
+                operation: "remove",
+                path: self.directory.clone(),
+                source,
+            }),
+        }
+    }
+
+    fn ensure_bpffs(&self) -> Result<(), PinError> {
+        let existing = self.directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        if is_bpffs(existing) {
+            return Ok(());
+        }
+        if !self.directory.starts_with(BPFFS) {
+            return Err(PinError::NotBpffs { path: self.directory.clone() });
+        }
+        mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), None::<&str>).map_err(PinError::Mount)
+    }
+}
+
+fn is_bpffs(path: &Path) -> bool {
+    statfs(path).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC)
+}
+
+/// The directory may be a mount point itself: then it stays, empty.
+fn remove_tree(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    match fs::remove_dir(directory) {
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
+        outcome => outcome,
+    }
+}

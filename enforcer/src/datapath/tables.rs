@@ -1,0 +1,162 @@
+//! The tables of the datapath: the user half of `enforcer-ebpf/src/maps.rs`.
+
+use std::io;
+
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use enforcer_common::{
+    address::Address,
+    control::{Control, Generation},
+    counter::{Counter, EndpointCounters},
+    endpoint::{AddressOwner, Endpoint},
+    event::EventBudget,
+};
+
+use super::{bpf::Mapped, pins::Pins};
+
+/// Every table by the name of its map; what is pinned and what is checked before reuse.
+pub const NAMES: [&str; 15] = [
+    "CONTROL",
+    "GENERATIONS",
+    "ENDPOINTS",
+    "ADDRESSES",
+    "MEMBERSHIPS",
+    "NETWORKS",
+    "SET_MEMBERS",
+    "FLOWS",
+    "DENIED",
+    "STATE",
+    "REASONS",
+    "ENDPOINT_COUNTERS",
+    "NETWORK_COUNTERS",
+    "EVENTS",
+    "EVENT_BUDGET",
+];
+
+/// Why a table cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// It is not there.
+    #[error("table {0} is missing: nothing of enforcer is loaded here")]
+    Missing(&'static str),
+    /// aya refused it.
+    #[error("table {name} cannot be used")]
+    Map {
+        /// Its name.
+        name: &'static str,
+        /// What the kernel or aya said.
+        source: MapError,
+    },
+    /// A raw operation failed.
+    #[error("failed to {operation} table {name}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On which table.
+        name: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Typed handles of all tables but the event ring and the datapath's own state.
+#[derive(Debug)]
+pub struct Tables {
+    pub(super) control: Mapped<Control>,
+    pub(super) generations: Array<MapData, Generation>,
+    pub(super) endpoints: HashMap<MapData, u32, Endpoint>,
+    pub(super) addresses: LpmTrie<MapData, Address, AddressOwner>,
+    pub(super) memberships: MapData,
+    pub(super) networks: MapData,
+    pub(super) set_members: MapData,
+    pub(super) flows: MapData,
+    pub(super) denied: MapData,
+    pub(super) reasons: PerCpuArray<MapData, Counter>,
+    pub(super) endpoint_counters: PerCpuArray<MapData, EndpointCounters>,
+    pub(super) network_counters: PerCpuArray<MapData, Counter>,
+    pub(super) event_budget: PerCpuArray<MapData, EventBudget>,
+}
+
+impl Tables {
+    /// Takes the tables from wherever `take` finds them by name.
+    pub(super) fn collect(
+        mut take: impl FnMut(&'static str) -> Result<Map, TableError>,
+        writable: bool,
+    ) -> Result<Self, TableError> {
+        let control = data("CONTROL", take("CONTROL")?)?;
+        let control = Mapped::new(control.fd(), writable).map_err(|source| TableError::Io {
+            operation: "map",
+            name: "CONTROL",
+            source,
+        })?;
+        Ok(Self {
+            control,
+            generations: typed("GENERATIONS", &mut take)?,
+            endpoints: typed("ENDPOINTS", &mut take)?,
+            addresses: typed("ADDRESSES", &mut take)?,
+            memberships: data("MEMBERSHIPS", take("MEMBERSHIPS")?)?,
+            networks: data("NETWORKS", take("NETWORKS")?)?,
+            set_members: data("SET_MEMBERS", take("SET_MEMBERS")?)?,
+            flows: data("FLOWS", take("FLOWS")?)?,
+            denied: data("DENIED", take("DENIED")?)?,
+            reasons: typed("REASONS", &mut take)?,
+            endpoint_counters: typed("ENDPOINT_COUNTERS", &mut take)?,
+            network_counters: typed("NETWORK_COUNTERS", &mut take)?,
+            event_budget: typed("EVENT_BUDGET", &mut take)?,
+        })
+    }
+
+    /// Opens the pinned tables for reading: works with no daemon running.
+    pub fn open_pinned(pins: &Pins) -> Result<Self, TableError> {
+        Self::collect(
+            |name| {
+                let path = pins.map(name);
+                if !path.exists() {
+                    return Err(TableError::Missing(name));
+                }
+                MapData::from_pin(path)
+                    .and_then(Map::from_map_data)
+                    .map_err(|source| TableError::Map { name, source })
+            },
+            false,
+        )
+    }
+
+    /// What decides at this moment.
+    pub fn control(&self) -> Control {
+        // SAFETY: the mapping is live and aligned; two aligned words, each written whole.
+        unsafe { std::ptr::read_volatile(self.control.as_ptr()) }
+    }
+
+    /// The record of the deciding generation; `None` before the first policy.
+    pub fn generation(&self) -> Result<Option<Generation>, TableError> {
+        let word = self.control().active;
+        if word.generation() == 0 {
+            return Ok(None);
+        }
+        let record = self.generations.get(&word.slot(), 0);
+        record.map(Some).map_err(|source| TableError::Map { name: "GENERATIONS", source })
+    }
+}
+
+fn typed<T: TryFrom<Map, Error = MapError>>(
+    name: &'static str,
+    take: &mut impl FnMut(&'static str) -> Result<Map, TableError>,
+) -> Result<T, TableError> {
+    T::try_from(take(name)?).map_err(|source| TableError::Map { name, source })
+}
+
+fn data(name: &'static str, map: Map) -> Result<MapData, TableError> {
+    match map {
+        Map::Array(data) | Map::ArrayOfMaps(data) | Map::LruHashMap(data) => Ok(data),
+        _ => Err(TableError::Missing(name)),
+    }
+}
+
+/// The sum over all CPUs.
+pub(super) fn sum<T: aya::Pod + Default + std::ops::AddAssign>(values: &PerCpuValues<T>) -> T {
+    let mut total = T::default();
+    for value in values.iter() {
+        total += *value;
+    }
+    total
+}
