@@ -1,1 +1,33 @@
 //! A policy's way, from text to tables.
+//!
+//! ```text
+//! source ──syntax──▶ spec ──validate──▶ model ──ids──▶ compile ──▶ tables
+//! files,   TOML      what is written,   Policy  stable   what the kernel
+//! stdin    + spans   with its places            ids      looks up
+//! ```
+//!
+//! Text becomes a [`Policy`] or [`Diagnostics`], nothing in between: all mistakes of all files are told
+//! in one run. Everything behind [`read`] is pure.
+
+pub mod compile;
+pub mod diagnostic;
+pub mod explain;
+pub mod ids;
+pub mod model;
+pub mod name;
+pub mod prefix;
+pub mod source;
+mod spec;
+mod syntax;
+pub mod tables;
+mod validate;
+
+pub use compile::{Capacity, CompileError, compile};
+pub use diagnostic::{Diagnostic, Diagnostics};
+pub use explain::{Explanation, explain};
+pub use ids::{CapacityError, IdTable, IdTableError};
+pub use model::{Network, NetworkError, Policy};
+pub use name::{NameError, NetworkName};
+pub use prefix::{Prefix, PrefixError};
+pub use source::{ReadError, Source, read};
+pub use tables::{TableEntry, Tables};

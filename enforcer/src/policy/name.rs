@@ -1,0 +1,131 @@
+//! The name of a logical network.
+//!
+//! On the policy's way: part of the model; what flows, counters and messages call a network by.
+
+use std::{borrow::Borrow, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Longest name, in characters: fits a DNS label and a table column.
+const MAX_LENGTH: usize = 63;
+
+/// Words that rules use for sets of addresses that are no network.
+const RESERVED: [&str; 3] = ["world", "host", "any"];
+
+/// A network's name: 1 to 63 of `a-z 0-9 . _ -`, starting with a letter or digit, no reserved word.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NetworkName(String);
+
+/// Why a text is not a name of a network.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
+pub enum NameError {
+    /// Nothing.
+    #[error("a network's name must not be empty")]
+    Empty,
+    /// More than 63 characters.
+    #[error("a network's name has at most {MAX_LENGTH} characters, this one has {length}")]
+    TooLong { length: usize },
+    /// First character is neither a letter nor a digit.
+    #[error("a network's name starts with a-z or 0-9, not with {found:?}")]
+    BadStart { found: char },
+    /// A character outside of the set.
+    #[error("a network's name consists of a-z, 0-9, `.`, `_` and `-`; {found:?} is none of them")]
+    BadCharacter { found: char },
+    /// A word with a meaning of its own.
+    #[error("`{name}` is a reserved word and cannot name a network; reserved are world, host, any")]
+    Reserved { name: String },
+}
+
+impl NetworkName {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for NetworkName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let first = text.chars().next().ok_or(NameError::Empty)?;
+        let length = text.chars().count();
+        if length > MAX_LENGTH {
+            return Err(NameError::TooLong { length });
+        }
+        if let Some(found) = text.chars().find(|&c| !alphanumeric(c) && !".-_".contains(c)) {
+            return Err(NameError::BadCharacter { found });
+        }
+        if !alphanumeric(first) {
+            return Err(NameError::BadStart { found: first });
+        }
+        if RESERVED.contains(&text) {
+            return Err(NameError::Reserved { name: text.to_owned() });
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for NetworkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl Borrow<str> for NetworkName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<NetworkName> for String {
+    fn from(name: NetworkName) -> Self {
+        name.0
+    }
+}
+
+impl TryFrom<String> for NetworkName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("blue")]
+    #[case("0")]
+    #[case("tenant-7.db_2")]
+    #[case("worldwide")]
+    #[case(&"a".repeat(63))]
+    fn a_good_name_round_trips(#[case] text: &str) {
+        let name: NetworkName = text.parse().unwrap();
+        let json = serde_json::to_string(&name).unwrap();
+        assert_eq!(json, format!("\"{text}\""));
+        assert_eq!(serde_json::from_str::<NetworkName>(&json).unwrap(), name);
+    }
+
+    #[rstest]
+    #[case("", NameError::Empty)]
+    #[case(&"a".repeat(64), NameError::TooLong { length: 64 })]
+    #[case("-a", NameError::BadStart { found: '-' })]
+    #[case("Blue", NameError::BadCharacter { found: 'B' })]
+    #[case("blau grün", NameError::BadCharacter { found: ' ' })]
+    #[case("tenant*", NameError::BadCharacter { found: '*' })]
+    #[case("world", NameError::Reserved { name: "world".into() })]
+    #[case("host", NameError::Reserved { name: "host".into() })]
+    #[case("any", NameError::Reserved { name: "any".into() })]
+    fn a_bad_name_is_refused(#[case] text: &str, #[case] error: NameError) {
+        assert_eq!(text.parse::<NetworkName>(), Err(error));
+        assert!(serde_json::from_str::<NetworkName>(&format!("\"{text}\"")).is_err());
+    }
+}

@@ -1,0 +1,138 @@
+//! The texts that make up one policy, and reading them from files, directories and standard input.
+//!
+//! On the policy's way: the very start, and the only room that touches the file system.
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The text of one file and the name that messages call it by.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Source {
+    /// The path as given, or `<stdin>`.
+    pub name: String,
+    /// The whole text.
+    pub text: String,
+}
+
+/// Why the texts of a policy could not be read.
+#[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
+pub enum ReadError {
+    /// Nothing at that path.
+    #[error("{path} does not exist")]
+    Missing { path: String },
+    /// The operating system says no.
+    #[error("failed to read {path}: {cause}")]
+    Unreadable { path: String, cause: io::Error },
+    /// Bytes that are no text.
+    #[error("{path} is not UTF-8: invalid byte at offset {offset}")]
+    NotUtf8 { path: String, offset: usize },
+    /// A directory that says nothing, which is never meant: an empty policy denies everything.
+    #[error("{path} is a directory without any *.toml file")]
+    EmptyDirectory { path: String },
+}
+
+/// Reads each path: a file, a directory (its `*.toml` files sorted by name, as a shell's glob finds
+/// them: no hidden files, not recursive), or `-` for standard input.
+pub fn read(paths: &[PathBuf]) -> Result<Vec<Source>, ReadError> {
+    read_with(paths, &mut io::stdin().lock())
+}
+
+fn read_with(paths: &[PathBuf], stdin: &mut impl Read) -> Result<Vec<Source>, ReadError> {
+    let mut sources = Vec::new();
+    for path in paths {
+        if path.as_os_str() == "-" {
+            let mut bytes = Vec::new();
+            let read = stdin.read_to_end(&mut bytes).map(|_| bytes);
+            sources.push(source("<stdin>".to_owned(), read)?);
+        } else if path.is_dir() {
+            for file in toml_files(path)? {
+                sources.push(source(file.display().to_string(), fs::read(&file))?);
+            }
+        } else {
+            sources.push(source(path.display().to_string(), fs::read(path))?);
+        }
+    }
+    Ok(sources)
+}
+
+fn source(name: String, bytes: io::Result<Vec<u8>>) -> Result<Source, ReadError> {
+    let bytes = bytes.map_err(|cause| read_error(&name, cause))?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Source { name, text }),
+        Err(error) => Err(ReadError::NotUtf8 { path: name, offset: error.utf8_error().valid_up_to() }),
+    }
+}
+
+fn toml_files(directory: &Path) -> Result<Vec<PathBuf>, ReadError> {
+    let name = directory.display().to_string();
+    let entries: io::Result<Vec<_>> = fs::read_dir(directory).and_then(Iterator::collect);
+    let mut files: Vec<PathBuf> = entries
+        .map_err(|cause| read_error(&name, cause))?
+        .into_iter()
+        .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml") && !path.is_dir())
+        .collect();
+    if files.is_empty() {
+        return Err(ReadError::EmptyDirectory { path: name });
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read_error(path: &str, cause: io::Error) -> ReadError {
+    let path = path.to_owned();
+    match cause.kind() {
+        io::ErrorKind::NotFound => ReadError::Missing { path },
+        _ => ReadError::Unreadable { path, cause },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_one(path: &Path) -> Result<Vec<Source>, ReadError> {
+        read_with(&[path.to_owned()], &mut io::empty())
+    }
+
+    #[test]
+    fn a_directory_gives_its_toml_files_in_order() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["b.toml", "a.toml", "notes.txt", ".hidden.toml"] {
+            fs::write(directory.path().join(name), name).unwrap();
+        }
+        fs::create_dir(directory.path().join("sub.toml")).unwrap();
+        let texts: Vec<String> =
+            read_one(directory.path()).unwrap().into_iter().map(|source| source.text).collect();
+        assert_eq!(texts, ["a.toml", "b.toml"]);
+    }
+
+    #[test]
+    fn a_dash_is_standard_input() {
+        let sources = read_with(&["-".into()], &mut "version = 1".as_bytes()).unwrap();
+        assert_eq!(sources, [Source { name: "<stdin>".into(), text: "version = 1".into() }]);
+    }
+
+    #[test]
+    fn errors_name_the_path_and_why() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("policy.toml");
+        let message = |path: &Path| read_one(path).unwrap_err().to_string();
+        assert_eq!(message(&file), format!("{} does not exist", file.display()));
+        let here = directory.path();
+        assert_eq!(message(here), format!("{} is a directory without any *.toml file", here.display()));
+        fs::write(&file, b"# caf\xe9").unwrap();
+        let not_utf8 = format!("{} is not UTF-8: invalid byte at offset 5", file.display());
+        assert_eq!(message(&file), not_utf8);
+        let below_a_file = file.join("policy.toml");
+        assert!(message(&below_a_file).starts_with(&format!("failed to read {}", below_a_file.display())));
+    }
+}

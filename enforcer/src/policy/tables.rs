@@ -1,0 +1,87 @@
+//! The compiled policy: what a bank of the kernel holds, as plain vectors.
+//!
+//! On the policy's way: the end of the pure part; from here it is written into a bank, or asked
+//! directly by offline tools through the same decision function as the kernel's.
+
+use std::net::IpAddr;
+
+use enforcer_common::{
+    address::Address,
+    policy::{Membership, SetMember, Sets},
+};
+
+use super::prefix::number;
+
+/// Everything that the kernel needs to know of one policy.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Tables {
+    /// Longest-prefix table, sorted by (address, bits); minimal: no entry repeats its enclosing one.
+    pub prefixes: Vec<TableEntry>,
+    /// The networks of each set, set after set; a [`Membership`] says where its own begin.
+    pub list: Vec<u32>,
+    /// The same as pairs, sorted.
+    pub members: Vec<SetMember>,
+    /// Networks of the policy.
+    pub networks: u32,
+    /// Distinct sets that are not empty; their ids are `1..=sets`.
+    pub sets: u32,
+}
+
+/// One entry of the longest-prefix table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TableEntry {
+    /// First address.
+    pub address: Address,
+    /// Length in the 128-bit v4-mapped space.
+    pub bits: u8,
+    /// The membership of every address that no longer entry covers.
+    pub membership: Membership,
+}
+
+impl TableEntry {
+    fn key(&self) -> (u128, u8) {
+        (number(self.address.into()), self.bits)
+    }
+}
+
+impl Tables {
+    /// What the kernel's longest-prefix match answers for `address`; empty without an entry.
+    pub fn membership(&self, address: IpAddr) -> Membership {
+        let address = number(address);
+        // The last entry that may cover the address. When it does not, every entry that does also
+        // covers the bits that both have in common, so look there next: each step is shorter.
+        let (mut prefix, mut bits) = (address, 128);
+        loop {
+            let behind = self.prefixes.partition_point(|entry| entry.key() <= (prefix, bits));
+            let Some(entry) = behind.checked_sub(1).map(|last| self.prefixes[last]) else {
+                return Membership::default();
+            };
+            let common = (entry.key().0 ^ address).leading_zeros() as u8;
+            if common >= entry.bits {
+                return entry.membership;
+            }
+            (prefix, bits) = (address & mask(common), common);
+        }
+    }
+
+    /// The networks of a membership of these tables, in id order.
+    pub fn networks_of(&self, membership: Membership) -> &[u32] {
+        let first = membership.first as usize;
+        self.list.get(first..first + membership.count as usize).unwrap_or_default()
+    }
+}
+
+/// The leading `bits` set.
+fn mask(bits: u8) -> u128 {
+    u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0)
+}
+
+impl Sets for Tables {
+    fn network_at(&self, index: u32) -> Option<u32> {
+        self.list.get(index as usize).copied()
+    }
+
+    fn holds(&self, member: SetMember) -> bool {
+        self.members.binary_search(&member).is_ok()
+    }
+}
