@@ -6,6 +6,9 @@
 /// Slots of the table that counts packets per reason.
 pub const REASON_SLOTS: u32 = 128;
 
+/// Drops are numbered from here on, passes below.
+const FIRST_DROP: u8 = 32;
+
 /// What kind of cause a drop has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
@@ -121,6 +124,12 @@ impl Verdict {
         }
     }
 
+    /// Whether a [`code`](Self::code) lets the packet go on; 0 and unknown numbers do not.
+    #[inline(always)]
+    pub const fn is_pass_code(code: u8) -> bool {
+        code != 0 && code < FIRST_DROP
+    }
+
     /// Whether the packet goes on.
     #[inline(always)]
     pub const fn is_pass(self) -> bool {
@@ -170,7 +179,9 @@ mod tests {
         for verdict in all {
             assert!(verdict.code() > 0 && u32::from(verdict.code()) < REASON_SLOTS);
             assert_eq!(Verdict::from_code(verdict.code()), Some(verdict));
+            assert_eq!(Verdict::is_pass_code(verdict.code()), verdict.is_pass());
         }
         assert_eq!(Verdict::from_code(0), None);
+        assert!(!Verdict::is_pass_code(0));
     }
 }

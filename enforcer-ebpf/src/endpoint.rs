@@ -11,9 +11,9 @@ use crate::{maps, packet::Skb};
 
 /// The endpoint whose host-side interface has this ifindex.
 #[inline(always)]
-pub fn behind(ifindex: u32) -> Result<&'static Endpoint, DropReason> {
+pub fn behind(ifindex: u32) -> Option<&'static Endpoint> {
     // SAFETY: the daemon replaces records whole; a freed one stays readable until this program ends.
-    unsafe { maps::ENDPOINTS.get(&ifindex) }.ok_or(DropReason::NoEndpoint)
+    unsafe { maps::ENDPOINTS.get(&ifindex) }
 }
 
 /// Who owns `address`: an endpoint of this host, the host itself, or [`EndpointId::REMOTE`].
@@ -32,19 +32,19 @@ pub fn may_use(endpoint: &Endpoint, address: Address) -> bool {
 }
 
 /// Where a packet on its way to an endpoint comes from: a local endpoint, the host, or
-/// [`EndpointId::REMOTE`].
+/// nobody known.
 ///
 /// A source address is believed only with its proof: a local endpoint's stamp, or being generated here
 /// for an address of the host. Everything else that carries a stamp was rewritten on its way.
 #[inline(always)]
-pub fn sender(skb: Skb, source: Address) -> Result<EndpointId, DropReason> {
+pub fn sender(skb: Skb, source: Address) -> Result<AddressOwner, DropReason> {
     let stamp = skb.stamp();
     let owner = owner(source);
     match owner.endpoint {
-        EndpointId::REMOTE if stamp == 0 => Ok(EndpointId::REMOTE),
-        EndpointId::HOST if stamp == 0 && skb.is_locally_generated() => Ok(EndpointId::HOST),
+        EndpointId::REMOTE if stamp == 0 => Ok(owner),
+        EndpointId::HOST if stamp == 0 && skb.is_locally_generated() => Ok(owner),
         EndpointId::REMOTE | EndpointId::HOST => Err(DropReason::MaskedSource),
-        local if stamp == owner.stamp => Ok(local),
+        _ if stamp == owner.stamp => Ok(owner),
         _ => Err(DropReason::UnstampedSource),
     }
 }

@@ -1,27 +1,20 @@
 //! Drop events for the daemon, within a budget per CPU and second; the counters know every drop.
 
 use enforcer_common::{
-    control::Control,
-    endpoint::EndpointId,
     event::{DropEvent, Hook},
-    flow::FlowKey,
     limits::EVENTS_PER_SECOND,
-    verdict::Verdict,
 };
 
-use crate::{maps, packet, packet::Skb};
+use crate::{
+    journey::Journey,
+    maps,
+    packet::{self, Skb},
+};
 
 const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 
 #[inline(always)]
-pub fn dropped(
-    skb: Skb,
-    hook: Hook,
-    control: &Control,
-    endpoint: EndpointId,
-    key: &FlowKey,
-    verdict: Verdict,
-) {
+pub fn dropped(skb: Skb, hook: Hook, journey: &Journey) {
     let time = packet::now();
     let Some(budget) = maps::EVENT_BUDGET.get_ptr_mut(0) else { return };
     // SAFETY: this CPU's own slot, and the program is not preempted by itself.
@@ -41,12 +34,12 @@ pub fn dropped(
     budget.sent += 1;
     event.write(DropEvent {
         time,
-        generation: control.active.generation(),
-        key: *key,
+        generation: journey.control.active.generation(),
+        key: journey.packet.key,
         ifindex: skb.ifindex(),
-        endpoint,
+        endpoint: journey.endpoint,
         length: skb.length(),
-        verdict: verdict.code(),
+        verdict: journey.judgement.verdict,
         hook: hook as u8,
         reserved: [0; 6],
     });

@@ -8,10 +8,9 @@ use enforcer_common::{
     control::Control,
     endpoint::EndpointId,
     flow::{FlowEntry, FlowKey},
-    verdict::Verdict,
 };
 
-use crate::{maps, packet, policy::Judgement};
+use crate::{journey::Judgement, maps, packet};
 
 /// Which side of a flow asks for its record.
 #[derive(Clone, Copy)]
@@ -58,21 +57,23 @@ fn standing(entry: *mut FlowEntry, control: &Control, asking: Asking) -> Option<
         return None;
     }
     Some(Judgement {
-        verdict: Verdict::from_code(entry.verdict)?,
         network: entry.network,
         src: entry.src_endpoint,
         dst: entry.dst_endpoint,
         stamp: entry.stamp,
-        cacheable: true,
+        verdict: entry.verdict,
+        flags: entry.flags,
+        reserved: 0,
     })
 }
 
 /// Counts the first packet that a judgement was made for, and keeps the judgement for the next one.
 #[inline(always)]
 pub fn record(control: &Control, key: &FlowKey, judgement: &Judgement, ifindex: u32, bytes: u32) {
-    match judgement.verdict {
-        Verdict::Pass(_) => record_in(&maps::FLOWS, key, control, judgement, bytes),
-        Verdict::Drop(_) => record_in(&maps::DENIED, &denied(key, ifindex), control, judgement, bytes),
+    if judgement.is_pass() {
+        record_in(&maps::FLOWS, key, control, judgement, bytes);
+    } else {
+        record_in(&maps::DENIED, &denied(key, ifindex), control, judgement, bytes);
     }
 }
 
@@ -100,8 +101,8 @@ fn record_in<const N: usize>(
         rule: 0,
         src_endpoint: judgement.src,
         dst_endpoint: judgement.dst,
-        verdict: judgement.verdict.code(),
-        flags: flags(judgement),
+        verdict: judgement.verdict,
+        flags: judgement.flags,
         reserved: [0; 2],
         stamp: judgement.stamp,
     };
@@ -124,16 +125,11 @@ fn renew(entry: *mut FlowEntry, control: &Control, judgement: &Judgement) {
         ptr::write_volatile(&raw mut (*entry).network, judgement.network);
         ptr::write_volatile(&raw mut (*entry).src_endpoint, judgement.src);
         ptr::write_volatile(&raw mut (*entry).dst_endpoint, judgement.dst);
-        ptr::write_volatile(&raw mut (*entry).verdict, judgement.verdict.code());
-        ptr::write_volatile(&raw mut (*entry).flags, flags(judgement));
+        ptr::write_volatile(&raw mut (*entry).verdict, judgement.verdict);
+        ptr::write_volatile(&raw mut (*entry).flags, judgement.flags);
         ptr::write_volatile(&raw mut (*entry).stamp, judgement.stamp);
         ptr::write_volatile(&raw mut (*entry).facts, control.facts);
     }
-}
-
-#[inline(always)]
-const fn flags(judgement: &Judgement) -> u8 {
-    if judgement.cacheable { FlowEntry::CACHED } else { 0 }
 }
 
 /// Counts a packet of a recorded flow.

@@ -13,6 +13,7 @@ mod datapath;
 mod endpoint;
 mod event;
 mod flow;
+mod journey;
 mod maps;
 mod neighbor;
 mod packet;
@@ -21,7 +22,7 @@ mod policy;
 mod state;
 
 use aya_ebpf::{bindings::TC_ACT_SHOT, macros::classifier, programs::TcContext};
-use enforcer_common::{event::Hook, verdict::Verdict};
+use enforcer_common::event::Hook;
 
 /// `TCX_NEXT` and `TC_ACT_UNSPEC`: the next program decides, others still run.
 const NEXT_PROGRAM: i32 = -1;
@@ -39,11 +40,8 @@ pub fn to_endpoint(ctx: TcContext) -> i32 {
 }
 
 #[inline(always)]
-const fn action(verdict: Verdict) -> i32 {
-    match verdict {
-        Verdict::Pass(_) => NEXT_PROGRAM,
-        Verdict::Drop(_) => TC_ACT_SHOT as i32,
-    }
+const fn action(passes: bool) -> i32 {
+    if passes { NEXT_PROGRAM } else { TC_ACT_SHOT as i32 }
 }
 
 #[cfg(target_arch = "bpf")]

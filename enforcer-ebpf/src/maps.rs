@@ -19,6 +19,8 @@ use enforcer_common::{
     verdict::REASON_SLOTS,
 };
 
+use crate::journey::Journey;
+
 /// `BPF_F_MMAPABLE`: the daemon publishes with a plain store.
 const MMAPABLE: usize = 1 << 10;
 /// `BPF_F_INNER_MAP`: inner arrays of different sizes may stand behind one outer slot (kernel 5.10).
@@ -80,6 +82,10 @@ pub static NETWORK_COUNTERS: PerCpuArray<Counter, { MAX_NETWORKS as usize }> = P
 /// Drop events for the daemon.
 #[btf_map]
 pub static EVENTS: RingBuf<DropEvent, { EVENT_RING_BYTES as usize }> = RingBuf::new();
+
+/// The packet that this CPU is judging. Datapath only.
+#[btf_map]
+pub static JOURNEY: PerCpuArray<Journey, 1> = PerCpuArray::new();
 
 /// This CPU's rate limit of events, and how many were lost. The datapath writes, tools read.
 #[btf_map]

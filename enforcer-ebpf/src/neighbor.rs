@@ -10,39 +10,37 @@ use enforcer_common::{
 
 use crate::{
     endpoint,
+    journey::Judgement,
     packet::Skb,
     parse::{Kind, Packet},
 };
 
 #[inline(always)]
-pub fn judge(skb: Skb, hook: Hook, endpoint: &Endpoint, packet: &Packet) -> Result<PassReason, DropReason> {
-    match (hook, packet.kind) {
-        (Hook::FromEndpoint, Kind::Router) => Err(DropReason::RouterAdvertisement),
+pub fn judge(skb: Skb, hook: Hook, endpoint: &Endpoint, packet: &Packet) -> Judgement {
+    let honest = match (hook, packet.kind) {
+        (Hook::FromEndpoint, Kind::Router) => return Judgement::dropped(DropReason::RouterAdvertisement),
         (Hook::FromEndpoint, _) => from_endpoint(endpoint, packet),
         (Hook::ToEndpoint, _) => to_endpoint(skb, packet),
+    };
+    if honest {
+        Judgement::passed(PassReason::Neighbor)
+    } else {
+        Judgement::dropped(DropReason::SpoofedNeighbor)
     }
 }
 
 #[inline(always)]
-fn from_endpoint(endpoint: &Endpoint, packet: &Packet) -> Result<PassReason, DropReason> {
-    for address in [packet.key.src, packet.claim] {
-        if !claims_nothing(address) && !endpoint::may_use(endpoint, address) {
-            return Err(DropReason::SpoofedNeighbor);
-        }
-    }
-    Ok(PassReason::Neighbor)
+fn from_endpoint(endpoint: &Endpoint, packet: &Packet) -> bool {
+    let may_speak_for = |address| claims_nothing(address) || endpoint::may_use(endpoint, address);
+    may_speak_for(packet.key.src) && (packet.claim == packet.key.src || may_speak_for(packet.claim))
 }
 
 /// A local endpoint's address may only be spoken for by a packet that entered through its veth.
 #[inline(always)]
-fn to_endpoint(skb: Skb, packet: &Packet) -> Result<PassReason, DropReason> {
+fn to_endpoint(skb: Skb, packet: &Packet) -> bool {
     let owner = endpoint::owner(packet.claim);
-    match owner.endpoint {
-        EndpointId::REMOTE => Ok(PassReason::Neighbor),
-        // The host's stamp is none.
-        _ if skb.stamp() == owner.stamp => Ok(PassReason::Neighbor),
-        _ => Err(DropReason::SpoofedNeighbor),
-    }
+    // The host's stamp is none.
+    owner.endpoint == EndpointId::REMOTE || skb.stamp() == owner.stamp
 }
 
 /// An ARP probe (RFC 5227 §2.1.1) and a duplicate address probe (RFC 4862 §5.4.2) have no source yet:

@@ -19,6 +19,18 @@ impl Skb {
         Self(ctx.skb.skb)
     }
 
+    /// The same buffer, inside a station that is a function of its own.
+    #[inline(always)]
+    pub const fn from_context(context: *mut __sk_buff) -> Self {
+        Self(context)
+    }
+
+    /// What a station that is a function of its own is given.
+    #[inline(always)]
+    pub const fn context(self) -> *mut __sk_buff {
+        self.0
+    }
+
     /// Bytes from the Ethernet header on.
     #[inline(always)]
     pub fn length(self) -> u32 {
@@ -69,14 +81,14 @@ impl Skb {
     #[inline(always)]
     pub fn cursor(self) -> Cursor {
         // SAFETY: see `length`; the verifier knows these words as the packet's bounds.
-        unsafe { Cursor { at: (*self.0).data as usize, end: (*self.0).data_end as usize } }
+        unsafe { Cursor { data: (*self.0).data as usize, end: (*self.0).data_end as usize, offset: 0 } }
     }
 
     /// Whether headers may lie where the program cannot read them yet.
     #[inline(always)]
     pub fn hides_headers(self) -> bool {
         let cursor = self.cursor();
-        cursor.end < cursor.at + self.wanted_header_bytes() as usize
+        cursor.end < cursor.data + self.wanted_header_bytes() as usize
     }
 
     /// Makes the headers readable; earlier cursors die.
@@ -97,10 +109,14 @@ impl Skb {
 }
 
 /// A bounds-checked position in packet memory.
+///
+/// It is kept as an offset with one bound for all paths, and not as a pointer: that is what lets the
+/// verifier see that two paths through the parser have met.
 #[derive(Clone, Copy)]
 pub struct Cursor {
-    at: usize,
+    data: usize,
     end: usize,
+    offset: u32,
 }
 
 impl Cursor {
@@ -109,20 +125,21 @@ impl Cursor {
     /// The reference dies with the next call that may move packet data; nothing keeps one.
     #[inline(always)]
     pub fn take<'a, T: Header>(&mut self) -> Option<&'a T> {
-        let at = self.at;
+        let at = self.data + self.offset as usize;
         if at + size_of::<T>() > self.end {
             return None;
         }
-        self.at = at + size_of::<T>();
+        self.offset += size_of::<T>() as u32;
         // SAFETY: `at .. at + size` lies within the packet, and `Header` types are plain bytes of
         // alignment 2 at most, which the kernel guarantees (NET_IP_ALIGN keeps offsets even).
         Some(unsafe { &*(at as *const T) })
     }
 
-    /// Moves on without reading; the next `take` checks the bounds.
+    /// Moves on without reading; `None` beyond what any header may lie at.
     #[inline(always)]
-    pub const fn skip(&mut self, bytes: usize) {
-        self.at += bytes;
+    pub fn skip(&mut self, bytes: u32) -> Option<()> {
+        self.offset += bytes;
+        (self.offset <= MAX_HEADER_BYTES).then_some(())
     }
 }
 

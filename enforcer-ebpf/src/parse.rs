@@ -7,6 +7,9 @@ use enforcer_common::{
     verdict::DropReason,
 };
 
+use aya_ebpf::bindings::__sk_buff;
+
+use crate::journey::Journey;
 use crate::packet::{Arp, Cursor, Ethernet, Extension, Icmp, Ipv4, Ipv6, NeighborTarget, Ports, Skb, Tcp};
 
 /// Ethertypes (IEEE 802).
@@ -25,6 +28,7 @@ const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
 
 /// What the parser understood of a packet.
+#[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct Packet {
     /// Addresses, protocol and ports.
@@ -36,6 +40,7 @@ pub struct Packet {
 }
 
 /// How a packet is to be judged.
+#[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub enum Kind {
     /// By addresses and ports.
@@ -49,21 +54,38 @@ pub enum Kind {
     Router,
 }
 
-/// Reads the headers, and asks the kernel for them only where they lie outside the linear part: that
-/// may copy, so it is the second try.
+/// Reads the headers into the journey, and asks the kernel for them only where they lie outside the
+/// linear part: that may copy, so it is the second try.
 #[inline(always)]
-pub fn read(skb: Skb, packet: &mut Packet) -> Result<(), DropReason> {
-    match parse(skb, packet) {
-        Err(DropReason::Truncated) if skb.hides_headers() => {
-            skb.pull_headers().map_err(|()| DropReason::Unreadable)?;
-            parse(skb, packet)
+pub fn read(skb: Skb) -> Result<(), u8> {
+    const TRUNCATED: u8 = DropReason::Truncated as u8;
+    match parse_headers(skb.context()) as u8 {
+        0 => Ok(()),
+        TRUNCATED if skb.hides_headers() => {
+            skb.pull_headers().map_err(|()| DropReason::Unreadable as u8)?;
+            match parse_headers(skb.context()) as u8 {
+                0 => Ok(()),
+                reason => Err(reason),
+            }
         }
-        outcome => outcome,
+        reason => Err(reason),
     }
 }
 
-/// A function of its own, so that the second try costs no second copy of the code.
+/// A station of its own: verified once, and the second try costs no second copy of the code. Returns 0
+/// or the number of a [`DropReason`].
+#[unsafe(no_mangle)]
 #[inline(never)]
+pub extern "C" fn parse_headers(context: *mut __sk_buff) -> u32 {
+    let Some(journey) = Journey::current() else { return DropReason::Unreadable as u32 };
+    journey.packet = Packet::default();
+    match parse(Skb::from_context(context), &mut journey.packet) {
+        Ok(()) => 0,
+        Err(reason) => reason as u32,
+    }
+}
+
+#[inline(always)]
 fn parse(skb: Skb, packet: &mut Packet) -> Result<(), DropReason> {
     let mut cursor = skb.cursor();
     let ethernet = cursor.take::<Ethernet>().ok_or(DropReason::Truncated)?;
@@ -133,7 +155,7 @@ fn ipv4(cursor: &mut Cursor, available: u32, packet: &mut Packet) -> Result<Payl
         return Err(DropReason::Truncated);
     }
     // Options are not looked at; the next header's bounds check covers their bytes.
-    cursor.skip((header - size_of::<Ipv4>() as u32) as usize);
+    cursor.skip(header - size_of::<Ipv4>() as u32).ok_or(DropReason::BadHeader)?;
     packet.key.src = Address::from_v4(ip.src);
     packet.key.dst = Address::from_v4(ip.dst);
     packet.key.protocol = ip.protocol;
@@ -192,7 +214,7 @@ fn extensions(
             return Err(DropReason::BadHeader);
         }
         payload.length -= length;
-        cursor.skip((length - 8) as usize);
+        cursor.skip(length - 8).ok_or(DropReason::ExtensionHeaders)?;
         if next == FRAGMENT {
             let offset_and_more = u16::from_be_bytes([header.data[0], header.data[1]]);
             payload.fragmented |= offset_and_more & 1 != 0;

@@ -1,92 +1,75 @@
 //! The miss path: membership of both addresses, and whether they share a network.
 
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, lpm_trie::Key};
+use aya_ebpf::{
+    bindings::__sk_buff,
+    btf_maps::{Array, HashMap, LpmTrie, lpm_trie::Key},
+};
 use enforcer_common::{
     address::{Address, Scope},
     control::ControlWord,
     endpoint::{Endpoint, EndpointId},
-    flow::FlowKey,
+    flow::{FlowEntry, FlowKey},
     host,
     policy::{self, Membership, SetMember, Sets},
     verdict::{DropReason, PassReason, Verdict},
 };
 
 use crate::{
-    endpoint, maps,
+    endpoint,
+    journey::{Journey, Judgement},
+    maps,
+    packet::Skb,
     parse::{Kind, Packet},
     state,
 };
 
-/// A verdict and what it rests on.
-#[derive(Clone, Copy)]
-pub struct Judgement {
-    pub verdict: Verdict,
-    /// The network that admits; 0 for none.
-    pub network: u32,
-    pub src: EndpointId,
-    pub dst: EndpointId,
-    /// What the sender's hook stamps on the packet; 0 where it has none.
-    pub stamp: u32,
-    /// The verdict depends on generation, facts and key alone.
-    pub cacheable: bool,
+/// What an endpoint sends. A station of its own, verified once; leaves the judgement in the journey.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn judge_sent(context: *mut __sk_buff) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    let Some(endpoint) = endpoint::behind(Skb::from_context(context).ifindex()) else { return 0 };
+    let (judgement, dst) = from_endpoint(journey, endpoint);
+    journey.judgement = Judgement { src: endpoint.id, dst, stamp: endpoint.stamp, ..judgement };
+    0
 }
 
-impl Judgement {
-    /// Before anything was known of the packet.
-    #[inline(always)]
-    pub const fn dropped(reason: DropReason) -> Self {
-        Self::only_now(Verdict::Drop(reason))
-    }
-
-    /// Without any policy.
-    #[inline(always)]
-    pub const fn passed(reason: PassReason) -> Self {
-        Self::only_now(Verdict::Pass(reason))
-    }
-
-    #[inline(always)]
-    const fn cacheable(verdict: Verdict) -> Self {
-        Self {
-            verdict,
-            network: 0,
-            src: EndpointId::REMOTE,
-            dst: EndpointId::REMOTE,
-            stamp: 0,
-            cacheable: true,
-        }
-    }
-
-    #[inline(always)]
-    const fn only_now(verdict: Verdict) -> Self {
-        Self { cacheable: false, ..Self::cacheable(verdict) }
-    }
-
-    #[inline(always)]
-    const fn between(self, src: EndpointId, dst: EndpointId) -> Self {
-        Self { src, dst, ..self }
-    }
-
-    #[inline(always)]
-    const fn stamped(self, stamp: u32) -> Self {
-        Self { stamp, ..self }
-    }
+/// What is delivered to an endpoint. A station of its own, verified once; leaves the judgement in the
+/// journey.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn judge_delivered(context: *mut __sk_buff) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    let skb = Skb::from_context(context);
+    let Some(endpoint) = endpoint::behind(skb.ifindex()) else { return 0 };
+    journey.judgement = to_endpoint(skb, journey, endpoint);
+    0
 }
 
-/// What an endpoint sends.
 #[inline(always)]
-pub fn from_endpoint(control: ControlWord, endpoint: &Endpoint, packet: &Packet) -> Judgement {
-    let key = &packet.key;
-    let (judgement, dst) = if asks_for_address(key) {
-        (Judgement::cacheable(Verdict::Pass(PassReason::HostAllowed)), EndpointId::HOST)
-    } else if let Some(reason) = forbidden_at_source(endpoint, key) {
-        (Judgement::cacheable(Verdict::Drop(reason)), EndpointId::REMOTE)
-    } else {
-        match endpoint::owner(key.dst).endpoint {
-            EndpointId::HOST => (to_host(packet), EndpointId::HOST),
-            dst => (members(control, key), dst),
-        }
-    };
-    judgement.between(endpoint.id, dst).stamped(endpoint.stamp)
+const fn cacheable(verdict: Verdict) -> Judgement {
+    Judgement { flags: FlowEntry::CACHED, ..Judgement::only_now(verdict) }
+}
+
+#[inline(always)]
+const fn cacheable_drop(reason: DropReason) -> Judgement {
+    cacheable(Verdict::Drop(reason))
+}
+
+/// The judgement, and whom the packet is for.
+#[inline(always)]
+fn from_endpoint(journey: &Journey, endpoint: &Endpoint) -> (Judgement, EndpointId) {
+    let key = &journey.packet.key;
+    if asks_for_address(key) {
+        return (cacheable(Verdict::Pass(PassReason::HostAllowed)), EndpointId::HOST);
+    }
+    if let Some(reason) = forbidden_at_source(endpoint, key) {
+        return (cacheable_drop(reason), EndpointId::REMOTE);
+    }
+    match endpoint::owner(key.dst).endpoint {
+        EndpointId::HOST => (to_host(&journey.packet), EndpointId::HOST),
+        dst => (members(journey.control.active, key), dst),
+    }
 }
 
 /// What no policy can allow an endpoint to send.
@@ -100,29 +83,31 @@ fn forbidden_at_source(endpoint: &Endpoint, key: &FlowKey) -> Option<DropReason>
     Some(if quarantined { DropReason::Quarantined } else { DropReason::SpoofedSource })
 }
 
-/// What is delivered to an endpoint, from a sender whose source address is proved.
+/// First whom it is for, then who sent it, then what the policy says.
 #[inline(always)]
-pub fn to_endpoint(
-    control: ControlWord,
-    endpoint: &Endpoint,
-    packet: &Packet,
-    sender: EndpointId,
-) -> Judgement {
-    let key = &packet.key;
-    let scope = unicast_scopes(key);
-    let for_all = matches!(scope, Some(DropReason::Multicast));
-    if !for_all && !endpoint::may_use(endpoint, key.dst) {
-        return Judgement::cacheable(Verdict::Drop(DropReason::NotOwner)).between(sender, EndpointId::REMOTE);
+fn to_endpoint(skb: Skb, journey: &Journey, endpoint: &Endpoint) -> Judgement {
+    let key = &journey.packet.key;
+    let scopes = unicast_scopes(key);
+    let for_all = matches!(scopes, Some(DropReason::Multicast));
+    if for_all && !skb.is_locally_generated() {
+        return cacheable_drop(DropReason::Multicast);
     }
-    match (sender, scope) {
+    if !for_all && !endpoint::may_use(endpoint, key.dst) {
+        return cacheable_drop(DropReason::NotOwner);
+    }
+    let sender = match endpoint::sender(skb, key.src) {
+        Ok(sender) => sender,
+        Err(reason) => return Judgement::dropped(reason),
+    };
+    let judgement = match (sender.endpoint, scopes) {
         (EndpointId::HOST, None | Some(DropReason::Multicast)) => {
             state::open(key);
-            Judgement::only_now(Verdict::Pass(PassReason::HostOpen))
+            Judgement::passed(PassReason::HostOpen)
         }
-        (_, Some(reason)) => Judgement::cacheable(Verdict::Drop(reason)),
-        (_, None) => members(control, key),
-    }
-    .between(sender, endpoint.id)
+        (_, Some(reason)) => cacheable_drop(reason),
+        (_, None) => members(journey.control.active, key),
+    };
+    Judgement { src: sender.endpoint, dst: endpoint.id, stamp: sender.stamp, ..judgement }
 }
 
 /// What the kind of the addresses alone forbids; nothing between two unicast addresses.
@@ -151,13 +136,13 @@ fn asks_for_address(key: &FlowKey) -> bool {
 #[inline(always)]
 fn to_host(packet: &Packet) -> Judgement {
     if packet.kind == Kind::LaterFragment {
-        Judgement::only_now(Verdict::Drop(DropReason::Fragment))
+        Judgement::dropped(DropReason::Fragment)
     } else if host::allows(&packet.key) {
-        Judgement::cacheable(Verdict::Pass(PassReason::HostAllowed))
+        cacheable(Verdict::Pass(PassReason::HostAllowed))
     } else if state::answers(&packet.key) {
-        Judgement::only_now(Verdict::Pass(PassReason::Reply))
+        Judgement::passed(PassReason::Reply)
     } else {
-        Judgement::only_now(Verdict::Drop(DropReason::DefaultDeny))
+        Judgement::dropped(DropReason::DefaultDeny)
     }
 }
 
@@ -165,13 +150,11 @@ fn to_host(packet: &Packet) -> Judgement {
 #[inline(always)]
 fn members(control: ControlWord, key: &FlowKey) -> Judgement {
     let Some(bank) = Bank::of(control) else {
-        return Judgement::cacheable(Verdict::Drop(DropReason::NoPolicy));
+        return cacheable_drop(DropReason::NoPolicy);
     };
     match policy::shared_network(bank.membership(key.src), bank.membership(key.dst), &bank) {
-        Some(network) => {
-            Judgement { network, ..Judgement::cacheable(Verdict::Pass(PassReason::SharedNetwork)) }
-        }
-        None => Judgement::cacheable(Verdict::Drop(DropReason::DefaultDeny)),
+        Some(network) => Judgement { network, ..cacheable(Verdict::Pass(PassReason::SharedNetwork)) },
+        None => cacheable_drop(DropReason::DefaultDeny),
     }
 }
 

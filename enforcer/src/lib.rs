@@ -1,5 +1,7 @@
 //! `enforcer`: logical networks, enforced per packet on container hosts.
 //!
-//! A policy's way runs through [`policy`] (text → model → tables).
+//! A policy's way runs through [`policy`] (text → model → tables) and [`datapath`] (bank → publish).
 
+pub mod datapath;
 pub mod policy;
+pub mod report;

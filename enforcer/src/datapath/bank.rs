@@ -73,8 +73,13 @@ impl Tables {
 fn inner_map<K, V>(kind: bpf_map_type, entries: usize, flags: u32) -> Result<MapData, MapError> {
     // The kernel refuses a map without entries; an empty policy has one that is never found.
     let entries = entries.max(1) as u32;
-    let definition =
-        aya_obj::Map::new_from_params(kind as u32, size_of::<K>() as u32, size_of::<V>() as u32, entries, flags);
+    let definition = aya_obj::Map::new_from_params(
+        kind as u32,
+        size_of::<K>() as u32,
+        size_of::<V>() as u32,
+        entries,
+        flags,
+    );
     MapData::create(definition, "enforcer_bank", None)
 }
 

@@ -198,14 +198,7 @@ impl<T: Pod> Mapped<T> {
         let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
         // SAFETY: a new mapping of a page that the kernel keeps for the map's first entry.
         let page = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                protection,
-                libc::MAP_SHARED,
-                map.as_fd().as_raw_fd(),
-                0,
-            )
+            libc::mmap(std::ptr::null_mut(), bytes, protection, libc::MAP_SHARED, map.as_fd().as_raw_fd(), 0)
         };
         match NonNull::new(page) {
             Some(page) if page.as_ptr() != libc::MAP_FAILED => {

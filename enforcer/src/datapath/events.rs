@@ -23,7 +23,9 @@ impl AsRawFd for Ring {
 impl Events {
     /// Starts waiting for the ring; needs a tokio runtime.
     pub fn new(ring: RingBuf<MapData>) -> std::io::Result<Self> {
-        Ok(Self { ring: AsyncFd::with_interest(Ring(ring), Interest::READABLE)? })
+        // SAFETY: the ring owns its descriptor and lives as long as the registration.
+        let ring = unsafe { AsyncFd::register_with_interest(Ring(ring), Interest::READABLE)? };
+        Ok(Self { ring })
     }
 
     /// Waits until there is something, and takes all of it.

@@ -26,7 +26,12 @@ impl Tables {
     }
 
     /// Says who owns the prefix of `bits` bits (in the 128-bit space) at `address`.
-    pub fn write_address(&mut self, address: Address, bits: u8, owner: &AddressOwner) -> Result<(), TableError> {
+    pub fn write_address(
+        &mut self,
+        address: Address,
+        bits: u8,
+        owner: &AddressOwner,
+    ) -> Result<(), TableError> {
         self.addresses
             .insert(&Key::new(u32::from(bits), address), owner, 0)
             .map_err(|source| TableError::Map { name: "ADDRESSES", source })
@@ -60,9 +65,8 @@ impl Tables {
             name: "ENDPOINT_COUNTERS",
             source,
         })?;
-        let zero = PerCpuValues::try_from(vec![EndpointCounters::default(); cpus]).map_err(|source| {
-            TableError::Io { operation: "reset", name: "ENDPOINT_COUNTERS", source }
-        })?;
+        let zero = PerCpuValues::try_from(vec![EndpointCounters::default(); cpus])
+            .map_err(|source| TableError::Io { operation: "reset", name: "ENDPOINT_COUNTERS", source })?;
         self.endpoint_counters
             .set(id.0, zero, 0)
             .map_err(|source| TableError::Map { name: "ENDPOINT_COUNTERS", source })

@@ -95,7 +95,6 @@ pub enum LoadError {
 }
 
 /// A loaded datapath.
-#[derive(Debug)]
 pub struct Datapath {
     pub(super) ebpf: Ebpf,
     /// Its tables.
@@ -126,8 +125,7 @@ impl Datapath {
         for program in PROGRAMS {
             load_program(&mut ebpf, program)?;
         }
-        let tables =
-            Tables::collect(|name| ebpf.take_map(name).ok_or(TableError::Missing(name)), true)?;
+        let tables = Tables::collect(|name| ebpf.take_map(name).ok_or(TableError::Missing(name)), true)?;
         Ok(Self { ebpf, tables })
     }
 
@@ -170,10 +168,13 @@ fn check_layouts(pins: &Pins) -> Result<(), LoadError> {
         let path = pins.map(name);
         let Some(wanted) = object.maps.get(name).filter(|_| path.exists()) else { continue };
         let found = MapInfo::from_pin(&path).map_err(|source| TableError::Map { name, source })?;
-        let describe = |kind: u32, key, value, entries| format!("type {kind}, {key} -> {value} bytes, {entries} entries");
+        let describe = |kind: u32, key, value, entries| {
+            format!("type {kind}, {key} -> {value} bytes, {entries} entries")
+        };
         let kind = found.map_type().map_or(0, |kind| kind as u32);
         let found = describe(kind, found.key_size(), found.value_size(), found.max_entries());
-        let wanted = describe(wanted.map_type(), wanted.key_size(), wanted.value_size(), wanted.max_entries());
+        let wanted =
+            describe(wanted.map_type(), wanted.key_size(), wanted.value_size(), wanted.max_entries());
         if found != wanted {
             return Err(LoadError::Layout { path, found, wanted });
         }

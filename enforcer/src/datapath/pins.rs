@@ -93,8 +93,11 @@ impl Pins {
         };
         let mut links = Vec::new();
         for entry in entries {
-            let entry =
-                entry.map_err(|source| PinError::Io { operation: "list", path: directory.clone(), source })?;
+            let entry = entry.map_err(|source| PinError::Io {
+                operation: "list",
+                path: directory.clone(),
+                source,
+            })?;
             if let Some((ifindex, program)) = entry.file_name().to_str().and_then(|name| name.split_once('.'))
                 && let Ok(ifindex) = ifindex.parse()
             {

@@ -23,5 +23,6 @@ pub fn tcx() -> bool {
 /// A clock read at tick resolution (5.11), cheaper than the exact one.
 pub fn coarse_clock() -> bool {
     // BPF_FUNC_ktime_get_coarse_ns
-    is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns).unwrap_or(false)
+    is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns)
+        .unwrap_or(false)
 }

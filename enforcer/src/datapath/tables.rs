@@ -59,7 +59,6 @@ pub enum TableError {
 }
 
 /// Typed handles of all tables but the event ring and the datapath's own state.
-#[derive(Debug)]
 pub struct Tables {
     pub(super) control: Mapped<Control>,
     pub(super) generations: Array<MapData, Generation>,

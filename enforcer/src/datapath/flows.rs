@@ -1,0 +1,211 @@
+//! Flow records as people read them: both directions of a conversation in one line.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
+
+use enforcer_common::{
+    endpoint::EndpointId,
+    flow::{FlowEntry, FlowKey, protocol},
+    verdict::Verdict,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    bpf,
+    tables::{TableError, Tables},
+};
+
+/// Turns ids into names; a name that is not known any more is `None`.
+pub trait Names {
+    /// Name of a network.
+    fn network(&self, id: u32) -> Option<String>;
+    /// Name of a local endpoint.
+    fn endpoint(&self, id: EndpointId) -> Option<String>;
+}
+
+/// One conversation. The field names are a contract with scripts.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Flow {
+    /// `ipv4` or `ipv6`.
+    pub family: String,
+    /// `tcp`, `udp`, `icmp`, `icmp6`, `sctp` or a number.
+    pub proto: String,
+    /// Who spoke first.
+    pub src: IpAddr,
+    /// Port; the identifier of an ICMP echo.
+    pub src_port: u16,
+    /// Whom it spoke to.
+    pub dst: IpAddr,
+    /// Port; the identifier of an ICMP echo.
+    pub dst_port: u16,
+    /// `pass` or `drop`.
+    pub verdict: String,
+    /// Slug of the reason.
+    pub reason: String,
+    /// The network that admitted it.
+    pub network: Option<String>,
+    /// The rule that decided.
+    pub rule: Option<String>,
+    /// The policy generation that judged its latest packet.
+    pub generation: u64,
+    /// First packet, RFC 3339.
+    pub first_seen: String,
+    /// Latest packet, RFC 3339.
+    pub last_seen: String,
+    /// Packets from `src` to `dst`.
+    pub packets_fwd: u64,
+    /// Their bytes.
+    pub bytes_fwd: u64,
+    /// Packets from `dst` to `src`.
+    pub packets_rev: u64,
+    /// Their bytes.
+    pub bytes_rev: u64,
+    /// The local endpoint that spoke first; `host` for the host, nothing for a remote.
+    pub endpoint_src: Option<String>,
+    /// The local endpoint that it spoke to.
+    pub endpoint_dst: Option<String>,
+}
+
+impl Tables {
+    /// All flows, allowed and denied, each conversation once.
+    pub fn flows(&self, names: &impl Names) -> Result<Vec<Flow>, TableError> {
+        let clock = Clock::now();
+        let passed = self.directions(&self.flows, "FLOWS")?;
+        let denied = self.directions(&self.denied, "DENIED")?;
+        let mut flows = Vec::with_capacity(passed.len() / 2 + denied.len());
+        let by_key: HashMap<FlowKey, FlowEntry> = passed.iter().copied().collect();
+        for (key, entry) in &passed {
+            let reverse = by_key.get(&key.reversed()).filter(|_| key.reversed() != *key);
+            match reverse {
+                Some(reverse) if !speaks_first(key, entry, reverse) => {}
+                reverse => flows.push(flow(key, entry, reverse, names, &clock)),
+            }
+        }
+        // A denied attempt in the other direction is another attempt.
+        flows.extend(denied.iter().map(|(key, entry)| flow(key, entry, None, names, &clock)));
+        Ok(flows)
+    }
+
+    fn directions(
+        &self,
+        table: &aya::maps::MapData,
+        name: &'static str,
+    ) -> Result<Vec<(FlowKey, FlowEntry)>, TableError> {
+        bpf::entries(table.fd()).map_err(|source| TableError::Io { operation: "read", name, source })
+    }
+}
+
+/// Which direction is the forward one: the first seen; within one clock tick a request goes before its
+/// reply, and else the lower port is the service.
+fn speaks_first(key: &FlowKey, entry: &FlowEntry, reverse: &FlowEntry) -> bool {
+    let order = |key: &FlowKey, entry: &FlowEntry| {
+        (entry.first_seen, key.is_echo_reply(), std::cmp::Reverse(u16::from_be(key.src_port)), key.src)
+    };
+    order(key, entry) < order(&key.reversed(), reverse)
+}
+
+fn flow(
+    key: &FlowKey,
+    entry: &FlowEntry,
+    reverse: Option<&FlowEntry>,
+    names: &impl Names,
+    clock: &Clock,
+) -> Flow {
+    let verdict = Verdict::from_code(entry.verdict);
+    let endpoint = |id: EndpointId| match id {
+        EndpointId::REMOTE => None,
+        EndpointId::HOST => Some("host".to_owned()),
+        id => names.endpoint(id),
+    };
+    let last_seen = reverse.map_or(entry.last_seen, |reverse| reverse.last_seen.max(entry.last_seen));
+    Flow {
+        family: if key.src.is_v4() { "ipv4" } else { "ipv6" }.to_owned(),
+        proto: protocol_name(key.protocol),
+        src: key.src.into(),
+        src_port: u16::from_be(key.src_port),
+        dst: key.dst.into(),
+        dst_port: u16::from_be(key.dst_port),
+        verdict: verdict.map_or("unknown", Verdict::name).to_owned(),
+        reason: verdict.map_or("unknown", Verdict::slug).to_owned(),
+        network: (entry.network != 0).then(|| names.network(entry.network)).flatten(),
+        rule: None,
+        generation: entry.control.generation(),
+        first_seen: clock.text(entry.first_seen),
+        last_seen: clock.text(last_seen),
+        packets_fwd: entry.packets,
+        bytes_fwd: entry.bytes,
+        packets_rev: reverse.map_or(0, |reverse| reverse.packets),
+        bytes_rev: reverse.map_or(0, |reverse| reverse.bytes),
+        endpoint_src: endpoint(entry.src_endpoint),
+        endpoint_dst: endpoint(entry.dst_endpoint),
+    }
+}
+
+/// Name of an IP protocol as rules and flows write it.
+pub fn protocol_name(number: u8) -> String {
+    match number {
+        protocol::ICMP => "icmp".to_owned(),
+        protocol::TCP => "tcp".to_owned(),
+        protocol::UDP => "udp".to_owned(),
+        protocol::ICMPV6 => "icmp6".to_owned(),
+        protocol::SCTP => "sctp".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Relates the kernel's monotonic clock to the wall.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    wall: SystemTime,
+    monotonic: Duration,
+}
+
+impl Clock {
+    /// Reads both clocks.
+    pub fn now() -> Self {
+        let monotonic = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+            .map_or(Duration::ZERO, Duration::from);
+        Self { wall: SystemTime::now(), monotonic }
+    }
+
+    /// Nanoseconds of `CLOCK_MONOTONIC` as RFC 3339.
+    pub fn text(&self, monotonic: u64) -> String {
+        let age = self.monotonic.saturating_sub(Duration::from_nanos(monotonic));
+        humantime::format_rfc3339_millis(self.wall - age).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use enforcer_common::address::Address;
+
+    use super::*;
+
+    fn direction(src: u32, src_port: u16, first_seen: u64) -> (FlowKey, FlowEntry) {
+        let key = FlowKey {
+            src: Address::from_v4(src),
+            dst: Address::from_v4(3 - src),
+            src_port: src_port.to_be(),
+            dst_port: if src_port == 53 { 4000_u16 } else { 53 }.to_be(),
+            protocol: protocol::UDP,
+            ..FlowKey::default()
+        };
+        (key, FlowEntry { first_seen, ..FlowEntry::default() })
+    }
+
+    #[test]
+    fn exactly_one_direction_speaks_first() {
+        for (request_seen, reply_seen) in [(1, 2), (5, 5), (9, 3)] {
+            let (request, request_entry) = direction(1, 4000, request_seen);
+            let (reply, reply_entry) = direction(2, 53, reply_seen);
+            assert_eq!(request.reversed(), reply);
+            let forward = speaks_first(&request, &request_entry, &reply_entry);
+            let backward = speaks_first(&reply, &reply_entry, &request_entry);
+            assert!(forward != backward);
+            assert_eq!(forward, request_seen <= reply_seen, "seen at {request_seen} and {reply_seen}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What `enforcer` tells about itself: the answers of the control socket, and what the command line
+//! prints. Field names are a contract with scripts; they only ever grow.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use enforcer_common::counter::{Counter, EndpointCounters};
+use serde::{Deserialize, Serialize};
+
+use crate::datapath::attach::Mechanism;
+
+/// The state of the whole host.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the answering program.
+    pub version: String,
+    /// The daemon; `None` when the answer was read from the kernel without one.
+    pub daemon: Option<DaemonStatus>,
+    /// Kernel release.
+    pub kernel: String,
+    /// How programs are attached.
+    pub attach: Mechanism,
+    /// Features in use, and what stands in for the missing ones.
+    pub features: BTreeMap<String, String>,
+    /// The deciding generation; 0 before the first policy.
+    pub generation: u64,
+    /// SHA-256 of the canonical policy, in hex; what compares across hosts.
+    pub digest: Option<String>,
+    /// When it was applied, RFC 3339.
+    pub applied_at: Option<String>,
+    /// Networks of the policy.
+    pub networks: u32,
+    /// Entries of the membership table.
+    pub prefixes: u32,
+    /// Distinct membership sets.
+    pub sets: u32,
+    /// Endpoints whose address is known.
+    pub endpoints_ready: u32,
+    /// Endpoints without a known address: nothing passes there.
+    pub endpoints_quarantined: u32,
+    /// Packets that passed, counted where they entered.
+    pub passed: Counter,
+    /// Packets that were dropped.
+    pub dropped: Counter,
+    /// Drop events that were counted but not told.
+    pub events_lost: u64,
+    /// What somebody should look at.
+    pub warnings: Vec<String>,
+}
+
+/// The running daemon.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// Its process.
+    pub pid: u32,
+    /// Since when, RFC 3339.
+    pub started_at: String,
+}
+
+/// One logical network.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NetworkReport {
+    /// Its name.
+    pub name: String,
+    /// Its stable id.
+    pub id: u32,
+    /// Members.
+    pub prefixes: Vec<String>,
+    /// Exceptions.
+    pub except: Vec<String>,
+    /// Local endpoints with an address in it, by name.
+    pub endpoints: Vec<String>,
+    /// What passed because of it.
+    pub packets: u64,
+    /// The bytes of that.
+    pub bytes: u64,
+}
+
+/// One local endpoint.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EndpointReport {
+    /// Name of the host-side interface.
+    pub name: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// Id on this host.
+    pub id: u32,
+    /// `ready`, or `quarantined` while no address is known.
+    pub state: String,
+    /// MAC of the workload's interface, while known.
+    pub mac: Option<String>,
+    /// Addresses and prefixes it owns.
+    pub addresses: Vec<String>,
+    /// Networks that it is a member of through them.
+    pub networks: Vec<String>,
+    /// Addresses it claims but somebody else owns; empty without a daemon.
+    pub conflicts: Vec<String>,
+    /// What it sent and received.
+    pub counters: EndpointCounters,
+}
+
+/// Why packets were dropped.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Drops {
+    /// Totals per reason; passes are listed too, to compare with.
+    pub reasons: Vec<ReasonReport>,
+    /// The latest denied flows of each endpoint, newest first.
+    pub recent: Vec<RecentDrop>,
+    /// Drop events that were counted but not told.
+    pub events_lost: u64,
+}
+
+/// Packets of one reason.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReasonReport {
+    /// Slug.
+    pub reason: String,
+    /// `pass` or `drop`.
+    pub verdict: String,
+    /// `integrity`, `policy` or `resource`.
+    pub category: String,
+    /// One line for people.
+    pub caption: String,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// One dropped packet.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RecentDrop {
+    /// When, RFC 3339.
+    pub time: String,
+    /// The endpoint whose hook dropped it.
+    pub endpoint: Option<String>,
+    /// `from-endpoint` or `to-endpoint`; unknown without a daemon.
+    pub hook: Option<String>,
+    /// Slug.
+    pub reason: String,
+    /// Protocol; nothing where the packet was not understood.
+    pub proto: Option<String>,
+    /// Source.
+    pub src: Option<IpAddr>,
+    /// Port; the identifier of an ICMP echo.
+    pub src_port: u16,
+    /// Destination.
+    pub dst: Option<IpAddr>,
+    /// Port; the identifier of an ICMP echo.
+    pub dst_port: u16,
+    /// The generation that judged.
+    pub generation: u64,
+}
+
+/// Whether two ends may talk, and why.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ExplainReport {
+    /// One end.
+    pub src: EndReport,
+    /// The other.
+    pub dst: EndReport,
+    /// The question's protocol and port, such as `tcp/5432`.
+    pub service: Option<String>,
+    /// Source to destination.
+    pub forward: DirectionReport,
+    /// Destination to source, as a conversation of its own.
+    pub reverse: DirectionReport,
+    /// The two directions differ.
+    pub one_way: bool,
+    /// The generation asked; `None` when files were asked.
+    pub generation: Option<u64>,
+}
+
+/// One end of the question.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EndReport {
+    /// Its address.
+    pub address: IpAddr,
+    /// The local endpoint that owns it; `host` for the host.
+    pub endpoint: Option<String>,
+    /// Networks it is a member of.
+    pub networks: Vec<String>,
+}
+
+/// The answer for one direction.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DirectionReport {
+    /// `pass` or `drop`.
+    pub verdict: String,
+    /// Slug.
+    pub reason: String,
+    /// The network that decides.
+    pub network: Option<String>,
+    /// What decided, or what would have been closest, in words.
+    pub why: String,
+}
+
+/// What `apply` did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ApplyReport {
+    /// The policy was the active one already.
+    pub unchanged: bool,
+    /// The deciding generation.
+    pub generation: u64,
+    /// Its digest in hex.
+    pub digest: String,
+    /// Its networks.
+    pub networks: u32,
+    /// Its membership entries.
+    pub prefixes: u32,
+}
+
+/// What `apply` sends: the text of the policy files, so that diagnostics can show their lines.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ApplyRequest {
+    /// The files.
+    pub sources: Vec<crate::policy::Source>,
+}
+
+/// Why a request was refused.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    /// For people, several lines where diagnostics need them.
+    pub error: String,
+}
