@@ -177,7 +177,7 @@ fn names() {
 }
 
 #[test]
-fn prefixes() {
+fn bad_and_missing_prefixes() {
     insta::assert_snapshot!(mistake("[network.a]\nprefixes = ['10.1.2.3/16']\n"), @r"
     error: 10.1.2.3/16 has host bits set; did you mean 10.1.0.0/16?
      --> policy.toml:3:13
@@ -203,6 +203,10 @@ fn prefixes() {
       |
       = help: list at least one prefix, or remove the network
     ");
+}
+
+#[test]
+fn lists_of_prefixes() {
     let twice = "[network.a]\nprefixes = [\n  '10.1.0.0/16',\n  '10.2.0.0/16',\n  '10.1.0.0/16',\n]\n";
     insta::assert_snapshot!(mistake(twice), @r"
     error: 10.1.0.0/16 stands twice in `prefixes`
