@@ -228,6 +228,14 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_of_the_other_family_is_never_near() {
+        // As a number, `::/64` has 64 leading bits in common with every IPv4 address.
+        let text = "version = 1\n[network.six]\nprefixes = ['::/64']";
+        let denied = answer(text, "10.0.0.1", "::5");
+        assert_eq!(denied.nearest_miss, Some(Miss::NoPrefixes { address: "10.0.0.1".parse().unwrap() }));
+    }
+
+    #[test]
     fn an_address_that_everything_excepts_says_so() {
         let text = "version = 1\n[network.blue]\nprefixes = ['10.1.0.0/24']\nexcept = ['10.1.0.13/32']";
         let expected = "10.1.0.13 ∈ {}, 10.9.0.1 ∈ {}: 10.1.0.13 is excepted from blue by 10.1.0.13/32";

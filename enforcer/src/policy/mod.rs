@@ -8,6 +8,7 @@
 //!
 //! Text becomes a [`Policy`] or [`Diagnostics`], nothing in between: all mistakes of all files are told
 //! in one run. Everything behind [`read`] is pure.
+#![forbid(unsafe_code)]
 
 pub mod compile;
 pub mod diagnostic;

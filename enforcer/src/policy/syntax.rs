@@ -2,12 +2,12 @@
 //!
 //! On the policy's way: in front of the spec, which gives the table its meaning.
 
-use std::ops::Range;
-
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    ops::Range,
 };
+
+use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Place};
 
@@ -21,75 +21,107 @@ const DUPLICATE: &str = "duplicate key";
 /// counts and everything else goes on being checked.
 pub(super) fn parse<'t>(source: usize, text: &'t str, found: &mut Vec<Diagnostic>) -> Option<DeTable<'t>> {
     let (table, errors) = DeTable::parse_recoverable(text);
+    let table = table.into_inner();
     let span = |error: &toml::de::Error| error.span().unwrap_or(text.len()..text.len());
     if let Some(error) = errors.iter().find(|error| error.message() != DUPLICATE) {
         let message = format!("not valid TOML: {}", error.message());
         found.push(Diagnostic::new(Place::new(source, span(error)), message, "here"));
         return None;
     }
-    let mut repeated_header: Option<Range<usize>> = None;
-    for duplicate in errors.iter().map(span) {
-        // The keys of a table defined twice are mere consequences of its header.
-        let explained =
-            repeated_header.as_ref().is_some_and(|header| !has_header(text, header.end..duplicate.start));
-        if explained {
-            continue;
+    if !errors.is_empty() {
+        let outline = Outline::new(text, &table);
+        found.extend(outline.explain(source, errors.iter().map(span)));
+    }
+    Some(table)
+}
+
+/// Where everything is defined first, which the parser does not say.
+struct Outline<'a> {
+    text: &'a str,
+    /// Header lines such as `[network.blue]`, by their offsets.
+    headers: BTreeMap<usize, &'a str>,
+    /// Offset of the first of equal headers.
+    first: HashMap<&'a str, usize>,
+    /// Ends of all keys by their names and starts.
+    keys: BTreeMap<(&'a str, usize), usize>,
+}
+
+impl<'a> Outline<'a> {
+    fn new(text: &'a str, table: &'a DeTable) -> Self {
+        let mut headers = BTreeMap::new();
+        let mut first = HashMap::new();
+        let mut offset = 0;
+        for line in text.split_inclusive('\n') {
+            let header = line.trim_start();
+            if header.starts_with('[') {
+                let start = offset + line.len() - header.len();
+                let header = header.split_inclusive(']').next().unwrap_or_default();
+                headers.insert(start, header);
+                first.entry(header).or_insert(start);
+            }
+            offset += line.len();
         }
-        let line = &text[line_start(text, duplicate.start)..];
-        if line.trim_start().starts_with('[') {
-            repeated_header = Some(duplicate.clone());
+        let mut keys = BTreeMap::new();
+        collect_keys(table, &mut keys);
+        Self { text, headers, first, keys }
+    }
+
+    /// One mistake for each thing defined again. The keys of a table defined again are mere
+    /// consequences of its header, which comes before them.
+    fn explain(&self, source: usize, duplicates: impl Iterator<Item = Range<usize>>) -> Vec<Diagnostic> {
+        let mut repeated = HashSet::new();
+        let mut found = Vec::new();
+        for duplicate in duplicates {
+            let (start, header) = self.header_before(duplicate.start);
+            let (what, first) = if duplicate.start < start + header.len() {
+                repeated.insert(start);
+                (header, self.same_header(start, header, &duplicate))
+            } else if repeated.contains(&start) {
+                continue;
+            } else {
+                let key = self.text[duplicate.clone()].trim_matches(['"', '\'']);
+                (key, self.key_before(key, duplicate.start))
+            };
+            let message = format!("`{what}` is defined twice");
+            let diagnostic = Diagnostic::new(Place::new(source, duplicate), message, "defined again here");
+            found.push(match first {
+                Some(first) => diagnostic.related(Place::new(source, first), "first defined here"),
+                None => diagnostic,
+            });
         }
-        found.push(report(source, text, &table, duplicate));
+        found
     }
-    Some(table.into_inner())
-}
 
-fn report(source: usize, text: &str, table: &Spanned<DeTable>, duplicate: Range<usize>) -> Diagnostic {
-    let key = text[duplicate.clone()].trim_matches(['"', '\'']);
-    let start = line_start(text, duplicate.start);
-    let line = text[start..].lines().next().unwrap_or_default();
-    // The parser does not say where the first definition is, so look for it.
-    let (what, first) = if line.trim_start().starts_with('[') {
-        let (before, _) = DeTable::parse_recoverable(&text[..start]);
-        let (header, _) = DeTable::parse_recoverable(line);
-        (line.trim(), same_table(before.get_ref(), header.get_ref()))
-    } else {
-        (key, nearest_key(table.get_ref(), key, duplicate.start))
-    };
-    let message = format!("`{what}` is defined twice");
-    let diagnostic = Diagnostic::new(Place::new(source, duplicate), message, "defined again here");
-    match first {
-        Some(first) => diagnostic.related(Place::new(source, first), "first defined here"),
-        None => diagnostic,
+    /// The header in whose table `offset` lies, and where it starts; the file's own table has none.
+    fn header_before(&self, offset: usize) -> (usize, &'a str) {
+        self.headers.range(..=offset).next_back().map_or((0, ""), |(&start, &header)| (start, header))
+    }
+
+    /// Where the first header of that text has the same key.
+    fn same_header(&self, start: usize, header: &str, key: &Range<usize>) -> Option<Range<usize>> {
+        let first = *self.first.get(header).filter(|&&first| first < start)?;
+        Some(first + key.start - start..first + key.end - start)
+    }
+
+    /// The last key of that name in front of `end`: the same table, since tables lie in one piece.
+    fn key_before(&self, name: &'a str, end: usize) -> Option<Range<usize>> {
+        let (&(_, start), &end) = self.keys.range((name, 0)..(name, end)).next_back()?;
+        Some(start..end)
     }
 }
 
-/// Where `tables` has the innermost key of `header`, a document of nothing but one header.
-fn same_table(tables: &DeTable, header: &DeTable) -> Option<Range<usize>> {
-    let (key, inner) = header.iter().next()?;
-    let (first, value) = tables.get_key_value(key)?;
-    match inner.get_ref() {
-        DeValue::Table(inner) if !inner.is_empty() => same_table(value.get_ref().as_table()?, inner),
-        _ => Some(first.span()),
+fn collect_keys<'a>(table: &'a DeTable, keys: &mut BTreeMap<(&'a str, usize), usize>) {
+    for (key, value) in table {
+        keys.insert((key.get_ref().as_ref(), key.span().start), key.span().end);
+        match value.get_ref() {
+            DeValue::Table(table) => collect_keys(table, keys),
+            DeValue::Array(array) => {
+                let tables = array.iter().filter_map(|element| element.get_ref().as_table());
+                tables.for_each(|table| collect_keys(table, keys));
+            }
+            _ => {}
+        }
     }
-}
-
-/// The last `key` in front of `end`, in whatever table.
-fn nearest_key(table: &DeTable, key: &str, end: usize) -> Option<Range<usize>> {
-    let here = table.iter().filter(|(name, _)| name.get_ref() == key).map(|(name, _)| name.span());
-    let below = table
-        .values()
-        .filter_map(|value| value.get_ref().as_table())
-        .filter_map(|table| nearest_key(table, key, end));
-    here.chain(below).filter(|span| span.end <= end).max_by_key(|span| span.start)
-}
-
-fn has_header(text: &str, range: Range<usize>) -> bool {
-    text[range].lines().skip(1).any(|line| line.trim_start().starts_with('['))
-}
-
-fn line_start(text: &str, offset: usize) -> usize {
-    text[..offset].rfind('\n').map_or(0, |newline| newline + 1)
 }
 
 #[cfg(test)]
@@ -155,6 +187,44 @@ mod tests {
         4 | prefixes = []
           | -------- first defined here
         ");
+    }
+
+    #[test]
+    fn duplicates_outside_of_tables_and_in_arrays_of_tables_have_both_places() {
+        insta::assert_snapshot!(mistakes("version = 1\n'version' = 1\n[[r]]\nk = 1\nk = 2\n"), @r"
+        error: `version` is defined twice
+         --> policy.toml:2:1
+          |
+        2 | 'version' = 1
+          | ^^^^^^^^^ defined again here
+          |
+         ::: policy.toml:1:1
+          |
+        1 | version = 1
+          | ------- first defined here
+
+        error: `k` is defined twice
+         --> policy.toml:5:1
+          |
+        5 | k = 2
+          | ^ defined again here
+          |
+         ::: policy.toml:4:1
+          |
+        4 | k = 1
+          | - first defined here
+        ");
+    }
+
+    #[test]
+    fn a_header_in_another_spelling_is_found_again_without_its_first_place() {
+        insta::assert_snapshot!(mistakes("[network.blue]\n[network.\"blue\"]\n"), @r#"
+        error: `[network."blue"]` is defined twice
+         --> policy.toml:2:10
+          |
+        2 | [network."blue"]
+          |          ^^^^^^ defined again here
+        "#);
     }
 
     #[test]

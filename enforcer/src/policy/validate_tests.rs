@@ -1,5 +1,6 @@
 //! From text to model: every mistake as its reader sees it.
 
+use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
@@ -176,7 +177,7 @@ fn names() {
 }
 
 #[test]
-fn prefixes() {
+fn bad_and_missing_prefixes() {
     insta::assert_snapshot!(mistake("[network.a]\nprefixes = ['10.1.2.3/16']\n"), @r"
     error: 10.1.2.3/16 has host bits set; did you mean 10.1.0.0/16?
      --> policy.toml:3:13
@@ -202,6 +203,10 @@ fn prefixes() {
       |
       = help: list at least one prefix, or remove the network
     ");
+}
+
+#[test]
+fn lists_of_prefixes() {
     let twice = "[network.a]\nprefixes = [\n  '10.1.0.0/16',\n  '10.2.0.0/16',\n  '10.1.0.0/16',\n]\n";
     insta::assert_snapshot!(mistake(twice), @r"
     error: 10.1.0.0/16 stands twice in `prefixes`
@@ -286,4 +291,45 @@ fn five_mistakes_are_five_diagnostics() {
     let text = "[[rule]]\n[network.blue]\nprefixes = ['10.1.2.3/16']\n[network.red]\nprefixes = 7\n\
                 [network.green]\nprefixes = ['10.3.0.0/16']\nexcept = ['10.4.0.0/16']\n";
     assert_eq!(mistakes(text).iter().count(), 5);
+}
+
+/// Pieces of TOML, whole and broken.
+const PIECES: [&str; 24] = [
+    "[network.a]\n",
+    "[network.\"a\"]\n",
+    "[[network]]\n",
+    "[network",
+    "network.a.",
+    "version = 1\n",
+    "prefixes",
+    "except",
+    " = ",
+    "['10.0.0.0/8']\n",
+    "'10.0.0.1/8', ",
+    "[",
+    "]",
+    "{ ",
+    " }",
+    "\"",
+    "'''",
+    ".",
+    "\n",
+    "\r",
+    "\t# é\u{202e}",
+    "\0",
+    "1979-05-27",
+    "0x_f",
+];
+
+proptest! {
+    #[test]
+    fn whatever_is_written_is_read_or_refused_with_a_place(
+        pieces in prop::collection::vec(prop::sample::select(PIECES.as_slice()), 0..24),
+    ) {
+        let text = pieces.concat();
+        match parse(&text) {
+            Ok(policy) => prop_assert!(text.contains("version") && policy.networks.len() <= 1),
+            Err(refused) => prop_assert!(refused.to_string().contains("--> policy.toml:"), "{}", refused),
+        }
+    }
 }
