@@ -1,6 +1,7 @@
 //! Running a command to its end, with input, output and a time limit.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -12,13 +13,10 @@ use nix::unistd::Pid;
 /// Runs `command` with `input` as its standard input and returns what it printed.
 ///
 /// A command that is still running after `limit` is killed; its output then tells so by its exit status.
-#[track_caller]
-pub fn output_within(command: &mut Command, input: &str, limit: Duration) -> Output {
+pub fn output_within(command: &mut Command, input: &str, limit: Duration) -> io::Result<Output> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = match command.spawn() {
-        Ok(child) => child,
-        Err(error) => panic!("failed to start {command:?}: {error}"),
-    };
+    // A Ctrl-C at the terminal is for the one who drives the lab.
+    let mut child = command.process_group(0).spawn()?;
     feed(&mut child, input);
     let pid = Pid::from_raw(child.id() as i32);
     let (ended, wait_for_end) = mpsc::channel::<()>();
@@ -29,7 +27,7 @@ pub fn output_within(command: &mut Command, input: &str, limit: Duration) -> Out
                 kill(pid, Signal::SIGKILL).ok();
             }
         });
-        let output = child.wait_with_output().expect("failed to collect a command's output");
+        let output = child.wait_with_output();
         drop(ended);
         output
     })

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -79,9 +80,7 @@ impl Daemon {
         let errors = log.try_clone().expect("failed to duplicate a file");
         let mut command = self.command(&["run", "--config"]);
         command.arg(self.scratch.config()).stdin(Stdio::null()).stdout(log).stderr(errors);
-        // A Ctrl-C at the terminal is for the one who drives the lab.
-        command.process_group(0);
-        match command.spawn() {
+        match command.process_group(0).spawn() {
             Ok(child) => self.child = Some(child),
             Err(error) => panic!("failed to start {}: {error}", self.binary.display()),
         }
@@ -121,7 +120,10 @@ impl Daemon {
     /// Runs the command line with something on its standard input.
     #[track_caller]
     pub fn cli_with_input(&self, args: &[&str], input: &str) -> Output {
-        output_within(&mut self.command(args), input, COMMAND_LIMIT)
+        match self.try_cli(args, input) {
+            Ok(output) => output,
+            Err(error) => panic!("failed to run {}: {error}", self.binary.display()),
+        }
     }
 
     /// What a command answers as JSON; panics when it fails.
@@ -200,6 +202,11 @@ impl Daemon {
         command
     }
 
+    /// Runs the command line, also from a destructor, which must not panic.
+    fn try_cli(&self, args: &[&str], input: &str) -> io::Result<Output> {
+        output_within(&mut self.command(args), input, COMMAND_LIMIT)
+    }
+
     /// Panics with the log when the daemon has ended by itself.
     #[track_caller]
     fn assert_runs(&mut self) {
@@ -227,9 +234,9 @@ impl Daemon {
     fn print_findings(&self) {
         eprintln!("---- log of the daemon ----\n{}", self.log());
         for verb in ["status", "endpoints", "flows", "drops"] {
-            eprintln!("---- enforcer {verb} ----\n{}", transcript(&self.cli(&[verb])));
+            print_finding(&format!("enforcer {verb}"), self.try_cli(&[verb], ""));
         }
-        eprintln!("---- ip address ----\n{}", transcript(&self.netns.run("ip", &["-brief", "address"])));
+        print_finding("ip address", self.netns.try_run("ip", &["-brief", "address"]));
     }
 }
 
@@ -244,11 +251,17 @@ impl Drop for Daemon {
             child.kill().ok();
             child.wait().ok();
         }
-        let output = self.cli(&["clean"]);
-        if !output.status.success() && !is_panicking {
-            eprintln!("enforcer clean: {}", transcript(&output));
+        let cleaned = self.try_cli(&["clean"], "");
+        if !cleaned.as_ref().is_ok_and(|output| output.status.success()) {
+            print_finding("enforcer clean", cleaned);
         }
     }
+}
+
+/// Prints what a command said, or why it could not be run.
+fn print_finding(title: &str, output: io::Result<Output>) {
+    let text = output.map_or_else(|error| error.to_string(), |output| transcript(&output));
+    eprintln!("---- {title} ----\n{text}");
 }
 
 /// The `enforcer` to test: `ENFORCER_BIN`, or the one built next to this executable.

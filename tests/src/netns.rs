@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::panic;
@@ -39,6 +40,7 @@ impl NetNs {
         sweep_once();
         let name = owned_name(name);
         let output = output_within(Command::new("ip").args(["netns", "add", &name]), "", COMMAND_LIMIT);
+        let output = output.expect("failed to start ip");
         assert!(output.status.success(), "failed to create namespace {name}: {}", transcript(&output));
         let handle = File::open(path_of(&name)).expect("failed to open a namespace just created");
         let netns = Self { name, handle };
@@ -73,13 +75,21 @@ impl NetNs {
     /// Runs a command inside the namespace to its end.
     #[track_caller]
     pub fn run(&self, program: &str, args: &[&str]) -> Output {
+        match self.try_run(program, args) {
+            Ok(output) => output,
+            Err(error) => panic!("failed to run {program} in {}: {error}", self.name),
+        }
+    }
+
+    /// Like [`run`](Self::run), for destructors: these must not panic.
+    pub(crate) fn try_run(&self, program: &str, args: &[&str]) -> io::Result<Output> {
         output_within(self.command(program).args(args), "", COMMAND_LIMIT)
     }
 
     /// Starts a command inside the namespace. It is killed when the namespace goes.
     #[track_caller]
     pub fn spawn(&self, program: &str, args: &[&str]) -> Child {
-        match self.command(program).args(args).spawn() {
+        match self.command(program).args(args).process_group(0).spawn() {
             Ok(child) => child,
             Err(error) => panic!("failed to start {program} in {}: {error}", self.name),
         }
@@ -89,6 +99,7 @@ impl NetNs {
     #[track_caller]
     pub fn ip(&self, batch: &str) {
         let output = output_within(self.command("ip").args(["-batch", "-"]), batch, COMMAND_LIMIT);
+        let output = output.expect("failed to start ip");
         assert!(output.status.success(), "ip in {}: {}\n{batch}", self.name, transcript(&output));
     }
 
