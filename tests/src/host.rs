@@ -115,12 +115,17 @@ impl AsRef<NetNs> for Host {
 /// The `ip` commands for the host's side of a routed workload: a point-to-point link, as Calico wires it.
 ///
 /// Every such veth bears the same link-local gateway. The host itself talks from its own address.
-pub(crate) fn routed_side(interface: &str, addresses: &[IpNet]) -> String {
-    let mut batch = format!(
+pub(crate) fn routed_side(interface: &str) -> String {
+    format!(
         "addr add {ROUTED_GATEWAY_IPV4}/32 dev {interface} scope link\n\
          addr add {ROUTED_GATEWAY_IPV6}/64 dev {interface} nodad\n\
          link set {interface} up\n"
-    );
+    )
+}
+
+/// The `ip` commands that lead the host to a routed workload.
+pub(crate) fn routes_to(interface: &str, addresses: &[IpNet]) -> String {
+    let mut batch = String::new();
     for address in addresses {
         let (length, source) = match address.addr() {
             IpAddr::V4(_) => (32, IpAddr::from(HOST_IPV4)),

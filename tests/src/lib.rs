@@ -18,6 +18,7 @@
 //! goes away with the values that own it. What a killed process left behind, the next one sweeps.
 
 pub mod bridge;
+mod carrier;
 pub mod command;
 pub mod daemon;
 pub mod echo;

@@ -19,6 +19,7 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::command::{output_within, transcript};
 use crate::leftovers::{kill_processes_in, owned_name, sweep_once};
+use crate::{carrier, wait};
 
 /// Where `ip netns` keeps named namespaces.
 pub const DIRECTORY: &str = "/run/netns";
@@ -101,6 +102,14 @@ impl NetNs {
         let output = output_within(self.command("ip").args(["-batch", "-"]), batch, COMMAND_LIMIT);
         let output = output.expect("failed to start ip");
         assert!(output.status.success(), "ip in {}: {}\n{batch}", self.name, transcript(&output));
+    }
+
+    /// Waits until an interface of the namespace carries packets; "up" alone is not enough.
+    #[track_caller]
+    pub fn wait_for_carrier(&self, interface: &str) {
+        wait::until(&format!("{interface} in {} has a carrier", self.name), COMMAND_LIMIT, || {
+            self.enter(|| carrier::is_on(interface)).expect("failed to ask for a link").then_some(())
+        });
     }
 
     /// Sets kernel parameters of the namespace, named by their path under `/proc/sys`.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::bridge::{INTERFACE_NAME_MAX, gateway_of};
 use crate::echo::Echo;
-use crate::host::{Host, ROUTED_GATEWAY_IPV4, ROUTED_GATEWAY_IPV6, routed_side};
+use crate::host::{Host, ROUTED_GATEWAY_IPV4, ROUTED_GATEWAY_IPV6, routed_side, routes_to};
 use crate::netns::NetNs;
 use crate::traffic::ECHO_PORT;
 
@@ -50,7 +50,13 @@ impl<'h> NewWorkload<'h> {
     #[track_caller]
     pub fn routed(self) -> Workload {
         self.host.route_subnets_of(&self.addresses);
-        self.create(&routed_side(&self.interface, &self.addresses), &routed_inside(&self.addresses))
+        let host = self.host;
+        let outside = routed_side(&self.interface);
+        let inside = routed_inside(&self.addresses);
+        let workload = self.create(&outside, &inside);
+        // Last: a packet that comes too early would leave an unanswered ARP request, asked again after a second.
+        host.netns().ip(&routes_to(workload.interface(), workload.addresses()));
+        workload
     }
 
     /// Hangs it on the bridge of its first address' subnet, with the bridge as its gateway.
@@ -59,12 +65,16 @@ impl<'h> NewWorkload<'h> {
         let bridge = self.host.bridge_for(&self.addresses);
         let interface = &self.interface;
         let outside = format!("link set {interface} master {bridge}\nlink set {interface} up\n");
-        self.create(&outside, &bridged_inside(&self.addresses))
+        let host = self.host;
+        let inside = bridged_inside(&self.addresses);
+        let workload = self.create(&outside, &inside);
+        host.netns().wait_for_carrier(&bridge);
+        workload
     }
 
     /// Creates the namespace and the veth pair, configures both of its sides and starts the echo server.
     #[track_caller]
-    fn create(&self, outside: &str, inside: &str) -> Workload {
+    fn create(self, outside: &str, inside: &str) -> Workload {
         let Self { host, name, interface, addresses } = self;
         assert!(
             interface.len() <= INTERFACE_NAME_MAX,
@@ -75,13 +85,9 @@ impl<'h> NewWorkload<'h> {
         host.netns().ip(&(pair + outside));
         netns.ip(inside);
         let echo = Echo::start(&netns, ECHO_PORT);
-        Workload {
-            name: name.clone(),
-            interface: interface.clone(),
-            addresses: addresses.clone(),
-            echoes: Mutex::new(vec![echo]),
-            netns,
-        }
+        host.netns().wait_for_carrier(&interface);
+        netns.wait_for_carrier(INSIDE);
+        Workload { name, interface, addresses, echoes: Mutex::new(vec![echo]), netns }
     }
 }
 

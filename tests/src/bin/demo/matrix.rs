@@ -114,6 +114,7 @@ impl Matrix {
             write!(text, "{name:COLUMN$}").expect("a string takes all that is written");
         }
         for (from, name) in self.names.iter().enumerate() {
+            text.truncate(text.trim_end().len());
             write!(text, "\n  from {name:<7}").expect("a string takes all that is written");
             for to in 0..self.names.len() {
                 let cell = self.cells.iter().find(|cell| (cell.from, cell.to) == (from, to));
