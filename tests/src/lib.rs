@@ -1,1 +1,39 @@
-//! Harness of the tests.
+//! The laboratory: a container host, its workloads and their traffic, made of network namespaces.
+//!
+//! A test builds a [`Host`], hangs [`Workload`]s on it, starts a [`Daemon`] and asks who reaches whom:
+//!
+//! ```no_run
+//! use enforcer_tests::{Daemon, Host, traffic};
+//!
+//! let host = Host::new("isolation");
+//! let web = host.workload("web").at("10.1.0.5/24").routed();
+//! let db = host.workload("db").at("10.9.0.5/24").bridged();
+//! let daemon = Daemon::start(&host);
+//! daemon.apply("version = 1\n[network.blue]\nprefixes = [\"10.1.0.0/24\"]\n");
+//! daemon.wait_ready(&[web.interface(), db.interface()]);
+//! assert!(!traffic::tcp(&web, db.ipv4(), traffic::ECHO_PORT));
+//! ```
+//!
+//! Everything stands inside namespaces of its own, so the machine's own network stays untouched, and everything
+//! goes away with the values that own it. What a killed process left behind, the next one sweeps.
+
+pub mod bridge;
+mod carrier;
+pub mod command;
+pub mod daemon;
+pub mod echo;
+pub mod host;
+pub mod leftovers;
+pub mod netns;
+pub mod numbered;
+pub mod ping;
+pub mod scratch;
+pub mod traffic;
+pub mod wait;
+pub mod workload;
+
+pub use daemon::Daemon;
+pub use host::Host;
+pub use netns::NetNs;
+pub use numbered::Numbered;
+pub use workload::Workload;

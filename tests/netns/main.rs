@@ -1,0 +1,3 @@
+//! Black-box tests over real interfaces and sockets. They need root.
+
+mod lab;

@@ -1,0 +1,280 @@
+//! The real `enforcer` on a host of the lab, with directories and a BPF file system of its own.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::command::{output_within, transcript};
+use crate::host::Host;
+use crate::netns::NetNs;
+use crate::scratch::Scratch;
+use crate::wait;
+
+/// The host file of the lab: every workload is an endpoint.
+pub const DEFAULT_CONFIG: &str = "[attach]\nmatch = [\"veth-*\"]\n";
+
+/// How long the daemon may take to answer, to end, and to make an endpoint ready.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest one command may take.
+const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+
+/// An `enforcer` on a host, running or not. When dropped, it is killed and everything of it is removed.
+///
+/// When a test panics, its destructor prints what the daemon said and knew.
+#[derive(Debug)]
+pub struct Daemon {
+    binary: PathBuf,
+    netns: Arc<NetNs>,
+    scratch: Scratch,
+    child: Option<Child>,
+}
+
+impl Daemon {
+    /// Starts the daemon with the [`DEFAULT_CONFIG`] and waits until it answers.
+    #[track_caller]
+    pub fn start(host: &Host) -> Self {
+        Self::start_with(host, DEFAULT_CONFIG)
+    }
+
+    /// Starts the daemon with a host file and waits until it answers.
+    #[track_caller]
+    pub fn start_with(host: &Host, config: &str) -> Self {
+        let mut daemon = Self {
+            binary: binary(),
+            netns: Arc::clone(host.netns()),
+            scratch: Scratch::create(),
+            child: None,
+        };
+        daemon.configure(config);
+        daemon.start_again();
+        daemon
+    }
+
+    /// Replaces the host file; the daemon reads it when it starts.
+    #[track_caller]
+    pub fn configure(&self, config: &str) {
+        fs::write(self.scratch.config(), config).expect("failed to write the host file");
+    }
+
+    /// Runs another binary from now on: an upgrade, or the way back.
+    pub fn use_binary(&mut self, binary: impl Into<PathBuf>) {
+        self.binary = binary.into();
+    }
+
+    /// Starts the daemon that was stopped or killed, and waits until it answers.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        assert!(self.child.is_none(), "the daemon runs already");
+        let log = OpenOptions::new().create(true).append(true).open(self.scratch.log());
+        let log = log.expect("failed to open the daemon's log");
+        let errors = log.try_clone().expect("failed to duplicate a file");
+        let mut command = self.command(&["run", "--config"]);
+        command.arg(self.scratch.config()).stdin(Stdio::null()).stdout(log).stderr(errors);
+        match command.process_group(0).spawn() {
+            Ok(child) => self.child = Some(child),
+            Err(error) => panic!("failed to start {}: {error}", self.binary.display()),
+        }
+        wait::until("the daemon answers", PATIENCE, || {
+            self.assert_runs();
+            // With the daemon dead, `status` answers from the pins.
+            UnixStream::connect(self.scratch.socket()).ok()?;
+            self.cli(&["status"]).status.success().then_some(())
+        });
+    }
+
+    /// Kills the daemon: it can tidy up nothing.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.end(Signal::SIGKILL);
+    }
+
+    /// Asks the daemon to end and waits until it has.
+    #[track_caller]
+    pub fn stop(&mut self) -> ExitStatus {
+        self.end(Signal::SIGTERM)
+    }
+
+    /// Stops the daemon and starts it again.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.stop();
+        self.start_again();
+    }
+
+    /// Runs the command line on the daemon's host.
+    #[track_caller]
+    pub fn cli(&self, args: &[&str]) -> Output {
+        self.cli_with_input(args, "")
+    }
+
+    /// Runs the command line with something on its standard input.
+    #[track_caller]
+    pub fn cli_with_input(&self, args: &[&str], input: &str) -> Output {
+        match self.try_cli(args, input) {
+            Ok(output) => output,
+            Err(error) => panic!("failed to run {}: {error}", self.binary.display()),
+        }
+    }
+
+    /// What a command answers as JSON; panics when it fails.
+    #[track_caller]
+    pub fn json(&self, args: &[&str]) -> Value {
+        let output = self.cli(&[args, &["-o", "json"]].concat());
+        assert!(output.status.success(), "enforcer {}: {}", args.join(" "), transcript(&output));
+        match serde_json::from_slice(&output.stdout) {
+            Ok(value) => value,
+            Err(error) => panic!("enforcer {}: no JSON: {error}\n{}", args.join(" "), transcript(&output)),
+        }
+    }
+
+    /// Applies a policy; panics when it is refused.
+    #[track_caller]
+    pub fn apply(&self, policy: &str) {
+        let output = self.cli_with_input(&["apply", "-"], policy);
+        assert!(output.status.success(), "enforcer apply: {}\n{policy}", transcript(&output));
+    }
+
+    /// Waits until all the endpoints with these interface names are ready.
+    #[track_caller]
+    pub fn wait_ready(&self, interfaces: &[&str]) {
+        let mut missing = Vec::new();
+        let ready = wait::within(PATIENCE, || {
+            missing = self.not_ready(interfaces);
+            missing.is_empty().then_some(())
+        });
+        assert!(ready.is_some(), "still not ready after {PATIENCE:?}: {missing:?}");
+    }
+
+    /// Those of these interfaces that are not ready endpoints.
+    #[track_caller]
+    pub fn not_ready<'i>(&self, interfaces: &[&'i str]) -> Vec<&'i str> {
+        let endpoints = self.json(&["endpoints"]);
+        let endpoints = endpoints.as_array().expect("`endpoints` is an array");
+        let is_ready = |interface: &str| {
+            endpoints.iter().any(|endpoint| endpoint["name"] == interface && endpoint["state"] == "ready")
+        };
+        interfaces.iter().copied().filter(|interface| !is_ready(interface)).collect()
+    }
+
+    /// What the daemon printed since it was first started.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.scratch.log()).unwrap_or_default()
+    }
+
+    /// The daemon's process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// The binary that is tested.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// The private BPF file system.
+    pub fn bpffs(&self) -> PathBuf {
+        self.scratch.bpffs()
+    }
+
+    /// The environment by which the command line finds this daemon and its pins.
+    pub fn environment(&self) -> [(&'static str, OsString); 3] {
+        [
+            ("ENFORCER_SOCKET", self.scratch.socket().into()),
+            ("ENFORCER_BPFFS", self.scratch.bpffs().into()),
+            ("ENFORCER_STATE_DIR", self.scratch.state().into()),
+        ]
+    }
+
+    /// The binary with arguments, on the host, with this daemon's environment.
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.netns.command(&self.binary);
+        command.args(args).envs(self.environment());
+        command
+    }
+
+    /// Runs the command line, also from a destructor, which must not panic.
+    fn try_cli(&self, args: &[&str], input: &str) -> io::Result<Output> {
+        output_within(&mut self.command(args), input, COMMAND_LIMIT)
+    }
+
+    /// Panics with the log when the daemon has ended by itself.
+    #[track_caller]
+    fn assert_runs(&mut self) {
+        let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+        if let Some(status) = ended {
+            self.child = None;
+            panic!("the daemon ended with {status}:\n{}", self.log());
+        }
+    }
+
+    /// Sends a signal and waits for the daemon's end.
+    #[track_caller]
+    fn end(&mut self, signal: Signal) -> ExitStatus {
+        let mut child = self.child.take().expect("the daemon does not run");
+        // It may have ended by itself: then its status tells.
+        kill(Pid::from_raw(child.id() as i32), signal).ok();
+        let ended = wait::within(PATIENCE, || child.try_wait().expect("failed to wait for the daemon"));
+        ended.unwrap_or_else(|| {
+            self.child = Some(child);
+            panic!("the daemon still runs {PATIENCE:?} after {signal}");
+        })
+    }
+
+    /// Prints what helps to understand a failure.
+    fn print_findings(&self) {
+        eprintln!("---- log of the daemon ----\n{}", self.log());
+        for verb in ["status", "endpoints", "flows", "drops"] {
+            print_finding(&format!("enforcer {verb}"), self.try_cli(&[verb], ""));
+        }
+        print_finding("ip address", self.netns.try_run("ip", &["-brief", "address"]));
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let is_panicking = std::thread::panicking();
+        if is_panicking {
+            self.print_findings();
+        }
+        if let Some(mut child) = self.child.take() {
+            // Both fail only for a process that is gone.
+            child.kill().ok();
+            child.wait().ok();
+        }
+        let cleaned = self.try_cli(&["clean"], "");
+        if !cleaned.as_ref().is_ok_and(|output| output.status.success()) {
+            print_finding("enforcer clean", cleaned);
+        }
+    }
+}
+
+/// Prints what a command said, or why it could not be run.
+fn print_finding(title: &str, output: io::Result<Output>) {
+    let text = output.map_or_else(|error| error.to_string(), |output| transcript(&output));
+    eprintln!("---- {title} ----\n{text}");
+}
+
+/// The `enforcer` to test: `ENFORCER_BIN`, or the one built next to this executable.
+#[track_caller]
+fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("ENFORCER_BIN") {
+        return path.into();
+    }
+    let own = std::env::current_exe().expect("failed to find this executable");
+    // A test lies in `deps`, one below the binaries.
+    let found = own.ancestors().skip(1).take(2).map(|directory| directory.join("enforcer"));
+    match found.into_iter().find(|path| path.is_file()) {
+        Some(path) => path,
+        None => panic!("no enforcer near {}: build it, or set ENFORCER_BIN", own.display()),
+    }
+}
