@@ -49,24 +49,25 @@ fn clippy() -> Command {
     clippy
 }
 
-/// Clippy as the kernel's target sees the code, where the toolchain for that target brings a clippy; else as this
-/// machine's own target sees it. `RUSTC_BOOTSTRAP` is for aya-ebpf, which has assembly for a target that is not stable.
+/// Clippy for the kernel's target: Debian's where it is installed, with its ready-made core; else that of the
+/// toolchain in use, which then compiles core from `rust-src`.
 fn clippy_ebpf() -> Command {
     let debian = Path::new("/usr/bin/cargo-clippy");
-    let libraries = Path::new("/usr/lib/rustlib/bpfel-unknown-none");
+    let core = Path::new("/usr/lib/rustlib/bpfel-unknown-none");
     let mut clippy;
-    if debian.exists() && libraries.exists() {
-        // Called directly: cargo would pick a rustup clippy first, which does not fit this rustc.
+    if debian.exists() && core.exists() {
+        // Called directly: cargo would find rustup's clippy first, which does not fit Debian's rustc.
         clippy = Command::new(debian);
         clippy.current_dir(step::workspace());
         step::forget_this_package(&mut clippy);
         clippy.env("CARGO", "/usr/bin/cargo").env("RUSTC", "/usr/bin/rustc").arg("clippy");
-        clippy.args(["--target", "bpfel-unknown-none"]);
     } else {
         clippy = step::cargo();
-        clippy.arg("clippy");
+        clippy.args(["clippy", "-Zbuild-std=core"]);
     }
+    // For `-Z`, and for aya-ebpf: assembly for this target is not stable.
     clippy.env("RUSTC_BOOTSTRAP", "1");
-    clippy.args(["--manifest-path", EBPF, "--target-dir", "enforcer-ebpf/target", "--", "-D", "warnings"]);
+    clippy.args(["--target", "bpfel-unknown-none", "--manifest-path", EBPF]);
+    clippy.args(["--target-dir", "enforcer-ebpf/target", "--", "-D", "warnings"]);
     clippy
 }

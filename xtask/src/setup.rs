@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{root, step};
 
@@ -151,7 +151,8 @@ fn install_packages(packages: &[&str]) -> Result<()> {
     let title = format!("setup: {} Debian packages", packages.len());
     let mut install = apt_get(&["install", "--yes", "--no-install-recommends"]);
     install.args(packages);
-    step::run(&title, install).context(ELSEWHERE)
+    // anyhow prints context first; advice reads better after what went wrong.
+    step::run(&title, install).map_err(|error| anyhow!("{error:#}\n{ELSEWHERE}"))
 }
 
 /// apt-get that asks no questions and waits for another apt-get to end.
