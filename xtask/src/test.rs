@@ -1,0 +1,22 @@
+//! `cargo xtask test`: all tests of the workspace, one process each.
+//!
+//! cargo-nextest leaves out doc tests: this project's examples are tests of their own.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::{setup, step};
+
+/// Becomes cargo-nextest, whose summary is then the last thing printed.
+pub fn run(filters: &[OsString], extra: &[OsString]) -> Result<Infallible> {
+    let runner = setup::nextest().context("cargo-nextest is not installed; type: cargo xtask setup")?;
+    // Called directly, not as `cargo nextest`: a changed PATH would rebuild the eBPF half.
+    let mut nextest = Command::new(runner);
+    nextest.current_dir(step::workspace());
+    step::forget_this_package(&mut nextest);
+    nextest.args(["nextest", "run", "--workspace"]).args(filters).args(extra);
+    step::exec(nextest)
+}
