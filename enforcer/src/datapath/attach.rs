@@ -17,7 +17,9 @@ use super::{bpf, load::Datapath, pins::Pins, probe};
 
 /// Where our filters stand on a clsact qdisc: what finds them again after a restart.
 const FILTER_PRIORITY: u16 = 1;
-const FILTER_HANDLE: TcHandle = TcHandle::new(0, 0xe4f0);
+const FILTER_HANDLE: TcHandle = TcHandle::new(0, FILTER_MINOR);
+/// The minor number of their handle.
+pub const FILTER_MINOR: u16 = 0xe4f0;
 
 /// The two programs and the tc hook of each.
 const HOOKS: [(&str, TcAttachType); 2] =
@@ -105,7 +107,7 @@ impl Datapath {
                 Mechanism::Tcx => {
                     attach_tcx(classifier, program, hook, interface, &pins.link(interface.ifindex, program))?;
                 }
-                Mechanism::Clsact => attach_clsact(classifier, program, hook, interface)?,
+                Mechanism::Clsact => attach_clsact(classifier, program, hook, interface, pins)?,
             }
         }
         Ok(())
@@ -182,12 +184,12 @@ fn attach_clsact(
     program: &'static str,
     hook: TcAttachType,
     interface: Interface<'_>,
+    pins: &Pins,
 ) -> Result<(), AttachError> {
     match qdisc_add_clsact(interface.name) {
+        Ok(()) => pins.mark_qdisc(interface.ifindex),
         Err(error) if is_errno(&error, libc::EEXIST) => {}
-        outcome => {
-            outcome.map_err(|source| AttachError::Qdisc { name: interface.name.to_owned(), source })?
-        }
+        Err(source) => return Err(AttachError::Qdisc { name: interface.name.to_owned(), source }),
     }
     let options = TcAttachOptions::Netlink(NlOptions {
         priority: FILTER_PRIORITY,
@@ -223,7 +225,7 @@ pub fn detach_tcx(pins: &Pins, ifindex: u32) {
     }
 }
 
-/// Takes our filters off an interface's clsact qdisc; the qdisc stays, it may not be ours.
+/// Takes our filters off an interface's clsact qdisc; the qdisc stays.
 pub fn detach_clsact(name: &str) {
     for (_, hook) in HOOKS {
         // Dropping the handle deletes the filter; a missing one is what we want.

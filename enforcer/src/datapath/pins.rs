@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/maps.v1/NAME           one pin per table; the number is the ABI version of the layouts
 //! DIR/links/IFINDEX.PROGRAM  one pin per attached tcx program
+//! DIR/qdiscs/IFINDEX         an empty directory: the clsact qdisc there was made by us
 //! ```
 
 use std::{
@@ -78,6 +79,21 @@ impl Pins {
     /// Where the link of `program` on `ifindex` is pinned.
     pub fn link(&self, ifindex: u32, program: &str) -> PathBuf {
         self.links().join(format!("{ifindex}.{program}"))
+    }
+
+    /// Remembers that we made the clsact qdisc of an interface. Without the mark the qdisc stays behind,
+    /// which harms nobody.
+    pub fn mark_qdisc(&self, ifindex: u32) {
+        drop(fs::create_dir_all(self.qdisc_mark(ifindex)));
+    }
+
+    /// Whether we made it.
+    pub fn has_qdisc_mark(&self, ifindex: u32) -> bool {
+        self.qdisc_mark(ifindex).exists()
+    }
+
+    fn qdisc_mark(&self, ifindex: u32) -> PathBuf {
+        self.directory.join("qdiscs").join(ifindex.to_string())
     }
 
     /// The pinned links: interface, program name, path.

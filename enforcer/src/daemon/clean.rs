@@ -1,0 +1,175 @@
+//! Takes everything of ours off this host, and proves it.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, bail};
+use aya::programs::loaded_programs;
+use futures_util::TryStreamExt;
+use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcOption};
+use rtnetlink::Handle;
+
+use super::{Lock, store::Store};
+use crate::datapath::{
+    attach::{self, FILTER_MINOR},
+    bpf::{self, TcxHook},
+    load::PROGRAMS,
+    pins::Pins,
+};
+
+/// Removes programs, tables, the saved policy and the socket; returns what was removed.
+pub fn clean(bpffs: &Path, state_dir: &Path, socket: &Path) -> anyhow::Result<Vec<String>> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("`enforcer clean` needs root; try `sudo enforcer clean`");
+    }
+    let lock = Lock::take(socket).context("stop the daemon first")?;
+    let pins = Pins::new(bpffs.to_owned());
+    let mut removed = Vec::new();
+    for (ifindex, program, path) in pins.list_links()? {
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        removed.push(format!("link of {program} on interface {ifindex}"));
+    }
+    removed.extend(block_on(clean_filters(&pins))?);
+    if pins.exist() {
+        pins.remove_all()?;
+        removed.push(format!("tables at {}", bpffs.display()));
+    }
+    if Store::new(state_dir.to_owned()).remove()? {
+        removed.push(format!("saved policy in {}", state_dir.display()));
+    }
+    if socket.exists() {
+        fs::remove_file(socket)?;
+        removed.push(format!("socket {}", socket.display()));
+    }
+    drop(lock);
+    drop(fs::remove_file(Lock::path(socket)));
+    Ok(removed)
+}
+
+/// What of ours is still there; nothing when clean.
+pub fn clean_check(bpffs: &Path, state_dir: &Path, socket: &Path) -> anyhow::Result<Vec<String>> {
+    let mut left = Vec::new();
+    let pins = Pins::new(bpffs.to_owned());
+    let pinned = fs::read_dir(pins.directory()).is_ok_and(|mut entries| entries.next().is_some());
+    if pinned {
+        left.push(format!("pins at {}", bpffs.display()));
+    }
+    let store = Store::new(state_dir.to_owned());
+    if store.policy_file().exists() {
+        left.push(format!("saved policy {}", store.policy_file().display()));
+    }
+    for path in [socket.to_owned(), Lock::path(socket)] {
+        if path.exists() {
+            left.push(path.display().to_string());
+        }
+    }
+    left.extend(attached_programs()?);
+    left.extend(block_on(find_filters())?.into_iter().map(|filter| filter.text()));
+    Ok(left)
+}
+
+/// Our programs on the tcx hooks of this namespace's interfaces.
+fn attached_programs() -> anyhow::Result<Vec<String>> {
+    let ours: Vec<u32> = loaded_programs()
+        .filter_map(Result::ok)
+        .filter(|program| program.name_as_str().is_some_and(|name| PROGRAMS.contains(&name)))
+        .map(|program| program.id())
+        .collect();
+    let mut left = Vec::new();
+    for (ifindex, name) in interfaces()? {
+        for hook in [TcxHook::Ingress, TcxHook::Egress] {
+            // Before 6.6 there is no such hook, and so nothing on it.
+            let programs = bpf::tcx_programs(ifindex, hook).unwrap_or_default();
+            let found = programs.iter().filter(|id| ours.contains(id)).count();
+            if found > 0 {
+                left.push(format!("{found} program(s) on {hook:?} of {name}"));
+            }
+        }
+    }
+    Ok(left)
+}
+
+fn interfaces() -> anyhow::Result<Vec<(u32, String)>> {
+    let interfaces = nix::net::if_::if_nameindex().context("cannot list interfaces")?;
+    let interfaces = interfaces.iter();
+    Ok(interfaces.map(|found| (found.index(), found.name().to_string_lossy().into_owned())).collect())
+}
+
+/// One of our filters on a clsact qdisc.
+struct Filter {
+    ifindex: u32,
+    name: String,
+    program: &'static str,
+}
+
+impl Filter {
+    fn text(&self) -> String {
+        format!("filter {} on {}", self.program, self.name)
+    }
+}
+
+async fn clean_filters(pins: &Pins) -> anyhow::Result<Vec<String>> {
+    let filters = find_filters().await?;
+    for filter in &filters {
+        attach::detach_clsact(&filter.name);
+    }
+    let handle = open_netlink()?;
+    let mut removed: Vec<String> = filters.iter().map(Filter::text).collect();
+    for (ifindex, name) in interfaces()? {
+        if pins.has_qdisc_mark(ifindex) && all_filters(&handle, ifindex).await?.is_empty() {
+            let mut request = handle.qdisc().del(ifindex as i32);
+            request.message_mut().header.parent = TcHandle::CLSACT;
+            request.message_mut().header.handle = TcHandle { major: 0xffff, minor: 0 };
+            request.execute().await.with_context(|| format!("cannot remove the clsact qdisc of {name}"))?;
+            removed.push(format!("clsact qdisc of {name}"));
+        }
+    }
+    Ok(removed)
+}
+
+async fn find_filters() -> anyhow::Result<Vec<Filter>> {
+    let handle = open_netlink()?;
+    let mut filters = Vec::new();
+    for (ifindex, name) in interfaces()? {
+        for (minor, program) in all_filters(&handle, ifindex).await? {
+            let ours = PROGRAMS.into_iter().find(|ours| minor == FILTER_MINOR && program.starts_with(ours));
+            if let Some(program) = ours {
+                filters.push(Filter { ifindex, name: name.clone(), program });
+            }
+        }
+    }
+    filters.sort_by_key(|filter| filter.ifindex);
+    Ok(filters)
+}
+
+/// Handles and program names of all bpf filters of an interface, both directions.
+async fn all_filters(handle: &Handle, ifindex: u32) -> anyhow::Result<Vec<(u16, String)>> {
+    let mut found = Vec::new();
+    for ingress in [true, false] {
+        let mut filters = handle.traffic_filter(ifindex as i32);
+        let request = if ingress { filters.get().ingress() } else { filters.get().egress() };
+        // An interface without a qdisc refuses the question.
+        let Ok(messages) = request.execute().try_collect::<Vec<_>>().await else { continue };
+        for message in messages.iter().filter(|message| message.header.handle.minor != 0) {
+            let options = message.attributes.iter().filter_map(|attribute| match attribute {
+                TcAttribute::Options(options) => Some(options),
+                _ => None,
+            });
+            let name = options.flatten().find_map(|option| match option {
+                TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name.clone()),
+                _ => None,
+            });
+            found.push((message.header.handle.minor, name.unwrap_or_default()));
+        }
+    }
+    Ok(found)
+}
+
+fn open_netlink() -> anyhow::Result<Handle> {
+    let (connection, handle, _) = rtnetlink::new_connection().context("cannot open a netlink socket")?;
+    tokio::spawn(connection);
+    Ok(handle)
+}
+
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+}

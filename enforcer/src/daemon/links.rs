@@ -1,0 +1,338 @@
+//! Looks at the host's interfaces, addresses and routes, and at the addresses inside the workloads.
+//!
+//! Every change leads to one complete look, so that an event that was lost is made up for by the next
+//! one; only a new interface is told at once, because it has to be closed at once. The workloads'
+//! namespaces are never entered: the kernel answers for them by namespace id, but only on sockets with
+//! *strict checking*. Without it the kernel ignores the id and answers with the host's own addresses.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use ipnet::IpNet;
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressMessage},
+    link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
+    route::{RouteAddress, RouteAttribute, RouteMessage},
+};
+use netlink_sys::SocketAddr;
+use rtnetlink::{Handle, MulticastGroup, new_connection_with_strict_check, new_multicast_connection};
+use tracing::warn;
+
+use super::step::{Observation, Veth};
+use crate::config::Config;
+
+/// Changes come in bursts; one look serves all that arrive within this time.
+const SETTLE: Duration = Duration::from_millis(3);
+
+/// How soon to look again while some workload has no address yet: nothing tells of changes inside it.
+/// Doubles with every look in vain.
+const IMPATIENT: Duration = Duration::from_millis(10);
+
+/// How often to look when all is settled.
+const PATIENT: Duration = Duration::from_secs(2);
+
+/// `RT_TABLE_LOCAL` of `linux/rtnetlink.h`.
+const LOCAL_TABLE: u32 = 255;
+
+/// Why the host cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// No netlink socket.
+    #[error("failed to open a netlink socket")]
+    Socket(#[source] io::Error),
+    /// The kernel refused an answer.
+    #[error("failed to list {what}")]
+    List {
+        /// What was asked for.
+        what: &'static str,
+        /// What it said.
+        source: rtnetlink::Error,
+    },
+}
+
+/// What woke us.
+#[derive(Debug)]
+pub enum Wake {
+    /// A wanted interface appeared.
+    Appeared {
+        /// Its index.
+        ifindex: u32,
+        /// Its name.
+        name: String,
+    },
+    /// Something changed, or it is time: look.
+    Look,
+}
+
+/// The kernel's view of the host's links.
+pub struct Links {
+    config: Arc<Config>,
+    handle: Handle,
+    messages: Pin<Box<dyn Stream<Item = Message> + Send + Sync>>,
+    patience: Duration,
+}
+
+type Message = (NetlinkMessage<RouteNetlinkMessage>, SocketAddr);
+
+impl Links {
+    /// Opens the sockets and subscribes; needs a tokio runtime.
+    pub fn open(config: Arc<Config>) -> Result<Self, LinkError> {
+        let (connection, handle, _) = new_connection_with_strict_check().map_err(LinkError::Socket)?;
+        tokio::spawn(connection);
+        let groups = [
+            MulticastGroup::Link,
+            MulticastGroup::Nsid,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Route,
+        ];
+        let (connection, _, messages) = new_multicast_connection(&groups).map_err(LinkError::Socket)?;
+        tokio::spawn(connection);
+        Ok(Self { config, handle, messages: Box::pin(messages), patience: IMPATIENT })
+    }
+
+    /// Waits for the next reason to do something. `settled`: no workload is waited for.
+    pub async fn wake(&mut self, settled: bool) -> Wake {
+        let patience = if settled { PATIENT } else { self.patience };
+        let first = tokio::time::timeout(patience, self.messages.next()).await;
+        let Ok(Some((message, _))) = first else {
+            self.patience = (self.patience * 2).min(PATIENT);
+            return Wake::Look;
+        };
+        self.patience = IMPATIENT;
+        if let Some(wake) = self.appearance(&message) {
+            return wake;
+        }
+        // Let the burst pass, but never past a new interface.
+        let deadline = tokio::time::Instant::now() + SETTLE;
+        while let Ok(Some((message, _))) = tokio::time::timeout_at(deadline, self.messages.next()).await {
+            if let Some(wake) = self.appearance(&message) {
+                return wake;
+            }
+        }
+        Wake::Look
+    }
+
+    fn appearance(&self, message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Wake> {
+        match &message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+                let link = Link::read(link);
+                (link.is_veth && self.config.attach.wants(&link.name))
+                    .then_some(Wake::Appeared { ifindex: link.ifindex, name: link.name })
+            }
+            NetlinkPayload::Overrun(_) => {
+                warn!("the kernel told more changes than we could read; looking at everything again");
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// A complete look.
+    pub async fn look(&self) -> Result<Observation, LinkError> {
+        let links = self.links(None).await?;
+        let routes = self.routes().await?;
+        let host = self.addresses(None).await?;
+        let mut veths = BTreeMap::new();
+        let mut inside = BTreeMap::new();
+        for link in links.iter().filter(|link| link.is_veth && self.config.attach.wants(&link.name)) {
+            if let Some(nsid) = link.peer_nsid
+                && !inside.contains_key(&nsid)
+            {
+                inside.insert(nsid, self.inside(nsid).await?);
+            }
+            veths.insert(link.ifindex, link.observe(&routes, &inside));
+        }
+        Ok(Observation { host: host.into_values().flatten().collect(), veths })
+    }
+
+    /// The links and addresses of another namespace. It may vanish while it is asked: then there is
+    /// nothing in it.
+    async fn inside(&self, nsid: i32) -> Result<Inside, LinkError> {
+        match (self.links(Some(nsid)).await, self.addresses(Some(nsid)).await) {
+            (Ok(links), Ok(addresses)) => {
+                let macs = links.into_iter().filter_map(|link| Some((link.ifindex, link.mac?))).collect();
+                Ok(Inside { macs, addresses })
+            }
+            (Err(error), _) | (_, Err(error)) if is_gone(&error) => Ok(Inside::default()),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
+    }
+
+    async fn links(&self, nsid: Option<i32>) -> Result<Vec<Link>, LinkError> {
+        let mut request = self.handle.link().get();
+        if let Some(nsid) = nsid {
+            request.message_mut().attributes.push(LinkAttribute::IfNetnsId(nsid));
+        }
+        let links = request.execute().map_ok(|link| Link::read(&link)).try_collect().await;
+        links.map_err(|source| LinkError::List { what: "interfaces", source })
+    }
+
+    /// Addresses by interface, of the host or of another namespace.
+    async fn addresses(&self, nsid: Option<i32>) -> Result<BTreeMap<u32, BTreeSet<IpAddr>>, LinkError> {
+        let mut request = self.handle.address().get();
+        if let Some(nsid) = nsid {
+            request.message_mut().attributes.push(AddressAttribute::TargetNetNsId(nsid));
+        }
+        let messages: Vec<AddressMessage> = request
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|source| LinkError::List { what: "addresses", source })?;
+        let mut addresses: BTreeMap<u32, BTreeSet<IpAddr>> = BTreeMap::new();
+        for message in messages {
+            addresses.entry(message.header.index).or_default().extend(own_address(&message));
+        }
+        Ok(addresses)
+    }
+
+    async fn routes(&self) -> Result<Vec<Route>, LinkError> {
+        let mut routes = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family;
+            let found: Vec<RouteMessage> = self
+                .handle
+                .route()
+                .get(message)
+                .execute()
+                .try_collect()
+                .await
+                .map_err(|source| LinkError::List { what: "routes", source })?;
+            routes.extend(found.iter().filter_map(Route::read));
+        }
+        Ok(routes)
+    }
+}
+
+fn is_gone(error: &LinkError) -> bool {
+    let LinkError::List { source: rtnetlink::Error::NetlinkError(message), .. } = error else { return false };
+    message.code.is_some_and(|code| [libc::EINVAL, libc::ENODEV, libc::ENOENT].contains(&-code.get()))
+}
+
+/// What is inside a workload's namespace, by its own interface indices.
+#[derive(Default)]
+struct Inside {
+    macs: BTreeMap<u32, [u8; 6]>,
+    addresses: BTreeMap<u32, BTreeSet<IpAddr>>,
+}
+
+/// What we read of one interface.
+struct Link {
+    ifindex: u32,
+    name: String,
+    is_veth: bool,
+    mac: Option<[u8; 6]>,
+    bridge: Option<u32>,
+    /// Index of the other end, in its own namespace.
+    peer: Option<u32>,
+    peer_nsid: Option<i32>,
+}
+
+impl Link {
+    fn read(message: &LinkMessage) -> Self {
+        let mut link = Self {
+            ifindex: message.header.index,
+            name: String::new(),
+            is_veth: false,
+            mac: None,
+            bridge: None,
+            peer: None,
+            peer_nsid: None,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().ok(),
+                LinkAttribute::Controller(bridge) => link.bridge = Some(*bridge),
+                LinkAttribute::Link(peer) => link.peer = Some(*peer),
+                LinkAttribute::LinkNetNsId(nsid) => link.peer_nsid = Some(*nsid),
+                LinkAttribute::LinkInfo(infos) => {
+                    link.is_veth = infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Veth)));
+                }
+                _ => {}
+            }
+        }
+        link
+    }
+
+    fn observe(&self, routes: &[Route], inside: &BTreeMap<i32, Inside>) -> Veth {
+        let inside = self.peer_nsid.and_then(|nsid| inside.get(&nsid)).zip(self.peer);
+        let mut veth = Veth {
+            name: self.name.clone(),
+            mac: inside.and_then(|(inside, peer)| inside.macs.get(&peer).copied()),
+            inside: inside
+                .and_then(|(inside, peer)| inside.addresses.get(&peer).cloned())
+                .unwrap_or_default(),
+            ..Veth::default()
+        };
+        for route in routes {
+            let single = route.network.prefix_len() == route.network.max_prefix_len();
+            if route.interface == self.ifindex && single {
+                veth.routed.insert(route.network.addr());
+            } else if route.interface == self.ifindex || Some(route.interface) == self.bridge {
+                veth.subnets.push(route.network);
+            }
+        }
+        veth
+    }
+}
+
+/// A unicast route straight to an interface, with no router between.
+struct Route {
+    network: IpNet,
+    interface: u32,
+}
+
+impl Route {
+    fn read(message: &RouteMessage) -> Option<Self> {
+        use netlink_packet_route::route::RouteType;
+        let mut network = None;
+        let mut interface = None;
+        let mut table = u32::from(message.header.table);
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Destination(RouteAddress::Inet(address)) => {
+                    network = Some(IpAddr::V4(*address))
+                }
+                RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
+                    network = Some(IpAddr::V6(*address))
+                }
+                RouteAttribute::Oif(index) => interface = Some(*index),
+                RouteAttribute::Table(number) => table = *number,
+                RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => return None,
+                _ => {}
+            }
+        }
+        // The local table holds the host's own addresses; a default route bounds nothing.
+        if message.header.kind != RouteType::Unicast || table == LOCAL_TABLE {
+            return None;
+        }
+        let network = IpNet::new(network?, message.header.destination_prefix_length).ok()?;
+        let link_local = matches!(network, IpNet::V6(v6) if v6.addr().is_unicast_link_local());
+        (!link_local).then_some(Self { network, interface: interface? })
+    }
+}
+
+/// The interface's own address: on a point-to-point link `Address` is the other end's and `Local` ours.
+fn own_address(message: &AddressMessage) -> Option<IpAddr> {
+    let find = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(wanted);
+    find(|attribute| if let AddressAttribute::Local(address) = attribute { Some(*address) } else { None })
+        .or_else(|| {
+            find(
+                |attribute| {
+                    if let AddressAttribute::Address(address) = attribute { Some(*address) } else { None }
+                },
+            )
+        })
+}

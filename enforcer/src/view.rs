@@ -1,0 +1,331 @@
+//! Answers about what the kernel enforces, from the tables and the saved policy: the daemon gives them,
+//! and so does the command line when no daemon runs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::Path,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use anyhow::{Context, bail};
+use enforcer_common::{
+    address::Address,
+    endpoint::{AddressOwner, Endpoint, EndpointId},
+    verdict::Verdict,
+};
+
+use crate::{
+    daemon::{
+        step::Owned,
+        store::{Saved, Store},
+    },
+    datapath::{
+        attach::Mechanism,
+        flows::{Flow, Names},
+        pins::Pins,
+        probe,
+        tables::Tables,
+    },
+    policy::Policy,
+    report::{Drops, EndpointReport, ExplainReport, NetworkReport, ReasonReport, RecentDrop, Status},
+};
+
+mod explain;
+
+pub use explain::{Ends, explain, explain_policy};
+
+/// Denied flows told per endpoint.
+const RECENT_PER_ENDPOINT: usize = 10;
+
+/// The tables and the saved policy, side by side.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// What the kernel holds.
+    pub tables: &'a Tables,
+    /// What it was compiled from.
+    pub saved: &'a Saved,
+}
+
+/// Names of one moment.
+struct NameBook<'a> {
+    saved: &'a Saved,
+    endpoints: BTreeMap<EndpointId, String>,
+}
+
+impl Names for NameBook<'_> {
+    fn network(&self, id: u32) -> Option<String> {
+        self.saved.ids.name(id).map(ToString::to_string)
+    }
+
+    fn endpoint(&self, id: EndpointId) -> Option<String> {
+        self.endpoints.get(&id).cloned()
+    }
+}
+
+impl View<'_> {
+    fn names(&self) -> anyhow::Result<NameBook<'_>> {
+        let endpoints = self.tables.endpoints()?;
+        let endpoints = endpoints.into_iter().map(|(_, endpoint)| (endpoint.id, endpoint_name(&endpoint)));
+        Ok(NameBook { saved: self.saved, endpoints: endpoints.collect() })
+    }
+
+    /// The state of the host, as far as the kernel knows it.
+    pub fn status(&self, attach: Mechanism) -> anyhow::Result<Status> {
+        let generation = self.tables.generation()?;
+        let endpoints = self.tables.endpoints()?;
+        let ready = endpoints.iter().filter(|(_, endpoint)| is_addressed(endpoint)).count() as u32;
+        let (mut passed, mut dropped) = Default::default();
+        for (verdict, counter) in self.tables.reasons()? {
+            *(if verdict.is_pass() { &mut passed } else { &mut dropped }) += counter;
+        }
+        let mut warnings = Vec::new();
+        if generation.is_none() {
+            warnings.push("no policy was ever applied: nothing passes between workloads".to_owned());
+        } else if generation.is_some_and(|generation| generation.digest != self.saved.policy.digest()) {
+            warnings
+                .push("the kernel enforces another policy than the saved one: names may be wrong".to_owned());
+        }
+        let moment = |seconds| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds));
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            daemon: None,
+            kernel: probe::kernel().to_string(),
+            attach,
+            features: features(attach),
+            generation: generation.map_or(0, |generation| generation.number),
+            digest: generation.map(|generation| hex(&generation.digest)),
+            applied_at: generation.map(|generation| moment(generation.applied_at).to_string()),
+            networks: generation.map_or(0, |generation| generation.networks),
+            prefixes: generation.map_or(0, |generation| generation.prefixes),
+            sets: generation.map_or(0, |generation| generation.sets),
+            endpoints_ready: ready,
+            endpoints_quarantined: endpoints.len() as u32 - ready,
+            passed,
+            dropped,
+            events_lost: self.tables.lost_events()?,
+            warnings,
+        })
+    }
+
+    /// Every network of the policy.
+    pub fn networks(&self) -> anyhow::Result<Vec<NetworkReport>> {
+        let endpoints = self.endpoints()?;
+        let networks = self.saved.policy.networks.iter().map(|(name, network)| {
+            let id = self.saved.ids.id(name).with_context(|| format!("network {name} has no id"))?;
+            let counter = self.tables.network_counter(id)?;
+            let members = endpoints
+                .iter()
+                .filter(|endpoint| endpoint.networks.iter().any(|other| other == name.as_str()));
+            Ok(NetworkReport {
+                name: name.to_string(),
+                id,
+                prefixes: network.prefixes().iter().map(ToString::to_string).collect(),
+                except: network.except().iter().map(ToString::to_string).collect(),
+                endpoints: members.map(|endpoint| endpoint.name.clone()).collect(),
+                packets: counter.packets,
+                bytes: counter.bytes,
+            })
+        });
+        networks.collect()
+    }
+
+    /// Every endpoint that the kernel knows.
+    pub fn endpoints(&self) -> anyhow::Result<Vec<EndpointReport>> {
+        let addresses = self.tables.addresses()?;
+        let mut reports = Vec::new();
+        for (ifindex, endpoint) in self.tables.endpoints()? {
+            let owned = addresses.iter().filter(|(_, _, owner)| owner.endpoint == endpoint.id);
+            let owned: Vec<Owned> =
+                owned.map(|(address, bits, _)| Owned { address: *address, bits: *bits }).collect();
+            let networks: BTreeSet<String> = owned
+                .iter()
+                .flat_map(|owned| memberships(&self.saved.policy, owned.address.into()))
+                .collect();
+            let mac = Some(endpoint.mac).filter(|mac| *mac != [0; 6]);
+            reports.push(EndpointReport {
+                name: endpoint_name(&endpoint),
+                ifindex,
+                id: endpoint.id.0,
+                state: if is_addressed(&endpoint) { "ready" } else { "quarantined" }.to_owned(),
+                mac: mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":")),
+                addresses: owned.iter().map(|owned| owned.text()).collect(),
+                networks: networks.into_iter().collect(),
+                conflicts: Vec::new(),
+                counters: self.tables.endpoint_counters(endpoint.id)?,
+            });
+        }
+        reports.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(reports)
+    }
+
+    /// Every flow remembered.
+    pub fn flows(&self) -> anyhow::Result<Vec<Flow>> {
+        Ok(self.tables.flows(&self.names()?)?)
+    }
+
+    /// Totals per reason, and the denied flows seen last at each endpoint.
+    pub fn drops(&self) -> anyhow::Result<Drops> {
+        Ok(Drops {
+            reasons: self
+                .tables
+                .reasons()?
+                .into_iter()
+                .map(|(verdict, counter)| reason(verdict, counter))
+                .collect(),
+            recent: newest_per_endpoint(
+                self.flows()?.iter().filter(|flow| flow.verdict == "drop").map(recent),
+            ),
+            events_lost: self.tables.lost_events()?,
+        })
+    }
+
+    /// Whether two ends may talk under the policy that decides.
+    pub fn explain(&self, src: &str, dst: &str, service: Option<&str>) -> anyhow::Result<ExplainReport> {
+        let names = self.names()?;
+        let mut ends = Ends::default();
+        for (address, bits, owner) in self.tables.addresses()? {
+            let name = match owner {
+                AddressOwner { endpoint: EndpointId::HOST, .. } => "host".to_owned(),
+                AddressOwner { endpoint, .. } => names.endpoint(endpoint).unwrap_or_default(),
+            };
+            ends.insert(Owned { address, bits }, name);
+        }
+        let generation = Some(self.tables.control().active.generation());
+        explain(&self.saved.policy, &ends, (src, dst, service), generation)
+    }
+}
+
+/// Keeps the newest of each endpoint, newest first.
+pub fn newest_per_endpoint(drops: impl Iterator<Item = RecentDrop>) -> Vec<RecentDrop> {
+    let mut drops: Vec<RecentDrop> = drops.collect();
+    drops.sort_by(|a, b| b.time.cmp(&a.time));
+    let mut told: BTreeMap<Option<String>, usize> = BTreeMap::new();
+    drops.retain(|drop| {
+        let count = told.entry(drop.endpoint.clone()).or_default();
+        *count += 1;
+        *count <= RECENT_PER_ENDPOINT
+    });
+    drops
+}
+
+fn recent(flow: &Flow) -> RecentDrop {
+    RecentDrop {
+        time: flow.last_seen.clone(),
+        endpoint: flow.endpoint_src.clone().or_else(|| flow.endpoint_dst.clone()),
+        hook: None,
+        reason: flow.reason.clone(),
+        proto: Some(flow.proto.clone()),
+        src: Some(flow.src),
+        src_port: flow.src_port,
+        dst: Some(flow.dst),
+        dst_port: flow.dst_port,
+        generation: flow.generation,
+    }
+}
+
+fn reason(verdict: Verdict, counter: enforcer_common::counter::Counter) -> ReasonReport {
+    let category = match verdict {
+        Verdict::Pass(reason) => reason.category(),
+        Verdict::Drop(reason) => reason.category(),
+    };
+    ReasonReport {
+        reason: verdict.slug().to_owned(),
+        verdict: verdict.name().to_owned(),
+        category: format!("{category:?}").to_lowercase(),
+        caption: verdict.caption().to_owned(),
+        packets: counter.packets,
+        bytes: counter.bytes,
+    }
+}
+
+fn features(attach: Mechanism) -> BTreeMap<String, String> {
+    let attach = match attach {
+        Mechanism::Tcx => "tcx links",
+        Mechanism::Clsact => "clsact filters (tcx needs kernel 6.6)",
+    };
+    let clock = if probe::coarse_clock() { "coarse" } else { "exact (the coarse one needs kernel 5.11)" };
+    [("attach", attach), ("clock", clock)].map(|(name, text)| (name.to_owned(), text.to_owned())).into()
+}
+
+fn is_addressed(endpoint: &Endpoint) -> bool {
+    endpoint.flags & Endpoint::ADDRESSED != 0
+}
+
+/// The name in an endpoint's record.
+pub fn endpoint_name(endpoint: &Endpoint) -> String {
+    String::from_utf8_lossy(&endpoint.name).trim_end_matches('\0').to_owned()
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Networks of an address as the datapath sees it: only global unicast addresses are members.
+fn memberships(policy: &Policy, address: IpAddr) -> Vec<String> {
+    use enforcer_common::address::Scope;
+    if Address::from(address).scope() != Scope::Global {
+        return Vec::new();
+    }
+    policy.memberships(address).into_iter().map(ToString::to_string).collect()
+}
+
+/// The same answers with no daemon: the pinned tables and the saved policy.
+pub struct Offline {
+    tables: Tables,
+    saved: Saved,
+    attach: Mechanism,
+}
+
+impl Offline {
+    /// Opens what an earlier daemon left behind.
+    pub fn open(bpffs: &Path, state_dir: &Path) -> anyhow::Result<Self> {
+        let pins = Pins::new(bpffs.to_owned());
+        if !pins.exist() {
+            bail!("nothing is pinned at {}", bpffs.display());
+        }
+        let tables = Tables::open_pinned(&pins)?;
+        let saved = Store::new(state_dir.to_owned()).load()?.unwrap_or_default();
+        let linked = !pins.list_links()?.is_empty();
+        Ok(Self { tables, saved, attach: if linked { Mechanism::Tcx } else { Mechanism::best() } })
+    }
+
+    const fn view(&self) -> View<'_> {
+        View { tables: &self.tables, saved: &self.saved }
+    }
+
+    /// See [`View::status`].
+    pub fn status(&self) -> anyhow::Result<Status> {
+        let mut status = self.view().status(self.attach)?;
+        status
+            .warnings
+            .push("no daemon is running: new workloads stay closed, and nothing can be applied".to_owned());
+        Ok(status)
+    }
+
+    /// See [`View::networks`].
+    pub fn networks(&self) -> anyhow::Result<Vec<NetworkReport>> {
+        self.view().networks()
+    }
+
+    /// See [`View::endpoints`].
+    pub fn endpoints(&self) -> anyhow::Result<Vec<EndpointReport>> {
+        self.view().endpoints()
+    }
+
+    /// See [`View::flows`].
+    pub fn flows(&self) -> anyhow::Result<Vec<Flow>> {
+        self.view().flows()
+    }
+
+    /// See [`View::drops`].
+    pub fn drops(&self) -> anyhow::Result<Drops> {
+        self.view().drops()
+    }
+
+    /// See [`View::explain`].
+    pub fn explain(&self, src: &str, dst: &str, service: Option<&str>) -> anyhow::Result<ExplainReport> {
+        self.view().explain(src, dst, service)
+    }
+}
