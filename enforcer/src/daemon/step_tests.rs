@@ -1,1 +1,241 @@
+//! The core against hand-written looks at a host.
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::Path,
+    sync::Arc,
+};
+
+use enforcer_common::{control::Generation, endpoint::EndpointId};
+
+use super::step::{Event, NewPolicy, Observation, Op, Owned, State, Veth};
+use crate::{config::Config, policy};
+
+fn state(config: &str) -> State {
+    let config = Config::parse(Path::new("enforcer.toml"), config).unwrap();
+    State::new(Arc::new(config), Generation::default())
+}
+
+fn addresses(texts: &[&str]) -> BTreeSet<IpAddr> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+fn owned(text: &str) -> Owned {
+    text.parse::<IpAddr>().unwrap().into()
+}
+
+/// A veth on a bridge with 10.1.0.0/24 and 2001:db8:1::/64.
+fn bridged(name: &str, inside: &[&str]) -> Veth {
+    Veth {
+        name: name.to_owned(),
+        mac: Some([2, 0, 0, 0, 0, 1]),
+        subnets: vec!["10.1.0.0/24".parse().unwrap(), "2001:db8:1::/64".parse().unwrap()],
+        inside: addresses(inside),
+        ..Veth::default()
+    }
+}
+
+fn routed(name: &str, routes: &[&str], inside: &[&str]) -> Veth {
+    Veth { subnets: Vec::new(), routed: addresses(routes), ..bridged(name, inside) }
+}
+
+fn look(host: &[&str], veths: &[(u32, Veth)]) -> Event {
+    let veths: BTreeMap<u32, Veth> = veths.iter().cloned().collect();
+    Event::Observed(Observation { host: addresses(host), veths })
+}
+
+fn written(ops: &[Op]) -> Vec<(String, u32)> {
+    let writes = ops.iter().filter_map(|op| match op {
+        Op::WriteAddress { network, owner } => Some((network.text(), owner.ifindex)),
+        _ => None,
+    });
+    writes.collect()
+}
+
+fn removed(ops: &[Op]) -> Vec<String> {
+    let removals = ops.iter().filter_map(|op| match op {
+        Op::RemoveAddress(network) => Some(network.text()),
+        _ => None,
+    });
+    removals.collect()
+}
+
+#[test]
+fn a_new_interface_is_closed_before_anything_is_known_of_it() {
+    let mut state = state("");
+    let ops = state.step(Event::Appeared { ifindex: 7, name: "veth7".to_owned() });
+    let id = EndpointId(1);
+    assert_eq!(ops[0], Op::ResetCounters(id));
+    assert!(matches!(&ops[1], Op::WriteEndpoint { ifindex: 7, endpoint } if endpoint.id == id && endpoint.flags == 0));
+    assert_eq!(ops[2], Op::Attach { ifindex: 7, name: "veth7".to_owned() });
+    assert!(state.step(Event::Appeared { ifindex: 7, name: "veth7".to_owned() }).is_empty(), "told twice, done once");
+}
+
+#[test]
+fn nothing_changes_when_nothing_changed() {
+    let mut state = state("");
+    let host = look(&["10.1.0.1", "fe80::1"], &[(7, bridged("veth7", &["10.1.0.5"]))]);
+    assert!(!state.step(host.clone()).is_empty());
+    assert_eq!(state.step(host), []);
+}
+
+#[test]
+fn facts_move_after_the_last_write_and_only_then() {
+    let mut state = state("");
+    let ops = state.step(look(&["10.1.0.1"], &[(7, bridged("veth7", &["10.1.0.5"]))]));
+    assert_eq!(ops.last(), Some(&Op::FactsChanged));
+    assert_eq!(ops.iter().filter(|op| **op == Op::FactsChanged).count(), 1);
+}
+
+#[test]
+fn learned_addresses_stay_within_the_subnets_of_their_veth() {
+    let mut state = state("");
+    let inside = ["10.1.0.5", "192.0.2.9", "2001:db8:1::5", "fe80::5", "127.0.0.1"];
+    let ops = state.step(look(&["10.1.0.1"], &[(7, bridged("veth7", &inside))]));
+    let mine: Vec<String> =
+        written(&ops).into_iter().filter(|(_, ifindex)| *ifindex == 7).map(|(text, _)| text).collect();
+    assert_eq!(mine, ["10.1.0.5", "2001:db8:1::5"]);
+}
+
+#[test]
+fn without_a_subnet_or_a_route_nothing_is_learned() {
+    let mut state = state("");
+    let ops = state.step(look(&[], &[(7, routed("veth7", &[], &["10.1.0.5"]))]));
+    assert!(written(&ops).is_empty());
+    assert!(state.endpoints[&7].owned.is_empty());
+}
+
+#[test]
+fn host_routes_beat_what_the_workload_says() {
+    let mut state = state("");
+    let mut veth = routed("veth7", &["10.1.0.5"], &["10.1.0.6", "2001:db8:1::5"]);
+    veth.subnets = vec!["10.1.0.0/24".parse().unwrap(), "2001:db8:1::/64".parse().unwrap()];
+    let ops = state.step(look(&[], &[(7, veth)]));
+    assert_eq!(written(&ops), [("10.1.0.5".to_owned(), 7), ("2001:db8:1::5".to_owned(), 7)], "per family");
+}
+
+#[test]
+fn declarations_beat_routes_and_may_be_prefixes() {
+    let mut state = state("[[endpoint]]\nmatch = \"veth7\"\naddresses = [\"10.5.0.0/28\"]");
+    let ops = state.step(look(&[], &[(7, routed("veth7", &["10.1.0.5"], &[]))]));
+    assert_eq!(written(&ops), [("10.5.0.0/28".to_owned(), 7)]);
+}
+
+#[test]
+fn a_learned_address_sticks_and_nobody_else_gets_it() {
+    let mut state = state("");
+    state.step(look(&[], &[(7, bridged("veth7", &["10.1.0.5"]))]));
+    let ops = state.step(look(&[], &[(7, bridged("veth7", &[])), (8, bridged("veth8", &["10.1.0.5"]))]));
+    assert!(written(&ops).is_empty() && removed(&ops).is_empty());
+    assert_eq!(state.endpoints[&8].conflicts, BTreeSet::from([owned("10.1.0.5")]));
+    assert!(state.endpoints[&8].owned.is_empty());
+}
+
+#[test]
+fn an_address_is_free_again_when_its_veth_is_gone() {
+    let mut state = state("");
+    state.step(look(&[], &[(7, bridged("veth7", &["10.1.0.5"])), (8, bridged("veth8", &["10.1.0.5"]))]));
+    let ops = state.step(look(&[], &[(8, bridged("veth8", &["10.1.0.5"]))]));
+    let removal = ops.iter().position(|op| *op == Op::RemoveAddress(owned("10.1.0.5"))).unwrap();
+    let write = ops.iter().position(|op| matches!(op, Op::WriteAddress { .. })).unwrap();
+    assert!(removal < write, "taken away before it is given");
+    assert_eq!(ops[0], Op::RemoveEndpoint { ifindex: 7 });
+    assert!(ops.contains(&Op::Forget { ifindex: 7 }));
+    assert!(state.endpoints[&8].conflicts.is_empty());
+}
+
+#[test]
+fn a_route_that_moves_takes_its_address_along() {
+    let mut state = state("");
+    let here = |a: &[&str], b: &[&str]| look(&[], &[(7, routed("veth7", a, &[])), (8, routed("veth8", b, &[]))]);
+    state.step(here(&["10.1.0.5"], &[]));
+    let ops = state.step(here(&[], &["10.1.0.5"]));
+    assert_eq!(removed(&ops), ["10.1.0.5"]);
+    assert_eq!(written(&ops), [("10.1.0.5".to_owned(), 8)]);
+}
+
+#[test]
+fn the_hosts_own_address_is_never_a_workloads() {
+    let mut state = state("");
+    state.step(look(&["10.1.0.1"], &[(7, bridged("veth7", &["10.1.0.1"]))]));
+    assert_eq!(state.endpoints[&7].conflicts, BTreeSet::from([owned("10.1.0.1")]));
+    // And one that becomes the host's is taken from whoever had it.
+    let ops = state.step(look(&["10.1.0.1"], &[(7, bridged("veth7", &["10.1.0.5"]))]));
+    assert_eq!(written(&ops), [("10.1.0.5".to_owned(), 7)]);
+    let ops = state.step(look(&["10.1.0.1", "10.1.0.5"], &[(7, bridged("veth7", &["10.1.0.5"]))]));
+    assert_eq!(written(&ops), [("10.1.0.5".to_owned(), 0)]);
+    assert!(!state.endpoints[&7].owned.contains_key(&owned("10.1.0.5")));
+}
+
+#[test]
+fn a_failed_attachment_is_tried_again_with_the_next_look() {
+    let mut state = state("");
+    let host = look(&[], &[(7, bridged("veth7", &["10.1.0.5"]))]);
+    state.step(host.clone());
+    assert!(state.step(Event::AttachFailed { ifindex: 7 }).is_empty());
+    assert_eq!(state.step(host.clone()), [Op::Attach { ifindex: 7, name: "veth7".to_owned() }]);
+    assert_eq!(state.step(host), []);
+}
+
+#[test]
+fn ignoring_unknown_workloads_waits_for_their_address() {
+    let mut state = state("[attach]\nunknown = \"ignore\"");
+    assert!(state.step(Event::Appeared { ifindex: 7, name: "veth7".to_owned() }).is_empty());
+    assert_eq!(state.step(look(&[], &[(7, bridged("veth7", &[]))])), []);
+    let ops = state.step(look(&[], &[(7, bridged("veth7", &["10.1.0.5"]))]));
+    assert!(ops.iter().any(|op| matches!(op, Op::Attach { ifindex: 7, .. })));
+}
+
+#[test]
+fn ids_rest_before_they_are_used_again() {
+    let mut state = state("");
+    state.step(look(&[], &[(7, bridged("veth7", &[]))]));
+    state.step(look(&[], &[]));
+    state.step(look(&[], &[(8, bridged("veth8", &[]))]));
+    assert_eq!(state.endpoints[&8].id, EndpointId(2));
+}
+
+#[test]
+fn adopting_keeps_ids_and_learned_addresses_and_attaches_again() {
+    let mut before = state("");
+    let host = look(&["10.1.0.1"], &[(7, bridged("veth7", &["10.1.0.5"]))]);
+    let ops = before.step(host);
+    let endpoints: Vec<_> = ops
+        .iter()
+        .filter_map(|op| match op {
+            Op::WriteEndpoint { ifindex, endpoint } => Some((*ifindex, *endpoint)),
+            _ => None,
+        })
+        .collect();
+    let owners: Vec<_> = ops
+        .iter()
+        .filter_map(|op| match op {
+            Op::WriteAddress { network, owner } => Some((*network, *owner)),
+            _ => None,
+        })
+        .collect();
+    let mut after = state("");
+    after.adopt(&endpoints[endpoints.len() - 1..], &owners);
+    let ops = after.step(look(&["10.1.0.1"], &[(7, bridged("veth7", &[]))]));
+    assert_eq!(ops, [Op::Attach { ifindex: 7, name: "veth7".to_owned() }], "nothing else changes");
+    assert_eq!(after.endpoints[&7].id, before.endpoints[&7].id);
+    assert!(after.endpoints[&7].owned.contains_key(&owned("10.1.0.5")));
+}
+
+#[test]
+fn generations_count_up_and_never_build_where_packets_read() {
+    let mut state = state("");
+    let mut banks = Vec::new();
+    for number in 1..=9 {
+        let policy =
+            NewPolicy { tables: Arc::new(policy::Tables::default()), digest: [number; 32], applied_at: 0 };
+        let ops = state.step(Event::Apply(policy));
+        let [Op::BuildBank { bank, .. }, Op::Publish(generation)] = &ops[..] else { panic!("{ops:?}") };
+        assert_eq!((generation.number, generation.bank), (u64::from(number), *bank));
+        banks.push(*bank);
+    }
+    for three in banks.windows(3) {
+        assert_eq!(three.iter().collect::<BTreeSet<_>>().len(), 3, "the active bank and the one before are left alone");
+    }
+}
