@@ -282,7 +282,7 @@ impl Offline {
     /// Opens what an earlier daemon left behind.
     pub fn open(bpffs: &Path, state_dir: &Path) -> anyhow::Result<Self> {
         let pins = Pins::new(bpffs.to_owned());
-        if !pins.exist() {
+        if pins.ours().is_empty() {
             bail!("nothing is pinned at {}", bpffs.display());
         }
         let tables = Tables::open_pinned(&pins)?;

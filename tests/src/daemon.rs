@@ -20,8 +20,8 @@ use crate::netns::NetNs;
 use crate::scratch::Scratch;
 use crate::wait;
 
-/// The host file of the lab: every workload is an endpoint.
-pub const DEFAULT_CONFIG: &str = "[attach]\nmatch = [\"veth-*\"]\n";
+/// The host file of the lab: every workload is an endpoint, and no policy file of this machine counts.
+pub const DEFAULT_CONFIG: &str = "policy = []\n[attach]\nmatch = [\"veth-*\"]\n";
 
 /// How long the daemon may take to answer, to end, and to make an endpoint ready.
 const PATIENCE: Duration = Duration::from_secs(10);

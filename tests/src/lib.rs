@@ -28,6 +28,7 @@ pub mod netns;
 pub mod numbered;
 pub mod ping;
 pub mod scratch;
+pub mod spoof;
 pub mod traffic;
 pub mod wait;
 pub mod workload;

@@ -29,7 +29,7 @@ pub fn clean(bpffs: &Path, state_dir: &Path, socket: &Path) -> anyhow::Result<Ve
         removed.push(format!("link of {program} on interface {ifindex}"));
     }
     removed.extend(block_on(clean_filters(&pins))?);
-    if pins.exist() {
+    if !pins.ours().is_empty() {
         pins.remove_all()?;
         removed.push(format!("tables at {}", bpffs.display()));
     }
@@ -48,11 +48,7 @@ pub fn clean(bpffs: &Path, state_dir: &Path, socket: &Path) -> anyhow::Result<Ve
 /// What of ours is still there; nothing when clean.
 pub fn clean_check(bpffs: &Path, state_dir: &Path, socket: &Path) -> anyhow::Result<Vec<String>> {
     let mut left = Vec::new();
-    let pins = Pins::new(bpffs.to_owned());
-    let pinned = fs::read_dir(pins.directory()).is_ok_and(|mut entries| entries.next().is_some());
-    if pinned {
-        left.push(format!("pins at {}", bpffs.display()));
-    }
+    left.extend(Pins::new(bpffs.to_owned()).ours().iter().map(|path| path.display().to_string()));
     let store = Store::new(state_dir.to_owned());
     if store.policy_file().exists() {
         left.push(format!("saved policy {}", store.policy_file().display()));

@@ -67,9 +67,14 @@ fn a_new_interface_is_closed_before_anything_is_known_of_it() {
     let ops = state.step(Event::Appeared { ifindex: 7, name: "veth7".to_owned() });
     let id = EndpointId(1);
     assert_eq!(ops[0], Op::ResetCounters(id));
-    assert!(matches!(&ops[1], Op::WriteEndpoint { ifindex: 7, endpoint } if endpoint.id == id && endpoint.flags == 0));
+    assert!(
+        matches!(&ops[1], Op::WriteEndpoint { ifindex: 7, endpoint } if endpoint.id == id && endpoint.flags == 0)
+    );
     assert_eq!(ops[2], Op::Attach { ifindex: 7, name: "veth7".to_owned() });
-    assert!(state.step(Event::Appeared { ifindex: 7, name: "veth7".to_owned() }).is_empty(), "told twice, done once");
+    assert!(
+        state.step(Event::Appeared { ifindex: 7, name: "veth7".to_owned() }).is_empty(),
+        "told twice, done once"
+    );
 }
 
 #[test]
@@ -148,7 +153,8 @@ fn an_address_is_free_again_when_its_veth_is_gone() {
 #[test]
 fn a_route_that_moves_takes_its_address_along() {
     let mut state = state("");
-    let here = |a: &[&str], b: &[&str]| look(&[], &[(7, routed("veth7", a, &[])), (8, routed("veth8", b, &[]))]);
+    let here =
+        |a: &[&str], b: &[&str]| look(&[], &[(7, routed("veth7", a, &[])), (8, routed("veth8", b, &[]))]);
     state.step(here(&["10.1.0.5"], &[]));
     let ops = state.step(here(&[], &["10.1.0.5"]));
     assert_eq!(removed(&ops), ["10.1.0.5"]);
@@ -236,6 +242,10 @@ fn generations_count_up_and_never_build_where_packets_read() {
         banks.push(*bank);
     }
     for three in banks.windows(3) {
-        assert_eq!(three.iter().collect::<BTreeSet<_>>().len(), 3, "the active bank and the one before are left alone");
+        assert_eq!(
+            three.iter().collect::<BTreeSet<_>>().len(),
+            3,
+            "the active bank and the one before are left alone"
+        );
     }
 }

@@ -1,10 +1,12 @@
 //! Where the kernel's objects live while no process holds them: a directory on a bpf filesystem.
 //!
 //! ```text
-//! DIR/maps.v1/NAME           one pin per table; the number is the ABI version of the layouts
-//! DIR/links/IFINDEX.PROGRAM  one pin per attached tcx program
+//! DIR/maps-v1/NAME           one pin per table; the number is the ABI version of the layouts
+//! DIR/links/IFINDEX-PROGRAM  one pin per attached tcx program
 //! DIR/qdiscs/IFINDEX         an empty directory: the clsact qdisc there was made by us
 //! ```
+//!
+//! No name has a dot in it: a bpf filesystem refuses those.
 
 use std::{
     fs, io,
@@ -19,6 +21,8 @@ use nix::{
 
 /// Where bpf filesystems are mounted by convention.
 const BPFFS: &str = "/sys/fs/bpf";
+
+const QDISCS: &str = "qdiscs";
 
 /// Why the pin directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +72,7 @@ impl Pins {
 
     /// Where the tables of this ABI version are pinned.
     pub fn maps(&self) -> PathBuf {
-        self.directory.join(format!("maps.v{ABI_VERSION}"))
+        self.directory.join(format!("maps-v{ABI_VERSION}"))
     }
 
     /// Where links are pinned.
@@ -78,7 +82,7 @@ impl Pins {
 
     /// Where the link of `program` on `ifindex` is pinned.
     pub fn link(&self, ifindex: u32, program: &str) -> PathBuf {
-        self.links().join(format!("{ifindex}.{program}"))
+        self.links().join(format!("{ifindex}-{program}"))
     }
 
     /// Remembers that we made the clsact qdisc of an interface. Without the mark the qdisc stays behind,
@@ -93,7 +97,7 @@ impl Pins {
     }
 
     fn qdisc_mark(&self, ifindex: u32) -> PathBuf {
-        self.directory.join("qdiscs").join(ifindex.to_string())
+        self.directory.join(QDISCS).join(ifindex.to_string())
     }
 
     /// The pinned links: interface, program name, path.
@@ -114,7 +118,7 @@ impl Pins {
                 path: directory.clone(),
                 source,
             })?;
-            if let Some((ifindex, program)) = entry.file_name().to_str().and_then(|name| name.split_once('.'))
+            if let Some((ifindex, program)) = entry.file_name().to_str().and_then(|name| name.split_once('-'))
                 && let Ok(ifindex) = ifindex.parse()
             {
                 links.push((ifindex, program.to_owned(), entry.path()));
@@ -133,21 +137,23 @@ impl Pins {
         Ok(())
     }
 
-    /// Whether there is anything of ours.
-    pub fn exist(&self) -> bool {
-        self.directory.is_dir()
+    /// What lies in the directory that is ours.
+    pub fn ours(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let is_ours = |name: &str| name == "links" || name == QDISCS || name.starts_with("maps-v");
+        let ours = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_ours));
+        ours.map(|entry| entry.path()).collect()
     }
 
-    /// Removes every pin and the directory. What is attached through links only is detached by it.
+    /// Removes every pin of ours, and the directory if nothing else is in it. What is attached through
+    /// links is detached by it.
     pub fn remove_all(&self) -> Result<(), PinError> {
-        match remove_tree(&self.directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            outcome => outcome.map_err(|source| PinError::Io {
-                operation: "remove",
-                path: self.directory.clone(),
-                source,
-            }),
+        for path in self.ours() {
+            remove_tree(&path).map_err(|source| PinError::Io { operation: "remove", path, source })?;
         }
+        // It may be a mount point, or hold things of somebody else.
+        drop(fs::remove_dir(&self.directory));
+        Ok(())
     }
 
     fn ensure_bpffs(&self) -> Result<(), PinError> {
@@ -166,7 +172,6 @@ fn is_bpffs(path: &Path) -> bool {
     statfs(path).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC)
 }
 
-/// The directory may be a mount point itself: then it stays, empty.
 fn remove_tree(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -176,8 +181,5 @@ fn remove_tree(directory: &Path) -> io::Result<()> {
             fs::remove_file(entry.path())?;
         }
     }
-    match fs::remove_dir(directory) {
-        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
-        outcome => outcome,
-    }
+    fs::remove_dir(directory)
 }

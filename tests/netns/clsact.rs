@@ -1,0 +1,39 @@
+//! Where tcx is missing, the same through a clsact qdisc.
+
+use enforcer_tests::traffic::{ECHO_PORT, tcp};
+use enforcer_tests::{Daemon, Host};
+
+use crate::town::POLICY;
+
+#[test]
+fn clsact_enforces_survives_and_is_cleaned() {
+    let host = Host::new("clsact");
+    let web = host.workload("web").at("10.1.0.5/24").at("2001:db8:1::5/64").routed();
+    let api = host.workload("api").at("10.2.0.5/24").at("2001:db8:2::5/64").routed();
+    let db = host.workload("db").at("10.3.0.5/24").at("2001:db8:3::5/64").routed();
+    let config = format!("{}[datapath]\nattach = \"clsact\"\n", enforcer_tests::daemon::DEFAULT_CONFIG);
+    let mut daemon = Daemon::start_with(&host, &config);
+    daemon.wait_ready(&[web.interface(), api.interface(), db.interface()]);
+    daemon.apply(POLICY);
+    assert_eq!(daemon.json(&["status"])["attach"], "clsact");
+    let governed = || {
+        assert!(tcp(&web, api.ipv4(), ECHO_PORT) && tcp(&web, api.ipv6(), ECHO_PORT));
+        assert!(!tcp(&web, db.ipv4(), ECHO_PORT) && !tcp(&web, db.ipv6(), ECHO_PORT));
+    };
+    governed();
+    daemon.kill();
+    governed();
+    daemon.start_again();
+    governed();
+    let filters = host.netns().run("tc", &["filter", "show", "dev", web.interface(), "ingress"]);
+    let filters = String::from_utf8_lossy(&filters.stdout).into_owned();
+    assert_eq!(filters.matches("from_endpoint").count(), 1, "replaced, not added: {filters}");
+    daemon.stop();
+    assert_eq!(daemon.cli(&["clean", "--check"]).status.code(), Some(1));
+    assert!(daemon.cli(&["clean"]).status.success());
+    let check = daemon.cli(&["clean", "--check"]);
+    assert!(check.status.success(), "{check:?}");
+    assert!(tcp(&web, db.ipv4(), ECHO_PORT));
+    let qdiscs = host.netns().run("tc", &["qdisc", "show", "dev", web.interface()]);
+    assert!(!String::from_utf8_lossy(&qdiscs.stdout).contains("clsact"), "{qdiscs:?}");
+}

@@ -1,0 +1,78 @@
+//! The daemon may die: the kernel goes on enforcing and counting, and the next daemon takes over.
+
+use std::time::Duration;
+
+use enforcer_tests::Numbered;
+use enforcer_tests::traffic::{ECHO_PORT, tcp};
+use serde_json::Value;
+
+use crate::town::Town;
+
+fn passed(status: &Value) -> u64 {
+    status["passed"]["packets"].as_u64().unwrap()
+}
+
+#[test]
+fn enforcement_and_counters_survive_sigkill() {
+    let mut town = Town::governed("sigkill");
+    assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT));
+    town.daemon.kill();
+    assert!(tcp(&town.web, town.api.ipv6(), ECHO_PORT), "what is allowed passes with the daemon dead");
+    assert!(!tcp(&town.web, town.db.ipv4(), ECHO_PORT), "what is denied does not");
+    let dead = town.daemon.json(&["status"]);
+    assert_eq!((&dead["generation"], &dead["daemon"]), (&Value::from(1), &Value::Null));
+    let flows = town.daemon.json(&["flows", "--src", "10.1.0.5", "--dst", "10.3.0.5"]);
+    assert!(!flows.as_array().unwrap().is_empty(), "the denial was counted with the daemon dead");
+    town.daemon.start_again();
+    let alive = town.daemon.json(&["status"]);
+    assert!(passed(&alive) >= passed(&dead), "counters went back from {dead} to {alive}");
+    assert_eq!(alive["generation"], 1, "the saved policy is the kernel's: nothing to do");
+    assert_eq!(town.daemon.not_ready(&town.interfaces()), [""; 0]);
+}
+
+#[test]
+fn restarts_lose_no_packet() {
+    let mut town = Town::governed("restart");
+    let stream = Numbered::new(&town.web, &town.api, town.api.ipv4()).rate(5000).start();
+    for _ in 0..3 {
+        town.daemon.kill();
+        town.daemon.start_again();
+        town.daemon.restart();
+    }
+    let report = stream.finish();
+    assert_eq!(report.lost().len(), 0, "lost {:?} of {}", report.lost(), report.sent);
+}
+
+#[test]
+fn a_policy_outlives_its_daemon_and_its_kernel_tables() {
+    let mut town = Town::governed("outlive");
+    let digest = town.daemon.json(&["status"])["digest"].clone();
+    town.daemon.stop();
+    // As after a reboot: nothing is pinned, the saved policy is there.
+    for entry in std::fs::read_dir(town.daemon.bpffs()).unwrap().flatten() {
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+    town.daemon.start_again();
+    town.daemon.wait_ready(&town.interfaces());
+    assert_eq!(town.daemon.json(&["status"])["digest"], digest);
+    assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT));
+    assert!(!tcp(&town.web, town.db.ipv4(), ECHO_PORT));
+}
+
+#[test]
+fn a_workload_that_goes_takes_its_address_along() {
+    let town = Town::governed("gone");
+    let first = town.host.workload("first").at("10.1.0.50/24").routed();
+    town.daemon.wait_ready(&[first.interface()]);
+    let interface = first.interface().to_owned();
+    drop(first);
+    enforcer_tests::wait::until("the endpoint is forgotten", Duration::from_secs(5), || {
+        let endpoints = town.daemon.json(&["endpoints"]).to_string();
+        (!endpoints.contains(&interface)).then_some(())
+    });
+    let second = town.host.workload("second").at("10.1.0.50/24").routed();
+    town.daemon.wait_ready(&[second.interface()]);
+    assert!(tcp(&second, town.api.ipv4(), ECHO_PORT), "the address is the second one's now");
+}

@@ -1,0 +1,80 @@
+//! A new policy under traffic: complete or absent, and nothing lost that both policies allow.
+
+use enforcer_tests::Numbered;
+use enforcer_tests::traffic::{Conversation, ECHO_PORT, tcp};
+
+use crate::town::{POLICY, Town};
+
+/// The town's policy, but db is in *blue* and tool only in *green*.
+const OTHER: &str = r#"
+version = 1
+[network.blue]
+prefixes = ["10.1.0.0/24", "10.2.0.0/24", "2001:db8:1::/64", "2001:db8:2::/64", "10.3.0.0/24", "2001:db8:3::/64"]
+[network.green]
+prefixes = ["10.4.0.0/24", "2001:db8:4::/64"]
+"#;
+
+#[test]
+fn what_both_policies_allow_loses_nothing_and_what_both_deny_gets_nothing() {
+    let town = Town::governed("swap");
+    let allowed4 = Numbered::new(&town.web, &town.api, town.api.ipv4()).rate(5000).start();
+    let allowed6 = Numbered::new(&town.api, &town.web, town.web.ipv6()).rate(5000).start();
+    let denied = Numbered::new(&town.api, &town.host, "10.4.0.1".parse().unwrap()).rate(1000).start();
+    for _ in 0..20 {
+        town.daemon.apply(OTHER);
+        town.daemon.apply(POLICY);
+    }
+    let generation = town.daemon.json(&["status"])["generation"].as_u64().unwrap();
+    assert_eq!(generation, 41);
+    for (name, report) in [("IPv4", allowed4.finish()), ("IPv6", allowed6.finish())] {
+        assert!(report.sent > 1000, "{name}: only {} packets were sent", report.sent);
+        assert_eq!(report.lost().len(), 0, "{name}: lost {:?} of {}", report.lost(), report.sent);
+        assert_eq!((report.duplicated, report.reordered), (0, 0), "{name}");
+    }
+    let denied = denied.finish();
+    assert!(
+        denied.sent > 0 && denied.received.is_empty(),
+        "{} denied packets arrived",
+        denied.received.len()
+    );
+}
+
+#[test]
+fn tightening_cuts_open_connections_and_loosening_admits_at_once() {
+    let town = Town::governed("tighten");
+    let mut conversation =
+        Conversation::open(&town.tool, town.db.ipv4(), ECHO_PORT).expect("tool shares green with db");
+    assert!(conversation.goes_on());
+    assert!(!tcp(&town.web, town.db.ipv4(), ECHO_PORT));
+    town.daemon.apply(OTHER);
+    assert!(!conversation.goes_on(), "tool and db share nothing any more");
+    assert!(tcp(&town.web, town.db.ipv4(), ECHO_PORT), "web and db share blue now");
+}
+
+#[test]
+fn applying_the_same_policy_changes_nothing() {
+    let town = Town::governed("same");
+    let output = town.daemon.cli_with_input(&["apply", "-"], POLICY);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("unchanged"), "{output:?}");
+    assert_eq!(town.daemon.json(&["status"])["generation"], 1);
+}
+
+#[test]
+fn a_policy_that_is_refused_leaves_the_one_before_in_place() {
+    let town = Town::governed("refused");
+    let mut crowd = String::from("version = 1\n");
+    for number in 0..65 {
+        crowd.push_str(&format!("[network.n{number}]\nprefixes = [\"10.1.0.0/24\"]\n"));
+    }
+    for (policy, part) in
+        [("version = 1\n[network.blue]\nprefixes = [\"10.1.0.5/24\"]\n", "host bits"), (&*crowd, "64")]
+    {
+        let output = town.daemon.cli_with_input(&["apply", "-"], policy);
+        assert_eq!(output.status.code(), Some(1));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.contains(part), "{errors}");
+    }
+    assert_eq!(town.daemon.json(&["status"])["generation"], 1);
+    assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT));
+    assert!(!tcp(&town.web, town.db.ipv4(), ECHO_PORT));
+}

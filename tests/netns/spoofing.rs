@@ -1,0 +1,79 @@
+//! Addresses that are not the sender's own.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use enforcer_tests::traffic::{ECHO_PORT, tcp};
+use enforcer_tests::{Daemon, Host};
+use serde_json::Value;
+
+use crate::town::Town;
+
+fn dropped(daemon: &Daemon, reason: &str) -> u64 {
+    let drops: Value = daemon.json(&["drops"]);
+    let reasons = drops["reasons"].as_array().unwrap();
+    reasons.iter().find(|entry| entry["reason"] == reason).unwrap()["packets"].as_u64().unwrap()
+}
+
+#[test]
+fn a_spoofed_source_is_dropped_at_the_senders_veth() {
+    let town = Town::governed("spoof");
+    // The victim's flow exists: no cache may help the spoofer.
+    assert!(tcp(&town.api, town.web.ipv4(), ECHO_PORT));
+    for (stolen, target) in [(town.api.ipv4(), town.web.ipv4()), (town.api.ipv6(), town.web.ipv6())] {
+        let before = dropped(&town.daemon, "spoofed-source");
+        let length = if stolen.is_ipv4() { 32 } else { 128 };
+        town.db.netns().ip(&format!("address add {stolen}/{length} dev lo"));
+        town.db.netns().enter(|| {
+            let socket = UdpSocket::bind((stolen, 47000)).expect("the stolen address is configured");
+            for _ in 0..50 {
+                socket
+                    .send_to(b"it is me", SocketAddr::new(target, ECHO_PORT))
+                    .expect("a datagram can be sent");
+            }
+        });
+        assert_eq!(dropped(&town.daemon, "spoofed-source") - before, 50, "as {stolen}");
+    }
+}
+
+#[test]
+fn an_address_somebody_has_cannot_be_claimed() {
+    let host = Host::new("claim");
+    let first = host.workload("first").at("10.1.0.5/24").bridged();
+    let daemon = Daemon::start(&host);
+    daemon.wait_ready(&[first.interface()]);
+    let thief = host.workload("thief").at("10.1.0.6/24").bridged();
+    daemon.wait_ready(&[thief.interface()]);
+    thief.netns().ip("address add 10.1.0.5/24 dev eth0");
+    let status =
+        enforcer_tests::wait::until("the conflict is shown", std::time::Duration::from_secs(10), || {
+            let status = daemon.json(&["status"]);
+            status["warnings"].to_string().contains("claims 10.1.0.5").then_some(status)
+        });
+    assert!(status["warnings"].to_string().contains(thief.interface()), "{status}");
+    let endpoints = daemon.json(&["endpoints"]);
+    let owner = |name: &str| {
+        let endpoint =
+            endpoints.as_array().unwrap().iter().find(|endpoint| endpoint["name"] == name).unwrap();
+        endpoint["addresses"].to_string()
+    };
+    assert!(owner(first.interface()).contains("\"10.1.0.5\""));
+    assert!(!owner(thief.interface()).contains("\"10.1.0.5\""));
+}
+
+#[test]
+fn a_local_source_from_elsewhere_on_the_host_is_dropped() {
+    let town = Town::governed("unstamped");
+    let before = dropped(&town.daemon, "unstamped-source");
+    // The host itself plays a workload: it has the address, but not the veth's stamp.
+    let stolen: IpAddr = town.web.ipv4();
+    town.host.netns().enter(|| {
+        let socket = enforcer_tests::spoof::bind_foreign(SocketAddr::new(stolen, 47001))
+            .expect("root may bind anything");
+        for _ in 0..20 {
+            socket
+                .send_to(b"from web, really", SocketAddr::new(town.api.ipv4(), ECHO_PORT))
+                .expect("a datagram can be sent");
+        }
+    });
+    assert_eq!(dropped(&town.daemon, "unstamped-source") - before, 20);
+}
