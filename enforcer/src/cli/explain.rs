@@ -15,7 +15,7 @@ use crate::{policy, render, report::ExplainReport, view};
 Examples:
   enforcer explain 10.1.0.5 10.9.0.7                     as the kernel decides now
   enforcer explain veth-web 10.9.0.7 tcp/5432            an endpoint's name instead of an address
-  enforcer explain 10.1.0.5 10.9.0.7 --policy new.toml   as these files would decide; no root, no daemon")]
+  enforcer explain 10.1.0.5 10.9.0.7 --policy new.toml   as these files would; no root, no daemon")]
 pub struct Arguments {
     /// Who would send: an address or a local endpoint's name
     src: String,

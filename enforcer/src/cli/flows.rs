@@ -13,7 +13,7 @@ use crate::render;
 
 /// How often `--watch` looks again.
 const REDRAW: Duration = Duration::from_secs(1);
-/// Flows that `--watch` shows unless told otherwise: about a screen.
+/// Flows that `--watch` shows on a terminal unless told otherwise: about a screen.
 const WATCHED: usize = 20;
 /// Cursor to the top left, then erase the rest: no flicker as with erasing first and drawing afterwards.
 const HOME_AND_ERASE: &str = "\x1b[H\x1b[J";
@@ -29,7 +29,7 @@ Examples:
 pub struct Arguments {
     #[command(flatten)]
     query: FlowQuery,
-    /// Look again every second
+    /// Look again every second; a terminal shows the first 20 unless --limit says otherwise
     #[arg(long)]
     watch: bool,
 }
@@ -42,8 +42,10 @@ impl Arguments {
             self.draw(global, &mut source, out)?;
             return Ok(Outcome::Done);
         }
-        self.query.limit.get_or_insert(WATCHED);
         let redraws = io::stdout().is_terminal();
+        if redraws {
+            self.query.limit.get_or_insert(WATCHED);
+        }
         loop {
             // Drawn whole before it is shown, so that a slow answer leaves the old screen standing.
             let mut picture = Vec::new();

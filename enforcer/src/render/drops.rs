@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 
 use super::{
-    Screen,
-    table::{Column, end, write_table},
+    Screen, count,
+    table::{Column, end, wide, write_table},
     units::{ago, bytes},
 };
 use crate::report::{Drops, ReasonReport, RecentDrop};
@@ -12,7 +12,7 @@ use crate::report::{Drops, ReasonReport, RecentDrop};
 /// The caption stands last: it is the only cell of many words.
 const REASONS: &[Column<ReasonReport>] = &[
     Column::text("REASON", |reason, _| reason.reason.clone()),
-    Column::text("VERDICT", |reason, _| reason.verdict.clone()).wide(),
+    wide(Column::text("VERDICT", |reason, _| reason.verdict.clone())),
     Column::text("CATEGORY", |reason, _| reason.category.clone()),
     Column::number("PKTS", |reason, _| reason.packets.to_string()),
     Column::number("BYTES", |reason, _| bytes(reason.bytes)),
@@ -26,7 +26,7 @@ const RECENT: &[Column<RecentDrop>] = &[
     Column::text("PROTO", |drop, _| drop.proto.clone().unwrap_or_default()),
     Column::text("SRC", |drop, _| drop_end(drop, drop.src.zip(Some(drop.src_port)))),
     Column::text("DST", |drop, _| drop_end(drop, drop.dst.zip(Some(drop.dst_port)))),
-    Column::number("GENERATION", |drop, _| drop.generation.to_string()).wide(),
+    wide(Column::number("GENERATION", |drop, _| drop.generation.to_string())),
     Column::text("LAST", |drop, screen| ago(&drop.time, screen.now)),
 ];
 
@@ -52,7 +52,8 @@ pub fn write_drops(out: &mut impl Write, drops: &Drops, screen: &Screen) -> io::
         write_table(out, screen, RECENT, &drops.recent)?;
     }
     if drops.events_lost > 0 {
-        writeln!(out, "\n{} drops were counted, but came too fast to be told one by one", drops.events_lost)?;
+        let lost = count(drops.events_lost as usize, "drop");
+        writeln!(out, "\n{lost} counted, but too fast to be told one by one")?;
     }
     Ok(())
 }
@@ -70,12 +71,34 @@ mod tests {
 
     #[test]
     fn what_was_counted_comes_before_what_was_last() {
-        insta::assert_snapshot!(text(&samples::drops(), Format::Table), @"");
+        insta::assert_snapshot!(text(&samples::drops(), Format::Table), @r"
+        REASON        CATEGORY   PKTS    BYTES  MEANING
+        truncated     integrity     1      20B  the packet ends before its headers do
+        default-deny  policy     1234  89.2KiB  no common network and no rule admits it
+
+        ENDPOINT  HOOK           REASON        PROTO  SRC             DST            LAST
+        veth-web  from-endpoint  default-deny  tcp    10.1.0.5:40000  10.9.0.7:5432  3m ago
+        veth-web  from-endpoint  truncated     -      -               -              2h ago
+
+        17 drops counted, but too fast to be told one by one
+        ");
     }
 
     #[test]
     fn wide_lists_all_reasons_to_compare_with() {
-        insta::assert_snapshot!(text(&samples::drops(), Format::Wide), @"");
+        insta::assert_snapshot!(text(&samples::drops(), Format::Wide), @r"
+        REASON          VERDICT  CATEGORY   PKTS    BYTES  MEANING
+        shared-network  pass     policy     2306   3.4MiB  source and destination share a network
+        truncated       drop     integrity     1      20B  the packet ends before its headers do
+        martian         drop     integrity     0       0B  an address that cannot be on this wire
+        default-deny    drop     policy     1234  89.2KiB  no common network and no rule admits it
+
+        ENDPOINT  HOOK           REASON        PROTO  SRC             DST            GENERATION  LAST
+        veth-web  from-endpoint  default-deny  tcp    10.1.0.5:40000  10.9.0.7:5432           4  3m ago
+        veth-web  from-endpoint  truncated     -      -               -                       4  2h ago
+
+        17 drops counted, but too fast to be told one by one
+        ");
     }
 
     #[test]

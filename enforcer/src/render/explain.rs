@@ -7,23 +7,26 @@ use crate::report::{DirectionReport, EndReport, ExplainReport};
 
 /// Writes the answer and what it rests on.
 pub fn write_explain(out: &mut impl Write, report: &ExplainReport, screen: &Screen) -> io::Result<()> {
-    let ExplainReport { src, dst, forward, reverse, .. } = report;
+    let ExplainReport { src, dst, forward, .. } = report;
     let service = report.service.as_ref().map_or_else(String::new, |service| format!(", {service}"));
     let verdict = screen.paint(tint(forward), &verdict(forward).to_uppercase());
     writeln!(out, "{} -> {}{service}: {verdict}, {}", named(src), named(dst), cause(forward))?;
     writeln!(out, "  {}", membership(src))?;
     writeln!(out, "  {}", membership(dst))?;
     writeln!(out, "  why: {}", forward.why)?;
-    let one_way = if report.one_way { ": one-way" } else { "" };
-    let back = screen.paint(tint(reverse), self::verdict(reverse));
-    writeln!(out, "  reverse: {} -> {}: {back}, {}{one_way}", dst.address, src.address, cause(reverse))?;
-    if report.one_way {
-        writeln!(out, "  why: {}", reverse.why)?;
-    }
+    writeln!(out, "  reverse: {} -> {}: {}", dst.address, src.address, way_back(report, screen))?;
     match report.generation {
         Some(generation) => writeln!(out, "  as generation {generation} decides on this host"),
         None => writeln!(out, "  as these files would decide"),
     }
+}
+
+/// One line is enough where both directions have the same reason; "one-way" is worth its own.
+fn way_back(report: &ExplainReport, screen: &Screen) -> String {
+    let reverse = &report.reverse;
+    let verdict = screen.paint(tint(reverse), verdict(reverse));
+    let answer = format!("{verdict}, {}", cause(reverse));
+    if report.one_way { format!("{answer} ({}): one-way", reverse.why) } else { answer }
 }
 
 fn is_pass(direction: &DirectionReport) -> bool {
@@ -74,12 +77,26 @@ mod tests {
 
     #[test]
     fn a_denial_says_what_is_missing() {
-        insta::assert_snapshot!(text(&samples::denied()), @"");
+        insta::assert_snapshot!(text(&samples::denied()), @r"
+        10.1.0.5 (blue) -> 10.9.0.7 (db): DENIED, default-deny
+          10.1.0.5 ∈ {blue}, endpoint veth-web
+          10.9.0.7 ∈ {db}, endpoint veth-db
+          why: no common network
+          reverse: 10.9.0.7 -> 10.1.0.5: denied, default-deny
+          as generation 4 decides on this host
+        ");
     }
 
     #[test]
     fn an_allowance_names_the_network() {
-        insta::assert_snapshot!(text(&samples::allowed()), @"");
+        insta::assert_snapshot!(text(&samples::allowed()), @r"
+        10.1.0.5 (blue) -> 10.1.0.6 (blue), tcp/80: ALLOWED, shared-network blue
+          10.1.0.5 ∈ {blue}, endpoint veth-web
+          10.1.0.6 ∈ {blue}
+          why: both are in blue
+          reverse: 10.1.0.6 -> 10.1.0.5: allowed, shared-network blue
+          as generation 4 decides on this host
+        ");
     }
 
     #[test]
@@ -90,7 +107,14 @@ mod tests {
             generation: None,
             ..samples::denied()
         };
-        insta::assert_snapshot!(text(&report), @"");
+        insta::assert_snapshot!(text(&report), @r"
+        10.1.0.5 (blue) -> 10.9.0.7 (db): ALLOWED, shared-network blue
+          10.1.0.5 ∈ {blue}, endpoint veth-web
+          10.9.0.7 ∈ {db}, endpoint veth-db
+          why: both are in blue
+          reverse: 10.9.0.7 -> 10.1.0.5: denied, default-deny (no common network): one-way
+          as these files would decide
+        ");
     }
 
     #[test]

@@ -112,7 +112,21 @@ mod tests {
 
     #[test]
     fn everything_is_a_line() {
-        insta::assert_snapshot!(text(&samples::status(), &samples::screen(Format::Table)), @"");
+        insta::assert_snapshot!(text(&samples::status(), &samples::screen(Format::Table)), @r"
+        version:      0.1.0
+        daemon:       running for 2h, pid 812
+        kernel:       6.12.0
+        attach:       tcx
+        feature:      coarse clock: yes
+        feature:      tcx links: yes
+        policy:       generation 4, applied 3m ago: 2 networks, 6 entries, 2 sets
+        digest:       1a1a1a1a1a1a…
+        endpoints:    1 ready, 1 quarantined (no known address: nothing passes)
+        passed:       2306 packets, 3.4MiB
+        dropped:      1235 packets, 89.2KiB
+        events lost:  17
+        warning: veth-db claims 10.1.0.5, which veth-web owns
+        ");
     }
 
     #[test]
@@ -127,7 +141,19 @@ mod tests {
             warnings: Vec::new(),
             ..samples::status()
         };
-        insta::assert_snapshot!(text(&status, &samples::screen(Format::Table)), @"");
+        insta::assert_snapshot!(text(&status, &samples::screen(Format::Table)), @r"
+        version:      0.1.0
+        daemon:       not running; the kernel goes on enforcing
+        kernel:       6.12.0
+        attach:       tcx
+        feature:      coarse clock: yes
+        feature:      tcx links: yes
+        policy:       none yet: everything is denied
+        digest:       -
+        endpoints:    1 ready
+        passed:       2306 packets, 3.4MiB
+        dropped:      1235 packets, 89.2KiB
+        ");
     }
 
     #[test]

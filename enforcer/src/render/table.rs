@@ -32,19 +32,19 @@ impl<T> Column<T> {
     pub const fn number(title: &'static str, cell: fn(&T, &Screen) -> String) -> Self {
         Self { title, alignment: CellAlignment::Right, wide: false, cell }
     }
+}
 
-    /// The same, but only where there is room.
-    pub const fn wide(self) -> Self {
-        Self { wide: true, ..self }
-    }
+/// The same column, but only where there is room.
+pub(super) const fn wide<T>(column: Column<T>) -> Column<T> {
+    Column { wide: true, ..column }
 }
 
 /// Writes a row for each of `rows`, under the titles of those columns that the screen has room for.
-pub(super) fn write_table<T>(
+pub(super) fn write_table<'a, T: 'a>(
     out: &mut impl Write,
     screen: &Screen,
     columns: &[Column<T>],
-    rows: impl IntoIterator<Item = impl std::borrow::Borrow<T>>,
+    rows: impl IntoIterator<Item = &'a T>,
 ) -> io::Result<()> {
     let columns: Vec<&Column<T>> = columns.iter().filter(|column| screen.is_wide() || !column.wide).collect();
     let mut table = comfy_table::Table::new();
@@ -53,7 +53,7 @@ pub(super) fn write_table<T>(
         table.set_header(columns.iter().map(|column| column.title));
     }
     for row in rows {
-        table.add_row(columns.iter().map(|column| word((column.cell)(row.borrow(), screen))));
+        table.add_row(columns.iter().map(|column| word((column.cell)(row, screen))));
     }
     for (laid_out, column) in table.column_iter_mut().zip(&columns) {
         laid_out.set_padding((0, GAP)).set_cell_alignment(column.alignment);
@@ -110,13 +110,13 @@ mod tests {
     use super::*;
     use crate::render::{Format, samples};
 
-    const COLUMNS: &[Column<(&str, u32)>] = &[
+    const COLUMNS: &[Column<(&'static str, u32)>] = &[
         Column::text("WORD", |(word, _), _| (*word).to_owned()),
-        Column::text("LENGTH", |(word, _), _| word.len().to_string()).wide(),
+        wide(Column::text("LENGTH", |(word, _), _| word.len().to_string())),
         Column::number("NUMBER", |(_, number), _| number.to_string()),
     ];
 
-    fn table(screen: &Screen, rows: &[(&str, u32)]) -> String {
+    fn table(screen: &Screen, rows: &[(&'static str, u32)]) -> String {
         let mut out = Vec::new();
         write_table(&mut out, screen, COLUMNS, rows).unwrap();
         String::from_utf8(out).unwrap()
@@ -125,7 +125,12 @@ mod tests {
     #[test]
     fn columns_are_aligned_and_numbers_end_together() {
         let rows = [("pass", 1), ("would-drop", 1000), ("", 5)];
-        insta::assert_snapshot!(table(&samples::screen(Format::Wide), &rows), @"");
+        insta::assert_snapshot!(table(&samples::screen(Format::Wide), &rows), @r"
+        WORD        LENGTH  NUMBER
+        pass        4            1
+        would-drop  10        1000
+        -           0            5
+        ");
     }
 
     #[test]
