@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use crate::report::Refusal;
 
 /// A policy of the largest size compiles and is published in a fraction of this.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Why the daemon did not answer a question.
 #[derive(Debug, thiserror::Error)]

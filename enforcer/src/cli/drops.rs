@@ -17,7 +17,7 @@ pub struct Arguments {}
 
 impl Arguments {
     /// Asks and shows.
-    pub fn execute(&self, global: &Global, out: &mut impl Write) -> anyhow::Result<Outcome> {
+    pub fn execute(global: &Global, out: &mut impl Write) -> anyhow::Result<Outcome> {
         let drops = Source::new(global).drops()?;
         let screen = global.screen();
         render::write_one(out, screen.format, &drops, |out| render::write_drops(out, &drops, &screen))?;

@@ -69,7 +69,7 @@ impl FromStr for Block {
     }
 }
 
-/// The name that flows carry; numbers and the common other spelling of ICMPv6 are understood.
+/// The name that flows carry; numbers and the common other spelling of `icmp6` are understood.
 fn protocol(text: &str) -> Result<String, String> {
     let text = text.to_ascii_lowercase();
     if let Ok(number) = text.parse() {

@@ -13,7 +13,7 @@ pub struct Arguments {}
 
 impl Arguments {
     /// Asks and shows.
-    pub fn execute(&self, global: &Global, out: &mut impl Write) -> anyhow::Result<Outcome> {
+    pub fn execute(global: &Global, out: &mut impl Write) -> anyhow::Result<Outcome> {
         let status = Source::new(global).status()?;
         let screen = global.screen();
         render::write_one(out, screen.format, &status, |out| render::write_status(out, &status, &screen))?;

@@ -35,6 +35,7 @@ impl<T> Column<T> {
 }
 
 /// The same column, but only where there is room.
+#[expect(clippy::needless_pass_by_value, reason = "nobody needs the narrow column afterwards")]
 pub(super) const fn wide<T>(column: Column<T>) -> Column<T> {
     Column { wide: true, ..column }
 }
@@ -53,7 +54,7 @@ pub(super) fn write_table<'a, T: 'a>(
         table.set_header(columns.iter().map(|column| column.title));
     }
     for row in rows {
-        table.add_row(columns.iter().map(|column| word((column.cell)(row, screen))));
+        table.add_row(columns.iter().map(|column| word(&(column.cell)(row, screen))));
     }
     for (laid_out, column) in table.column_iter_mut().zip(&columns) {
         laid_out.set_padding((0, GAP)).set_cell_alignment(column.alignment);
@@ -68,7 +69,7 @@ pub(super) fn write_table<'a, T: 'a>(
 }
 
 /// Something in every cell, and nothing that a terminal would obey: interfaces may have any name.
-fn word(cell: String) -> String {
+fn word(cell: &str) -> String {
     if cell.is_empty() { "-".to_owned() } else { cell.replace(char::is_control, "?") }
 }
 
@@ -86,12 +87,10 @@ fn tinted(line: &str, screen: &Screen) -> String {
 
 /// A list as one word: all of it where there is room, else its beginning.
 pub(super) fn list(entries: &[String], screen: &Screen) -> String {
-    let shown = if screen.is_wide() { entries.len() } else { LISTED.min(entries.len()) };
-    let mut text = entries[..shown].join(",");
-    if shown < entries.len() {
-        text += &format!(",+{}", entries.len() - shown);
+    match entries.split_at_checked(LISTED) {
+        Some((shown, more @ [_, ..])) if !screen.is_wide() => format!("{},+{}", shown.join(","), more.len()),
+        _ => entries.join(","),
     }
-    text
 }
 
 /// An address, with its port where the protocol has ports: `10.1.0.5:5432`, `[2001:db8::1]:53`.
