@@ -1,10 +1,14 @@
 //! `enforcer`: logical networks, enforced per packet on container hosts.
 //!
 //! A policy's way runs through [`policy`] (text → model → tables) and [`datapath`] (bank → publish).
+//! People meet it in [`cli`], which asks the [`daemon`] or reads the kernel itself ([`view`]), and shows
+//! the [`report`] by [`render`].
 
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod datapath;
 pub mod policy;
+pub mod render;
 pub mod report;
 pub mod view;

@@ -1,0 +1,127 @@
+//! Why two ends may talk, in prose: the first line answers, the others give reasons.
+
+use std::io::{self, Write};
+
+use super::{Screen, Tint};
+use crate::report::{DirectionReport, EndReport, ExplainReport};
+
+/// Writes the answer and what it rests on.
+pub fn write_explain(out: &mut impl Write, report: &ExplainReport, screen: &Screen) -> io::Result<()> {
+    let ExplainReport { src, dst, forward, .. } = report;
+    let service = report.service.as_ref().map_or_else(String::new, |service| format!(", {service}"));
+    let verdict = screen.paint(tint(forward), &verdict(forward).to_uppercase());
+    writeln!(out, "{} -> {}{service}: {verdict}, {}", named(src), named(dst), cause(forward))?;
+    writeln!(out, "  {}", membership(src))?;
+    writeln!(out, "  {}", membership(dst))?;
+    writeln!(out, "  why: {}", forward.why)?;
+    writeln!(out, "  reverse: {} -> {}: {}", dst.address, src.address, way_back(report, screen))?;
+    match report.generation {
+        Some(generation) => writeln!(out, "  as generation {generation} decides on this host"),
+        None => writeln!(out, "  as these files would decide"),
+    }
+}
+
+/// One line is enough where both directions have the same reason; "one-way" is worth its own.
+fn way_back(report: &ExplainReport, screen: &Screen) -> String {
+    let reverse = &report.reverse;
+    let verdict = screen.paint(tint(reverse), verdict(reverse));
+    let answer = format!("{verdict}, {}", cause(reverse));
+    if report.one_way { format!("{answer} ({}): one-way", reverse.why) } else { answer }
+}
+
+fn is_pass(direction: &DirectionReport) -> bool {
+    direction.verdict == "pass"
+}
+
+fn verdict(direction: &DirectionReport) -> &'static str {
+    if is_pass(direction) { "allowed" } else { "denied" }
+}
+
+fn tint(direction: &DirectionReport) -> Tint {
+    if is_pass(direction) { Tint::Good } else { Tint::Bad }
+}
+
+/// The reason, and the network that decided.
+fn cause(direction: &DirectionReport) -> String {
+    match &direction.network {
+        Some(network) => format!("{} {network}", direction.reason),
+        None => direction.reason.clone(),
+    }
+}
+
+/// An address and what people call it: its networks, or the host.
+fn named(end: &EndReport) -> String {
+    match (end.endpoint.as_deref(), end.networks.as_slice()) {
+        (Some("host"), _) => format!("{} (host)", end.address),
+        (_, []) => format!("{} (no network)", end.address),
+        (_, networks) => format!("{} ({})", end.address, networks.join(", ")),
+    }
+}
+
+fn membership(end: &EndReport) -> String {
+    let networks = end.networks.join(", ");
+    let endpoint = end.endpoint.as_ref().map_or_else(String::new, |name| format!(", endpoint {name}"));
+    format!("{} ∈ {{{networks}}}{endpoint}", end.address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::{Format, samples};
+
+    fn text(report: &ExplainReport) -> String {
+        let mut out = Vec::new();
+        write_explain(&mut out, report, &samples::screen(Format::Table)).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_denial_says_what_is_missing() {
+        insta::assert_snapshot!(text(&samples::denied()), @r"
+        10.1.0.5 (blue) -> 10.9.0.7 (db): DENIED, default-deny
+          10.1.0.5 ∈ {blue}, endpoint veth-web
+          10.9.0.7 ∈ {db}, endpoint veth-db
+          why: no common network
+          reverse: 10.9.0.7 -> 10.1.0.5: denied, default-deny
+          as generation 4 decides on this host
+        ");
+    }
+
+    #[test]
+    fn an_allowance_names_the_network() {
+        insta::assert_snapshot!(text(&samples::allowed()), @r"
+        10.1.0.5 (blue) -> 10.1.0.6 (blue), tcp/80: ALLOWED, shared-network blue
+          10.1.0.5 ∈ {blue}, endpoint veth-web
+          10.1.0.6 ∈ {blue}
+          why: both are in blue
+          reverse: 10.1.0.6 -> 10.1.0.5: allowed, shared-network blue
+          as generation 4 decides on this host
+        ");
+    }
+
+    #[test]
+    fn one_way_is_said_with_both_reasons() {
+        let report = ExplainReport {
+            forward: samples::allowed().forward,
+            one_way: true,
+            generation: None,
+            ..samples::denied()
+        };
+        insta::assert_snapshot!(text(&report), @r"
+        10.1.0.5 (blue) -> 10.9.0.7 (db): ALLOWED, shared-network blue
+          10.1.0.5 ∈ {blue}, endpoint veth-web
+          10.9.0.7 ∈ {db}, endpoint veth-db
+          why: both are in blue
+          reverse: 10.9.0.7 -> 10.1.0.5: denied, default-deny (no common network): one-way
+          as these files would decide
+        ");
+    }
+
+    #[test]
+    fn colour_marks_the_verdict() {
+        let screen = Screen { colour: true, ..samples::screen(Format::Table) };
+        let mut out = Vec::new();
+        write_explain(&mut out, &samples::denied(), &screen).unwrap();
+        assert!(String::from_utf8(out).unwrap().contains(": \x1b[1;31mDENIED\x1b[0m, default-deny\n"));
+    }
+}

@@ -1,0 +1,288 @@
+//! One small host for the tests of every screen: a web server, a database, two networks.
+
+use std::time::Duration;
+
+use enforcer_common::counter::{Counter, EndpointCounters};
+
+use super::{Format, Screen};
+use crate::{
+    datapath::{attach::Mechanism, flows::Flow},
+    report::{
+        DaemonStatus, DirectionReport, Drops, EndReport, EndpointReport, ExplainReport, NetworkReport,
+        ReasonReport, RecentDrop, Status,
+    },
+};
+
+/// Noon of the samples' day.
+pub(crate) fn screen(format: Format) -> Screen {
+    let now = humantime::parse_rfc3339("2026-08-01T12:00:00Z").unwrap();
+    Screen { format, headers: true, colour: false, now }
+}
+
+/// So many seconds before noon, as reports write it.
+fn before_noon(seconds: u64) -> String {
+    let time = screen(Format::Table).now - Duration::from_secs(seconds);
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+fn texts<const N: usize>(texts: [&str; N]) -> Vec<String> {
+    texts.map(str::to_owned).into()
+}
+
+const fn counter(packets: u64, bytes: u64) -> Counter {
+    Counter { packets, bytes }
+}
+
+/// A passing TCP flow, opened by the web server.
+fn flow() -> Flow {
+    Flow {
+        family: "ipv4".to_owned(),
+        proto: "tcp".to_owned(),
+        src: "10.1.0.5".parse().unwrap(),
+        src_port: 40_000,
+        dst: "10.1.0.6".parse().unwrap(),
+        dst_port: 80,
+        verdict: "pass".to_owned(),
+        reason: "shared-network".to_owned(),
+        network: Some("blue".to_owned()),
+        rule: None,
+        generation: 4,
+        first_seen: before_noon(3600),
+        last_seen: before_noon(3),
+        packets_fwd: 1200,
+        bytes_fwd: 98_765,
+        packets_rev: 1100,
+        bytes_rev: 3_456_789,
+        endpoint_src: Some("veth-web".to_owned()),
+        endpoint_dst: None,
+    }
+}
+
+/// HTTP, DNS over IPv6, a denied connection to the database, an echo; the latest first.
+pub(crate) fn flows() -> Vec<Flow> {
+    let dns = Flow {
+        family: "ipv6".to_owned(),
+        proto: "udp".to_owned(),
+        src: "2001:db8:1::1".parse().unwrap(),
+        dst: "2001:db8:1::2".parse().unwrap(),
+        dst_port: 53,
+        last_seen: before_noon(60),
+        packets_fwd: 1,
+        bytes_fwd: 86,
+        packets_rev: 1,
+        bytes_rev: 500,
+        ..flow()
+    };
+    let denied = Flow {
+        dst: "10.9.0.7".parse().unwrap(),
+        dst_port: 5432,
+        verdict: "drop".to_owned(),
+        reason: "default-deny".to_owned(),
+        network: None,
+        last_seen: before_noon(200),
+        packets_fwd: 1,
+        bytes_fwd: 74,
+        packets_rev: 0,
+        bytes_rev: 0,
+        endpoint_dst: Some("veth-db".to_owned()),
+        ..flow()
+    };
+    let echo = Flow {
+        proto: "icmp".to_owned(),
+        dst: "10.1.0.7".parse().unwrap(),
+        src_port: 77,
+        dst_port: 77,
+        last_seen: before_noon(7200),
+        packets_fwd: 2,
+        bytes_fwd: 196,
+        packets_rev: 2,
+        bytes_rev: 196,
+        ..flow()
+    };
+    vec![flow(), dns, denied, echo]
+}
+
+/// One with more prefixes than a table shows, one small.
+pub(crate) fn networks() -> Vec<NetworkReport> {
+    let blue = NetworkReport {
+        name: "blue".to_owned(),
+        id: 1,
+        prefixes: texts(["10.1.0.0/24", "10.7.3.0/26", "10.8.0.0/24", "2001:db8:1::/64"]),
+        except: texts(["10.1.0.13/32"]),
+        endpoints: texts(["veth-web"]),
+        packets: 2306,
+        bytes: 3_556_000,
+    };
+    let db = NetworkReport {
+        name: "db".to_owned(),
+        id: 2,
+        prefixes: texts(["10.9.0.0/24"]),
+        except: Vec::new(),
+        endpoints: Vec::new(),
+        packets: 0,
+        bytes: 0,
+    };
+    vec![blue, db]
+}
+
+/// One ready, one whose address somebody else owns.
+pub(crate) fn endpoints() -> Vec<EndpointReport> {
+    let web = EndpointReport {
+        name: "veth-web".to_owned(),
+        ifindex: 7,
+        id: 1,
+        state: "ready".to_owned(),
+        mac: Some("02:00:00:00:00:05".to_owned()),
+        addresses: texts(["10.1.0.5", "2001:db8:1::1"]),
+        networks: texts(["blue"]),
+        conflicts: Vec::new(),
+        counters: EndpointCounters {
+            sent: counter(1203, 99_047),
+            received: counter(1103, 3_457_485),
+            sent_dropped: counter(1, 74),
+            received_dropped: counter(0, 0),
+        },
+    };
+    let db = EndpointReport {
+        name: "veth-db".to_owned(),
+        ifindex: 9,
+        id: 2,
+        state: "quarantined".to_owned(),
+        mac: None,
+        addresses: Vec::new(),
+        networks: Vec::new(),
+        conflicts: texts(["10.1.0.5"]),
+        counters: EndpointCounters::default(),
+    };
+    vec![web, db]
+}
+
+fn reason(verdict: &str, reason: &str, category: &str, caption: &str, count: Counter) -> ReasonReport {
+    ReasonReport {
+        reason: reason.to_owned(),
+        verdict: verdict.to_owned(),
+        category: category.to_owned(),
+        caption: caption.to_owned(),
+        packets: count.packets,
+        bytes: count.bytes,
+    }
+}
+
+/// A pass, a drop that was counted, one that was not; one recent deny, one packet that was not understood.
+pub(crate) fn drops() -> Drops {
+    let denied = RecentDrop {
+        time: before_noon(200),
+        endpoint: Some("veth-web".to_owned()),
+        hook: Some("from-endpoint".to_owned()),
+        reason: "default-deny".to_owned(),
+        proto: Some("tcp".to_owned()),
+        src: Some("10.1.0.5".parse().unwrap()),
+        src_port: 40_000,
+        dst: Some("10.9.0.7".parse().unwrap()),
+        dst_port: 5432,
+        generation: 4,
+    };
+    let truncated = RecentDrop {
+        time: before_noon(7200),
+        reason: "truncated".to_owned(),
+        proto: None,
+        src: None,
+        src_port: 0,
+        dst: None,
+        dst_port: 0,
+        ..denied.clone()
+    };
+    Drops {
+        reasons: vec![
+            reason(
+                "pass",
+                "shared-network",
+                "policy",
+                "source and destination share a network",
+                counter(2306, 3_556_000),
+            ),
+            reason("drop", "truncated", "integrity", "the packet ends before its headers do", counter(1, 20)),
+            reason("drop", "martian", "integrity", "an address that cannot be on this wire", counter(0, 0)),
+            reason(
+                "drop",
+                "default-deny",
+                "policy",
+                "no common network and no rule admits it",
+                counter(1234, 91_316),
+            ),
+        ],
+        recent: vec![denied, truncated],
+        events_lost: 17,
+    }
+}
+
+/// A daemon at work, one endpoint in quarantine, one warning.
+pub(crate) fn status() -> Status {
+    Status {
+        version: "0.1.0".to_owned(),
+        daemon: Some(DaemonStatus { pid: 812, started_at: before_noon(7200) }),
+        kernel: "6.12.0".to_owned(),
+        attach: Mechanism::Tcx,
+        features: [("coarse clock", "yes"), ("tcx links", "yes")]
+            .map(|(name, state)| (name.to_owned(), state.to_owned()))
+            .into(),
+        generation: 4,
+        digest: Some("1a".repeat(32)),
+        applied_at: Some(before_noon(180)),
+        networks: 2,
+        prefixes: 6,
+        sets: 2,
+        endpoints_ready: 1,
+        endpoints_quarantined: 1,
+        passed: counter(2306, 3_556_000),
+        dropped: counter(1235, 91_336),
+        events_lost: 17,
+        warnings: texts(["veth-db claims 10.1.0.5, which veth-web owns"]),
+    }
+}
+
+fn end(address: &str, network: &str, endpoint: &str) -> EndReport {
+    EndReport {
+        address: address.parse().unwrap(),
+        endpoint: Some(endpoint.to_owned()),
+        networks: texts([network]),
+    }
+}
+
+/// From one network to another.
+pub(crate) fn denied() -> ExplainReport {
+    let direction = DirectionReport {
+        verdict: "drop".to_owned(),
+        reason: "default-deny".to_owned(),
+        network: None,
+        why: "no common network".to_owned(),
+    };
+    ExplainReport {
+        src: end("10.1.0.5", "blue", "veth-web"),
+        dst: end("10.9.0.7", "db", "veth-db"),
+        service: None,
+        forward: direction.clone(),
+        reverse: direction,
+        one_way: false,
+        generation: Some(4),
+    }
+}
+
+/// Within a network.
+pub(crate) fn allowed() -> ExplainReport {
+    let direction = DirectionReport {
+        verdict: "pass".to_owned(),
+        reason: "shared-network".to_owned(),
+        network: Some("blue".to_owned()),
+        why: "both are in blue".to_owned(),
+    };
+    ExplainReport {
+        src: end("10.1.0.5", "blue", "veth-web"),
+        dst: EndReport { endpoint: None, ..end("10.1.0.6", "blue", "") },
+        service: Some("tcp/80".to_owned()),
+        forward: direction.clone(),
+        reverse: direction,
+        one_way: false,
+        generation: Some(4),
+    }
+}

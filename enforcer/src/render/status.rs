@@ -1,0 +1,166 @@
+//! The state of the host: a line per fact, warnings last, where the eye ends.
+
+use std::{
+    io::{self, Write},
+    time::SystemTime,
+};
+
+use enforcer_common::counter::Counter;
+
+use super::{
+    Screen, Tint, count, short_digest,
+    units::{age, ago, bytes},
+};
+use crate::{datapath::attach::Mechanism, report::Status};
+
+/// Writes everything that fits a line each.
+pub fn write_status(out: &mut impl Write, status: &Status, screen: &Screen) -> io::Result<()> {
+    for (key, value) in facts(status, screen) {
+        let key = format!("{key}:");
+        writeln!(out, "{key:<13} {value}")?;
+    }
+    for warning in &status.warnings {
+        writeln!(out, "{} {warning}", screen.paint(Tint::Doubtful, "warning:"))?;
+    }
+    Ok(())
+}
+
+fn facts(status: &Status, screen: &Screen) -> Vec<(&'static str, String)> {
+    let mut facts = vec![
+        ("version", status.version.clone()),
+        ("daemon", daemon(status, screen.now)),
+        ("kernel", status.kernel.clone()),
+        ("attach", attach(status.attach).to_owned()),
+    ];
+    facts.extend(status.features.iter().map(|(name, state)| ("feature", format!("{name}: {state}"))));
+    facts.extend([
+        ("policy", policy(status, screen.now)),
+        ("digest", digest(status, screen)),
+        ("endpoints", endpoints(status, screen)),
+        ("passed", counter(status.passed)),
+        ("dropped", counter(status.dropped)),
+    ]);
+    if status.events_lost > 0 {
+        facts.push(("events lost", status.events_lost.to_string()));
+    }
+    facts
+}
+
+fn daemon(status: &Status, now: SystemTime) -> String {
+    match &status.daemon {
+        Some(daemon) => {
+            let since = age(&daemon.started_at, now)
+                .map_or_else(|| format!("since {}", daemon.started_at), |age| format!("for {age}"));
+            format!("running {since}, pid {}", daemon.pid)
+        }
+        None => "not running; the kernel goes on enforcing".to_owned(),
+    }
+}
+
+const fn attach(mechanism: Mechanism) -> &'static str {
+    match mechanism {
+        Mechanism::Tcx => "tcx",
+        Mechanism::Clsact => "clsact",
+    }
+}
+
+fn policy(status: &Status, now: SystemTime) -> String {
+    if status.generation == 0 {
+        return "none yet: everything is denied".to_owned();
+    }
+    let applied =
+        status.applied_at.as_ref().map_or_else(String::new, |time| format!(", applied {}", ago(time, now)));
+    let networks = count(status.networks as usize, "network");
+    let entries = count(status.prefixes as usize, "entry");
+    let sets = count(status.sets as usize, "set");
+    format!("generation {}{applied}: {networks}, {entries}, {sets}", status.generation)
+}
+
+fn digest(status: &Status, screen: &Screen) -> String {
+    match &status.digest {
+        Some(digest) if screen.is_wide() => digest.clone(),
+        Some(digest) => short_digest(digest),
+        None => "-".to_owned(),
+    }
+}
+
+fn endpoints(status: &Status, screen: &Screen) -> String {
+    let ready = format!("{} ready", status.endpoints_ready);
+    match status.endpoints_quarantined {
+        0 => ready,
+        some => {
+            let quarantined = screen.paint(Tint::Bad, &format!("{some} quarantined"));
+            format!("{ready}, {quarantined} (no known address: nothing passes)")
+        }
+    }
+}
+
+fn counter(counter: Counter) -> String {
+    format!("{}, {}", count(counter.packets as usize, "packet"), bytes(counter.bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::{Format, samples};
+
+    fn text(status: &Status, screen: &Screen) -> String {
+        let mut out = Vec::new();
+        write_status(&mut out, status, screen).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn everything_is_a_line() {
+        insta::assert_snapshot!(text(&samples::status(), &samples::screen(Format::Table)), @r"
+        version:      0.1.0
+        daemon:       running for 2h, pid 812
+        kernel:       6.12.0
+        attach:       tcx
+        feature:      coarse clock: yes
+        feature:      tcx links: yes
+        policy:       generation 4, applied 3m ago: 2 networks, 6 entries, 2 sets
+        digest:       1a1a1a1a1a1a…
+        endpoints:    1 ready, 1 quarantined (no known address: nothing passes)
+        passed:       2306 packets, 3.4MiB
+        dropped:      1235 packets, 89.2KiB
+        events lost:  17
+        warning: veth-db claims 10.1.0.5, which veth-web owns
+        ");
+    }
+
+    #[test]
+    fn a_host_without_daemon_and_policy_says_so() {
+        let status = Status {
+            daemon: None,
+            generation: 0,
+            digest: None,
+            applied_at: None,
+            endpoints_quarantined: 0,
+            events_lost: 0,
+            warnings: Vec::new(),
+            ..samples::status()
+        };
+        insta::assert_snapshot!(text(&status, &samples::screen(Format::Table)), @r"
+        version:      0.1.0
+        daemon:       not running; the kernel goes on enforcing
+        kernel:       6.12.0
+        attach:       tcx
+        feature:      coarse clock: yes
+        feature:      tcx links: yes
+        policy:       none yet: everything is denied
+        digest:       -
+        endpoints:    1 ready
+        passed:       2306 packets, 3.4MiB
+        dropped:      1235 packets, 89.2KiB
+        ");
+    }
+
+    #[test]
+    fn wide_has_the_whole_digest_and_colour_marks_warnings() {
+        let screen = Screen { colour: true, ..samples::screen(Format::Wide) };
+        let text = text(&samples::status(), &screen);
+        assert!(text.contains(&"1a".repeat(32)));
+        assert!(text.contains("\x1b[1;33mwarning:\x1b[0m"));
+    }
+}
