@@ -24,26 +24,12 @@ fn clean_removes_all_and_check_proves_it() {
 fn clean_leaves_other_programs_alone() {
     let mut town = Town::governed("neighbour");
     let host = town.host.netns();
-    host.run("tc", &["qdisc", "add", "dev", town.web.interface(), "clsact"]);
-    host.run(
-        "tc",
-        &[
-            "filter",
-            "add",
-            "dev",
-            town.web.interface(),
-            "ingress",
-            "prio",
-            "50",
-            "u32",
-            "match",
-            "u32",
-            "0",
-            "0",
-            "action",
-            "ok",
-        ],
-    );
+    let foreign = "filter add dev veth-web ingress protocol all prio 50 u32 match u32 0 0 flowid 1:1";
+    for command in ["qdisc add dev veth-web clsact", foreign] {
+        let arguments: Vec<&str> = command.split(' ').collect();
+        let output = host.run("tc", &arguments);
+        assert!(output.status.success(), "tc {command}: {output:?}");
+    }
     town.daemon.stop();
     assert!(town.daemon.cli(&["clean"]).status.success());
     let filters = host.run("tc", &["filter", "show", "dev", town.web.interface(), "ingress"]);

@@ -27,7 +27,7 @@ fn clsact_enforces_survives_and_is_cleaned() {
     governed();
     let filters = host.netns().run("tc", &["filter", "show", "dev", web.interface(), "ingress"]);
     let filters = String::from_utf8_lossy(&filters.stdout).into_owned();
-    assert_eq!(filters.matches("from_endpoint").count(), 1, "replaced, not added: {filters}");
+    assert_eq!(filters.matches("handle 0xe4f0").count(), 1, "replaced, not added: {filters}");
     daemon.stop();
     assert_eq!(daemon.cli(&["clean", "--check"]).status.code(), Some(1));
     assert!(daemon.cli(&["clean"]).status.success());

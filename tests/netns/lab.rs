@@ -21,7 +21,7 @@ fn assert_all_reach_each_other(workloads: &[&Workload]) {
             }
         }
     }
-    let answers = ask_all(&probes, PATIENCE * 4);
+    let answers = ask_all(&probes, PATIENCE * 10);
     let silent: Vec<_> = names.iter().zip(answers).filter(|(_, is_answered)| !is_answered).collect();
     assert!(silent.is_empty(), "{silent:#?}");
 }

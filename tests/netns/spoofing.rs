@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use enforcer_tests::traffic::{ECHO_PORT, tcp};
+use enforcer_tests::host::{HOST_IPV4, HOST_IPV6};
+use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
 use enforcer_tests::{Daemon, Host};
 use serde_json::Value;
 
@@ -17,6 +18,8 @@ fn dropped(daemon: &Daemon, reason: &str) -> u64 {
 #[test]
 fn a_spoofed_source_is_dropped_at_the_senders_veth() {
     let town = Town::governed("spoof");
+    // The thief's neighbours know it: else its stolen address would be dropped from ARP already.
+    assert!(ping(&town.db, HOST_IPV4.into()) && ping(&town.db, HOST_IPV6.into()));
     // The victim's flow exists: no cache may help the spoofer.
     assert!(tcp(&town.api, town.web.ipv4(), ECHO_PORT));
     for (stolen, target) in [(town.api.ipv4(), town.web.ipv4()), (town.api.ipv6(), town.web.ipv6())] {

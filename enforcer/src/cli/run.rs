@@ -36,7 +36,7 @@ impl Arguments {
     /// Runs until told to stop.
     pub fn execute(self, global: &Global) -> anyhow::Result<Outcome> {
         start_logging();
-        daemon::run(RunOptions {
+        daemon::run(&RunOptions {
             config: self.config,
             socket: global.socket.clone(),
             bpffs: global.bpffs.clone(),

@@ -98,7 +98,7 @@ fn nobody(global: &Global, error: anyhow::Error, root: bool) -> anyhow::Error {
         let text = format!("{nobody_at}, and only root may read the kernel tables: run as root");
         return NotReachable(text).into();
     }
-    if !Pins::new(global.bpffs.clone()).exist() {
+    if Pins::new(global.bpffs.clone()).ours().is_empty() {
         let text = format!("{nobody_at} and nothing is pinned at {bpffs}: is `enforcer run` running?");
         return NotReachable(text).into();
     }

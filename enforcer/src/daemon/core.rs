@@ -11,6 +11,7 @@ use anyhow::Context;
 use enforcer_common::{
     endpoint::{AddressOwner, Endpoint, EndpointId},
     event::{DropEvent, Hook},
+    flow::FlowKey,
     verdict::Verdict,
 };
 use tracing::{info, warn};
@@ -261,6 +262,11 @@ fn is_alive(pins: &Pins, mechanism: Mechanism, ifindex: u32, endpoint: &Endpoint
     }
 }
 
+/// ARP is told in the words of a flow, but has no IP protocol; no IPv4 packet has protocol 0.
+fn is_arp(key: &FlowKey) -> bool {
+    key.protocol == 0 && key.src.is_v4()
+}
+
 fn recent(event: &DropEvent, names: &BTreeMap<EndpointId, &str>, clock: &Clock) -> RecentDrop {
     let key = &event.key;
     let understood = key.src != key.dst;
@@ -270,7 +276,7 @@ fn recent(event: &DropEvent, names: &BTreeMap<EndpointId, &str>, clock: &Clock) 
         endpoint: names.get(&event.endpoint).map(|name| (*name).to_owned()),
         hook: Some(hook.to_owned()),
         reason: Verdict::from_code(event.verdict).map_or("unknown", Verdict::slug).to_owned(),
-        proto: understood.then(|| protocol_name(key.protocol)),
+        proto: understood.then(|| if is_arp(key) { "arp".to_owned() } else { protocol_name(key.protocol) }),
         src: understood.then(|| key.src.into()),
         src_port: u16::from_be(key.src_port),
         dst: understood.then(|| key.dst.into()),
