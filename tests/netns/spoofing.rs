@@ -24,8 +24,8 @@ fn a_spoofed_source_is_dropped_at_the_senders_veth() {
     assert!(tcp(&town.api, town.web.ipv4(), ECHO_PORT));
     for (stolen, target) in [(town.api.ipv4(), town.web.ipv4()), (town.api.ipv6(), town.web.ipv6())] {
         let before = dropped(&town.daemon, "spoofed-source");
-        let length = if stolen.is_ipv4() { 32 } else { 128 };
-        town.db.netns().ip(&format!("address add {stolen}/{length} dev lo"));
+        let (length, nodad) = if stolen.is_ipv4() { (32, "") } else { (128, " nodad") };
+        town.db.netns().ip(&format!("address add {stolen}/{length} dev lo{nodad}"));
         town.db.netns().enter(|| {
             let socket = UdpSocket::bind((stolen, 47000)).expect("the stolen address is configured");
             for _ in 0..50 {
