@@ -34,3 +34,45 @@ impl Arguments {
         Ok(Outcome::Done)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{
+        failure::{self, Refused},
+        fake_daemon::FakeDaemon,
+    };
+
+    fn apply(daemon: &FakeDaemon) -> anyhow::Result<(Outcome, String)> {
+        let policy = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(policy.path(), "version = 1").unwrap();
+        daemon.run(&format!("enforcer apply {}", policy.path().display()))
+    }
+
+    #[test]
+    fn the_daemon_decides() {
+        let daemon = FakeDaemon::answering(
+            "200 OK",
+            r#"{"unchanged":true,"generation":4,"digest":"1a","networks":1,"prefixes":9}"#,
+        );
+        let (outcome, text) = apply(&daemon).unwrap();
+        assert_eq!(outcome, Outcome::Done);
+        assert_eq!(text, "unchanged: generation 4: 1 network, 9 entries, digest 1a\n");
+        assert_eq!(daemon.asked(), "POST /v1/apply HTTP/1.1");
+    }
+
+    #[test]
+    fn a_refusal_fails_in_its_own_words() {
+        let daemon = FakeDaemon::answering("422 Unprocessable Entity", r#"{"error":"error: bad prefix"}"#);
+        let error = apply(&daemon).unwrap_err();
+        assert_eq!(error.downcast_ref::<Refused>().unwrap().0, "error: bad prefix");
+        assert_eq!(failure::code(&error), failure::FAILED);
+    }
+
+    #[test]
+    fn mistakes_before_the_daemon_is_asked_need_no_daemon() {
+        let daemon = FakeDaemon::answering("200 OK", "");
+        let error = daemon.run("enforcer apply /nonexistent.toml").unwrap_err();
+        assert_eq!(error.to_string(), "/nonexistent.toml does not exist");
+    }
+}

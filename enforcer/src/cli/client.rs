@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens.
-    #[error("no daemon answers at {socket}")]
+    #[error("no daemon answers at {socket}: is `enforcer run` running?")]
     Unreachable {
         /// Where nobody listens.
         socket: PathBuf,
@@ -161,57 +161,42 @@ fn escape(byte: u8) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::{BufRead, BufReader, Write},
-        os::unix::net::UnixListener,
-        thread,
-    };
+    use std::os::unix::net::UnixListener;
 
     use super::*;
-    use crate::report::ApplyReport;
+    use crate::{cli::fake_daemon::FakeDaemon, report::ApplyReport};
 
-    /// Answers one request on a socket of its own; the request line comes back.
-    fn answer(
-        status: &'static str,
-        body: &'static str,
-    ) -> (tempfile::TempDir, Client, thread::JoinHandle<String>) {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("enforcer.sock");
-        let listener = UnixListener::bind(&socket).unwrap();
-        let server = thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
-            let request = lines.next().unwrap();
-            lines.find(String::is_empty).unwrap();
-            let length = body.len();
-            write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
-            request
-        });
-        (directory, Client::new(socket), server)
+    fn ask(daemon: &FakeDaemon) -> Result<ApplyReport, ClientError> {
+        Client::new(daemon.socket()).get("/v1/anything")
     }
 
     #[test]
     fn an_answer_is_read() {
-        let (_directory, client, server) =
-            answer("200 OK", r#"{"unchanged":true,"generation":4,"digest":"1a","networks":3,"prefixes":9}"#);
-        let report: ApplyReport = client.get("/v1/anything").unwrap();
-        assert_eq!(report.generation, 4);
-        assert_eq!(server.join().unwrap(), "GET /v1/anything HTTP/1.1");
+        let daemon = FakeDaemon::answering(
+            "200 OK",
+            r#"{"unchanged":true,"generation":4,"digest":"1a","networks":3,"prefixes":9}"#,
+        );
+        assert_eq!(ask(&daemon).unwrap().generation, 4);
+        assert_eq!(daemon.asked(), "GET /v1/anything HTTP/1.1");
     }
 
     #[test]
     fn a_refusal_comes_in_the_daemons_words() {
-        let (_directory, client, server) = answer("400 Bad Request", r#"{"error":"no such endpoint"}"#);
-        let error = client.get::<ApplyReport>("/").unwrap_err();
-        assert!(matches!(error, ClientError::Refused(text) if text == "no such endpoint"));
-        server.join().unwrap();
+        let daemon = FakeDaemon::answering("400 Bad Request", r#"{"error":"no such endpoint"}"#);
+        assert!(matches!(ask(&daemon), Err(ClientError::Refused(text)) if text == "no such endpoint"));
+    }
+
+    #[test]
+    fn an_error_without_words_is_shown_as_it_came() {
+        let daemon = FakeDaemon::answering("413 Payload Too Large", "length limit exceeded\n");
+        let Err(ClientError::Refused(text)) = ask(&daemon) else { panic!("not refused") };
+        assert_eq!(text, "413 Payload Too Large: length limit exceeded");
     }
 
     #[test]
     fn an_answer_of_another_version_says_so() {
-        let (_directory, client, server) = answer("200 OK", r#"{"something":"else"}"#);
-        assert!(matches!(client.get::<ApplyReport>("/").unwrap_err(), ClientError::Json(_)));
-        server.join().unwrap();
+        let daemon = FakeDaemon::answering("200 OK", r#"{"something":"else"}"#);
+        assert!(matches!(ask(&daemon), Err(ClientError::Json(_))));
     }
 
     #[test]
@@ -227,9 +212,7 @@ mod tests {
     #[test]
     fn queries_carry_everything() {
         let parameters = [("src", Some("2001:db8::1")), ("dst", Some("web & db")), ("service", None)];
-        assert_eq!(
-            with_query("/v1/explain", &parameters),
-            "/v1/explain?src=2001%3Adb8%3A%3A1&dst=web%20%26%20db"
-        );
+        let path = with_query("/v1/explain", &parameters);
+        assert_eq!(path, "/v1/explain?src=2001%3Adb8%3A%3A1&dst=web%20%26%20db");
     }
 }

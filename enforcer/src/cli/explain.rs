@@ -55,7 +55,17 @@ fn outcome(report: &ExplainReport) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::samples;
+    use crate::{cli::fake_daemon::FakeDaemon, render::samples};
+
+    #[test]
+    fn the_daemon_is_asked_and_its_no_is_no_failure() {
+        let daemon = FakeDaemon::answering("200 OK", serde_json::to_string(&samples::denied()).unwrap());
+        let (outcome, text) = daemon.run("enforcer explain veth-web 10.9.0.7 tcp/5432").unwrap();
+        assert_eq!(outcome, Outcome::Denied);
+        assert!(text.starts_with("10.1.0.5 (blue) -> 10.9.0.7 (db): DENIED"), "{text}");
+        let asked = "GET /v1/explain?src=veth-web&dst=10.9.0.7&service=tcp%2F5432 HTTP/1.1";
+        assert_eq!(daemon.asked(), asked);
+    }
 
     #[test]
     fn the_way_there_decides_the_exit_code() {

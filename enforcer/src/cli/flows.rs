@@ -66,3 +66,31 @@ impl Arguments {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{cli::fake_daemon::FakeDaemon, render::samples};
+
+    fn run(line: &str) -> String {
+        let daemon = FakeDaemon::answering("200 OK", serde_json::to_string(&samples::flows()).unwrap());
+        daemon.run(line).unwrap().1
+    }
+
+    #[test]
+    fn what_was_asked_for_is_shown() {
+        let text = run("enforcer flows --verdict drop --no-headers");
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.contains("10.9.0.7:5432") && text.contains("default-deny"), "{text}");
+    }
+
+    #[test]
+    fn json_has_the_names_and_numbers_that_scripts_rely_on() {
+        let text = run("enforcer flows --sort bytes --limit 1 -o jsonl");
+        let flow: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let names = "bytes_fwd bytes_rev dst dst_port endpoint_dst endpoint_src family first_seen generation \
+                     last_seen network packets_fwd packets_rev proto reason rule src src_port verdict";
+        let found: Vec<&str> = flow.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(found.join(" "), names);
+        assert_eq!(flow["bytes_rev"], 3_456_789);
+    }
+}

@@ -28,6 +28,8 @@ mod drops;
 mod endpoints;
 mod explain;
 pub mod failure;
+#[cfg(test)]
+mod fake_daemon;
 mod flow_query;
 mod flows;
 mod networks;

@@ -30,3 +30,24 @@ impl Arguments {
         Ok(Outcome::Done)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{cli::fake_daemon::FakeDaemon, render::samples};
+
+    fn daemon() -> FakeDaemon {
+        FakeDaemon::answering("200 OK", serde_json::to_string(&samples::networks()).unwrap())
+    }
+
+    #[test]
+    fn a_name_shows_one() {
+        let (_, text) = daemon().run("enforcer networks db --no-headers").unwrap();
+        assert!(text.starts_with("db ") && text.lines().count() == 1, "{text}");
+    }
+
+    #[test]
+    fn an_unknown_name_is_an_error() {
+        let error = daemon().run("enforcer networks bleu").unwrap_err();
+        assert_eq!(error.to_string(), "there is no network bleu");
+    }
+}
