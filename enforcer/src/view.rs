@@ -36,7 +36,7 @@ mod explain;
 pub use explain::{Ends, explain, explain_policy};
 
 /// Denied flows told per endpoint.
-const RECENT_PER_ENDPOINT: usize = 10;
+const RECENT_PER_ENDPOINT: usize = 5;
 
 /// The tables and the saved policy, side by side.
 #[derive(Clone, Copy)]
