@@ -80,11 +80,10 @@ impl Address {
 const fn scope_v4(address: u32) -> Scope {
     match address >> 24 {
         0 if address == 0 => Scope::Unspecified,
-        0 | 127 => Scope::Martian,
         169 if address >> 16 == 0xa9fe => Scope::LinkLocal,
         224..=239 => Scope::Multicast,
         255 if address == u32::MAX => Scope::Broadcast,
-        240..=255 => Scope::Martian,
+        0 | 127 | 240..=255 => Scope::Martian,
         _ => Scope::Global,
     }
 }

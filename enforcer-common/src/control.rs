@@ -16,7 +16,7 @@ pub struct ControlWord(pub u64);
 impl ControlWord {
     /// The word for `generation`, whose record lies in the slot that its number selects.
     pub const fn of(generation: u64) -> Self {
-        Self(generation << 8 | generation % GENERATION_SLOTS as u64)
+        Self((generation << 8) | (generation % GENERATION_SLOTS as u64))
     }
 
     /// Generation number; 0 before the first policy.

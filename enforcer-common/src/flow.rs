@@ -81,6 +81,7 @@ map_layout!(FlowKey, 44);
 
 impl FlowKey {
     /// The key of the answers to this flow.
+    #[must_use]
     #[inline(always)]
     pub const fn reversed(&self) -> Self {
         Self {

@@ -5,7 +5,7 @@ use crate::flow::{FlowKey, icmp, protocol};
 /// The built-in allow list, as text: shown by `explain` and in the documentation.
 pub const HOST_ALLOW: &str = "udp/53, tcp/53, udp/67, ping";
 
-/// Port of a DHCPv4 server and of its clients (RFC 2131 §4.1), host byte order.
+/// Port of a `DHCPv4` server and of its clients (RFC 2131 §4.1), host byte order.
 const DHCP_SERVER: u16 = 67;
 const DHCP_CLIENT: u16 = 68;
 const DNS: u16 = 53;
@@ -22,7 +22,7 @@ pub const fn allows(key: &FlowKey) -> bool {
     }
 }
 
-/// Whether a packet has the ports of a DHCPv4 client that asks.
+/// Whether a packet has the ports of a `DHCPv4` client that asks.
 #[inline(always)]
 pub const fn is_dhcp_request(key: &FlowKey) -> bool {
     key.protocol == protocol::UDP

@@ -8,6 +8,7 @@
 //!   the host's;
 //! - a changed layout changes [`ABI_VERSION`].
 #![cfg_attr(not(test), no_std)]
+#![allow(clippy::inline_always, reason = "in the datapath a call costs more than what these functions do")]
 
 pub mod address;
 pub mod control;

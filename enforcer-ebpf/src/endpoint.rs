@@ -13,7 +13,7 @@ use crate::{maps, packet::Skb};
 #[inline(always)]
 pub fn behind(ifindex: u32) -> Option<&'static Endpoint> {
     // SAFETY: the daemon replaces records whole; a freed one stays readable until this program ends.
-    unsafe { maps::ENDPOINTS.get(&ifindex) }
+    unsafe { maps::ENDPOINTS.get(ifindex) }
 }
 
 /// Who owns `address`: an endpoint of this host, the host itself, or [`EndpointId::REMOTE`].

@@ -35,7 +35,7 @@ pub fn recall(
     {
         return Some((judgement, entry));
     }
-    let entry = maps::DENIED.get_ptr_mut(&denied(key, ifindex))?;
+    let entry = maps::DENIED.get_ptr_mut(denied(key, ifindex))?;
     Some((standing(entry, control, asking)?, entry))
 }
 
@@ -106,7 +106,7 @@ fn record_in<const N: usize>(
         reserved: [0; 2],
         stamp: judgement.stamp,
     };
-    if table.insert(key, &entry, u64::from(BPF_NOEXIST)).is_err()
+    if table.insert(key, entry, u64::from(BPF_NOEXIST)).is_err()
         // Another CPU was first with the same flow.
         && let Some(entry) = table.get_ptr_mut(key)
     {

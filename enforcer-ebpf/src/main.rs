@@ -41,7 +41,7 @@ pub fn to_endpoint(ctx: TcContext) -> i32 {
 
 #[inline(always)]
 const fn action(passes: bool) -> i32 {
-    if passes { NEXT_PROGRAM } else { TC_ACT_SHOT as i32 }
+    if passes { NEXT_PROGRAM } else { TC_ACT_SHOT }
 }
 
 #[cfg(target_arch = "bpf")]

@@ -198,6 +198,6 @@ impl Sets for Bank {
 
     #[inline(always)]
     fn holds(&self, member: SetMember) -> bool {
-        self.set_members.get_ptr(&member).is_some()
+        self.set_members.get_ptr(member).is_some()
     }
 }

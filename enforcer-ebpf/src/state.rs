@@ -20,7 +20,7 @@ pub fn open(key: &FlowKey) {
         Some(entry) => unsafe { (*entry).last_seen = now },
         // Least recently used entries make room, so this fails only for want of memory; then the
         // answers stay closed.
-        None => drop(maps::STATE.insert(key, &StateEntry { last_seen: now, ..StateEntry::default() }, 0)),
+        None => drop(maps::STATE.insert(key, StateEntry { last_seen: now, ..StateEntry::default() }, 0)),
     }
 }
 
@@ -28,7 +28,7 @@ pub fn open(key: &FlowKey) {
 #[inline(always)]
 pub fn answers(key: &FlowKey) -> bool {
     let now = packet::now();
-    match maps::STATE.get_ptr_mut(&key.reversed()) {
+    match maps::STATE.get_ptr_mut(key.reversed()) {
         // SAFETY: see `open`.
         Some(entry) => unsafe {
             let open = (*entry).is_open(key.protocol, now);

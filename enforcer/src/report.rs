@@ -222,3 +222,8 @@ pub struct Refusal {
     /// For people, several lines where diagnostics need them.
     pub error: String,
 }
+
+/// A policy's digest as it is shown and compared: lower-case hexadecimal.
+pub fn digest_text(digest: &[u8; 32]) -> String {
+    digest.iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"))
+}

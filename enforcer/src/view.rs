@@ -28,7 +28,9 @@ use crate::{
         tables::Tables,
     },
     policy::Policy,
-    report::{Drops, EndpointReport, ExplainReport, NetworkReport, ReasonReport, RecentDrop, Status},
+    report::{
+        Drops, EndpointReport, ExplainReport, NetworkReport, ReasonReport, RecentDrop, Status, digest_text,
+    },
 };
 
 mod explain;
@@ -94,7 +96,7 @@ impl View<'_> {
             attach,
             features: features(attach),
             generation: generation.map_or(0, |generation| generation.number),
-            digest: generation.map(|generation| hex(&generation.digest)),
+            digest: generation.map(|generation| digest_text(&generation.digest)),
             applied_at: generation.map(|generation| moment(generation.applied_at).to_string()),
             networks: generation.map_or(0, |generation| generation.networks),
             prefixes: generation.map_or(0, |generation| generation.prefixes),
@@ -255,11 +257,6 @@ fn is_addressed(endpoint: &Endpoint) -> bool {
 /// The name in an endpoint's record.
 pub fn endpoint_name(endpoint: &Endpoint) -> String {
     String::from_utf8_lossy(&endpoint.name).trim_end_matches('\0').to_owned()
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Networks of an address as the datapath sees it: only global unicast addresses are members.

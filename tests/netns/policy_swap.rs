@@ -62,10 +62,8 @@ fn applying_the_same_policy_changes_nothing() {
 #[test]
 fn a_policy_that_is_refused_leaves_the_one_before_in_place() {
     let town = Town::governed("refused");
-    let mut crowd = String::from("version = 1\n");
-    for number in 0..65 {
-        crowd.push_str(&format!("[network.n{number}]\nprefixes = [\"10.1.0.0/24\"]\n"));
-    }
+    let network = |number| format!("[network.n{number}]\nprefixes = [\"10.1.0.0/24\"]\n");
+    let crowd = "version = 1\n".to_owned() + &(0..65).map(network).collect::<Vec<_>>().concat();
     for (policy, part) in
         [("version = 1\n[network.blue]\nprefixes = [\"10.1.0.5/24\"]\n", "host bits"), (&*crowd, "64")]
     {

@@ -12,6 +12,7 @@ use super::{Global, Outcome, colourful, failure::Refused};
 use crate::{
     policy::{self, Capacity, Diagnostics, IdTable, Policy, Source, diagnostic::Renderer},
     render,
+    report::digest_text,
 };
 
 /// Validate policy files: mistakes with file, line and a caret; no root, no daemon
@@ -70,7 +71,7 @@ fn check(policy: &Policy) -> anyhow::Result<CheckReport> {
         networks: policy.networks.len(),
         prefixes: policy.networks.values().map(|network| network.prefixes().len()).sum(),
         entries: tables.prefixes.len(),
-        digest: render::hex(&policy.digest()),
+        digest: digest_text(&policy.digest()),
     })
 }
 

@@ -30,8 +30,8 @@ use crate::{
         pins::Pins,
     },
     policy::{self, Capacity, IdTable, Policy, Source},
-    report::{ApplyReport, DaemonStatus, Drops, EndpointReport, RecentDrop, Status},
-    view::{View, hex, newest_per_endpoint},
+    report::{ApplyReport, DaemonStatus, Drops, EndpointReport, RecentDrop, Status, digest_text},
+    view::{View, newest_per_endpoint},
 };
 
 /// Drop events remembered.
@@ -175,7 +175,7 @@ impl Core {
         Ok(ApplyReport {
             unchanged,
             generation: generation.number,
-            digest: hex(&generation.digest),
+            digest: digest_text(&generation.digest),
             networks: generation.networks,
             prefixes: generation.prefixes,
         })

@@ -51,7 +51,7 @@ impl Kernel for LiveKernel {
             Op::WriteEndpoint { ifindex, endpoint } => tables.write_endpoint(*ifindex, endpoint)?,
             Op::RemoveEndpoint { ifindex } => tables.remove_endpoint(*ifindex)?,
             Op::WriteAddress { network, owner } => {
-                tables.write_address(network.address, network.bits, owner)?
+                tables.write_address(network.address, network.bits, owner)?;
             }
             Op::RemoveAddress(network) => tables.remove_address(network.address, network.bits)?,
             Op::FactsChanged => tables.facts_changed(),
@@ -81,7 +81,7 @@ pub fn perform_each(kernel: &mut impl Kernel, ops: &[Op]) -> Vec<u32> {
                 unattached.push(*ifindex);
             }
             (Err(error), _) => {
-                warn!(error = &error as &dyn std::error::Error, ?op, "kernel operation failed")
+                warn!(error = &error as &dyn std::error::Error, ?op, "kernel operation failed");
             }
         }
     }

@@ -303,10 +303,10 @@ impl Route {
         for attribute in &message.attributes {
             match attribute {
                 RouteAttribute::Destination(RouteAddress::Inet(address)) => {
-                    network = Some(IpAddr::V4(*address))
+                    network = Some(IpAddr::V4(*address));
                 }
                 RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
-                    network = Some(IpAddr::V6(*address))
+                    network = Some(IpAddr::V6(*address));
                 }
                 RouteAttribute::Oif(index) => interface = Some(*index),
                 RouteAttribute::Table(number) => table = *number,

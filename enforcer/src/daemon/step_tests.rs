@@ -25,7 +25,7 @@ fn owned(text: &str) -> Owned {
     text.parse::<IpAddr>().unwrap().into()
 }
 
-/// A veth on a bridge with 10.1.0.0/24 and 2001:db8:1::/64.
+/// A veth on a bridge with `10.1.0.0/24` and `2001:db8:1::/64`.
 fn bridged(name: &str, inside: &[&str]) -> Veth {
     Veth {
         name: name.to_owned(),

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use aya::maps::MapData;
 use enforcer_common::{
     endpoint::EndpointId,
     flow::{FlowEntry, FlowKey, protocol},
@@ -73,8 +74,8 @@ impl Tables {
     /// All flows, allowed and denied, each conversation once.
     pub fn flows(&self, names: &impl Names) -> Result<Vec<Flow>, TableError> {
         let clock = Clock::now();
-        let passed = self.directions(&self.flows, "FLOWS")?;
-        let denied = self.directions(&self.denied, "DENIED")?;
+        let passed = directions(&self.flows, "FLOWS")?;
+        let denied = directions(&self.denied, "DENIED")?;
         let mut flows = Vec::with_capacity(passed.len() / 2 + denied.len());
         let by_key: HashMap<FlowKey, FlowEntry> = passed.iter().copied().collect();
         for (key, entry) in &passed {
@@ -88,14 +89,10 @@ impl Tables {
         flows.extend(denied.iter().map(|(key, entry)| flow(key, entry, None, names, &clock)));
         Ok(flows)
     }
+}
 
-    fn directions(
-        &self,
-        table: &aya::maps::MapData,
-        name: &'static str,
-    ) -> Result<Vec<(FlowKey, FlowEntry)>, TableError> {
-        bpf::entries(table.fd()).map_err(|source| TableError::Io { operation: "read", name, source })
-    }
+fn directions(table: &MapData, name: &'static str) -> Result<Vec<(FlowKey, FlowEntry)>, TableError> {
+    bpf::entries(table.fd()).map_err(|source| TableError::Io { operation: "read", name, source })
 }
 
 /// Which direction is the forward one: the first seen; within one clock tick a request goes before its

@@ -31,7 +31,7 @@ pub use explain::write_explain;
 pub use flows::write_flows;
 pub use networks::write_networks;
 pub use status::write_status;
-pub use units::{count, hex, short_digest};
+pub use units::{count, short_digest};
 
 /// How to print.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
