@@ -1,1 +1,4 @@
 //! Harness of the tests.
+
+pub mod packet;
+pub mod prog_run;
