@@ -1,10 +1,17 @@
 //! Packet + tables → verdict, reason, packet out and counters, through `BPF_PROG_TEST_RUN`: nothing is
 //! attached, no traffic flows.
 
+mod accounting;
+mod budget;
+mod generations;
+mod host;
+mod neighbor;
+mod parse;
+mod spoofing;
 mod verdict;
 
 use enforcer_tests::{
-    packet::{BLUE_A, BLUE_B, DB, HOST},
+    packet::{BLUE_A, BLUE_B, DB, Family, HOST, Packet, Party, from},
     prog_run::Lab,
 };
 use rstest::fixture;
@@ -17,6 +24,11 @@ prefixes = ["10.1.0.0/24", "10.7.3.0/26", "2001:db8:1::/64", "2001:db8:73::/64"]
 [network.db]
 prefixes = ["10.9.0.0/24", "2001:db8:9::/64"]
 "#;
+
+/// A connection attempt between two parties.
+fn between(family: Family, src: Party, dst: Party) -> Packet {
+    from(src.on(family)).to(dst.on(family)).tcp(5432)
+}
 
 /// A host with two endpoints of *blue* (`a` and `b`) and one of *db*; nothing decides yet.
 fn without_policy() -> Lab {

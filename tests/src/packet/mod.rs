@@ -51,11 +51,18 @@ enum Body {
     Udp(u16),
     Sctp(u16),
     /// ICMP of the family.
-    Icmp { kind: u8, code: u8, rest: [u8; 4], data: Vec<u8> },
+    Icmp {
+        kind: u8,
+        code: u8,
+        rest: [u8; 4],
+        data: Vec<u8>,
+    },
     /// Any other protocol.
     Protocol(u8),
     /// No network header at all; source and destination are the packet's.
-    Arp { request: bool },
+    Arp {
+        request: bool,
+    },
 }
 
 /// Half a sentence.
@@ -272,7 +279,9 @@ impl Packet {
         }
         match &self.body {
             Body::Tcp(port) | Body::Udp(port) | Body::Sctp(port) => (self.src_port, *port),
-            Body::Icmp { rest: [a, b, ..], .. } => (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*a, *b])),
+            Body::Icmp { rest: [a, b, ..], .. } => {
+                (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*a, *b]))
+            }
             Body::Protocol(_) | Body::Arp { .. } => (0, 0),
         }
     }
@@ -283,7 +292,13 @@ impl Packet {
             Body::Tcp(_) => 6,
             Body::Udp(_) => 17,
             Body::Sctp(_) => 132,
-            Body::Icmp { .. } => if self.src.is_ipv4() { 1 } else { 58 },
+            Body::Icmp { .. } => {
+                if self.src.is_ipv4() {
+                    1
+                } else {
+                    58
+                }
+            }
             Body::Protocol(number) => *number,
             Body::Arp { .. } => 0,
         }

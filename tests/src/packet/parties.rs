@@ -58,6 +58,8 @@ pub const BLUE_B: Party = Party::new([10, 7, 3, 6], [0x2001, 0xdb8, 0x73, 0, 0, 
 pub const BLUE_FAR: Party = Party::new([10, 1, 0, 200], [0x2001, 0xdb8, 1, 0, 0, 0, 0, 200]);
 /// A member of the network *db*.
 pub const DB: Party = Party::new([10, 9, 0, 5], [0x2001, 0xdb8, 9, 0, 0, 0, 0, 5]);
+/// A member of *db* on another host.
+pub const DB_FAR: Party = Party::new([10, 9, 0, 200], [0x2001, 0xdb8, 9, 0, 0, 0, 0, 200]);
 /// A member of no network, on no host of ours.
 pub const OUTSIDER: Party = Party::new([203, 0, 113, 9], [0x2001, 0xdb8, 0xff, 0, 0, 0, 0, 9]);
 /// The host; its addresses lie inside *blue*'s prefixes, as a bridge's gateway does.

@@ -113,7 +113,8 @@ impl Packet {
             }
             Body::Udp(port) => {
                 let length = (8 + payload.len()) as u16;
-                let header = UdpHeader { source_port: self.src_port, destination_port: *port, length, checksum: 0 };
+                let header =
+                    UdpHeader { source_port: self.src_port, destination_port: *port, length, checksum: 0 };
                 with(TransportHeader::Udp(header), payload)
             }
             Body::Icmp { kind, code, rest, data } => {

@@ -78,7 +78,9 @@ impl Lab {
             return ifindex;
         }
         let peer = format!("{name}-peer");
-        let made = Command::new("ip").args(["link", "add", "name", name, "type", "veth", "peer", "name", &peer]).status();
+        let made = Command::new("ip")
+            .args(["link", "add", "name", name, "type", "veth", "peer", "name", &peer])
+            .status();
         assert!(made.expect("iproute2 is installed").success(), "making veth {name}");
         let ifindex = nix::net::if_::if_nametoindex(name).expect("the veth was just made");
         self.interfaces.insert(name.to_owned(), ifindex);
@@ -94,7 +96,8 @@ impl Lab {
     /// Builds `text` in the idle bank, and no more.
     pub fn build(&mut self, text: &str) -> Generation {
         let source = Source { name: "policy.toml".to_owned(), text: text.to_owned() };
-        self.policy = Policy::parse(&[source]).unwrap_or_else(|errors| panic!("the policy is valid: {errors:?}"));
+        self.policy =
+            Policy::parse(&[source]).unwrap_or_else(|errors| panic!("the policy is valid: {errors:?}"));
         self.ids = self.ids.assign(&self.policy).expect("there are enough ids");
         let tables = policy::compile(&self.policy, &self.ids, Capacity::default()).expect("the policy fits");
         let number = self.generation() + 1;

@@ -50,7 +50,8 @@ impl Lab {
         let mut flows = self.flows();
         let (src_port, dst_port) = packet.ports();
         flows.retain(|flow| {
-            (flow.src, flow.src_port, flow.dst, flow.dst_port) == (packet.src(), src_port, packet.dst(), dst_port)
+            (flow.src, flow.src_port, flow.dst, flow.dst_port)
+                == (packet.src(), src_port, packet.dst(), dst_port)
                 && flow.proto == protocol_name(packet.protocol_number())
         });
         flows
