@@ -12,6 +12,9 @@ use crate::{TENANTS, between};
 /// Instructions that the verifier may walk per program; its own limit is a million.
 const VERIFIED_INSTRUCTIONS: u32 = 60_000;
 
+/// Bytes that tracing takes at least: one record is dozens of instructions of eight bytes.
+const ONE_RECORD: u32 = 20 * 8;
+
 /// Bytes of a program behind the verifier, dead code removed.
 fn sizes(lab: &mut Lab) -> [u32; 2] {
     PROGRAMS.map(|name| lab.program(name).size_translated().expect("root may ask for it"))
@@ -34,8 +37,6 @@ fn tracing_costs_nothing_while_it_is_off() {
     let traced = sizes(&mut Lab::loaded_with(&Options { trace: true, ..Options::default() }));
     let plain = sizes(&mut Lab::new());
     println!("translated bytes: {plain:?} without trace, {traced:?} with");
-    // Formatting one record takes dozens of instructions of eight bytes.
-    const ONE_RECORD: u32 = 20 * 8;
     for (plain, traced) in plain.into_iter().zip(traced) {
         assert!(plain + ONE_RECORD <= traced, "{plain} bytes without trace, {traced} with");
     }

@@ -147,11 +147,11 @@ fn a_frame_cut_anywhere_is_truncated(
     lab.sent_by("a", &packet).passes(SharedNetwork);
 }
 
-/// The kernel's test interface itself refuses an IPv4 frame without a whole network header.
+/// The kernel's test interface itself refuses a frame without a whole network header.
 const fn shortest(family: Family) -> usize {
     match family {
         V4 => ETHERNET + 20,
-        V6 => ETHERNET,
+        V6 => ETHERNET + 40,
     }
 }
 
@@ -289,12 +289,14 @@ fn the_ethertype_and_the_header_agree(mut lab: Lab, #[case] packet: Packet, #[ca
     lab.sent_by("a", packet).drops(reason);
 }
 
-/// Every value of every byte of the headers, one at a time: the packet passes only where the byte is one
-/// that the verdict does not rest on.
+/// Many values of every byte of the headers, one at a time, but for the destination address: whatever
+/// the packet becomes, it is for somebody it may not talk to.
 #[rstest]
 fn no_broken_byte_leads_to_another_network(mut lab: Lab, #[values(V4, V6)] family: Family) {
     let foreign = from(BLUE_A.on(family)).to(DB.on(family)).tcp(80).payload(0);
-    for index in 12..foreign.bytes().len() {
+    let destination = if family == V4 { ETHERNET + 16..ETHERNET + 20 } else { ETHERNET + 24..ETHERNET + 40 };
+    let ethertype = 12;
+    for index in (ethertype..foreign.bytes().len()).filter(|index| !destination.contains(index)) {
         for value in [0x00, 0x01, 0x06, 0x2b, 0x2c, 0x3a, 0x40, 0x60, 0x7f, 0x80, 0xff] {
             let outcome = lab.sent_by("a", foreign.clone().byte(index, value)).outcome();
             assert!(matches!(outcome.judged, Judged::As(Verdict::Drop(_))), "{outcome}");

@@ -69,6 +69,15 @@ fn a_local_source_is_believed_only_with_its_own_stamp(mut lab: Lab, #[values(V4,
 }
 
 #[rstest]
+fn a_stamp_that_a_packet_brings_along_is_replaced(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    let packet = between(family, BLUE_A, BLUE_B);
+    for _ in 0..2 {
+        lab.sent_by("a", &packet).stamped_by("db").passes(SharedNetwork).is_stamped_as("a");
+    }
+    lab.sent_by("a", between(family, DB, BLUE_B)).stamped_by("db").drops(SpoofedSource);
+}
+
+#[rstest]
 fn the_host_is_believed_only_where_it_sends_itself(mut lab: Lab, #[values(V4, V6)] family: Family) {
     let packet = between(family, HOST, BLUE_B);
     lab.delivered_to("b", &packet).drops(MaskedSource);

@@ -21,6 +21,7 @@ pub const CLIENT_PORT: u16 = 40_000;
 pub const ECHO_ID: u16 = 0x0e0e;
 
 /// A frame, described.
+#[must_use]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Packet {
     src: IpAddr,

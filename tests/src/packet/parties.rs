@@ -36,9 +36,7 @@ pub struct Party {
 
 impl Party {
     const fn new(v4: [u8; 4], v6: [u16; 8]) -> Self {
-        let [a, b, c, d] = v4;
-        let [e, f, g, h, i, j, k, l] = v6;
-        Self { v4: Ipv4Addr::new(a, b, c, d), v6: Ipv6Addr::new(e, f, g, h, i, j, k, l) }
+        Self { v4: Ipv4Addr::from_octets(v4), v6: Ipv6Addr::from_segments(v6) }
     }
 
     /// Its address of `family`.

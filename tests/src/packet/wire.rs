@@ -138,3 +138,55 @@ impl Packet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use etherparse::{SlicedPacket, TransportSlice};
+    use rstest::rstest;
+
+    use crate::packet::{BLUE_A, DB, Packet, from};
+
+    fn v4() -> Packet {
+        from(BLUE_A.v4).to(DB.v4).udp(53)
+    }
+
+    fn v6() -> Packet {
+        from(BLUE_A.v6).to(DB.v6).udp(53)
+    }
+
+    /// Another implementation reads what this one wrote.
+    #[rstest]
+    #[case::v4(v4(), 14 + 20 + 8 + 32)]
+    #[case::options(v4().options(12), 14 + 32 + 8 + 32)]
+    #[case::tagged(v4().vlan(5), 18 + 20 + 8 + 32)]
+    #[case::v6(v6(), 14 + 40 + 8 + 32)]
+    #[case::extension_headers(v6().hop_by_hop().dst_options(1).routing(), 14 + 40 + 32 + 8 + 32)]
+    #[case::authentication(v6().authentication(), 14 + 40 + 24 + 8 + 32)]
+    #[case::atomic_fragment(v6().fragment(0, false), 14 + 40 + 8 + 8 + 32)]
+    fn a_packet_is_what_it_says(#[case] packet: Packet, #[case] length: usize) {
+        let bytes = packet.bytes();
+        assert_eq!(bytes.len(), length, "{packet}\n{}", packet.hex());
+        let parsed = SlicedPacket::from_ethernet(&bytes).unwrap();
+        let Some(TransportSlice::Udp(udp)) = parsed.transport else { panic!("no UDP in {packet}") };
+        assert_eq!((udp.source_port(), udp.destination_port()), packet.ports());
+        assert_eq!(udp.payload().len(), 32);
+    }
+
+    #[rstest]
+    #[case::v4(v4().fragment(185, true), 14 + 20 + 32)]
+    #[case::v6(v6().fragment(185, true), 14 + 40 + 8 + 32)]
+    fn a_later_fragment_has_no_ports(#[case] packet: Packet, #[case] length: usize) {
+        assert_eq!(packet.bytes().len(), length);
+        assert_eq!(packet.ports(), (0, 0));
+        assert!(SlicedPacket::from_ethernet(&packet.bytes()).unwrap().transport.is_none());
+    }
+
+    #[rstest]
+    fn an_answer_goes_back_to_where_its_question_came_from() {
+        let question = v4().from_port(4000);
+        assert_eq!(question.answer().answer(), question);
+        assert_eq!(question.answer().ports(), (53, 4000));
+        let description = "udp [10.1.0.5]:4000 -> [10.9.0.5]:53, 74 bytes";
+        assert_eq!(question.to_string(), description);
+    }
+}

@@ -60,16 +60,14 @@ impl Lab {
     pub fn loaded_with(options: &Options) -> Self {
         let namespace = Namespace::enter_new();
         let datapath = Datapath::load(options).unwrap_or_else(|error| panic!("the datapath loads: {error}"));
-        let mut lab = Self {
+        Self {
             datapath,
             interfaces: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             policy: Policy::default(),
             ids: IdTable::default(),
             _namespace: namespace,
-        };
-        lab.interface(UPLINK);
-        lab
+        }
     }
 
     /// The ifindex of a veth's host side; made on first mention, known to nobody yet.

@@ -73,6 +73,7 @@ pub struct Outcome<'lab> {
     pub stamp: u32,
 }
 
+#[expect(clippy::return_self_not_must_use, reason = "an assertion may be the last word about a packet")]
 impl Outcome<'_> {
     /// It passes for this reason.
     #[track_caller]
