@@ -1,2 +1,49 @@
 //! Packet + tables → verdict, reason, packet out and counters, through `BPF_PROG_TEST_RUN`: nothing is
 //! attached, no traffic flows.
+
+mod accounting;
+mod budget;
+mod generations;
+mod host;
+mod neighbor;
+mod parse;
+mod spoofing;
+mod verdict;
+
+use enforcer_tests::{
+    packet::{BLUE_A, BLUE_B, DB, Family, HOST, Packet, Party, from},
+    prog_run::Lab,
+};
+use rstest::fixture;
+
+/// Two networks over several subnets.
+const TENANTS: &str = r#"
+version = 1
+[network.blue]
+prefixes = ["10.1.0.0/24", "10.7.3.0/26", "2001:db8:1::/64", "2001:db8:73::/64"]
+[network.db]
+prefixes = ["10.9.0.0/24", "2001:db8:9::/64"]
+"#;
+
+/// A connection attempt between two parties.
+fn between(family: Family, src: Party, dst: Party) -> Packet {
+    from(src.on(family)).to(dst.on(family)).tcp(5432)
+}
+
+/// A host with two endpoints of *blue* (`a` and `b`) and one of *db*; nothing decides yet.
+fn without_policy() -> Lab {
+    let mut lab = Lab::new();
+    lab.endpoint("a").owns([BLUE_A]);
+    lab.endpoint("b").owns([BLUE_B]);
+    lab.endpoint("db").owns([DB]);
+    lab.host_owns([HOST]);
+    lab
+}
+
+/// The same, with the networks of its endpoints.
+#[fixture]
+fn lab() -> Lab {
+    let mut lab = without_policy();
+    lab.apply(TENANTS);
+    lab
+}

@@ -14,6 +14,8 @@
 //! assert!(!traffic::tcp(&web, db.ipv4(), traffic::ECHO_PORT));
 //! ```
 //!
+//! Below that, [`prog_run`] hands single [`packet`]s to the programs, with no traffic at all.
+//!
 //! Everything stands inside namespaces of its own, so the machine's own network stays untouched, and everything
 //! goes away with the values that own it. What a killed process left behind, the next one sweeps.
 
@@ -26,7 +28,9 @@ pub mod host;
 pub mod leftovers;
 pub mod netns;
 pub mod numbered;
+pub mod packet;
 pub mod ping;
+pub mod prog_run;
 pub mod scratch;
 pub mod spoof;
 pub mod traffic;

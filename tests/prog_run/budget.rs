@@ -1,0 +1,56 @@
+//! What the programs cost the verifier and the kernel.
+
+use enforcer::datapath::load::{Options, PROGRAMS};
+use enforcer_common::verdict::{DropReason::*, PassReason::*};
+use enforcer_tests::{
+    packet::{BLUE_A, BLUE_B, DB, Family::*},
+    prog_run::Lab,
+};
+
+use crate::{TENANTS, between};
+
+/// Instructions that the verifier may walk per program; its own limit is a million.
+const VERIFIED_INSTRUCTIONS: u32 = 60_000;
+
+/// Bytes that tracing takes at least: one record is dozens of instructions of eight bytes.
+const ONE_RECORD: u32 = 20 * 8;
+
+/// Bytes of a program behind the verifier, dead code removed.
+fn sizes(lab: &mut Lab) -> [u32; 2] {
+    PROGRAMS.map(|name| lab.program(name).size_translated().expect("root may ask for it"))
+}
+
+#[test]
+fn the_verifier_stays_within_its_budget() {
+    let mut lab = Lab::new();
+    for name in PROGRAMS {
+        let program = lab.program(name);
+        let verified = program.verified_instruction_count().expect("kernel 5.16 and later count them");
+        let (translated, jited) = (program.size_translated().unwrap_or(0), program.size_jitted());
+        println!("{name}: {verified} instructions verified, {translated} bytes translated, {jited} jited");
+        assert!(verified <= VERIFIED_INSTRUCTIONS, "{name} costs {verified} instructions to verify");
+    }
+}
+
+#[test]
+fn tracing_costs_nothing_while_it_is_off() {
+    let traced = sizes(&mut Lab::loaded_with(&Options { trace: true, ..Options::default() }));
+    let plain = sizes(&mut Lab::new());
+    println!("translated bytes: {plain:?} without trace, {traced:?} with");
+    for (plain, traced) in plain.into_iter().zip(traced) {
+        assert!(plain + ONE_RECORD <= traced, "{plain} bytes without trace, {traced} with");
+    }
+}
+
+#[test]
+fn tracing_changes_no_verdict() {
+    let mut lab = Lab::loaded_with(&Options { trace: true, ..Options::default() });
+    lab.endpoint("a").owns([BLUE_A]);
+    lab.apply(TENANTS);
+    for family in [V4, V6] {
+        for _ in 0..2 {
+            lab.sent_by("a", between(family, BLUE_A, BLUE_B)).passes(SharedNetwork).is_stamped_as("a");
+            lab.sent_by("a", between(family, BLUE_A, DB)).drops(DefaultDeny);
+        }
+    }
+}

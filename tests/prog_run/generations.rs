@@ -1,0 +1,149 @@
+//! A new policy or new facts decide from the next packet on, whatever flows remember.
+
+use enforcer_common::{
+    limits::{BANKS, GENERATION_SLOTS},
+    verdict::{DropReason::*, PassReason::*},
+};
+use enforcer_tests::{
+    packet::{BLUE_A, BLUE_B, BLUE_FAR, DB, Family, Family::*, HOST},
+    prog_run::Lab,
+};
+use rstest::rstest;
+
+use crate::{TENANTS, between, lab};
+
+/// Everybody in one network.
+const FLAT: &str = r#"
+version = 1
+[network.flat]
+prefixes = ["10.0.0.0/8", "2001:db8::/32"]
+"#;
+
+/// Nobody in any.
+const EMPTY: &str = "version = 1";
+
+#[rstest]
+fn loosening_decides_at_once_in_both_directions(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    let packet = between(family, BLUE_A, DB);
+    lab.sent_by("a", &packet).drops(DefaultDeny);
+    lab.sent_by("db", packet.answer()).drops(DefaultDeny);
+    lab.delivered_to("db", &packet).stamped_by("a").drops(DefaultDeny);
+    lab.apply(FLAT);
+    lab.sent_by("a", &packet).passes(SharedNetwork);
+    lab.delivered_to("db", &packet).stamped_by("a").passes_counted_before();
+    lab.sent_by("db", packet.answer()).passes(SharedNetwork);
+    lab.delivered_to("a", packet.answer()).stamped_by("db").passes_counted_before();
+}
+
+#[rstest]
+fn tightening_cuts_what_flows(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    let packet = between(family, BLUE_A, BLUE_B);
+    let remote = between(family, BLUE_FAR, BLUE_A);
+    lab.sent_by("a", &packet).passes(SharedNetwork);
+    lab.sent_by("b", packet.answer()).passes(SharedNetwork);
+    lab.delivered_to("b", &packet).stamped_by("a").passes_counted_before();
+    lab.delivered_to("a", &remote).passes(SharedNetwork);
+    lab.apply(EMPTY);
+    lab.sent_by("a", &packet).drops(DefaultDeny).is_not_stamped();
+    lab.sent_by("b", packet.answer()).drops(DefaultDeny);
+    // On its way while the policy changed.
+    lab.delivered_to("b", &packet).stamped_by("a").drops(DefaultDeny);
+    lab.delivered_to("a", &remote).drops(DefaultDeny);
+}
+
+#[rstest]
+fn a_flow_names_the_generation_that_judged_its_latest_packet(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    let packet = between(family, BLUE_A, BLUE_B);
+    lab.sent_by("a", &packet).passes(SharedNetwork);
+    assert_eq!((lab.flow(&packet).generation, lab.flow(&packet).network.as_deref()), (1, Some("blue")));
+    lab.apply(FLAT);
+    assert_eq!(lab.flow(&packet).generation, 1, "no packet came since");
+    lab.sent_by("a", &packet).passes(SharedNetwork);
+    let flow = lab.flow(&packet);
+    assert_eq!((flow.generation, flow.network.as_deref(), flow.packets_fwd), (2, Some("flat"), 2));
+}
+
+#[rstest]
+fn the_same_policy_again_changes_no_verdict(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    for generation in 1..=5 {
+        lab.sent_by("a", between(family, BLUE_A, BLUE_B)).passes(SharedNetwork);
+        lab.sent_by("a", between(family, BLUE_A, DB)).drops(DefaultDeny);
+        assert_eq!(lab.generation(), generation);
+        lab.apply(TENANTS);
+    }
+}
+
+/// Far more generations than banks and records: each decides while it is the active one.
+#[rstest]
+fn two_hundred_policies_in_a_row(mut lab: Lab) {
+    const APPLIES: u64 = 200;
+    assert!(APPLIES > 10 * u64::from(BANKS.max(GENERATION_SLOTS)));
+    for _ in 0..APPLIES {
+        let open = lab.generation() % 2 == 1;
+        lab.apply(if open { FLAT } else { TENANTS });
+        for family in Family::BOTH {
+            let run = lab.sent_by("a", between(family, BLUE_A, DB));
+            if open {
+                run.passes(SharedNetwork)
+            } else {
+                run.drops(DefaultDeny)
+            };
+            lab.sent_by("a", between(family, BLUE_A, BLUE_B)).passes(SharedNetwork);
+        }
+    }
+    assert_eq!(lab.generation(), 1 + APPLIES);
+}
+
+#[rstest]
+fn a_bank_that_is_only_built_decides_nothing(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    let allowed = between(family, BLUE_A, BLUE_B);
+    // Also where it replaces what an earlier attempt left there.
+    for text in [EMPTY, FLAT, EMPTY] {
+        lab.build(text);
+        lab.sent_by("a", &allowed).passes(SharedNetwork);
+        lab.sent_by("b", between(family, BLUE_B, BLUE_FAR)).passes(SharedNetwork);
+        lab.sent_by("a", between(family, BLUE_A, DB)).drops(DefaultDeny);
+        lab.sent_by("db", between(family, DB, BLUE_FAR)).drops(DefaultDeny);
+    }
+    assert_eq!(lab.generation(), 1);
+    assert_eq!(lab.flow(&allowed).packets_fwd, 3);
+}
+
+#[rstest]
+fn an_address_that_moves_takes_its_flows_with_it(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    let packet = between(family, BLUE_A, BLUE_FAR);
+    lab.sent_by("a", &packet).passes(SharedNetwork).is_stamped_as("a");
+    lab.delivered_to("a", packet.answer()).passes(SharedNetwork);
+    lab.endpoint("db").owns([BLUE_A]);
+    lab.sent_by("a", &packet).drops(SpoofedSource);
+    lab.delivered_to("a", packet.answer()).drops(NotOwner);
+    lab.sent_by("db", &packet).passes(SharedNetwork).is_stamped_as("db");
+    lab.delivered_to("db", packet.answer()).passes(SharedNetwork);
+}
+
+#[rstest]
+fn an_address_that_the_host_takes_is_a_workloads_no_more(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    let packet = between(family, BLUE_A, BLUE_B);
+    lab.sent_by("a", &packet).passes(SharedNetwork);
+    lab.host_owns([BLUE_B]);
+    lab.sent_by("a", &packet).drops(DefaultDeny);
+    lab.delivered_to("b", &packet).stamped_by("a").drops(NotOwner);
+}
+
+#[rstest]
+fn a_remote_that_becomes_local_needs_its_stamp(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    let packet = between(family, BLUE_FAR, BLUE_A);
+    lab.delivered_to("a", &packet).passes(SharedNetwork);
+    lab.endpoint("new").owns([BLUE_FAR]);
+    lab.delivered_to("a", &packet).drops(UnstampedSource);
+    lab.delivered_to("a", &packet).stamped_by("new").passes_counted_before();
+}
+
+#[rstest]
+fn a_policy_does_not_close_what_the_host_opened(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    let question = between(family, HOST, BLUE_A);
+    lab.delivered_to("a", &question).locally_generated().passes(HostOpen);
+    lab.sent_by("a", question.answer()).passes(Reply);
+    lab.apply(EMPTY);
+    lab.sent_by("a", question.answer()).passes(Reply);
+}

@@ -1,0 +1,103 @@
+//! Who sits behind which veth and owns which addresses, in words.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use enforcer::policy::Prefix;
+use enforcer_common::{
+    address::Address,
+    endpoint::{AddressOwner, Endpoint, EndpointId},
+};
+
+use super::Lab;
+use crate::packet::{Family, Party};
+
+/// What can be owned: a party's two addresses, one address, or a prefix as text.
+pub trait Owned {
+    /// Address and bits in the 128-bit space.
+    fn prefixes(&self) -> Vec<(Address, u8)>;
+}
+
+impl Owned for Party {
+    fn prefixes(&self) -> Vec<(Address, u8)> {
+        Family::BOTH.iter().flat_map(|&family| self.on(family).prefixes()).collect()
+    }
+}
+
+impl Owned for IpAddr {
+    fn prefixes(&self) -> Vec<(Address, u8)> {
+        vec![(Address::from(*self), 128)]
+    }
+}
+
+impl Owned for Ipv4Addr {
+    fn prefixes(&self) -> Vec<(Address, u8)> {
+        IpAddr::V4(*self).prefixes()
+    }
+}
+
+impl Owned for Ipv6Addr {
+    fn prefixes(&self) -> Vec<(Address, u8)> {
+        IpAddr::V6(*self).prefixes()
+    }
+}
+
+impl Owned for &str {
+    fn prefixes(&self) -> Vec<(Address, u8)> {
+        let prefix: Prefix = self.parse().unwrap_or_else(|error| panic!("{self} is a prefix: {error}"));
+        vec![(prefix.address(), prefix.bits())]
+    }
+}
+
+/// An endpoint whose facts are being told.
+pub struct EndpointFacts<'lab> {
+    lab: &'lab mut Lab,
+    name: String,
+}
+
+impl EndpointFacts<'_> {
+    /// It owns these from now on, whoever did before.
+    pub fn owns<T: Owned>(self, addresses: impl IntoIterator<Item = T>) {
+        let ifindex = self.lab.interface(&self.name);
+        let endpoint = self.lab.endpoints.get_mut(&self.name).expect("it was registered");
+        endpoint.flags |= Endpoint::ADDRESSED;
+        let endpoint = *endpoint;
+        self.lab.datapath.tables.write_endpoint(ifindex, &endpoint).expect("there is room for endpoints");
+        let owner = AddressOwner { endpoint: endpoint.id, ifindex, stamp: endpoint.stamp };
+        self.lab.write_addresses(&owner, addresses);
+    }
+}
+
+impl Lab {
+    /// The endpoint behind the veth `name`; registered on first mention, without an address.
+    pub fn endpoint(&mut self, name: &str) -> EndpointFacts<'_> {
+        if !self.endpoints.contains_key(name) {
+            let ifindex = self.interface(name);
+            let id = EndpointId(self.endpoints.len() as u32 + 1);
+            let endpoint = Endpoint { id, stamp: id.stamp(Self::MARK_MASK), ..Endpoint::default() };
+            self.datapath.tables.write_endpoint(ifindex, &endpoint).expect("there is room for endpoints");
+            self.datapath.tables.facts_changed();
+            self.endpoints.insert(name.to_owned(), endpoint);
+        }
+        EndpointFacts { lab: self, name: name.to_owned() }
+    }
+
+    /// The veth `name` stays, its endpoint is forgotten.
+    pub fn forget(&mut self, name: &str) {
+        let ifindex = self.interface(name);
+        self.datapath.tables.remove_endpoint(ifindex).expect("endpoints can be removed");
+        self.datapath.tables.facts_changed();
+    }
+
+    /// Addresses of the host.
+    pub fn host_owns<T: Owned>(&mut self, addresses: impl IntoIterator<Item = T>) {
+        let owner = AddressOwner { endpoint: EndpointId::HOST, ifindex: 0, stamp: 0 };
+        self.write_addresses(&owner, addresses);
+    }
+
+    fn write_addresses<T: Owned>(&mut self, owner: &AddressOwner, addresses: impl IntoIterator<Item = T>) {
+        for (address, bits) in addresses.into_iter().flat_map(|owned| owned.prefixes()) {
+            self.datapath.tables.write_address(address, bits, owner).expect("there is room for addresses");
+        }
+        self.datapath.tables.facts_changed();
+    }
+}

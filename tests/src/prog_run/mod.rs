@@ -1,0 +1,138 @@
+//! Given tables, packet → verdict, reason, packet out and counters, through `BPF_PROG_TEST_RUN`.
+//!
+//! A [`Lab`] is a host of its own: a network namespace with real interfaces, a loaded datapath, facts
+//! and a policy. Nothing is attached; packets enter a program by name of an endpoint, and the answer is
+//! an [`Outcome`] that explains itself when it is not the expected one.
+
+mod facts;
+mod namespace;
+mod observe;
+mod outcome;
+mod run;
+
+use std::{collections::BTreeMap, process::Command};
+
+use aya::programs::ProgramInfo;
+use enforcer::{
+    datapath::{
+        bank::idle_bank,
+        load::{DEFAULT_MARK_MASK, Datapath, Options},
+    },
+    policy::{self, Capacity, IdTable, Policy, Source},
+};
+use enforcer_common::{
+    control::Generation,
+    endpoint::{Endpoint, EndpointId},
+};
+pub use facts::{EndpointFacts, Owned};
+use namespace::Namespace;
+pub use outcome::{Judged, Outcome};
+pub use run::Run;
+
+/// A host of its own, with the datapath loaded and no facts and no policy in it.
+pub struct Lab {
+    datapath: Datapath,
+    /// Host-side interfaces by name.
+    interfaces: BTreeMap<String, u32>,
+    endpoints: BTreeMap<String, Endpoint>,
+    policy: Policy,
+    ids: IdTable,
+    // Last: the interfaces disappear with it.
+    _namespace: Namespace,
+}
+
+/// The interface that packets from other hosts enter through.
+const UPLINK: &str = "uplink";
+
+impl Default for Lab {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Lab {
+    /// A fresh one, in a network namespace that this thread now lives in.
+    pub fn new() -> Self {
+        Self::loaded_with(&Options::default())
+    }
+
+    /// One whose datapath is loaded in a certain way.
+    pub fn loaded_with(options: &Options) -> Self {
+        let namespace = Namespace::enter_new();
+        let datapath = Datapath::load(options).unwrap_or_else(|error| panic!("the datapath loads: {error}"));
+        Self {
+            datapath,
+            interfaces: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            policy: Policy::default(),
+            ids: IdTable::default(),
+            _namespace: namespace,
+        }
+    }
+
+    /// The ifindex of a veth's host side; made on first mention, known to nobody yet.
+    pub fn interface(&mut self, name: &str) -> u32 {
+        if let Some(&ifindex) = self.interfaces.get(name) {
+            return ifindex;
+        }
+        let peer = format!("{name}-peer");
+        let made = Command::new("ip")
+            .args(["link", "add", "name", name, "type", "veth", "peer", "name", &peer])
+            .status();
+        assert!(made.expect("iproute2 is installed").success(), "making veth {name}");
+        let ifindex = nix::net::if_::if_nametoindex(name).expect("the veth was just made");
+        self.interfaces.insert(name.to_owned(), ifindex);
+        ifindex
+    }
+
+    /// Builds `text` in the idle bank and publishes it.
+    pub fn apply(&mut self, text: &str) {
+        let generation = self.build(text);
+        self.datapath.tables.publish(generation).expect("the generation is published");
+    }
+
+    /// Builds `text` in the idle bank, and no more.
+    pub fn build(&mut self, text: &str) -> Generation {
+        let source = Source { name: "policy.toml".to_owned(), text: text.to_owned() };
+        self.policy =
+            Policy::parse(&[source]).unwrap_or_else(|errors| panic!("the policy is valid: {errors:?}"));
+        self.ids = self.ids.assign(&self.policy).expect("there are enough ids");
+        let tables = policy::compile(&self.policy, &self.ids, Capacity::default()).expect("the policy fits");
+        let number = self.generation() + 1;
+        let bank = idle_bank(number);
+        self.datapath.tables.build_bank(bank, &tables).expect("the bank is built");
+        Generation {
+            number,
+            applied_at: 0,
+            digest: self.policy.digest(),
+            bank,
+            networks: tables.networks,
+            prefixes: tables.prefixes.len() as u32,
+            sets: tables.sets,
+        }
+    }
+
+    /// The number of the deciding generation.
+    pub fn generation(&self) -> u64 {
+        self.datapath.tables.control().active.generation()
+    }
+
+    /// What the kernel says about a program.
+    pub fn program(&mut self, name: &'static str) -> ProgramInfo {
+        self.datapath.program(name).and_then(|program| program.info()).expect("the program is loaded")
+    }
+
+    fn stamp_of(&self, endpoint: &str) -> u32 {
+        self.endpoint_named(endpoint).stamp
+    }
+
+    fn id_of(&self, endpoint: &str) -> EndpointId {
+        self.endpoint_named(endpoint).id
+    }
+
+    fn endpoint_named(&self, name: &str) -> &Endpoint {
+        self.endpoints.get(name).unwrap_or_else(|| panic!("no endpoint {name} in this lab"))
+    }
+
+    const MARK_MASK: u32 = DEFAULT_MARK_MASK;
+}

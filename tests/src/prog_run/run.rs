@@ -1,0 +1,132 @@
+//! One packet on its way through one program.
+
+use aya::programs::{TestRun as _, TestRunOptions};
+use bytemuck::{Pod, Zeroable};
+use enforcer_common::{
+    event::Hook,
+    verdict::{DropReason, PassReason},
+};
+
+use super::{Judged, Lab, Outcome, UPLINK};
+use crate::packet::Packet;
+
+/// Bits of the mark that belong to others, set on every packet: nobody may touch them.
+const FOREIGN_MARK: u32 = 0x5000_0001;
+
+/// The kernel's `struct __sk_buff`, as far as a test may set it; the rest must be zero.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct SkBuff {
+    before_mark: [u32; 2],
+    mark: u32,
+    before_ingress_ifindex: [u32; 6],
+    ingress_ifindex: u32,
+    ifindex: u32,
+    after_ifindex: [u32; 32],
+    end: [u32; 5],
+}
+
+const _: () = assert!(size_of::<SkBuff>() == 192);
+
+/// A packet in front of a hook; nothing happens before its outcome is asked for.
+#[must_use = "the packet is not sent yet"]
+pub struct Run<'lab> {
+    lab: &'lab mut Lab,
+    hook: Hook,
+    endpoint: String,
+    packet: Packet,
+    stamp: u32,
+    ingress_ifindex: u32,
+}
+
+impl Lab {
+    /// `packet` leaves the endpoint.
+    pub fn sent_by(&mut self, endpoint: &str, packet: impl Into<Packet>) -> Run<'_> {
+        let ingress_ifindex = self.interface(endpoint);
+        self.run(Hook::FromEndpoint, endpoint, packet.into(), ingress_ifindex)
+    }
+
+    /// `packet` is about to reach the endpoint; unless said otherwise it was forwarded from an uplink
+    /// and carries no stamp.
+    pub fn delivered_to(&mut self, endpoint: &str, packet: impl Into<Packet>) -> Run<'_> {
+        let ingress_ifindex = self.interface(UPLINK);
+        self.run(Hook::ToEndpoint, endpoint, packet.into(), ingress_ifindex)
+    }
+
+    fn run(&mut self, hook: Hook, endpoint: &str, packet: Packet, ingress_ifindex: u32) -> Run<'_> {
+        Run { lab: self, hook, endpoint: endpoint.to_owned(), packet, stamp: 0, ingress_ifindex }
+    }
+}
+
+impl<'lab> Run<'lab> {
+    /// It entered through the veth of `endpoint` and carries its stamp.
+    pub fn stamped_by(mut self, endpoint: &str) -> Self {
+        self.ingress_ifindex = self.lab.interface(endpoint);
+        Self { stamp: self.lab.stamp_of(endpoint), ..self }
+    }
+
+    /// The host itself sent it: it entered through no interface.
+    pub fn locally_generated(self) -> Self {
+        Self { ingress_ifindex: 0, ..self }
+    }
+
+    /// It passes for this reason.
+    #[track_caller]
+    pub fn passes(self, reason: PassReason) -> Outcome<'lab> {
+        self.outcome().passes(reason)
+    }
+
+    /// It passes where it was counted before.
+    #[track_caller]
+    pub fn passes_counted_before(self) -> Outcome<'lab> {
+        self.outcome().passes_counted_before()
+    }
+
+    /// It is dropped for this reason.
+    #[track_caller]
+    pub fn drops(self, reason: DropReason) -> Outcome<'lab> {
+        self.outcome().drops(reason)
+    }
+
+    /// Runs it, and holds what is true of every packet: nobody changes a byte, nobody touches a
+    /// foreign bit of the mark, and exactly one reason is counted.
+    #[track_caller]
+    pub fn outcome(mut self) -> Outcome<'lab> {
+        let ifindex = self.lab.interface(&self.endpoint);
+        let before = self.lab.reasons();
+        let mark_in = FOREIGN_MARK | self.stamp;
+        let context_in =
+            SkBuff { mark: mark_in, ingress_ifindex: self.ingress_ifindex, ifindex, ..SkBuff::zeroed() };
+        let (code, mark, bytes) = self.execute(context_in);
+        assert_eq!(bytes, self.packet.bytes(), "the datapath changed {}", self.packet);
+        assert_eq!(mark & !Lab::MARK_MASK, FOREIGN_MARK, "foreign bits of the mark of {}", self.packet);
+        let counted_before = self.hook == Hook::ToEndpoint && self.stamp != 0;
+        let judged = Judged::from_counters(&before, &self.lab.reasons(), counted_before);
+        let Self { lab, hook, endpoint, packet, .. } = self;
+        let outcome = Outcome { lab, hook, endpoint, packet, judged, stamp: mark & Lab::MARK_MASK };
+        outcome.agrees_with(code)
+    }
+
+    /// Return code, mark and packet behind the program.
+    #[track_caller]
+    fn execute(&mut self, context_in: SkBuff) -> (i32, u32, Vec<u8>) {
+        let name = match self.hook {
+            Hook::FromEndpoint => "from_endpoint",
+            Hook::ToEndpoint => "to_endpoint",
+        };
+        let packet_in = self.packet.bytes();
+        let mut packet_out = vec![0; packet_in.len() + 64];
+        let mut context_out = SkBuff::zeroed();
+        let program = self.lab.datapath.program(name).expect("the object has this program");
+        let run = program.test_run(TestRunOptions {
+            data_in: Some(&packet_in),
+            data_out: Some(&mut packet_out),
+            ctx_in: Some(bytemuck::bytes_of(&context_in)),
+            ctx_out: Some(bytemuck::bytes_of_mut(&mut context_out)),
+            ..TestRunOptions::default()
+        });
+        let result = run.unwrap_or_else(|error| panic!("the kernel refuses {}: {error:?}", self.packet));
+        packet_out.truncate(result.data_size_out as usize);
+        (result.return_value as i32, context_out.mark, packet_out)
+    }
+}
