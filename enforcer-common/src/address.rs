@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::map_layout;
+use crate::{map_layout, verdict::DropReason};
 
 /// Third word of a v4-mapped address, `::ffff:0:0/96` (RFC 4291 §2.5.5.2).
 const MAPPED: u32 = 0xffff_u32.to_be();
@@ -73,6 +73,19 @@ impl Address {
         } else {
             Scope::Global
         }
+    }
+}
+
+/// What no policy can allow between two addresses; nothing between two unicast ones.
+#[inline(always)]
+pub const fn forbidden(src: Address, dst: Address) -> Option<DropReason> {
+    match (src.scope(), dst.scope()) {
+        (Scope::Global | Scope::LinkLocal, Scope::Global | Scope::LinkLocal) => None,
+        // Who has no address yet may speak to all (RFC 2131 §4.1, RFC 3376 §4.2.13), if to nobody else.
+        (Scope::Global | Scope::LinkLocal | Scope::Unspecified, Scope::Multicast | Scope::Broadcast) => {
+            Some(DropReason::Multicast)
+        }
+        _ => Some(DropReason::Martian),
     }
 }
 

@@ -5,7 +5,7 @@ use aya_ebpf::{
     btf_maps::{Array, HashMap, LpmTrie, lpm_trie::Key},
 };
 use enforcer_common::{
-    address::{Address, Scope},
+    address::{self, Address, Scope},
     control::ControlWord,
     endpoint::{Endpoint, EndpointId},
     flow::{FlowEntry, FlowKey},
@@ -60,7 +60,7 @@ const fn cacheable_drop(reason: DropReason) -> Judgement {
 #[inline(always)]
 fn from_endpoint(journey: &Journey, endpoint: &Endpoint) -> (Judgement, EndpointId) {
     let key = &journey.packet.key;
-    if asks_for_address(key) {
+    if asks_for_address(endpoint, key) {
         return (cacheable(Verdict::Pass(PassReason::HostAllowed)), EndpointId::HOST);
     }
     if let Some(reason) = forbidden_at_source(endpoint, key) {
@@ -75,7 +75,7 @@ fn from_endpoint(journey: &Journey, endpoint: &Endpoint) -> (Judgement, Endpoint
 /// What no policy can allow an endpoint to send.
 #[inline(always)]
 fn forbidden_at_source(endpoint: &Endpoint, key: &FlowKey) -> Option<DropReason> {
-    let scopes = unicast_scopes(key);
+    let scopes = address::forbidden(key.src, key.dst);
     if scopes.is_some() || endpoint::may_use(endpoint, key.src) {
         return scopes;
     }
@@ -87,7 +87,7 @@ fn forbidden_at_source(endpoint: &Endpoint, key: &FlowKey) -> Option<DropReason>
 #[inline(always)]
 fn to_endpoint(skb: Skb, journey: &Journey, endpoint: &Endpoint) -> Judgement {
     let key = &journey.packet.key;
-    let scopes = unicast_scopes(key);
+    let scopes = address::forbidden(key.src, key.dst);
     let for_all = matches!(scopes, Some(DropReason::Multicast));
     if for_all && !skb.is_locally_generated() {
         return cacheable_drop(DropReason::Multicast);
@@ -110,25 +110,13 @@ fn to_endpoint(skb: Skb, journey: &Journey, endpoint: &Endpoint) -> Judgement {
     Judgement { src: sender.endpoint, dst: endpoint.id, stamp: sender.stamp, ..judgement }
 }
 
-/// What the kind of the addresses alone forbids; nothing between two unicast addresses.
-#[inline(always)]
-fn unicast_scopes(key: &FlowKey) -> Option<DropReason> {
-    match (key.src.scope(), key.dst.scope()) {
-        (Scope::Global | Scope::LinkLocal, Scope::Global | Scope::LinkLocal) => None,
-        (Scope::Global | Scope::LinkLocal, Scope::Multicast | Scope::Broadcast) => {
-            Some(DropReason::Multicast)
-        }
-        _ => Some(DropReason::Martian),
-    }
-}
-
 /// A client that asks all for an address, with or without one of its own; the host's server hears it
 /// (RFC 2131 §4.1).
 #[inline(always)]
-fn asks_for_address(key: &FlowKey) -> bool {
+fn asks_for_address(endpoint: &Endpoint, key: &FlowKey) -> bool {
     host::is_dhcp_request(key)
         && key.dst.scope() == Scope::Broadcast
-        && matches!(key.src.scope(), Scope::Unspecified | Scope::Global)
+        && (key.src.scope() == Scope::Unspecified || endpoint::may_use(endpoint, key.src))
 }
 
 /// Workload → host: the allow list, and answers to what the host asked. A denial is not cached, since

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::{Context, bail};
 use enforcer_common::{
-    address::{Address, Scope},
+    address::{self, Address, Scope},
     flow::{FlowKey, icmp, protocol},
     host::{self, HOST_ALLOW},
     verdict::{DropReason, PassReason, Verdict},
@@ -141,13 +141,12 @@ fn is_member(end: &EndReport) -> bool {
 
 /// Packets that no policy is asked about.
 fn impossible(src: IpAddr, dst: IpAddr) -> Option<(DropReason, String)> {
-    match (Address::from(src).scope(), Address::from(dst).scope()) {
-        (Scope::Global | Scope::LinkLocal, Scope::Global | Scope::LinkLocal) => None,
-        (Scope::Global | Scope::LinkLocal, Scope::Multicast | Scope::Broadcast) => {
-            Some((DropReason::Multicast, format!("{dst} is a multicast or broadcast address")))
-        }
-        _ => Some((DropReason::Martian, format!("no packet goes from {src} to {dst} on a wire"))),
-    }
+    let reason = address::forbidden(src.into(), dst.into())?;
+    let why = match reason {
+        DropReason::Multicast => format!("{dst} is a multicast or broadcast address"),
+        _ => format!("no packet goes from {src} to {dst} on a wire"),
+    };
+    Some((reason, why))
 }
 
 /// `tcp/5432`, `udp/53`, `sctp/…`, `ping`, or a bare `tcp` as port 0.

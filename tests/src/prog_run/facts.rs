@@ -94,6 +94,11 @@ impl Lab {
         self.write_addresses(&owner, addresses);
     }
 
+    /// Makes every flow record stale, as any change of facts does: the next packet is a miss.
+    pub fn forget_flows(&self) {
+        self.datapath.tables.facts_changed();
+    }
+
     fn write_addresses<T: Owned>(&mut self, owner: &AddressOwner, addresses: impl IntoIterator<Item = T>) {
         for (address, bits) in addresses.into_iter().flat_map(|owned| owned.prefixes()) {
             self.datapath.tables.write_address(address, bits, owner).expect("there is room for addresses");

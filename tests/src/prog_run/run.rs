@@ -1,5 +1,7 @@
 //! One packet on its way through one program.
 
+use std::time::Duration;
+
 use aya::programs::{TestRun as _, TestRunOptions};
 use bytemuck::{Pod, Zeroable};
 use enforcer_common::{
@@ -88,6 +90,22 @@ impl<'lab> Run<'lab> {
         self.outcome().drops(reason)
     }
 
+    /// Mean time of one run out of `repeat`, as the kernel measured it.
+    #[track_caller]
+    pub fn mean_duration(self, repeat: u32) -> Duration {
+        let ifindex = self.lab.interface(&self.endpoint);
+        let context =
+            SkBuff { mark: self.stamp, ingress_ifindex: self.ingress_ifindex, ifindex, ..SkBuff::zeroed() };
+        let program = self.lab.datapath.program(program_of(self.hook)).expect("the object has this program");
+        let run = program.test_run(TestRunOptions {
+            data_in: Some(&self.packet.bytes()),
+            ctx_in: Some(bytemuck::bytes_of(&context)),
+            repeat,
+            ..TestRunOptions::default()
+        });
+        run.unwrap_or_else(|error| panic!("the kernel refuses {}: {error:?}", self.packet)).duration
+    }
+
     /// Runs it, and holds what is true of every packet: nobody changes a byte, nobody touches a
     /// foreign bit of the mark, and exactly one reason is counted.
     #[track_caller]
@@ -110,14 +128,10 @@ impl<'lab> Run<'lab> {
     /// Return code, mark and packet behind the program.
     #[track_caller]
     fn execute(&mut self, context_in: SkBuff) -> (i32, u32, Vec<u8>) {
-        let name = match self.hook {
-            Hook::FromEndpoint => "from_endpoint",
-            Hook::ToEndpoint => "to_endpoint",
-        };
         let packet_in = self.packet.bytes();
         let mut packet_out = vec![0; packet_in.len() + 64];
         let mut context_out = SkBuff::zeroed();
-        let program = self.lab.datapath.program(name).expect("the object has this program");
+        let program = self.lab.datapath.program(program_of(self.hook)).expect("the object has this program");
         let run = program.test_run(TestRunOptions {
             data_in: Some(&packet_in),
             data_out: Some(&mut packet_out),
@@ -128,5 +142,12 @@ impl<'lab> Run<'lab> {
         let result = run.unwrap_or_else(|error| panic!("the kernel refuses {}: {error:?}", self.packet));
         packet_out.truncate(result.data_size_out as usize);
         (result.return_value as i32, context_out.mark, packet_out)
+    }
+}
+
+const fn program_of(hook: Hook) -> &'static str {
+    match hook {
+        Hook::FromEndpoint => "from_endpoint",
+        Hook::ToEndpoint => "to_endpoint",
     }
 }

@@ -1,0 +1,112 @@
+//! A policy of ten thousand networks with a hundred thousand prefixes, and the same with every prefix
+//! also in one more network.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use aya::maps::loaded_maps;
+use enforcer_tests::{Daemon, Host};
+
+const NETWORKS: u32 = 10_000;
+const PREFIXES_PER_NETWORK: u32 = 10;
+/// How often `apply` and `explain` are repeated.
+const RUNS: u32 = 5;
+
+pub fn measure() {
+    println!("\nscale: {NETWORKS} networks, {} prefixes", NETWORKS * PREFIXES_PER_NETWORK);
+    println!("  `apply` and `explain` include starting the command; memory is what the policy adds");
+    println!(
+        "  {:<34} {:>9} {:>12} {:>14} {:>12} {:>12}",
+        "", "text", "apply", "explain", "daemon", "kernel"
+    );
+    for (name, monitored) in
+        [("each prefix in one network", false), ("and all of them in `monitoring`", true)]
+    {
+        row(name, &policy(monitored));
+    }
+}
+
+fn row(name: &str, policy: &str) {
+    let host = Host::new("bench");
+    let daemon = Daemon::start(&host);
+    let (rss, kernel) = (resident(&daemon), map_memory());
+    let mut applies = Vec::new();
+    for run in 0..RUNS {
+        // Another policy each time, else there is nothing to do.
+        let policy = format!("{policy}\n[network.run-{run}]\nprefixes = [\"192.0.2.0/24\"]\n");
+        applies.push(timed(|| daemon.apply(&policy)));
+    }
+    let mut explains = Vec::new();
+    for _ in 0..RUNS {
+        explains.push(timed(|| {
+            // 10.0.0.5 and 10.99.9.5 share nothing: the longest way to an answer.
+            drop(daemon.cli(&["explain", "10.0.0.5", "10.99.9.5", "tcp/5432"]));
+        }));
+    }
+    println!(
+        "  {name:<34} {:>6.1} MB {:>9} ms {:>11.1} ms {:>9} MB {:>9} MB",
+        policy.len() as f64 / 1e6,
+        median(&mut applies).as_millis(),
+        median(&mut explains).as_secs_f64() * 1e3,
+        resident(&daemon).saturating_sub(rss) >> 20,
+        map_memory().saturating_sub(kernel) >> 20,
+    );
+}
+
+/// Half of each network's prefixes are IPv4, half IPv6, scattered over the address space.
+fn policy(monitored: bool) -> String {
+    let mut text = String::from("version = 1\n");
+    let mut all = Vec::new();
+    for network in 0..NETWORKS {
+        let prefixes: Vec<String> = (0..PREFIXES_PER_NETWORK).map(|number| prefix(network, number)).collect();
+        write!(text, "[network.tenant-{network}]\nprefixes = [\"{}\"]\n", prefixes.join("\", \""))
+            .expect("a string");
+        all.extend(prefixes);
+    }
+    if monitored {
+        write!(text, "[network.monitoring]\nprefixes = [\"{}\"]\n", all.join("\", \"")).expect("a string");
+    }
+    text
+}
+
+fn prefix(network: u32, number: u32) -> String {
+    if number % 2 == 0 {
+        let block = network * PREFIXES_PER_NETWORK / 2 + number / 2;
+        format!("{}.{}.{}.0/24", 10 + (block >> 16), (block >> 8) & 0xff, block & 0xff)
+    } else {
+        format!("2001:db8:{network:x}:{number:x}::/64")
+    }
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// Resident bytes of the daemon.
+fn resident(daemon: &Daemon) -> u64 {
+    let pid = daemon.pid().expect("the daemon runs");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the daemon's status");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("every process has one");
+    let kilobytes = line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok());
+    kilobytes.expect("a number") * 1024
+}
+
+/// Bytes that the kernel says it holds for all BPF maps.
+fn map_memory() -> u64 {
+    use std::os::fd::{AsFd, AsRawFd};
+    let memory = loaded_maps().flatten().filter_map(|info| {
+        let fd = info.fd().ok()?;
+        let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
+        let line = text.lines().find(|line| line.starts_with("memlock:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    memory.sum()
+}
