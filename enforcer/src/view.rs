@@ -17,7 +17,7 @@ use enforcer_common::{
 
 use crate::{
     daemon::{
-        step::Owned,
+        op::Owned,
         store::{Saved, Store},
     },
     datapath::{

@@ -18,7 +18,8 @@ use tracing::{info, warn};
 
 use super::{
     kernel::{LiveKernel, perform_all, perform_each},
-    step::{Event, NewPolicy, Owned, State},
+    op::Owned,
+    step::{Event, NewPolicy, State},
     store::{Saved, Store},
 };
 use crate::{

@@ -2,7 +2,7 @@
 
 use tracing::{debug, warn};
 
-use super::step::Op;
+use super::op::Op;
 use crate::datapath::{
     attach::{self, AttachError, Interface, Mechanism},
     load::Datapath,

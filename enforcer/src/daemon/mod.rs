@@ -38,11 +38,13 @@ use crate::{
     },
 };
 
+mod claims;
 mod clean;
 pub mod control;
 pub mod core;
 pub mod kernel;
 pub mod links;
+pub mod op;
 pub mod step;
 #[cfg(test)]
 mod step_tests;

@@ -11,13 +11,17 @@ use std::{
 };
 
 use enforcer_common::{
-    address::{Address, Scope, V4_PREFIX_OFFSET},
+    address::{Address, Scope},
     control::Generation,
     endpoint::{AddressOwner, Endpoint, EndpointId},
     limits::MAX_ENDPOINTS,
 };
 use ipnet::IpNet;
 
+use super::{
+    claims::{MAX_LEARNED, Origin, claims},
+    op::{Op, Owned},
+};
 use crate::{
     config::{Config, Unknown},
     datapath::bank::idle_bank,
@@ -78,101 +82,6 @@ pub struct Veth {
     pub subnets: Vec<IpNet>,
     /// Addresses on the interface at the other end.
     pub inside: BTreeSet<IpAddr>,
-}
-
-/// What the kernel has to be told, in this order.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Op {
-    /// Put the programs on an interface, or replace them there.
-    Attach {
-        /// Its index.
-        ifindex: u32,
-        /// Its name.
-        name: String,
-    },
-    /// The interface is gone: drop what is pinned for it.
-    Forget {
-        /// Its index.
-        ifindex: u32,
-    },
-    /// Counters of this id start anew.
-    ResetCounters(EndpointId),
-    /// Say who is behind an interface.
-    WriteEndpoint {
-        /// Its index.
-        ifindex: u32,
-        /// Who.
-        endpoint: Endpoint,
-    },
-    /// Nobody is behind it any more.
-    RemoveEndpoint {
-        /// Its index.
-        ifindex: u32,
-    },
-    /// Say who owns a prefix.
-    WriteAddress {
-        /// The prefix.
-        network: Owned,
-        /// Who.
-        owner: AddressOwner,
-    },
-    /// Nobody owns it any more.
-    RemoveAddress(Owned),
-    /// Everything decided under the facts so far is stale.
-    FactsChanged,
-    /// Write a policy into an idle bank.
-    BuildBank {
-        /// The bank.
-        bank: u32,
-        /// The policy.
-        tables: Arc<policy::Tables>,
-    },
-    /// Let a generation decide.
-    Publish(Generation),
-}
-
-/// An owned prefix, in the 128-bit space of the datapath.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Owned {
-    /// First address.
-    pub address: Address,
-    /// Leading bits that count.
-    pub bits: u8,
-}
-
-impl From<IpNet> for Owned {
-    fn from(network: IpNet) -> Self {
-        let offset = if network.addr().is_ipv4() { V4_PREFIX_OFFSET } else { 0 };
-        Self { address: network.network().into(), bits: offset + network.prefix_len() }
-    }
-}
-
-impl From<IpAddr> for Owned {
-    fn from(address: IpAddr) -> Self {
-        Self { address: address.into(), bits: 128 }
-    }
-}
-
-impl Owned {
-    /// The prefix in its own family, as people write it; a single address without its length.
-    pub fn text(self) -> String {
-        let offset = if self.address.is_v4() { V4_PREFIX_OFFSET } else { 0 };
-        match self.bits {
-            128 => self.address.to_string(),
-            bits => format!("{}/{}", self.address, bits.saturating_sub(offset)),
-        }
-    }
-}
-
-/// Why an endpoint owns a prefix.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Origin {
-    /// The host file says so.
-    Declared,
-    /// The host routes it to this veth.
-    Routed,
-    /// The workload configured it, within the subnets of its veth. Stays until the veth goes.
-    Learned,
 }
 
 /// What is known of one endpoint.
@@ -368,7 +277,7 @@ impl State {
     /// What an endpoint owns no longer: routes and declarations that are gone. Learned addresses stay,
     /// unless the family has a better source by now.
     fn released(&mut self, ifindex: u32, veth: &Veth) -> Vec<Op> {
-        let claims = self.claims(veth);
+        let claims = claims(&self.config, veth);
         let Some(endpoint) = self.endpoints.get_mut(&ifindex) else { return Vec::new() };
         let better_source = |network: &Owned| {
             claims.iter().any(|(other, origin)| {
@@ -397,7 +306,7 @@ impl State {
 
     /// Registers, attaches and gives what is claimed and free.
     fn settled(&mut self, ifindex: u32, veth: &Veth, owners: &mut BTreeMap<Owned, u32>) -> Vec<Op> {
-        let claims = self.claims(veth);
+        let claims = claims(&self.config, veth);
         let mut ops = Vec::new();
         if !self.endpoints.contains_key(&ifindex) {
             if self.config.attach.unknown == Unknown::Ignore && claims.is_empty() {
@@ -429,42 +338,9 @@ impl State {
         self.endpoints.insert(ifindex, endpoint);
         ops
     }
-
-    /// What a veth's workload has a right to, per family: declared, else routed, else what it configured
-    /// itself within the subnets of its veth.
-    fn claims(&self, veth: &Veth) -> BTreeMap<Owned, Origin> {
-        let declared: Vec<Owned> = self.config.declared(&veth.name).map(Owned::from).collect();
-        let routed: Vec<Owned> = veth.routed.iter().copied().map(Owned::from).collect();
-        let within = |address: &IpAddr| veth.subnets.iter().any(|subnet| subnet.contains(address));
-        let learned: Vec<Owned> = veth
-            .inside
-            .iter()
-            .filter(|address| is_global(address) && within(address))
-            .copied()
-            .map(Owned::from)
-            .collect();
-        let mut claims = BTreeMap::new();
-        for v4 in [true, false] {
-            let sources =
-                [(&declared, Origin::Declared), (&routed, Origin::Routed), (&learned, Origin::Learned)];
-            let family = |networks: &[Owned]| -> Vec<Owned> {
-                networks.iter().copied().filter(|network| network.address.is_v4() == v4).collect()
-            };
-            let best = sources.into_iter().map(|(networks, origin)| (family(networks), origin));
-            if let Some((networks, origin)) = best.into_iter().find(|(networks, _)| !networks.is_empty()) {
-                claims.extend(networks.into_iter().map(|network| (network, origin)));
-            }
-        }
-        claims
-    }
 }
 
 /// Loopback addresses of the host never meet a veth.
 fn is_usable(address: &IpAddr) -> bool {
     matches!(Address::from(*address).scope(), Scope::Global | Scope::LinkLocal)
-}
-
-/// Link-local addresses belong to their link, not to an endpoint.
-fn is_global(address: &IpAddr) -> bool {
-    Address::from(*address).scope() == Scope::Global
 }

@@ -9,7 +9,10 @@ use std::{
 
 use enforcer_common::{control::Generation, endpoint::EndpointId};
 
-use super::step::{Event, NewPolicy, Observation, Op, Owned, State, Veth};
+use super::{
+    op::{Op, Owned},
+    step::{Event, NewPolicy, Observation, State, Veth},
+};
 use crate::{config::Config, policy};
 
 fn state(config: &str) -> State {

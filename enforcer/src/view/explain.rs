@@ -12,7 +12,7 @@ use enforcer_common::{
 
 use super::memberships;
 use crate::{
-    daemon::step::Owned,
+    daemon::op::Owned,
     policy::{self, Policy},
     report::{DirectionReport, EndReport, ExplainReport},
 };

@@ -1,0 +1,96 @@
+//! What the daemon's core wants done: data, so that a step can be looked at before anything happens.
+
+use std::{net::IpAddr, sync::Arc};
+
+use enforcer_common::{
+    address::{Address, V4_PREFIX_OFFSET},
+    control::Generation,
+    endpoint::{AddressOwner, Endpoint, EndpointId},
+};
+use ipnet::IpNet;
+
+use crate::policy;
+
+/// What the kernel has to be told, in this order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Op {
+    /// Put the programs on an interface, or replace them there.
+    Attach {
+        /// Its index.
+        ifindex: u32,
+        /// Its name.
+        name: String,
+    },
+    /// The interface is gone: drop what is pinned for it.
+    Forget {
+        /// Its index.
+        ifindex: u32,
+    },
+    /// Counters of this id start anew.
+    ResetCounters(EndpointId),
+    /// Say who is behind an interface.
+    WriteEndpoint {
+        /// Its index.
+        ifindex: u32,
+        /// Who.
+        endpoint: Endpoint,
+    },
+    /// Nobody is behind it any more.
+    RemoveEndpoint {
+        /// Its index.
+        ifindex: u32,
+    },
+    /// Say who owns a prefix.
+    WriteAddress {
+        /// The prefix.
+        network: Owned,
+        /// Who.
+        owner: AddressOwner,
+    },
+    /// Nobody owns it any more.
+    RemoveAddress(Owned),
+    /// Everything decided under the facts so far is stale.
+    FactsChanged,
+    /// Write a policy into an idle bank.
+    BuildBank {
+        /// The bank.
+        bank: u32,
+        /// The policy.
+        tables: Arc<policy::Tables>,
+    },
+    /// Let a generation decide.
+    Publish(Generation),
+}
+
+/// An owned prefix, in the 128-bit space of the datapath.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Owned {
+    /// First address.
+    pub address: Address,
+    /// Leading bits that count.
+    pub bits: u8,
+}
+
+impl From<IpNet> for Owned {
+    fn from(network: IpNet) -> Self {
+        let offset = if network.addr().is_ipv4() { V4_PREFIX_OFFSET } else { 0 };
+        Self { address: network.network().into(), bits: offset + network.prefix_len() }
+    }
+}
+
+impl From<IpAddr> for Owned {
+    fn from(address: IpAddr) -> Self {
+        Self { address: address.into(), bits: 128 }
+    }
+}
+
+impl Owned {
+    /// The prefix in its own family, as people write it; a single address without its length.
+    pub fn text(self) -> String {
+        let offset = if self.address.is_v4() { V4_PREFIX_OFFSET } else { 0 };
+        match self.bits {
+            128 => self.address.to_string(),
+            bits => format!("{}/{}", self.address, bits.saturating_sub(offset)),
+        }
+    }
+}
