@@ -6,8 +6,8 @@ use enforcer_common::{
 };
 use enforcer_tests::{
     packet::{
-        BLUE_A, BLUE_B, BLUE_FAR, DB, Family, Family::*, HOST, OUTSIDER, Packet, arp_request, dhcp_discover,
-        from, neighbor_advertisement, router_advertisement,
+        BLUE_A, BLUE_B, BLUE_FAR, DB, Family, Family::*, HOST, OUTSIDER, Packet, Party, arp_request,
+        dhcp_discover, from, neighbor_advertisement, router_advertisement,
     },
     prog_run::Lab,
 };
@@ -139,7 +139,7 @@ fn a_network_counts_what_it_admitted(mut lab: Lab, #[values(V4, V6)] family: Fam
 /// Packets of every kind, as `a` sends them.
 fn mixed() -> Vec<Packet> {
     let of_both = Family::BOTH.into_iter().flat_map(|family| {
-        let to = |party: enforcer_tests::packet::Party| from(BLUE_A.on(family)).to(party.on(family));
+        let to = |party: Party| from(BLUE_A.on(family)).to(party.on(family));
         [
             to(BLUE_B).tcp(80),
             to(BLUE_B).udp(53).fragment(185, false),

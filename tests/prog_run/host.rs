@@ -1,6 +1,11 @@
 //! Between a workload and its own host: an allow list one way, everything the other way, and the answers
 //! to what the host asked.
 
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
 use enforcer_common::verdict::{DropReason::*, PassReason::*};
 use enforcer_tests::{
     packet::{BLUE_A, BLUE_B, DB, Family, Family::*, HOST, Packet, dhcp_discover, from},
@@ -93,6 +98,30 @@ fn an_answer_matches_in_every_part(mut lab: Lab, #[values(V4, V6)] family: Famil
 }
 
 #[rstest]
+#[case::tcp(|packet: Packet| packet.tcp(8080), 7_440)]
+#[case::udp(|packet: Packet| packet.udp(8080), 180)]
+#[case::ping(Packet::ping, 60)]
+fn a_conversation_that_fell_silent_is_over(
+    mut lab: Lab,
+    #[case] make: fn(Packet) -> Packet,
+    #[case] timeout: u64,
+    #[values(V4, V6)] family: Family,
+) {
+    const MARGIN: u64 = 30;
+    let question = make(from_host(family));
+    lab.delivered_to("a", &question).locally_generated().passes(HostOpen);
+    // Each answer keeps it open for another while.
+    for _ in 0..2 {
+        lab.silence(Duration::from_secs(timeout - MARGIN));
+        lab.sent_by("a", question.answer()).passes(Reply);
+    }
+    lab.silence(Duration::from_secs(timeout + MARGIN));
+    lab.sent_by("a", question.answer()).drops(DefaultDeny);
+    lab.delivered_to("a", &question).locally_generated().passes(HostOpen);
+    lab.sent_by("a", question.answer()).passes(Reply);
+}
+
+#[rstest]
 fn the_answer_to_an_allowed_question_passes_too(mut lab: Lab, #[values(V4, V6)] family: Family) {
     let question = to_host(family).udp(53);
     lab.sent_by("a", &question).passes(HostAllowed);
@@ -122,7 +151,7 @@ fn a_later_fragment_says_not_what_it_asks_for(mut lab: Lab, #[values(V4, V6)] fa
 
 #[rstest]
 fn the_hosts_multicast_reaches_the_workload_and_nobody_elses(mut lab: Lab) {
-    let group = "224.0.0.251".parse::<std::net::IpAddr>().unwrap();
+    let group = "224.0.0.251".parse::<IpAddr>().unwrap();
     let (of_host, of_workload) = (from(HOST.v4).to(group).udp(5353), from(BLUE_A.v4).to(group).udp(5353));
     lab.delivered_to("b", &of_host).locally_generated().passes(HostOpen);
     lab.delivered_to("b", &of_host).drops(Multicast);
@@ -159,7 +188,7 @@ fn only_a_dhcp_client_may_speak_without_an_address(mut lab: Lab, #[case] packet:
 
 #[rstest]
 fn a_workload_is_no_dhcp_server(mut lab: Lab) {
-    let broadcast = std::net::Ipv4Addr::BROADCAST;
+    let broadcast = Ipv4Addr::BROADCAST;
     lab.sent_by("a", from(BLUE_A.v4).to(broadcast).udp(68).from_port(67)).drops(Multicast);
     lab.sent_by("a", from(BLUE_A.v4).to(DB.v4).udp(68).from_port(67)).drops(DefaultDeny);
     // A renewal by broadcast comes from the client's own address.

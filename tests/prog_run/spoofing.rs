@@ -50,6 +50,23 @@ fn the_spoofers_denial_does_not_hurt_the_victim(mut lab: Lab, #[values(V4, V6)] 
 }
 
 #[rstest]
+fn a_spoofer_does_not_touch_its_victims_denied_record(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    let packet = between(family, BLUE_B, DB);
+    for _ in 0..3 {
+        lab.sent_by("b", &packet).drops(DefaultDeny);
+    }
+    for _ in 0..2 {
+        lab.sent_by("a", &packet).drops(SpoofedSource);
+    }
+    lab.delivered_to("db", &packet).drops(UnstampedSource);
+    lab.sent_by("b", &packet).drops(DefaultDeny);
+    let records = lab.flows_of(&packet);
+    let mut counts: Vec<_> = records.iter().map(|flow| (flow.reason.as_str(), flow.packets_fwd)).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [("default-deny", 4), ("spoofed-source", 2), ("unstamped-source", 1)]);
+}
+
+#[rstest]
 fn a_local_source_is_believed_only_with_its_own_stamp(mut lab: Lab, #[values(V4, V6)] family: Family) {
     let packet = between(family, BLUE_A, BLUE_B);
     let mut all_but_the_right_one_are_dropped = || {

@@ -4,6 +4,7 @@
 //! and a policy. Nothing is attached; packets enter a program by name of an endpoint, and the answer is
 //! an [`Outcome`] that explains itself when it is not the expected one.
 
+mod age;
 mod facts;
 mod namespace;
 mod observe;
