@@ -66,9 +66,19 @@ pub struct AddressOwner {
     pub ifindex: u32,
     /// The owner's stamp, [`EndpointId::stamp`]; 0 for the host.
     pub stamp: u32,
+    /// [`AddressOwner::LEARNED`].
+    pub flags: u32,
 }
 
-map_layout!(AddressOwner, 12);
+map_layout!(AddressOwner, 16);
+
+impl AddressOwner {
+    /// The workload configured the address itself: it sticks, also over a restart of the daemon.
+    pub const LEARNED: u32 = 1;
+
+    /// The host, as the owner of its own addresses.
+    pub const HOST: Self = Self { endpoint: EndpointId::HOST, ifindex: 0, stamp: 0, flags: 0 };
+}
 
 #[cfg(test)]
 mod tests {

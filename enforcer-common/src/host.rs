@@ -30,6 +30,15 @@ pub const fn is_dhcp_request(key: &FlowKey) -> bool {
         && key.dst_port == DHCP_SERVER.to_be()
 }
 
+/// Whether a packet has the ports of a `DHCPv4` server that answers. It goes to the address that the client
+/// is about to get, so to one that nobody owns yet.
+#[inline(always)]
+pub const fn is_dhcp_answer(key: &FlowKey) -> bool {
+    key.protocol == protocol::UDP
+        && key.src_port == DHCP_SERVER.to_be()
+        && key.dst_port == DHCP_CLIENT.to_be()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use enforcer_common::{
     verdict::DropReason,
 };
 
-use crate::{maps, packet::Skb};
+use crate::maps;
 
 /// The endpoint whose host-side interface has this ifindex.
 #[inline(always)]
@@ -37,12 +37,11 @@ pub fn may_use(endpoint: &Endpoint, address: Address) -> bool {
 /// A source address is believed only with its proof: a local endpoint's stamp, or being generated here
 /// for an address of the host. Everything else that carries a stamp was rewritten on its way.
 #[inline(always)]
-pub fn sender(skb: Skb, source: Address) -> Result<AddressOwner, DropReason> {
-    let stamp = skb.stamp();
+pub fn sender(stamp: u32, from_host: bool, source: Address) -> Result<AddressOwner, DropReason> {
     let owner = owner(source);
     match owner.endpoint {
         EndpointId::REMOTE if stamp == 0 => Ok(owner),
-        EndpointId::HOST if stamp == 0 && skb.is_locally_generated() => Ok(owner),
+        EndpointId::HOST if stamp == 0 && from_host => Ok(owner),
         EndpointId::REMOTE | EndpointId::HOST => Err(DropReason::MaskedSource),
         _ if stamp == owner.stamp => Ok(owner),
         _ => Err(DropReason::UnstampedSource),

@@ -39,8 +39,11 @@ fn from_endpoint(endpoint: &Endpoint, packet: &Packet) -> bool {
 #[inline(always)]
 fn to_endpoint(skb: Skb, packet: &Packet) -> bool {
     let owner = endpoint::owner(packet.claim);
-    // The host's stamp is none.
-    owner.endpoint == EndpointId::REMOTE || skb.stamp() == owner.stamp
+    match owner.endpoint {
+        EndpointId::REMOTE => true,
+        EndpointId::HOST => skb.is_locally_generated(),
+        _ => skb.stamp() == owner.stamp,
+    }
 }
 
 /// An ARP probe (RFC 5227 §2.1.1) and a duplicate address probe (RFC 4862 §5.4.2) have no source yet:

@@ -7,7 +7,7 @@ use aya_ebpf::{
 use enforcer_common::{
     address::{self, Address, Scope},
     control::ControlWord,
-    endpoint::{Endpoint, EndpointId},
+    endpoint::{AddressOwner, Endpoint, EndpointId},
     flow::{FlowEntry, FlowKey},
     host,
     policy::{self, Membership, SetMember, Sets},
@@ -87,19 +87,30 @@ fn forbidden_at_source(endpoint: &Endpoint, key: &FlowKey) -> Option<DropReason>
 #[inline(always)]
 fn to_endpoint(skb: Skb, journey: &Journey, endpoint: &Endpoint) -> Judgement {
     let key = &journey.packet.key;
-    let scopes = address::forbidden(key.src, key.dst);
-    let for_all = matches!(scopes, Some(DropReason::Multicast));
-    if for_all && !skb.is_locally_generated() {
-        return cacheable_drop(DropReason::Multicast);
-    }
-    if !for_all && !endpoint::may_use(endpoint, key.dst) {
-        return cacheable_drop(DropReason::NotOwner);
-    }
-    let sender = match endpoint::sender(skb, key.src) {
-        Ok(sender) => sender,
-        Err(reason) => return Judgement::dropped(reason),
+    let forbidden = address::forbidden(key.src, key.dst);
+    // Read once: for a second read LLVM would keep a pointer into the context, which the verifier refuses.
+    let from_host = skb.is_locally_generated();
+    let judgement = if matches!(forbidden, Some(DropReason::Multicast)) && !from_host {
+        cacheable_drop(DropReason::Multicast)
+    } else if forbidden.is_none()
+        && !endpoint::may_use(endpoint, key.dst)
+        && !(from_host && host::is_dhcp_answer(key))
+    {
+        cacheable_drop(DropReason::NotOwner)
+    } else {
+        match endpoint::sender(skb.stamp(), from_host, key.src) {
+            Ok(sender) => delivered_by(sender, forbidden, journey),
+            Err(reason) => Judgement::dropped(reason),
+        }
     };
-    let judgement = match (sender.endpoint, scopes) {
+    Judgement { dst: endpoint.id, ..judgement }
+}
+
+/// The sender is who it says it is.
+#[inline(always)]
+fn delivered_by(sender: AddressOwner, forbidden: Option<DropReason>, journey: &Journey) -> Judgement {
+    let key = &journey.packet.key;
+    let judgement = match (sender.endpoint, forbidden) {
         (EndpointId::HOST, None | Some(DropReason::Multicast)) => {
             state::open(key);
             Judgement::passed(PassReason::HostOpen)
@@ -107,7 +118,7 @@ fn to_endpoint(skb: Skb, journey: &Journey, endpoint: &Endpoint) -> Judgement {
         (_, Some(reason)) => cacheable_drop(reason),
         (_, None) => members(journey.control.active, key),
     };
-    Judgement { src: sender.endpoint, dst: endpoint.id, stamp: sender.stamp, ..judgement }
+    Judgement { src: sender.endpoint, stamp: sender.stamp, ..judgement }
 }
 
 /// A client that asks all for an address, with or without one of its own; the host's server hears it

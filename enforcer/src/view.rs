@@ -244,6 +244,7 @@ fn reason(verdict: Verdict, counter: enforcer_common::counter::Counter) -> Reaso
 fn features(attach: Mechanism) -> BTreeMap<String, String> {
     let attach = match attach {
         Mechanism::Tcx => "tcx links",
+        Mechanism::Clsact if probe::tcx() => "clsact filters, as the host file says",
         Mechanism::Clsact => "clsact filters (tcx needs kernel 6.6)",
     };
     let clock = if probe::coarse_clock() { "coarse" } else { "exact (the coarse one needs kernel 5.11)" };
@@ -295,9 +296,9 @@ impl Offline {
     /// See [`View::status`].
     pub fn status(&self) -> anyhow::Result<Status> {
         let mut status = self.view().status(self.attach)?;
-        status
-            .warnings
-            .push("no daemon is running: new workloads stay closed, and nothing can be applied".to_owned());
+        status.warnings.push(
+            "no daemon is running: new workloads are not enforced, and nothing can be applied".to_owned(),
+        );
         Ok(status)
     }
 

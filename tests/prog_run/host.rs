@@ -8,7 +8,7 @@ use std::{
 
 use enforcer_common::verdict::{DropReason::*, PassReason::*};
 use enforcer_tests::{
-    packet::{BLUE_A, BLUE_B, DB, Family, Family::*, HOST, Packet, dhcp_discover, from},
+    packet::{BLUE_A, BLUE_B, BLUE_FAR, DB, Family, Family::*, HOST, OUTSIDER, Packet, dhcp_discover, from},
     prog_run::Lab,
 };
 use rstest::rstest;
@@ -169,8 +169,6 @@ fn a_client_finds_the_hosts_dhcp_server_and_nobody_elses(mut lab: Lab) {
     }
 }
 
-// BUG: seen is not-owner. `to_endpoint` in enforcer-ebpf/src/policy.rs knows a broadcast by
-// `unicast_scopes`, which calls the pair 0.0.0.0 → 255.255.255.255 a martian for its source.
 #[rstest]
 fn a_clients_broadcast_reaches_no_other_workload(mut lab: Lab) {
     lab.sent_by("a", dhcp_discover()).passes(HostAllowed);
@@ -183,7 +181,29 @@ fn a_clients_broadcast_reaches_no_other_workload(mut lab: Lab) {
 #[case::other_destination_port(dhcp_discover().udp(68))]
 #[case::over_tcp(dhcp_discover().tcp(67))]
 fn only_a_dhcp_client_may_speak_without_an_address(mut lab: Lab, #[case] packet: Packet) {
-    lab.sent_by("a", packet).drops(Martian);
+    lab.sent_by("a", packet).drops(Multicast);
+}
+
+#[rstest]
+fn nobody_speaks_to_one_without_an_address(mut lab: Lab) {
+    lab.sent_by("a", from(Ipv4Addr::UNSPECIFIED).to(BLUE_B.v4).udp(67).from_port(68)).drops(Martian);
+}
+
+#[rstest]
+fn a_client_renews_only_what_is_its_own(mut lab: Lab) {
+    let renewal = |address: Ipv4Addr| from(address).to(Ipv4Addr::BROADCAST).udp(67).from_port(68);
+    lab.sent_by("a", renewal(BLUE_A.v4)).passes(HostAllowed);
+    lab.sent_by("a", renewal(BLUE_B.v4)).drops(Multicast);
+    lab.sent_by("a", renewal(OUTSIDER.v4)).drops(Multicast);
+}
+
+#[rstest]
+fn the_hosts_dhcp_answer_reaches_who_has_no_address_yet(mut lab: Lab) {
+    let offer = from(HOST.v4).to(BLUE_FAR.v4).udp(68).from_port(67);
+    lab.delivered_to("new", &offer).locally_generated().passes(HostOpen);
+    lab.delivered_to("new", &offer).drops(NotOwner);
+    let no_offer = from(HOST.v4).to(BLUE_FAR.v4).udp(69).from_port(67);
+    lab.delivered_to("new", no_offer).locally_generated().drops(NotOwner);
 }
 
 #[rstest]
@@ -191,6 +211,4 @@ fn a_workload_is_no_dhcp_server(mut lab: Lab) {
     let broadcast = Ipv4Addr::BROADCAST;
     lab.sent_by("a", from(BLUE_A.v4).to(broadcast).udp(68).from_port(67)).drops(Multicast);
     lab.sent_by("a", from(BLUE_A.v4).to(DB.v4).udp(68).from_port(67)).drops(DefaultDeny);
-    // A renewal by broadcast comes from the client's own address.
-    lab.sent_by("a", from(BLUE_A.v4).to(broadcast).udp(67).from_port(68)).passes(HostAllowed);
 }

@@ -163,6 +163,8 @@ fn only_the_owners_stamp_speaks_for_a_local_endpoint(mut lab: Lab, #[case] packe
 fn nobodys_stamp_speaks_for_the_host(mut lab: Lab, #[case] packet: Packet) {
     lab.delivered_to("b", &packet).locally_generated().passes(Neighbor);
     lab.delivered_to("b", &packet).stamped_by("a").drops(SpoofedNeighbor);
+    // From the wire, over a bridge.
+    lab.delivered_to("b", &packet).drops(SpoofedNeighbor);
 }
 
 #[rstest]

@@ -21,7 +21,7 @@ Examples:
   enforcer run --once                  load and attach, then leave; the kernel goes on enforcing
   ENFORCER_LOG=debug enforcer run      tell more on standard error")]
 pub struct Arguments {
-    /// The host file: which interfaces, which modes
+    /// The host file: which interfaces are workloads, and whose addresses are declared
     #[arg(long, value_name = "FILE", default_value = "/etc/enforcer/enforcer.toml")]
     config: PathBuf,
     /// Load, attach and leave; the kernel goes on enforcing

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use enforcer_common::address::{Address, Scope};
+use enforcer_common::{
+    address::{Address, Scope},
+    endpoint::AddressOwner,
+};
 
 use super::{op::Owned, step::Veth};
 use crate::config::Config;
@@ -22,6 +25,18 @@ pub enum Origin {
     Learned,
 }
 
+impl Origin {
+    /// What the kernel keeps of it, for the next daemon.
+    pub const fn flags(self) -> u32 {
+        if matches!(self, Self::Learned) { AddressOwner::LEARNED } else { 0 }
+    }
+
+    /// What an earlier daemon wrote: only what was learned sticks, the rest has to be found again.
+    pub const fn of(owner: &AddressOwner) -> Self {
+        if owner.flags & AddressOwner::LEARNED != 0 { Self::Learned } else { Self::Routed }
+    }
+}
+
 /// What a veth's workload has a right to, per family: declared, else routed, else what it configured
 /// itself within the subnets of its veth.
 pub fn claims(config: &Config, veth: &Veth) -> BTreeMap<Owned, Origin> {
@@ -29,7 +44,7 @@ pub fn claims(config: &Config, veth: &Veth) -> BTreeMap<Owned, Origin> {
     let routed: Vec<Owned> = veth.routed.iter().copied().map(Owned::from).collect();
     let within = |address: &IpAddr| veth.subnets.iter().any(|subnet| subnet.contains(address));
     let learned = veth.inside.iter().filter(|address| is_global(address) && within(address));
-    let learned: Vec<Owned> = learned.copied().map(Owned::from).collect();
+    let learned: Vec<Owned> = learned.copied().map(Owned::from).take(MAX_LEARNED).collect();
     let sources = [(declared, Origin::Declared), (routed, Origin::Routed), (learned, Origin::Learned)];
     let mut claims = BTreeMap::new();
     for v4 in [true, false] {

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -12,6 +12,7 @@ use enforcer_common::{
     endpoint::{AddressOwner, Endpoint, EndpointId},
     event::{DropEvent, Hook},
     flow::FlowKey,
+    limits::MAX_ENDPOINTS,
     verdict::Verdict,
 };
 use tracing::{info, warn};
@@ -35,6 +36,9 @@ use crate::{
     view::{View, newest_per_endpoint},
 };
 
+/// Stands in for a policy that was never applied.
+static NOTHING_SAVED: LazyLock<Saved> = LazyLock::new(Saved::default);
+
 /// Drop events remembered.
 const REMEMBERED_DROPS: usize = 4096;
 
@@ -44,8 +48,9 @@ pub struct Core {
     pub state: State,
     kernel: LiveKernel,
     store: Store,
-    saved: Saved,
+    saved: Option<Saved>,
     drops: VecDeque<DropEvent>,
+    refused_ops: usize,
     started_at: SystemTime,
 }
 
@@ -76,10 +81,11 @@ impl Core {
         let mechanism = config.datapath.attach;
         let mut core = Self {
             state: State::new(config, generation),
-            saved: store.load()?.unwrap_or_default(),
+            saved: store.load()?,
             kernel: LiveKernel { datapath, pins, mechanism },
             store,
             drops: VecDeque::new(),
+            refused_ops: 0,
             started_at: SystemTime::now(),
         };
         core.adopt()?;
@@ -116,17 +122,20 @@ impl Core {
     /// The last good policy, or the files of a host that never had one. A kernel that enforces the saved
     /// policy already is left alone.
     pub fn restore_policy(&mut self, config: &Config) -> anyhow::Result<()> {
-        if self.store.policy_file().exists() {
-            let prepared = compile(self.saved.policy.clone(), &self.saved.ids)?;
+        if let Some(saved) = self.saved.clone() {
+            let prepared = compile(saved.policy, &saved.ids)?;
             self.apply(prepared).map(drop)
         } else {
+            if self.state.generation.number > 0 {
+                warn!("the saved policy is gone: the kernel goes on enforcing it, but names are unknown");
+            }
             let paths: Vec<PathBuf> = config.policy.iter().filter(|path| path.exists()).cloned().collect();
             if paths.is_empty() {
                 warn!("no policy yet: nothing passes between workloads until `enforcer apply`");
                 return Ok(());
             }
             let prepared = policy::read(&paths).map_err(anyhow::Error::from);
-            let prepared = prepared.and_then(|sources| prepare(&sources, &self.saved.ids));
+            let prepared = prepared.and_then(|sources| prepare(&sources, &IdTable::default()));
             // Not a reason to stay away: closed and answering is better than closed and silent.
             match prepared {
                 Ok(prepared) => self.apply(prepared).map(drop),
@@ -141,7 +150,9 @@ impl Core {
     /// One step of the core, and its consequences in the kernel.
     pub fn handle(&mut self, event: Event) {
         let ops = self.state.step(event);
-        for ifindex in perform_each(&mut self.kernel, &ops) {
+        let failures = perform_each(&mut self.kernel, &ops);
+        self.refused_ops += failures.refused;
+        for ifindex in failures.unattached {
             // Tried again with the next look; nothing to do before.
             let nothing = self.state.step(Event::AttachFailed { ifindex });
             debug_assert!(nothing.is_empty());
@@ -153,14 +164,19 @@ impl Core {
     pub fn apply(&mut self, prepared: Prepared) -> anyhow::Result<ApplyReport> {
         let Prepared { saved, tables, digest } = prepared;
         let in_kernel = self.state.generation;
-        let unchanged = in_kernel.number > 0 && in_kernel.digest == digest;
+        // Ids may have been lost with the state directory: then the kernel's are not these.
+        let unchanged =
+            in_kernel.number > 0 && in_kernel.digest == digest && self.saved.as_ref() == Some(&saved);
         if !unchanged {
             let mut next = self.state.clone();
             let applied_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
             let ops = next.step(Event::Apply(NewPolicy { tables: Arc::new(tables), digest, applied_at }));
             self.store.save(&saved)?;
             if let Err(error) = perform_all(&mut self.kernel, &ops) {
-                self.store.save(&self.saved)?;
+                match &self.saved {
+                    Some(before) => self.store.save(before)?,
+                    None => drop(self.store.remove()?),
+                }
                 return Err(error)
                     .context("the kernel did not take the policy; the one before still decides");
             }
@@ -171,7 +187,7 @@ impl Core {
                 "policy applied"
             );
         }
-        self.saved = saved;
+        self.saved = Some(saved);
         let generation = self.state.generation;
         Ok(ApplyReport {
             unchanged,
@@ -196,12 +212,12 @@ impl Core {
 
     /// Ids that the next policy builds on.
     pub fn ids(&self) -> IdTable {
-        self.saved.ids.clone()
+        self.saved.as_ref().map(|saved| saved.ids.clone()).unwrap_or_default()
     }
 
     /// What the kernel holds.
-    pub const fn view(&self) -> View<'_> {
-        View { tables: &self.kernel.datapath.tables, saved: &self.saved }
+    pub fn view(&self) -> View<'_> {
+        View { tables: &self.kernel.datapath.tables, saved: self.saved.as_ref().unwrap_or(&NOTHING_SAVED) }
     }
 
     /// What the kernel knows and what only the daemon knows.
@@ -211,6 +227,19 @@ impl Core {
             pid: std::process::id(),
             started_at: humantime::format_rfc3339_seconds(self.started_at).to_string(),
         });
+        if !self.state.unregistered.is_empty() {
+            status.warnings.push(format!(
+                "{} workloads beyond the first {} stay closed",
+                self.state.unregistered.len(),
+                MAX_ENDPOINTS - 1
+            ));
+        }
+        if self.refused_ops > 0 {
+            status.warnings.push(format!(
+                "the kernel refused {} changes of facts since the start; the log says which",
+                self.refused_ops
+            ));
+        }
         for endpoint in self.state.endpoints.values() {
             for conflict in &endpoint.conflicts {
                 status.warnings.push(format!(
@@ -270,7 +299,7 @@ fn is_arp(key: &FlowKey) -> bool {
 
 fn recent(event: &DropEvent, names: &BTreeMap<EndpointId, &str>, clock: &Clock) -> RecentDrop {
     let key = &event.key;
-    let understood = key.src != key.dst;
+    let understood = *key != FlowKey::default();
     let hook = if event.hook == Hook::FromEndpoint as u8 { "from-endpoint" } else { "to-endpoint" };
     RecentDrop {
         time: clock.text(event.time),

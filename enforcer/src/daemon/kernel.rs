@@ -1,5 +1,7 @@
 //! The kernel, as the daemon's core sees it.
 
+use std::error::Error;
+
 use tracing::{debug, warn};
 
 use super::op::Op;
@@ -46,7 +48,7 @@ impl Kernel for LiveKernel {
                 let interface = Interface { name, ifindex: *ifindex };
                 self.datapath.attach(interface, self.mechanism, &self.pins)?;
             }
-            Op::Forget { ifindex } => attach::detach_tcx(&self.pins, *ifindex),
+            Op::Forget { ifindex, name } => attach::detach(Interface { name, ifindex: *ifindex }, &self.pins),
             Op::ResetCounters(id) => tables.reset_endpoint_counters(*id)?,
             Op::WriteEndpoint { ifindex, endpoint } => tables.write_endpoint(*ifindex, endpoint)?,
             Op::RemoveEndpoint { ifindex } => tables.remove_endpoint(*ifindex)?,
@@ -62,30 +64,36 @@ impl Kernel for LiveKernel {
     }
 }
 
+/// What was not done.
+#[derive(Debug, Default)]
+pub struct Failures {
+    /// Interfaces that could not be attached to.
+    pub unattached: Vec<u32>,
+    /// Writes that the kernel refused.
+    pub refused: usize,
+}
+
 /// Carries out operations that stand for themselves; one that fails is told and the rest goes on.
-/// Returns the interfaces that could not be attached to.
-pub fn perform_each(kernel: &mut impl Kernel, ops: &[Op]) -> Vec<u32> {
-    let mut unattached = Vec::new();
+pub fn perform_each(kernel: &mut impl Kernel, ops: &[Op]) -> Failures {
+    let mut failures = Failures::default();
     for op in ops {
         match (kernel.perform(op), op) {
             (Ok(()), _) => {}
             (Err(OpError::Attach(AttachError::Gone { name, ifindex })), Op::Attach { .. }) => {
                 debug!(name, ifindex, "interface went away before it was attached to");
-                unattached.push(ifindex);
+                failures.unattached.push(ifindex);
             }
             (Err(error), Op::Attach { ifindex, .. }) => {
-                warn!(
-                    error = &error as &dyn std::error::Error,
-                    "an endpoint stays unprotected until this works"
-                );
-                unattached.push(*ifindex);
+                warn!(error = &error as &dyn Error, "an endpoint stays unprotected until this works");
+                failures.unattached.push(*ifindex);
             }
             (Err(error), _) => {
-                warn!(error = &error as &dyn std::error::Error, ?op, "kernel operation failed");
+                warn!(error = &error as &dyn Error, ?op, "kernel operation failed");
+                failures.refused += 1;
             }
         }
     }
-    unattached
+    failures
 }
 
 /// Carries out operations that only make sense together; the first failure ends it.

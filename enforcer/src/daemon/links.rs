@@ -79,6 +79,8 @@ pub struct Links {
     handle: Handle,
     messages: Pin<Box<dyn Stream<Item = Message> + Send + Sync>>,
     patience: Duration,
+    /// Wanted interfaces that were told of already.
+    known: BTreeSet<u32>,
 }
 
 type Message = (NetlinkMessage<RouteNetlinkMessage>, SocketAddr);
@@ -98,7 +100,7 @@ impl Links {
         ];
         let (connection, _, messages) = new_multicast_connection(&groups).map_err(LinkError::Socket)?;
         tokio::spawn(connection);
-        Ok(Self { config, handle, messages: Box::pin(messages), patience: IMPATIENT })
+        Ok(Self { config, handle, messages: Box::pin(messages), patience: IMPATIENT, known: BTreeSet::new() })
     }
 
     /// Waits for the next reason to do something. `settled`: no workload is waited for.
@@ -123,12 +125,13 @@ impl Links {
         Wake::Look
     }
 
-    fn appearance(&self, message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Wake> {
+    fn appearance(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Wake> {
         match &message.payload {
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
                 let link = Link::read(link);
-                (link.is_veth && self.config.attach.wants(&link.name))
-                    .then_some(Wake::Appeared { ifindex: link.ifindex, name: link.name })
+                let is_new =
+                    link.is_veth && self.config.attach.wants(&link.name) && self.known.insert(link.ifindex);
+                is_new.then_some(Wake::Appeared { ifindex: link.ifindex, name: link.name })
             }
             NetlinkPayload::Overrun(_) => {
                 warn!("the kernel told more changes than we could read; looking at everything again");
@@ -139,7 +142,7 @@ impl Links {
     }
 
     /// A complete look.
-    pub async fn look(&self) -> Result<Observation, LinkError> {
+    pub async fn look(&mut self) -> Result<Observation, LinkError> {
         let links = self.links(None).await?;
         let routes = self.routes().await?;
         let host = self.addresses(None).await?;
@@ -153,6 +156,7 @@ impl Links {
             }
             veths.insert(link.ifindex, link.observe(&routes, &inside));
         }
+        self.known = veths.keys().copied().collect();
         Ok(Observation { host: host.into_values().flatten().collect(), veths })
     }
 

@@ -21,10 +21,12 @@ pub enum Op {
         /// Its name.
         name: String,
     },
-    /// The interface is gone: drop what is pinned for it.
+    /// The interface is gone, or nobody's business any more: take everything of ours off it.
     Forget {
         /// Its index.
         ifindex: u32,
+        /// Its name, when last seen.
+        name: String,
     },
     /// Counters of this id start anew.
     ResetCounters(EndpointId),

@@ -107,6 +107,8 @@ pub struct State {
     config: Arc<Config>,
     /// Endpoints by interface.
     pub endpoints: BTreeMap<u32, EndpointState>,
+    /// Interfaces for which there was no id left: attached to and closed for good.
+    pub unregistered: BTreeMap<u32, String>,
     /// The host's addresses.
     pub host: BTreeSet<Owned>,
     /// The deciding generation.
@@ -117,7 +119,14 @@ pub struct State {
 impl State {
     /// Knows nothing yet, except what decides in the kernel.
     pub const fn new(config: Arc<Config>, generation: Generation) -> Self {
-        Self { config, endpoints: BTreeMap::new(), host: BTreeSet::new(), generation, last_id: 0 }
+        Self {
+            config,
+            endpoints: BTreeMap::new(),
+            unregistered: BTreeMap::new(),
+            host: BTreeSet::new(),
+            generation,
+            last_id: 0,
+        }
     }
 
     /// Takes over what an earlier daemon wrote: ids, so that counters and flows keep their meaning, and
@@ -132,7 +141,7 @@ impl State {
                     id: endpoint.id,
                     name,
                     mac: Some(endpoint.mac).filter(|mac| *mac != [0; 6]),
-                    owned: mine.map(|(network, _)| (*network, Origin::Learned)).collect(),
+                    owned: mine.map(|(network, owner)| (*network, Origin::of(owner))).collect(),
                     conflicts: BTreeSet::new(),
                     attached: false,
                 },
@@ -150,6 +159,7 @@ impl State {
             Event::Observed(observation) => self.observed(&observation),
             Event::Apply(policy) => self.apply(policy),
             Event::AttachFailed { ifindex } => {
+                self.unregistered.remove(&ifindex);
                 if let Some(endpoint) = self.endpoints.get_mut(&ifindex) {
                     endpoint.attached = false;
                 }
@@ -182,7 +192,12 @@ impl State {
     }
 
     fn register(&mut self, ifindex: u32, name: &str) -> Vec<Op> {
-        let Some(id) = self.free_id() else { return Vec::new() };
+        let attach = Op::Attach { ifindex, name: name.to_owned() };
+        let Some(id) = self.free_id() else {
+            // The datapath drops everything at an interface that it has no record of.
+            let known = self.unregistered.insert(ifindex, name.to_owned());
+            return if known.is_none() { vec![attach] } else { Vec::new() };
+        };
         let endpoint = EndpointState {
             id,
             name: name.to_owned(),
@@ -193,11 +208,7 @@ impl State {
         };
         let record = self.record(&endpoint);
         self.endpoints.insert(ifindex, endpoint);
-        vec![
-            Op::ResetCounters(id),
-            Op::WriteEndpoint { ifindex, endpoint: record },
-            Op::Attach { ifindex, name: name.to_owned() },
-        ]
+        vec![Op::ResetCounters(id), Op::WriteEndpoint { ifindex, endpoint: record }, attach]
     }
 
     /// The next id after the last one given: a used id rests as long as possible, so that old flow
@@ -248,18 +259,19 @@ impl State {
     }
 
     fn vanished(&mut self, observation: &Observation) -> Vec<Op> {
-        let gone: Vec<u32> = self
-            .endpoints
-            .keys()
-            .copied()
-            .filter(|ifindex| !observation.veths.contains_key(ifindex))
-            .collect();
+        let is_gone = |ifindex: &u32| !observation.veths.contains_key(ifindex);
+        let unregistered: Vec<u32> = self.unregistered.keys().copied().filter(is_gone).collect();
         let mut ops = Vec::new();
+        for ifindex in unregistered {
+            let name = self.unregistered.remove(&ifindex);
+            ops.extend(name.map(|name| Op::Forget { ifindex, name }));
+        }
+        let gone: Vec<u32> = self.endpoints.keys().copied().filter(is_gone).collect();
         for ifindex in gone {
-            let endpoint = self.endpoints.remove(&ifindex).into_iter();
+            let Some(endpoint) = self.endpoints.remove(&ifindex) else { continue };
             ops.push(Op::RemoveEndpoint { ifindex });
-            ops.extend(endpoint.flat_map(|endpoint| endpoint.owned.into_keys()).map(Op::RemoveAddress));
-            ops.push(Op::Forget { ifindex });
+            ops.extend(endpoint.owned.into_keys().map(Op::RemoveAddress));
+            ops.push(Op::Forget { ifindex, name: endpoint.name });
         }
         ops
     }
@@ -270,12 +282,11 @@ impl State {
         for endpoint in self.endpoints.values_mut() {
             endpoint.owned.retain(|network, _| !new.contains(network));
         }
-        let owner = AddressOwner { endpoint: EndpointId::HOST, ifindex: 0, stamp: 0 };
-        new.into_iter().map(|network| Op::WriteAddress { network, owner }).collect()
+        new.into_iter().map(|network| Op::WriteAddress { network, owner: AddressOwner::HOST }).collect()
     }
 
     /// What an endpoint owns no longer: routes and declarations that are gone. Learned addresses stay,
-    /// unless the family has a better source by now.
+    /// unless the family has a better source by now, or the workload keeps taking new ones.
     fn released(&mut self, ifindex: u32, veth: &Veth) -> Vec<Op> {
         let claims = claims(&self.config, veth);
         let Some(endpoint) = self.endpoints.get_mut(&ifindex) else { return Vec::new() };
@@ -284,10 +295,12 @@ impl State {
                 *origin != Origin::Learned && other.address.is_v4() == network.address.is_v4()
             })
         };
+        let all: BTreeSet<&Owned> = endpoint.owned.keys().chain(claims.keys()).collect();
+        let crowded = all.len() > MAX_LEARNED;
         let mut ops = Vec::new();
         endpoint.owned.retain(|network, origin| {
-            let stays =
-                claims.contains_key(network) || (*origin == Origin::Learned && !better_source(network));
+            let sticks = *origin == Origin::Learned && !crowded && !better_source(network);
+            let stays = sticks || claims.contains_key(network);
             if !stays {
                 ops.push(Op::RemoveAddress(*network));
             }
@@ -323,11 +336,16 @@ impl State {
             ops.push(Op::Attach { ifindex, name: veth.name.clone() });
         }
         endpoint.conflicts.clear();
-        let owner = AddressOwner { endpoint: endpoint.id, ifindex, stamp: before.stamp };
         for (network, origin) in claims {
             if *owners.entry(network).or_insert(ifindex) != ifindex {
                 endpoint.conflicts.insert(network);
-            } else if endpoint.owned.insert(network, origin).is_none() {
+            } else if endpoint.owned.insert(network, origin) != Some(origin) {
+                let owner = AddressOwner {
+                    endpoint: endpoint.id,
+                    ifindex,
+                    stamp: before.stamp,
+                    flags: origin.flags(),
+                };
                 ops.push(Op::WriteAddress { network, owner });
             }
         }

@@ -149,7 +149,7 @@ fn an_address_is_free_again_when_its_veth_is_gone() {
     let write = ops.iter().position(|op| matches!(op, Op::WriteAddress { .. })).unwrap();
     assert!(removal < write, "taken away before it is given");
     assert_eq!(ops[0], Op::RemoveEndpoint { ifindex: 7 });
-    assert!(ops.contains(&Op::Forget { ifindex: 7 }));
+    assert!(ops.contains(&Op::Forget { ifindex: 7, name: "veth7".to_owned() }));
     assert!(state.endpoints[&8].conflicts.is_empty());
 }
 
@@ -251,4 +251,34 @@ fn generations_count_up_and_never_build_where_packets_read() {
             "the active bank and the one before are left alone"
         );
     }
+}
+
+#[test]
+fn a_workload_that_takes_ever_new_addresses_owns_a_bounded_number() {
+    let mut state = state("");
+    for hundred in 0..20_u32 {
+        let inside: Vec<String> = (0..100).map(|number| format!("2001:db8:1::{hundred}:{number}")).collect();
+        let inside: Vec<&str> = inside.iter().map(String::as_str).collect();
+        state.step(look(&[], &[(7, bridged("veth7", &inside))]));
+        let owned = state.endpoints[&7].owned.len();
+        assert!((1..=64).contains(&owned), "{owned} addresses after look {hundred}");
+    }
+}
+
+#[test]
+fn an_interface_without_an_id_is_attached_to_and_closed() {
+    let mut state = state("");
+    let veth = |ifindex: u32| (ifindex, Veth { name: format!("veth{ifindex}"), ..Veth::default() });
+    let many: Vec<(u32, Veth)> = (1..=4096).map(veth).collect();
+    let ops = state.step(look(&[], &many));
+    let attached = ops.iter().filter(|op| matches!(op, Op::Attach { .. })).count();
+    let registered = ops.iter().filter(|op| matches!(op, Op::WriteEndpoint { .. })).count();
+    assert_eq!((attached, registered), (4096, 4095));
+    assert_eq!(state.unregistered.keys().collect::<Vec<_>>(), [&4096]);
+    assert_eq!(state.step(look(&[], &many)), [], "done once");
+    assert!(
+        state
+            .step(look(&[], &many[..4095]))
+            .contains(&Op::Forget { ifindex: 4096, name: "veth4096".to_owned() })
+    );
 }

@@ -34,7 +34,7 @@ pub enum StoreError {
 }
 
 /// The last good policy and the ids it was compiled with; one file, so that they never disagree.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Saved {
     /// The policy.
     pub policy: Policy,

@@ -110,6 +110,12 @@ impl Datapath {
                 Mechanism::Clsact => attach_clsact(classifier, program, hook, interface, pins)?,
             }
         }
+        // What an earlier daemon attached in the other way would count every packet twice.
+        match mechanism {
+            Mechanism::Tcx if pins.has_qdisc_mark(interface.ifindex) => detach_clsact(interface.name),
+            Mechanism::Tcx => {}
+            Mechanism::Clsact => detach_tcx(pins, interface.ifindex),
+        }
         Ok(())
     }
 }
@@ -215,6 +221,16 @@ fn our_filter(name: &str, hook: TcAttachType) -> Result<SchedClassifierLink, Pro
 
 fn is_errno(error: &TcError, errno: i32) -> bool {
     matches!(error, TcError::NetlinkError(error) if error.raw_os_error() == Some(errno))
+}
+
+/// Takes our programs off an interface, however they got there, and forgets it.
+pub fn detach(interface: Interface<'_>, pins: &Pins) {
+    detach_tcx(pins, interface.ifindex);
+    // The name may be another interface's by now.
+    if current_index(interface.name) == Some(interface.ifindex) {
+        detach_clsact(interface.name);
+    }
+    pins.unmark_qdisc(interface.ifindex);
 }
 
 /// Takes our programs off an interface, by the pins of its links.

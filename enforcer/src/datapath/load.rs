@@ -168,13 +168,19 @@ fn check_layouts(pins: &Pins) -> Result<(), LoadError> {
         let path = pins.map(name);
         let Some(wanted) = object.maps.get(name).filter(|_| path.exists()) else { continue };
         let found = MapInfo::from_pin(&path).map_err(|source| TableError::Map { name, source })?;
-        let describe = |kind: u32, key, value, entries| {
-            format!("type {kind}, {key} -> {value} bytes, {entries} entries")
+        let describe = |kind: u32, key, value, entries, flags: u32| {
+            format!("type {kind}, {key} -> {value} bytes, {entries} entries, flags {flags:#x}")
         };
         let kind = found.map_type().map_or(0, |kind| kind as u32);
-        let found = describe(kind, found.key_size(), found.value_size(), found.max_entries());
-        let wanted =
-            describe(wanted.map_type(), wanted.key_size(), wanted.value_size(), wanted.max_entries());
+        let found =
+            describe(kind, found.key_size(), found.value_size(), found.max_entries(), found.map_flags());
+        let wanted = describe(
+            wanted.map_type(),
+            wanted.key_size(),
+            wanted.value_size(),
+            wanted.max_entries(),
+            wanted.map_flags(),
+        );
         if found != wanted {
             return Err(LoadError::Layout { path, found, wanted });
         }

@@ -91,6 +91,11 @@ impl Pins {
         drop(fs::create_dir_all(self.qdisc_mark(ifindex)));
     }
 
+    /// The interface is gone, and its index may be another's next.
+    pub fn unmark_qdisc(&self, ifindex: u32) {
+        drop(fs::remove_dir(self.qdisc_mark(ifindex)));
+    }
+
     /// Whether we made it.
     pub fn has_qdisc_mark(&self, ifindex: u32) -> bool {
         self.qdisc_mark(ifindex).exists()

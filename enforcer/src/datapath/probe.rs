@@ -6,7 +6,7 @@ use aya::{
     util::KernelVersion,
 };
 
-/// The oldest kernel that everything was tested on.
+/// The oldest kernel that the datapath is written for.
 pub const FLOOR: KernelVersion = KernelVersion::new(5, 10, 0);
 
 /// The running kernel's version; a kernel that hides it counts as the floor.

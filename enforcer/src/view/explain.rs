@@ -149,7 +149,7 @@ fn impossible(src: IpAddr, dst: IpAddr) -> Option<(DropReason, String)> {
     Some((reason, why))
 }
 
-/// `tcp/5432`, `udp/53`, `sctp/…`, `ping`, or a bare `tcp` as port 0.
+/// `tcp/5432`, `udp/53`, `sctp/…` or `ping`.
 fn service_key(service: &str, src: IpAddr, dst: IpAddr) -> anyhow::Result<FlowKey> {
     let key = FlowKey { src: src.into(), dst: dst.into(), ..FlowKey::default() };
     if service == "ping" {

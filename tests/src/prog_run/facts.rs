@@ -62,7 +62,7 @@ impl EndpointFacts<'_> {
         endpoint.flags |= Endpoint::ADDRESSED;
         let endpoint = *endpoint;
         self.lab.datapath.tables.write_endpoint(ifindex, &endpoint).expect("there is room for endpoints");
-        let owner = AddressOwner { endpoint: endpoint.id, ifindex, stamp: endpoint.stamp };
+        let owner = AddressOwner { endpoint: endpoint.id, ifindex, stamp: endpoint.stamp, flags: 0 };
         self.lab.write_addresses(&owner, addresses);
     }
 }
@@ -90,8 +90,7 @@ impl Lab {
 
     /// Addresses of the host.
     pub fn host_owns<T: Owned>(&mut self, addresses: impl IntoIterator<Item = T>) {
-        let owner = AddressOwner { endpoint: EndpointId::HOST, ifindex: 0, stamp: 0 };
-        self.write_addresses(&owner, addresses);
+        self.write_addresses(&AddressOwner::HOST, addresses);
     }
 
     /// Makes every flow record stale, as any change of facts does: the next packet is a miss.
