@@ -57,6 +57,12 @@ impl Address {
         if self.is_v4() { scope_v4(u32::from_be(self.0[3])) } else { self.scope_v6() }
     }
 
+    /// `ff02::/16`: multicast that no router forwards (RFC 4291 §2.7).
+    #[inline(always)]
+    pub const fn is_link_scope_multicast(self) -> bool {
+        u32::from_be(self.0[0]) >> 16 == 0xff02
+    }
+
     #[inline(always)]
     const fn scope_v6(self) -> Scope {
         let head = u32::from_be(self.0[0]);

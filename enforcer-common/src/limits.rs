@@ -22,8 +22,9 @@ pub const MAX_SET_MEMBERS: u32 = 4_194_304;
 /// Local endpoints, and so per-endpoint counters. Id 0 means *not local*.
 pub const MAX_ENDPOINTS: u32 = 4_096;
 
-/// Owned addresses and prefixes over all endpoints and the host.
-pub const MAX_ADDRESSES: u32 = 65_536;
+/// Owned addresses and prefixes over all endpoints and the host: more than all endpoints together may
+/// learn, so that no workload takes the room of another or of the host.
+pub const MAX_ADDRESSES: u32 = 524_288;
 
 /// Allowed flow directions remembered.
 pub const MAX_FLOWS: u32 = 262_144;

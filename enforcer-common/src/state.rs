@@ -24,7 +24,8 @@ impl StateEntry {
     /// Whether an answer is still expected at `now`.
     #[inline(always)]
     pub const fn is_open(&self, protocol: u8, now: u64) -> bool {
-        now.wrapping_sub(self.last_seen) < idle_timeout(protocol)
+        // Another CPU may have seen a packet after `now` was read.
+        (now.wrapping_sub(self.last_seen) as i64) < idle_timeout(protocol) as i64
     }
 }
 

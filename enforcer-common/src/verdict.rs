@@ -85,6 +85,7 @@ reasons! {
         MaskedSource = 42, "masked-source", Integrity, "a forwarded packet with an address of the host: NAT hides who sent it";
         NotOwner = 43, "not-owner", Integrity, "the destination address does not belong to this endpoint";
         RouterAdvertisement = 44, "router-advertisement", Integrity, "a workload acts as a router";
+        SpoofedMac = 45, "spoofed-mac", Integrity, "the source MAC is not that of the workload's interface";
         DefaultDeny = 64, "default-deny", Policy, "no common network and no rule admits it";
         NoPolicy = 65, "no-policy", Policy, "no policy has been applied yet";
         Multicast = 66, "multicast", Policy, "multicast or broadcast";

@@ -11,8 +11,7 @@ use crate::{
     journey::{Journey, Judgement},
     neighbor,
     packet::Skb,
-    parse::{self, Kind},
-    policy,
+    parse, policy,
 };
 
 /// Judges the packet, counts it, and says whether it goes on.
@@ -45,8 +44,12 @@ fn judge(skb: Skb, hook: Hook, journey: &mut Journey) -> FlowRecord {
         journey.judgement.verdict = reason;
         return FlowRecord::None;
     }
-    if matches!(journey.packet.kind, Kind::Neighbor | Kind::Router) {
-        journey.judgement = neighbor::judge(skb, hook, endpoint, &journey.packet);
+    if matches!(hook, Hook::FromEndpoint) && !endpoint::has_mac(endpoint, journey.packet.mac) {
+        journey.judgement = Judgement::dropped(DropReason::SpoofedMac);
+        return FlowRecord::None;
+    }
+    if let Some(judgement) = neighbor::judge(skb, hook, endpoint, &journey.packet) {
+        journey.judgement = judgement;
         return FlowRecord::None;
     }
     let asking = match hook {

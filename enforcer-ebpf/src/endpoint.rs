@@ -16,6 +16,12 @@ pub fn behind(ifindex: u32) -> Option<&'static Endpoint> {
     unsafe { maps::ENDPOINTS.get(ifindex) }
 }
 
+/// Whether a frame comes from the workload's own interface; any MAC will do while none is known.
+#[inline(always)]
+pub fn has_mac(endpoint: &Endpoint, mac: [u8; 6]) -> bool {
+    endpoint.mac == mac || endpoint.mac == [0; 6]
+}
+
 /// Who owns `address`: an endpoint of this host, the host itself, or [`EndpointId::REMOTE`].
 #[inline(always)]
 pub fn owner(address: Address) -> AddressOwner {

@@ -1,5 +1,5 @@
 //! ARP, neighbour discovery and multicast listener reports: no policy applies to them, but nobody may
-//! speak for an address of somebody else.
+//! speak for an address of somebody else, and none of it leaves its link.
 
 use enforcer_common::{
     address::{Address, Scope},
@@ -15,27 +15,57 @@ use crate::{
     parse::{Kind, Packet},
 };
 
+/// The judgement; `None` for what only looks like neighbour discovery, and is judged like anything else.
 #[inline(always)]
-pub fn judge(skb: Skb, hook: Hook, endpoint: &Endpoint, packet: &Packet) -> Judgement {
+pub fn judge(skb: Skb, hook: Hook, endpoint: &Endpoint, packet: &Packet) -> Option<Judgement> {
     let honest = match (hook, packet.kind) {
-        (Hook::FromEndpoint, Kind::Router) => return Judgement::dropped(DropReason::RouterAdvertisement),
-        (Hook::FromEndpoint, _) => from_endpoint(endpoint, packet),
+        (_, Kind::Whole | Kind::LaterFragment) => return None,
+        (Hook::FromEndpoint, Kind::Router) => {
+            return Some(Judgement::dropped(DropReason::RouterAdvertisement));
+        }
+        (Hook::FromEndpoint, Kind::Neighbor) if leaves_link(packet.key.dst) => return None,
+        (Hook::FromEndpoint, Kind::Neighbor) => from_endpoint(endpoint, packet),
         (Hook::ToEndpoint, _) => to_endpoint(skb, packet),
     };
-    if honest {
+    Some(if honest {
         Judgement::passed(PassReason::Neighbor)
     } else {
         Judgement::dropped(DropReason::SpoofedNeighbor)
+    })
+}
+
+/// The host would forward a unicast packet to anywhere else, whatever its hop limit proves about its past.
+#[inline(always)]
+fn leaves_link(dst: Address) -> bool {
+    match dst.scope() {
+        _ if dst.is_v4() => false,
+        Scope::LinkLocal => false,
+        Scope::Multicast => !dst.is_link_scope_multicast(),
+        _ => endpoint::owner(dst).endpoint == EndpointId::REMOTE,
     }
 }
 
 #[inline(always)]
 fn from_endpoint(endpoint: &Endpoint, packet: &Packet) -> bool {
-    let may_speak_for = |address| claims_nothing(address) || endpoint::may_use(endpoint, address);
-    may_speak_for(packet.key.src) && (packet.claim == packet.key.src || may_speak_for(packet.claim))
+    if packet.claimed_mac != packet.mac {
+        return false;
+    }
+    if claims_nothing(packet.key.src) {
+        return probes_for_free(endpoint, packet.claim);
+    }
+    endpoint::may_use(endpoint, packet.key.src)
+        && (packet.claim == packet.key.src || endpoint::may_use(endpoint, packet.claim))
 }
 
-/// A local endpoint's address may only be spoken for by a packet that entered through its veth.
+/// Who asks whether an address is taken must not ask for one that is: the answer would be believed.
+#[inline(always)]
+fn probes_for_free(endpoint: &Endpoint, address: Address) -> bool {
+    let owner = endpoint::owner(address).endpoint;
+    owner == EndpointId::REMOTE || owner == endpoint.id
+}
+
+/// A local endpoint's address may only be spoken for by a packet that entered through its veth, the host's
+/// only by the host.
 #[inline(always)]
 fn to_endpoint(skb: Skb, packet: &Packet) -> bool {
     let owner = endpoint::owner(packet.claim);
@@ -46,8 +76,7 @@ fn to_endpoint(skb: Skb, packet: &Packet) -> bool {
     }
 }
 
-/// An ARP probe (RFC 5227 §2.1.1) and a duplicate address probe (RFC 4862 §5.4.2) have no source yet:
-/// they ask, and no neighbour learns anything from them.
+/// An ARP probe (RFC 5227 §2.1.1) and a duplicate address probe (RFC 4862 §5.4.2) have no source yet.
 #[inline(always)]
 fn claims_nothing(address: Address) -> bool {
     address.scope() == Scope::Unspecified

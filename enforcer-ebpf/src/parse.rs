@@ -20,6 +20,10 @@ const ETH_8021Q: u16 = 0x8100;
 const ETH_8021AD: u16 = 0x88a8;
 const ETH_QINQ_OLD: u16 = 0x9100;
 
+/// A solicitation or advertisement with a link-layer address and a nonce (RFC 4861 §4.3, RFC 7527), rounded
+/// up.
+const MAX_DISCOVERY_BYTES: u32 = 48;
+
 /// IPv6 extension headers (IANA).
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -37,6 +41,10 @@ pub struct Packet {
     pub kind: Kind,
     /// The address that a [`Kind::Neighbor`] packet speaks for, besides its source.
     pub claim: Address,
+    /// Source of the frame.
+    pub mac: [u8; 6],
+    /// What a neighbour packet says its sender's MAC is; the frame's source where it says nothing.
+    pub claimed_mac: [u8; 6],
 }
 
 /// How a packet is to be judged.
@@ -92,6 +100,8 @@ fn parse(skb: Skb, packet: &mut Packet) -> Result<(), DropReason> {
     if skb.has_accelerated_vlan() {
         return Err(DropReason::VlanTag);
     }
+    packet.mac = ethernet.src;
+    packet.claimed_mac = ethernet.src;
     let l3_length = skb.length().wrapping_sub(size_of::<Ethernet>() as u32);
     let payload = match u16::from_be(ethernet.ethertype) {
         ETH_IPV4 => ipv4(&mut cursor, l3_length, packet)?,
@@ -119,6 +129,7 @@ fn arp(cursor: &mut Cursor, packet: &mut Packet) -> Result<(), DropReason> {
     packet.key.src = Address::from_v4(word(arp.sender));
     packet.key.dst = Address::from_v4(word(arp.target));
     packet.claim = packet.key.src;
+    packet.claimed_mac = arp.sender_mac;
     packet.kind = Kind::Neighbor;
     Ok(())
 }
@@ -281,28 +292,42 @@ fn icmp(cursor: &mut Cursor, payload: &Payload, packet: &mut Packet) -> Result<(
     Ok(())
 }
 
-/// Tells the packets that IPv6 cannot live without from other ICMPv6.
+/// Tells the packets that IPv6 cannot live without from other ICMPv6. What is longer than they need to be
+/// carries something else, and is judged like anything else.
 #[inline(always)]
 fn neighbor_discovery(cursor: &mut Cursor, payload: &Payload, packet: &mut Packet) -> Result<(), DropReason> {
     // RFC 4861 §7.1: proof that no router forwarded it; RFC 6980: never in fragments.
     let on_link = payload.hop_limit == 255 && packet.key.icmp_code == 0 && !payload.fragmented;
+    let short = payload.length <= MAX_DISCOVERY_BYTES;
     packet.claim = packet.key.src;
     match packet.key.icmp_type {
-        icmp::NEIGHBOR_SOLICITATION if on_link => packet.kind = Kind::Neighbor,
-        icmp::NEIGHBOR_ADVERTISEMENT if on_link => {
+        icmp::NEIGHBOR_SOLICITATION | icmp::NEIGHBOR_ADVERTISEMENT if on_link && short => {
             let rest = Payload { length: payload.length - size_of::<Icmp>() as u32, ..*payload };
-            packet.claim = Address(whole::<NeighborTarget>(cursor, &rest)?.address);
+            let target = Address(whole::<NeighborTarget>(cursor, &rest)?.address);
+            let probes = packet.key.src.scope() == Scope::Unspecified;
+            if packet.key.icmp_type == icmp::NEIGHBOR_ADVERTISEMENT || probes {
+                packet.claim = target;
+            }
             packet.kind = Kind::Neighbor;
         }
-        icmp::ROUTER_SOLICITATION if on_link => packet.kind = Kind::Neighbor,
+        icmp::ROUTER_SOLICITATION if on_link && short => packet.kind = Kind::Neighbor,
         icmp::ROUTER_ADVERTISEMENT | icmp::REDIRECT if on_link => packet.kind = Kind::Router,
+        icmp::NEIGHBOR_SOLICITATION | icmp::NEIGHBOR_ADVERTISEMENT | icmp::ROUTER_SOLICITATION if on_link => {
+        }
         icmp::ROUTER_SOLICITATION..=icmp::REDIRECT => return Err(DropReason::BadHeader),
-        icmp::MLD_QUERY | icmp::MLD_REPORT | icmp::MLD_DONE | icmp::MLD2_REPORT
-            if packet.key.dst.scope() == Scope::Multicast =>
-        {
+        icmp::MLD_QUERY if is_link_scope_report(packet, payload) => packet.kind = Kind::Router,
+        icmp::MLD_REPORT | icmp::MLD_DONE | icmp::MLD2_REPORT if is_link_scope_report(packet, payload) => {
             packet.kind = Kind::Neighbor;
         }
         _ => {}
     }
     Ok(())
+}
+
+/// RFC 3810 §5: from this link, for this link.
+#[inline(always)]
+const fn is_link_scope_report(packet: &Packet, payload: &Payload) -> bool {
+    payload.hop_limit == 1
+        && matches!(packet.key.src.scope(), Scope::LinkLocal | Scope::Unspecified)
+        && packet.key.dst.is_link_scope_multicast()
 }

@@ -76,11 +76,15 @@ fn from_endpoint(journey: &Journey, endpoint: &Endpoint) -> (Judgement, Endpoint
 #[inline(always)]
 fn forbidden_at_source(endpoint: &Endpoint, key: &FlowKey) -> Option<DropReason> {
     let scopes = address::forbidden(key.src, key.dst);
-    if scopes.is_some() || endpoint::may_use(endpoint, key.src) {
-        return scopes;
+    if scopes.is_some() {
+        scopes
+    } else if endpoint.flags & Endpoint::ADDRESSED == 0 {
+        Some(DropReason::Quarantined)
+    } else if endpoint::may_use(endpoint, key.src) {
+        None
+    } else {
+        Some(DropReason::SpoofedSource)
     }
-    let quarantined = endpoint.flags & Endpoint::ADDRESSED == 0;
-    Some(if quarantined { DropReason::Quarantined } else { DropReason::SpoofedSource })
 }
 
 /// First whom it is for, then who sent it, then what the policy says.
@@ -91,12 +95,13 @@ fn to_endpoint(skb: Skb, journey: &Journey, endpoint: &Endpoint) -> Judgement {
     // Read once: for a second read LLVM would keep a pointer into the context, which the verifier refuses.
     let from_host = skb.is_locally_generated();
     let judgement = if matches!(forbidden, Some(DropReason::Multicast)) && !from_host {
-        cacheable_drop(DropReason::Multicast)
+        // Not cacheable, like the next: for the same key the host itself may speak.
+        Judgement::dropped(DropReason::Multicast)
     } else if forbidden.is_none()
         && !endpoint::may_use(endpoint, key.dst)
         && !(from_host && host::is_dhcp_answer(key))
     {
-        cacheable_drop(DropReason::NotOwner)
+        Judgement::dropped(DropReason::NotOwner)
     } else {
         match endpoint::sender(skb.stamp(), from_host, key.src) {
             Ok(sender) => delivered_by(sender, forbidden, journey),

@@ -2,15 +2,19 @@
 
 use std::{
     fs, io,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
 };
 
+use enforcer_common::address::{Address, Scope};
 use ipnet::IpNet;
 use serde::Deserialize;
 use wildmatch::WildMatch;
 
-use crate::datapath::{attach::Mechanism, load::DEFAULT_MARK_MASK};
+use crate::{
+    datapath::{attach::Mechanism, load::DEFAULT_MARK_MASK},
+    policy::Prefix,
+};
 
 /// Why the host file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +45,7 @@ pub enum ConfigError {
         /// What it was set to.
         value: String,
         /// What to write instead.
-        fix: &'static str,
+        fix: String,
     },
 }
 
@@ -195,19 +199,37 @@ struct EndpointTable {
 impl EndpointTable {
     fn check(self, path: &Path) -> Result<DeclaredEndpoint, ConfigError> {
         let addresses = self.addresses.iter().map(|text| {
-            let address = text.parse::<IpAddr>().map(IpNet::from);
-            let network = address.or_else(|_| text.parse::<IpNet>());
-            network.ok().filter(|network| network.trunc() == *network).ok_or_else(|| ConfigError::Value {
+            declared(text).map_err(|fix| ConfigError::Value {
                 path: path.to_owned(),
                 key: "endpoint.addresses",
                 value: text.clone(),
-                fix: "write an address such as 10.1.0.5, or a prefix without host bits such as 10.1.0.0/28",
+                fix,
             })
         });
         Ok(DeclaredEndpoint {
             name: WildMatch::new(&self.name),
             addresses: addresses.collect::<Result<_, _>>()?,
         })
+    }
+}
+
+/// An address, or a prefix as strict as in a policy; else how to write it. What covers addresses that are
+/// nobody's own is refused: its owner would speak for every link.
+fn declared(text: &str) -> Result<IpNet, String> {
+    const NOBODYS: [IpAddr; 3] = [
+        IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)),
+        IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)),
+        IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0)),
+    ];
+    let network = match text.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address),
+        Err(_) => text.parse::<Prefix>().map(IpNet::from).map_err(|error| error.to_string())?,
+    };
+    let own = Address::from(network.network()).scope() == Scope::Global;
+    match NOBODYS.iter().find(|address| network.contains(*address)) {
+        None if own => Ok(network),
+        None => Err(format!("{text} means something else on every link: no endpoint can own it")),
+        Some(address) => Err(format!("it covers {address}, which no endpoint can own")),
     }
 }
 
@@ -237,7 +259,7 @@ impl DatapathTable {
                     path: path.to_owned(),
                     key: "datapath.mark_mask",
                     value: text,
-                    fix: "write a hexadecimal number such as \"0x0ff00000\"",
+                    fix: "write a hexadecimal number such as \"0x0ff00000\"".to_owned(),
                 })?
             }
         };
@@ -294,6 +316,11 @@ mod tests {
         let bits =
             parse("[[endpoint]]\nmatch = \"v\"\naddresses = [\"10.1.0.5/24\"]").unwrap_err().to_string();
         assert!(bits.contains("10.1.0.5/24") && bits.contains("host bits"), "{bits}");
+        for wide in ["::/0", "0.0.0.0/0", "fe80::1", "fe80::/9"] {
+            let text = format!("[[endpoint]]\nmatch = \"v\"\naddresses = [\"{wide}\"]");
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.contains(wide) && error.contains("no endpoint can own"), "{error}");
+        }
         let mask = parse("[datapath]\nmark_mask = \"ff\"").unwrap_err().to_string();
         assert!(mask.contains("0x0ff00000"), "{mask}");
     }

@@ -199,6 +199,7 @@ fn a_client_renews_only_what_is_its_own(mut lab: Lab) {
 
 #[rstest]
 fn the_hosts_dhcp_answer_reaches_who_has_no_address_yet(mut lab: Lab) {
+    lab.endpoint("new");
     let offer = from(HOST.v4).to(BLUE_FAR.v4).udp(68).from_port(67);
     lab.delivered_to("new", &offer).locally_generated().passes(HostOpen);
     lab.delivered_to("new", &offer).drops(NotOwner);

@@ -3,18 +3,18 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use enforcer_common::verdict::{DropReason::*, PassReason::*};
+use enforcer_common::verdict::{DropReason, DropReason::*, PassReason::*};
 use enforcer_tests::{
     packet::{
-        ALL_NODES, BLUE_A, BLUE_B, BLUE_FAR, DB, HOST, Packet, arp_reply, arp_request, dad_probe, from,
-        mld_report, neighbor_advertisement, neighbor_solicitation, redirect, router_advertisement,
-        router_solicitation,
+        ALL_NODES, BLUE_A, BLUE_B, BLUE_FAR, DB, Family, Family::*, HOST, OUTSIDER, Packet, arp_reply,
+        arp_request, dad_probe, from, mld_report, neighbor_advertisement, neighbor_solicitation, redirect,
+        router_advertisement, router_solicitation,
     },
     prog_run::Lab,
 };
 use rstest::rstest;
 
-use crate::{lab, without_policy};
+use crate::{between, lab, without_policy};
 
 const ANY_V4: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 5);
@@ -61,7 +61,6 @@ fn an_endpoint_speaks_for_itself(mut lab: Lab, #[case] packet: Packet) {
 #[case::advertisement_as_another(neighbor_advertisement(BLUE_B.v6, BLUE_A.v6))]
 #[case::advertisement_from_link_local_for_the_host(neighbor_advertisement(LINK_LOCAL, HOST.v6))]
 #[case::router_solicitation_of_another(router_solicitation(BLUE_B.v6))]
-#[case::mld_report_of_another(mld_report(BLUE_B.v6))]
 fn an_endpoint_does_not_speak_for_others(mut lab: Lab, #[case] packet: Packet) {
     lab.sent_by("a", &packet).drops(SpoofedNeighbor).is_not_stamped();
 }
@@ -134,12 +133,65 @@ fn an_advertisement_without_its_target_is_cut_short(mut lab: Lab) {
 }
 
 #[rstest]
-#[case::query(130)]
+fn a_workload_asks_nobody_for_its_groups(mut lab: Lab) {
+    let query = from(LINK_LOCAL).to(ALL_NODES).hop_by_hop().icmp(130, 0).hop_limit(1);
+    lab.sent_by("a", query).drops(RouterAdvertisement);
+}
+
+#[rstest]
+#[case::beyond_its_link(neighbor_advertisement(BLUE_A.v6, BLUE_A.v6), OUTSIDER.v6, DefaultDeny)]
+#[case::to_a_stranger_on_this_host(neighbor_solicitation(BLUE_A.v6, OUTSIDER.v6), OUTSIDER.v6, DefaultDeny)]
+fn discovery_that_a_router_would_forward_is_judged_like_anything_else(
+    mut lab: Lab,
+    #[case] packet: Packet,
+    #[case] dst: Ipv6Addr,
+    #[case] reason: DropReason,
+) {
+    let destination = dst.octets();
+    let redirected = (0..16).fold(packet.clone(), |packet, byte| packet.byte(38 + byte, destination[byte]));
+    lab.sent_by("a", redirected).drops(reason);
+    lab.sent_by("a", packet).passes(Neighbor);
+}
+
+#[rstest]
+fn discovery_longer_than_it_needs_to_be_is_judged_like_anything_else(mut lab: Lab) {
+    let long = from(BLUE_A.v6).to(ALL_NODES).icmp(136, 0).payload(200).hop_limit(255);
+    lab.sent_by("a", long).drops(Multicast);
+}
+
+#[rstest]
+fn a_probe_for_somebody_elses_address_is_no_probe(mut lab: Lab) {
+    lab.sent_by("a", dad_probe(BLUE_A.v6)).passes(Neighbor);
+    lab.sent_by("a", dad_probe(OUTSIDER.v6)).passes(Neighbor);
+    lab.sent_by("a", dad_probe(BLUE_B.v6)).drops(SpoofedNeighbor);
+    lab.sent_by("a", dad_probe(HOST.v6)).drops(SpoofedNeighbor);
+}
+
+#[rstest]
+fn frames_come_from_the_workloads_own_interface(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    let packet = between(family, BLUE_A, BLUE_B);
+    let bytes = packet.bytes();
+    lab.endpoint("a").has_mac([bytes[6], bytes[7], bytes[8], bytes[9], bytes[10], bytes[11]]);
+    lab.sent_by("a", &packet).passes(SharedNetwork);
+    lab.sent_by("a", packet.clone().byte(11, 0x77)).drops(SpoofedMac);
+    // Known flows make no exception, and neither does who only announces itself.
+    lab.sent_by("a", packet).passes(SharedNetwork);
+    lab.sent_by("a", arp_request(BLUE_A.v4, HOST.v4)).passes(Neighbor);
+    lab.sent_by("a", arp_request(BLUE_A.v4, HOST.v4).byte(11, 0x77)).drops(SpoofedMac);
+    // The sender's MAC inside ARP (at 22) is what others learn.
+    lab.sent_by("a", arp_request(BLUE_A.v4, HOST.v4).byte(27, 0x77)).drops(SpoofedNeighbor);
+}
+
+#[rstest]
 #[case::report(131)]
 #[case::done(132)]
 #[case::report_v2(143)]
-fn multicast_listener_messages_are_multicast(mut lab: Lab, #[case] kind: u8) {
-    lab.sent_by("a", from(LINK_LOCAL).to(ALL_NODES).hop_by_hop().icmp(kind, 0)).passes(Neighbor);
+fn multicast_listener_reports_stay_on_their_link(mut lab: Lab, #[case] kind: u8) {
+    let report = from(LINK_LOCAL).to(ALL_NODES).hop_by_hop().icmp(kind, 0);
+    lab.sent_by("a", report.clone().hop_limit(1)).passes(Neighbor);
+    lab.sent_by("a", report).drops(Multicast);
+    // Only a link-local address, or none, reports (RFC 3810 §5.2.13).
+    lab.sent_by("a", from(BLUE_A.v6).to(ALL_NODES).hop_by_hop().icmp(kind, 0).hop_limit(1)).drops(Multicast);
     // Sent to one address they are an ordinary packet, and the policy's.
     lab.sent_by("a", from(BLUE_A.v6).to(DB.v6).icmp(kind, 0)).drops(DefaultDeny);
 }

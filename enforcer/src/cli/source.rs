@@ -139,6 +139,7 @@ mod tests {
     #[test]
     fn unreadable_tables_say_why() {
         let pins = tempfile::tempdir().unwrap();
+        std::fs::create_dir(pins.path().join("links")).unwrap();
         let error = nobody(&global(pins.path()), anyhow!("table CONTROL is missing"), true);
         assert!(format!("{error:#}").ends_with("cannot be read: table CONTROL is missing"));
         assert_eq!(failure::code(&error), failure::NOT_REACHABLE);

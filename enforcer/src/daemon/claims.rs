@@ -59,6 +59,61 @@ pub fn claims(config: &Config, veth: &Veth) -> BTreeMap<Owned, Origin> {
     claims
 }
 
+/// Every veth's claims, by interface.
+pub type Claims = BTreeMap<u32, BTreeMap<Owned, Origin>>;
+
+/// All claims of one look, compared.
+#[derive(Debug, Default)]
+pub struct Contest {
+    best: BTreeMap<Owned, (Origin, u32)>,
+    declared: Vec<(Owned, u32)>,
+}
+
+impl Contest {
+    /// Finds the best claim to each prefix; the lower interface's where two are as good.
+    pub fn of(claims: &Claims) -> Self {
+        let mut contest = Self::default();
+        for (ifindex, claims) in claims {
+            for (network, origin) in claims {
+                let best = contest.best.entry(*network).or_insert((*origin, *ifindex));
+                *best = (*best).min((*origin, *ifindex));
+                if *origin == Origin::Declared {
+                    contest.declared.push((*network, *ifindex));
+                }
+            }
+        }
+        contest
+    }
+
+    /// Whether anybody claims the prefix.
+    pub fn is_claimed(&self, network: &Owned) -> bool {
+        self.best.contains_key(network)
+    }
+
+    /// Whether nobody has a better claim to the prefix than `origin` is.
+    pub fn allows(&self, network: &Owned, origin: Origin) -> bool {
+        self.best.get(network).is_none_or(|(best, _)| origin <= *best)
+    }
+
+    /// Whether a learned address goes too far: into what the host file gives to another endpoint, or beyond
+    /// what the workload had at first (`owned`). Its first addresses say where it belongs; others would let
+    /// it join networks by itself. IPv6 gets further addresses within the /64 of one it has: so SLAAC works
+    /// (RFC 4862, RFC 8981).
+    pub fn refuses(&self, network: &Owned, ifindex: u32, owned: &BTreeMap<Owned, Origin>) -> bool {
+        if owned.contains_key(network) {
+            return false;
+        }
+        let mut elsewhere = self.declared.iter().filter(|(_, of)| *of != ifindex);
+        if elsewhere.any(|(declared, _)| declared.covers(network)) {
+            return true;
+        }
+        let mut family = owned.keys().filter(|other| other.is_family_of(network)).peekable();
+        let same_link =
+            |other: &Owned| !network.address.is_v4() && Owned { bits: 64, ..*other }.covers(network);
+        family.peek().is_some() && !family.any(same_link)
+    }
+}
+
 /// Link-local addresses belong to their link, not to an endpoint.
 fn is_global(address: &IpAddr) -> bool {
     Address::from(*address).scope() == Scope::Global

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Query, State},
-    http::StatusCode,
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::core::{Core, prepare};
+use super::{
+    core::{Core, prepare},
+    snapshot::Snapshot,
+};
 use crate::report::{ApplyReport, ApplyRequest, Refusal};
 
 /// A policy of a hundred thousand prefixes is a few megabytes of text.
@@ -23,11 +26,11 @@ type Shared = Arc<Mutex<Core>>;
 /// Everything the socket answers to.
 pub fn router(core: Shared) -> Router {
     Router::new()
-        .route("/v1/status", get(async |core| answer(core, Core::status).await))
-        .route("/v1/networks", get(async |core| answer(core, |core: &Core| core.view().networks()).await))
-        .route("/v1/endpoints", get(async |core| answer(core, Core::endpoints).await))
-        .route("/v1/flows", get(async |core| answer(core, |core: &Core| core.view().flows()).await))
-        .route("/v1/drops", get(async |core| answer(core, Core::drops).await))
+        .route("/v1/status", get(async |core| answer(core, Snapshot::status).await))
+        .route("/v1/networks", get(async |core| answer(core, |now: &Snapshot| now.view().networks()).await))
+        .route("/v1/endpoints", get(async |core| answer(core, Snapshot::endpoints).await))
+        .route("/v1/flows", get(async |core| answer(core, |now: &Snapshot| now.view().flows()).await))
+        .route("/v1/drops", get(async |core| answer(core, Snapshot::drops).await))
         .route("/v1/explain", get(explain))
         .route("/v1/apply", post(apply))
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
@@ -43,12 +46,16 @@ impl IntoResponse for Refused {
     }
 }
 
+/// Answers beside the core, which is held only for a moment: a long list of flows keeps no workload waiting.
 async fn answer<T: Serialize>(
     State(core): State<Shared>,
-    question: impl FnOnce(&Core) -> anyhow::Result<T>,
-) -> Result<Json<T>, Refused> {
-    let core = core.lock().await;
-    question(&core).map(Json).map_err(|error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error))
+    question: impl FnOnce(&Snapshot) -> anyhow::Result<T> + Send + 'static,
+) -> Result<impl IntoResponse, Refused> {
+    let snapshot = core.lock().await.snapshot();
+    let broken = |error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error);
+    let json = move || -> anyhow::Result<Vec<u8>> { Ok(serde_json::to_vec(&question(&snapshot)?)?) };
+    let json = tokio::task::spawn_blocking(json).await.map_err(|error| broken(error.into()))?;
+    Ok(([(CONTENT_TYPE, "application/json")], json.map_err(broken)?))
 }
 
 #[derive(Deserialize)]
@@ -62,8 +69,8 @@ async fn explain(
     State(core): State<Shared>,
     Query(question): Query<Question>,
 ) -> Result<impl IntoResponse, Refused> {
-    let core = core.lock().await;
-    let report = core.view().explain(&question.src, &question.dst, question.service.as_deref());
+    let snapshot = core.lock().await.snapshot();
+    let report = snapshot.view().explain(&question.src, &question.dst, question.service.as_deref());
     report.map(Json).map_err(|error| Refused(StatusCode::BAD_REQUEST, error))
 }
 

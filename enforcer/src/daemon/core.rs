@@ -1,43 +1,39 @@
 //! Where what is known, what the kernel holds and what is saved meet; one at a time.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
+    error::Error,
     path::PathBuf,
-    sync::{Arc, LazyLock},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context;
 use enforcer_common::{
     endpoint::{AddressOwner, Endpoint, EndpointId},
-    event::{DropEvent, Hook},
-    flow::FlowKey,
+    event::DropEvent,
     limits::MAX_ENDPOINTS,
-    verdict::Verdict,
 };
 use tracing::{info, warn};
 
 use super::{
     kernel::{LiveKernel, perform_all, perform_each},
     op::Owned,
-    step::{Event, NewPolicy, State},
+    snapshot::Snapshot,
+    step::{EndpointState, Event, NewPolicy, State},
     store::{Saved, Store},
 };
 use crate::{
     config::Config,
     datapath::{
         attach::{self, Mechanism},
-        flows::{Clock, protocol_name},
         load::Datapath,
         pins::Pins,
+        tables::Tables,
     },
     policy::{self, Capacity, IdTable, Policy, Source},
-    report::{ApplyReport, DaemonStatus, Drops, EndpointReport, RecentDrop, Status, digest_text},
-    view::{View, newest_per_endpoint},
+    report::{ApplyReport, digest_text},
 };
-
-/// Stands in for a policy that was never applied.
-static NOTHING_SAVED: LazyLock<Saved> = LazyLock::new(Saved::default);
 
 /// Drop events remembered.
 const REMEMBERED_DROPS: usize = 4096;
@@ -48,9 +44,12 @@ pub struct Core {
     pub state: State,
     kernel: LiveKernel,
     store: Store,
-    saved: Option<Saved>,
+    saved: Option<Arc<Saved>>,
+    /// Handles of the tables for whoever only reads.
+    reader: Arc<Tables>,
     drops: VecDeque<DropEvent>,
-    refused_ops: usize,
+    /// The kernel refused something that the state believes done.
+    diverged: bool,
     started_at: SystemTime,
 }
 
@@ -59,6 +58,13 @@ pub struct Prepared {
     saved: Saved,
     tables: policy::Tables,
     digest: [u8; 32],
+}
+
+/// The policy of the host's own files; `None` when there are none.
+fn policy_files(config: &Config) -> Option<anyhow::Result<Prepared>> {
+    let paths: Vec<PathBuf> = config.policy.iter().filter(|path| path.exists()).cloned().collect();
+    let sources = (!paths.is_empty()).then(|| policy::read(&paths))?;
+    Some(sources.map_err(anyhow::Error::from).and_then(|sources| prepare(&sources, &IdTable::default())))
 }
 
 /// From text to tables: everything that can be refused, before anything is touched.
@@ -79,13 +85,21 @@ impl Core {
     pub fn new(config: Arc<Config>, datapath: Datapath, pins: Pins, store: Store) -> anyhow::Result<Self> {
         let generation = datapath.tables.generation()?.unwrap_or_default();
         let mechanism = config.datapath.attach;
+        let saved = store.load().unwrap_or_else(|error| {
+            warn!(
+                error = &error as &dyn Error,
+                "the saved policy cannot be used; the kernel keeps what it has"
+            );
+            None
+        });
         let mut core = Self {
             state: State::new(config, generation),
-            saved: store.load()?,
+            saved: saved.map(Arc::new),
+            reader: Arc::new(Tables::open_pinned(&pins)?),
             kernel: LiveKernel { datapath, pins, mechanism },
             store,
             drops: VecDeque::new(),
-            refused_ops: 0,
+            diverged: false,
             started_at: SystemTime::now(),
         };
         core.adopt()?;
@@ -120,42 +134,55 @@ impl Core {
     }
 
     /// The last good policy, or the files of a host that never had one. A kernel that enforces the saved
-    /// policy already is left alone.
-    pub fn restore_policy(&mut self, config: &Config) -> anyhow::Result<()> {
-        if let Some(saved) = self.saved.clone() {
-            let prepared = compile(saved.policy, &saved.ids)?;
-            self.apply(prepared).map(drop)
-        } else {
-            if self.state.generation.number > 0 {
-                warn!("the saved policy is gone: the kernel goes on enforcing it, but names are unknown");
-            }
-            let paths: Vec<PathBuf> = config.policy.iter().filter(|path| path.exists()).cloned().collect();
-            if paths.is_empty() {
-                warn!("no policy yet: nothing passes between workloads until `enforcer apply`");
-                return Ok(());
-            }
-            let prepared = policy::read(&paths).map_err(anyhow::Error::from);
-            let prepared = prepared.and_then(|sources| prepare(&sources, &IdTable::default()));
-            // Not a reason to stay away: closed and answering is better than closed and silent.
-            match prepared {
-                Ok(prepared) => self.apply(prepared).map(drop),
-                Err(error) => {
-                    warn!("the policy files are not applied, nothing passes between workloads:\n{error:#}");
-                    Ok(())
-                }
-            }
+    /// policy already is left alone, and so is one for which neither is any good: staying away would leave
+    /// new workloads open.
+    pub fn restore_policy(&mut self, config: &Config) {
+        let prepared = match self.saved.clone() {
+            Some(saved) => compile(saved.policy.clone(), &saved.ids),
+            None => match policy_files(config) {
+                Some(prepared) => prepared,
+                None => return self.warn_without_policy(),
+            },
+        };
+        if let Err(error) = prepared.and_then(|prepared| self.apply(prepared)) {
+            warn!("no policy could be restored:\n{error:#}");
+            self.warn_without_policy();
+        }
+    }
+
+    fn warn_without_policy(&self) {
+        match self.state.generation.number {
+            0 => warn!("no policy yet: nothing passes between workloads until `enforcer apply`"),
+            number => warn!(number, "the kernel goes on with the generation it has; its names are unknown"),
         }
     }
 
     /// One step of the core, and its consequences in the kernel.
     pub fn handle(&mut self, event: Event) {
+        if self.diverged && matches!(event, Event::Observed(_)) {
+            self.start_over();
+        }
         let ops = self.state.step(event);
         let failures = perform_each(&mut self.kernel, &ops);
-        self.refused_ops += failures.refused;
+        self.diverged |= failures.refused > 0;
         for ifindex in failures.unattached {
             // Tried again with the next look; nothing to do before.
             let nothing = self.state.step(Event::AttachFailed { ifindex });
             debug_assert!(nothing.is_empty());
+        }
+    }
+
+    /// Believes the kernel instead of what should have been written: then the next look finds out what is
+    /// missing.
+    fn start_over(&mut self) {
+        let mut fresh = self.state.without_facts();
+        std::mem::swap(&mut self.state, &mut fresh);
+        match self.adopt() {
+            Ok(()) => self.diverged = false,
+            Err(error) => {
+                warn!("cannot read back what the kernel holds: {error:#}");
+                self.state = fresh;
+            }
         }
     }
 
@@ -166,7 +193,7 @@ impl Core {
         let in_kernel = self.state.generation;
         // Ids may have been lost with the state directory: then the kernel's are not these.
         let unchanged =
-            in_kernel.number > 0 && in_kernel.digest == digest && self.saved.as_ref() == Some(&saved);
+            in_kernel.number > 0 && in_kernel.digest == digest && self.saved.as_deref() == Some(&saved);
         if !unchanged {
             let mut next = self.state.clone();
             let applied_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
@@ -187,7 +214,7 @@ impl Core {
                 "policy applied"
             );
         }
-        self.saved = Some(saved);
+        self.saved = Some(Arc::new(saved));
         let generation = self.state.generation;
         Ok(ApplyReport {
             unchanged,
@@ -215,70 +242,50 @@ impl Core {
         self.saved.as_ref().map(|saved| saved.ids.clone()).unwrap_or_default()
     }
 
-    /// What the kernel holds.
-    pub fn view(&self) -> View<'_> {
-        View { tables: &self.kernel.datapath.tables, saved: self.saved.as_ref().unwrap_or(&NOTHING_SAVED) }
+    /// Everything that questions are answered from, without holding the core.
+    pub fn snapshot(&self) -> Snapshot {
+        let endpoints = self.state.endpoints.iter();
+        Snapshot {
+            tables: self.reader.clone(),
+            saved: self.saved.clone(),
+            mechanism: self.kernel.mechanism,
+            started_at: self.started_at,
+            warnings: self.warnings(),
+            conflicts: endpoints.clone().map(|(ifindex, endpoint)| (*ifindex, conflicts(endpoint))).collect(),
+            names: endpoints.map(|(_, endpoint)| (endpoint.id, endpoint.name.clone())).collect(),
+            drops: self.drops.iter().copied().collect(),
+        }
     }
 
-    /// What the kernel knows and what only the daemon knows.
-    pub fn status(&self) -> anyhow::Result<Status> {
-        let mut status = self.view().status(self.kernel.mechanism)?;
-        status.daemon = Some(DaemonStatus {
-            pid: std::process::id(),
-            started_at: humantime::format_rfc3339_seconds(self.started_at).to_string(),
-        });
+    /// What somebody should look at, and only the daemon knows.
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
         if !self.state.unregistered.is_empty() {
-            status.warnings.push(format!(
-                "{} workloads beyond the first {} stay closed",
-                self.state.unregistered.len(),
-                MAX_ENDPOINTS - 1
-            ));
+            let (count, limit) = (self.state.unregistered.len(), MAX_ENDPOINTS - 1);
+            warnings.push(format!("{count} workloads beyond the first {limit} stay closed"));
         }
-        if self.refused_ops > 0 {
-            status.warnings.push(format!(
-                "the kernel refused {} changes of facts since the start; the log says which",
-                self.refused_ops
-            ));
+        if self.diverged {
+            warnings.push("the kernel refuses facts, the log says which; they are tried again".to_owned());
         }
         for endpoint in self.state.endpoints.values() {
-            for conflict in &endpoint.conflicts {
-                status.warnings.push(format!(
-                    "{} claims {}, which belongs to somebody else: refused",
-                    endpoint.name,
-                    conflict.text()
+            let name = &endpoint.name;
+            if !endpoint.conflicts.is_empty() {
+                let claims = conflicts(endpoint).join(", ");
+                warnings.push(format!(
+                    "{name} claims {claims}: refused, somebody else's or not among its first addresses; \
+                     declare it in the host file if it is meant"
                 ));
             }
             if !endpoint.attached {
-                status
-                    .warnings
-                    .push(format!("{} could not be attached to and is not enforced", endpoint.name));
+                warnings.push(format!("{name} could not be attached to and is not enforced"));
             }
         }
-        Ok(status)
+        warnings
     }
+}
 
-    /// Endpoints with what they claim in vain.
-    pub fn endpoints(&self) -> anyhow::Result<Vec<EndpointReport>> {
-        let mut reports = self.view().endpoints()?;
-        for report in &mut reports {
-            if let Some(endpoint) = self.state.endpoints.get(&report.ifindex) {
-                report.conflicts = endpoint.conflicts.iter().map(|conflict| conflict.text()).collect();
-            }
-        }
-        Ok(reports)
-    }
-
-    /// Totals, and the latest drops: packets where their events arrived, which knows more than flows.
-    pub fn drops(&self) -> anyhow::Result<Drops> {
-        let mut drops = self.view().drops()?;
-        let names: BTreeMap<EndpointId, &str> =
-            self.state.endpoints.values().map(|endpoint| (endpoint.id, &*endpoint.name)).collect();
-        let clock = Clock::now();
-        if !self.drops.is_empty() {
-            drops.recent = newest_per_endpoint(self.drops.iter().map(|event| recent(event, &names, &clock)));
-        }
-        Ok(drops)
-    }
+fn conflicts(endpoint: &EndpointState) -> Vec<String> {
+    endpoint.conflicts.iter().map(|conflict| conflict.text()).collect()
 }
 
 fn is_alive(pins: &Pins, mechanism: Mechanism, ifindex: u32, endpoint: &Endpoint) -> bool {
@@ -289,28 +296,5 @@ fn is_alive(pins: &Pins, mechanism: Mechanism, ifindex: u32, endpoint: &Endpoint
         }
         Mechanism::Clsact => nix::net::if_::if_nametoindex(&*crate::view::endpoint_name(endpoint))
             .is_ok_and(|current| current == ifindex),
-    }
-}
-
-/// ARP is told in the words of a flow, but has no IP protocol; no IPv4 packet has protocol 0.
-fn is_arp(key: &FlowKey) -> bool {
-    key.protocol == 0 && key.src.is_v4()
-}
-
-fn recent(event: &DropEvent, names: &BTreeMap<EndpointId, &str>, clock: &Clock) -> RecentDrop {
-    let key = &event.key;
-    let understood = *key != FlowKey::default();
-    let hook = if event.hook == Hook::FromEndpoint as u8 { "from-endpoint" } else { "to-endpoint" };
-    RecentDrop {
-        time: clock.text(event.time),
-        endpoint: names.get(&event.endpoint).map(|name| (*name).to_owned()),
-        hook: Some(hook.to_owned()),
-        reason: Verdict::from_code(event.verdict).map_or("unknown", Verdict::slug).to_owned(),
-        proto: understood.then(|| if is_arp(key) { "arp".to_owned() } else { protocol_name(key.protocol) }),
-        src: understood.then(|| key.src.into()),
-        src_port: u16::from_be(key.src_port),
-        dst: understood.then(|| key.dst.into()),
-        dst_port: u16::from_be(key.dst_port),
-        generation: event.generation,
     }
 }

@@ -21,7 +21,7 @@ use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage},
     link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
-    route::{RouteAddress, RouteAttribute, RouteMessage},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
 };
 use netlink_sys::SocketAddr;
 use rtnetlink::{Handle, MulticastGroup, new_connection_with_strict_check, new_multicast_connection};
@@ -39,9 +39,6 @@ const IMPATIENT: Duration = Duration::from_millis(10);
 
 /// How often to look when all is settled.
 const PATIENT: Duration = Duration::from_secs(2);
-
-/// `RT_TABLE_LOCAL` of `linux/rtnetlink.h`.
-const LOCAL_TABLE: u32 = 255;
 
 /// Why the host cannot be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +77,8 @@ pub struct Links {
     messages: Pin<Box<dyn Stream<Item = Message> + Send + Sync>>,
     patience: Duration,
     /// Wanted interfaces that were told of already.
-    known: BTreeSet<u32>,
+    announced: BTreeSet<u32>,
+    last: Observation,
 }
 
 type Message = (NetlinkMessage<RouteNetlinkMessage>, SocketAddr);
@@ -100,7 +98,14 @@ impl Links {
         ];
         let (connection, _, messages) = new_multicast_connection(&groups).map_err(LinkError::Socket)?;
         tokio::spawn(connection);
-        Ok(Self { config, handle, messages: Box::pin(messages), patience: IMPATIENT, known: BTreeSet::new() })
+        Ok(Self {
+            config,
+            handle,
+            messages: Box::pin(messages),
+            patience: IMPATIENT,
+            announced: BTreeSet::new(),
+            last: Observation::default(),
+        })
     }
 
     /// Waits for the next reason to do something. `settled`: no workload is waited for.
@@ -129,8 +134,9 @@ impl Links {
         match &message.payload {
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
                 let link = Link::read(link);
-                let is_new =
-                    link.is_veth && self.config.attach.wants(&link.name) && self.known.insert(link.ifindex);
+                let is_new = link.is_veth
+                    && self.config.attach.wants(&link.name)
+                    && self.announced.insert(link.ifindex);
                 is_new.then_some(Wake::Appeared { ifindex: link.ifindex, name: link.name })
             }
             NetlinkPayload::Overrun(_) => {
@@ -141,11 +147,25 @@ impl Links {
         }
     }
 
-    /// A complete look.
+    /// A complete look. What seems gone is looked for once more: the kernel may leave things out of a list
+    /// that changes while it is read, and what is forgotten is not enforced.
     pub async fn look(&mut self) -> Result<Observation, LinkError> {
+        let mut observation = self.look_once().await?;
+        let shrunk = self.last.host.difference(&observation.host).next().is_some()
+            || self.last.veths.keys().any(|ifindex| !observation.veths.contains_key(ifindex));
+        if shrunk {
+            let second = self.look_once().await?;
+            observation.host.extend(second.host);
+            observation.veths.extend(second.veths);
+        }
+        self.last = observation.clone();
+        self.announced = observation.veths.keys().copied().collect();
+        Ok(observation)
+    }
+
+    async fn look_once(&self) -> Result<Observation, LinkError> {
         let links = self.links(None).await?;
         let routes = self.routes().await?;
-        let host = self.addresses(None).await?;
         let mut veths = BTreeMap::new();
         let mut inside = BTreeMap::new();
         for link in links.iter().filter(|link| link.is_veth && self.config.attach.wants(&link.name)) {
@@ -156,14 +176,14 @@ impl Links {
             }
             veths.insert(link.ifindex, link.observe(&routes, &inside));
         }
-        self.known = veths.keys().copied().collect();
-        Ok(Observation { host: host.into_values().flatten().collect(), veths })
+        let host = routes.iter().filter(|route| route.interface.is_none()).map(|route| route.network);
+        Ok(Observation { host: host.collect(), veths })
     }
 
     /// The links and addresses of another namespace. It may vanish while it is asked: then there is
     /// nothing in it.
     async fn inside(&self, nsid: i32) -> Result<Inside, LinkError> {
-        match (self.links(Some(nsid)).await, self.addresses(Some(nsid)).await) {
+        match (self.links(Some(nsid)).await, self.addresses(nsid).await) {
             (Ok(links), Ok(addresses)) => {
                 let macs = links.into_iter().filter_map(|link| Some((link.ifindex, link.mac?))).collect();
                 Ok(Inside { macs, addresses })
@@ -182,12 +202,10 @@ impl Links {
         links.map_err(|source| LinkError::List { what: "interfaces", source })
     }
 
-    /// Addresses by interface, of the host or of another namespace.
-    async fn addresses(&self, nsid: Option<i32>) -> Result<BTreeMap<u32, BTreeSet<IpAddr>>, LinkError> {
+    /// Addresses by interface, of another namespace.
+    async fn addresses(&self, nsid: i32) -> Result<BTreeMap<u32, BTreeSet<IpAddr>>, LinkError> {
         let mut request = self.handle.address().get();
-        if let Some(nsid) = nsid {
-            request.message_mut().attributes.push(AddressAttribute::TargetNetNsId(nsid));
-        }
+        request.message_mut().attributes.push(AddressAttribute::TargetNetNsId(nsid));
         let messages: Vec<AddressMessage> = request
             .execute()
             .try_collect()
@@ -281,10 +299,11 @@ impl Link {
             ..Veth::default()
         };
         for route in routes {
+            let Some(interface) = route.interface else { continue };
             let single = route.network.prefix_len() == route.network.max_prefix_len();
-            if route.interface == self.ifindex && single {
+            if interface == self.ifindex && single {
                 veth.routed.insert(route.network.addr());
-            } else if route.interface == self.ifindex || Some(route.interface) == self.bridge {
+            } else if interface == self.ifindex || Some(interface) == self.bridge {
                 veth.subnets.push(route.network);
             }
         }
@@ -292,18 +311,17 @@ impl Link {
     }
 }
 
-/// A unicast route straight to an interface, with no router between.
+/// A route with no router between.
 struct Route {
     network: IpNet,
-    interface: u32,
+    /// The interface it leads to; `None` where it ends at the host itself.
+    interface: Option<u32>,
 }
 
 impl Route {
     fn read(message: &RouteMessage) -> Option<Self> {
-        use netlink_packet_route::route::RouteType;
         let mut network = None;
         let mut interface = None;
-        let mut table = u32::from(message.header.table);
         for attribute in &message.attributes {
             match attribute {
                 RouteAttribute::Destination(RouteAddress::Inet(address)) => {
@@ -313,18 +331,19 @@ impl Route {
                     network = Some(IpAddr::V6(*address));
                 }
                 RouteAttribute::Oif(index) => interface = Some(*index),
-                RouteAttribute::Table(number) => table = *number,
                 RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => return None,
                 _ => {}
             }
         }
-        // The local table holds the host's own addresses; a default route bounds nothing.
-        if message.header.kind != RouteType::Unicast || table == LOCAL_TABLE {
-            return None;
-        }
+        let interface = match message.header.kind {
+            RouteType::Unicast => Some(interface?),
+            // Whatever ends here is the host's: its addresses, subnet broadcast (the host hears it) and
+            // subnet-router anycast (RFC 4291 §2.6.1), and prefixes that somebody routed to `lo`.
+            RouteType::Local | RouteType::Broadcast | RouteType::Anycast => None,
+            _ => return None,
+        };
         let network = IpNet::new(network?, message.header.destination_prefix_length).ok()?;
-        let link_local = matches!(network, IpNet::V6(v6) if v6.addr().is_unicast_link_local());
-        (!link_local).then_some(Self { network, interface: interface? })
+        Some(Self { network, interface })
     }
 }
 

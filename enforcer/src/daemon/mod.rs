@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -45,6 +45,7 @@ pub mod core;
 pub mod kernel;
 pub mod links;
 pub mod op;
+pub mod snapshot;
 pub mod step;
 #[cfg(test)]
 mod step_tests;
@@ -90,13 +91,15 @@ async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> 
         mark_mask: config.datapath.mark_mask,
         trace: options.trace_datapath,
     };
+    pins.prepare()?;
+    let _pins_lock = lock_directory(pins.directory())?;
     let mut datapath = Datapath::load(&load)?;
     let events = Events::new(datapath.take_events()?)?;
     if options.trace_datapath {
         trace(&mut datapath)?;
     }
     let mut core = Core::new(config.clone(), datapath, pins, Store::new(options.state_dir.clone()))?;
-    core.restore_policy(&config)?;
+    core.restore_policy(&config);
     let mut links = Links::open(config)?;
     core.handle(Event::Observed(links.look().await?));
     info!(endpoints = core.state.endpoints.len(), generation = core.state.generation.number, "enforcing");
@@ -188,6 +191,13 @@ fn remove_socket(path: &Path) {
     {
         warn!(%error, path = %path.display(), "cannot remove the control socket");
     }
+}
+
+/// Two daemons with different sockets could still share the pins.
+fn lock_directory(path: &Path) -> anyhow::Result<Flock<fs::File>> {
+    let directory = fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    Flock::lock(directory, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| anyhow!("another enforcer holds the tables at {}", path.display()))
 }
 
 /// Held by the one daemon of a socket.

@@ -87,6 +87,20 @@ impl From<IpAddr> for Owned {
 }
 
 impl Owned {
+    /// Whether `other` lies wholly within this prefix.
+    pub fn covers(&self, other: &Self) -> bool {
+        let differing = (0..4).find_map(|word| {
+            let difference = u32::from_be(self.address.0[word] ^ other.address.0[word]);
+            (difference != 0).then(|| word as u32 * 32 + difference.leading_zeros())
+        });
+        self.bits <= other.bits && differing.is_none_or(|bit| bit >= u32::from(self.bits))
+    }
+
+    /// Whether both are of one address family.
+    pub fn is_family_of(&self, other: &Self) -> bool {
+        self.address.is_v4() == other.address.is_v4()
+    }
+
     /// The prefix in its own family, as people write it; a single address without its length.
     pub fn text(self) -> String {
         let offset = if self.address.is_v4() { V4_PREFIX_OFFSET } else { 0 };

@@ -19,7 +19,7 @@ use enforcer_common::{
 use ipnet::IpNet;
 
 use super::{
-    claims::{MAX_LEARNED, Origin, claims},
+    claims::{self, Claims, Contest, MAX_LEARNED, Origin},
     op::{Op, Owned},
 };
 use crate::{
@@ -63,8 +63,8 @@ pub struct NewPolicy {
 /// What the host looks like at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Observation {
-    /// The host's own addresses.
-    pub host: BTreeSet<IpAddr>,
+    /// What the host answers to: its addresses, subnet broadcasts and anycasts.
+    pub host: BTreeSet<IpNet>,
     /// Every wanted veth, by index.
     pub veths: BTreeMap<u32, Veth>,
 }
@@ -99,6 +99,8 @@ pub struct EndpointState {
     pub conflicts: BTreeSet<Owned>,
     /// The programs are on its interface.
     pub attached: bool,
+    /// What the kernel was told last.
+    pub record: Endpoint,
 }
 
 /// All that the daemon knows.
@@ -129,6 +131,11 @@ impl State {
         }
     }
 
+    /// The same, but knowing nothing of the host.
+    pub fn without_facts(&self) -> Self {
+        Self { last_id: self.last_id, ..Self::new(self.config.clone(), self.generation) }
+    }
+
     /// Takes over what an earlier daemon wrote: ids, so that counters and flows keep their meaning, and
     /// addresses, so that what was learned stays learned. The programs are put on again.
     pub fn adopt(&mut self, endpoints: &[(u32, Endpoint)], addresses: &[(Owned, AddressOwner)]) {
@@ -144,6 +151,7 @@ impl State {
                     owned: mine.map(|(network, owner)| (*network, Origin::of(owner))).collect(),
                     conflicts: BTreeSet::new(),
                     attached: false,
+                    record: *endpoint,
                 },
             );
             self.last_id = self.last_id.max(endpoint.id.0);
@@ -198,15 +206,17 @@ impl State {
             let known = self.unregistered.insert(ifindex, name.to_owned());
             return if known.is_none() { vec![attach] } else { Vec::new() };
         };
-        let endpoint = EndpointState {
+        let mut endpoint = EndpointState {
             id,
             name: name.to_owned(),
             mac: None,
             owned: BTreeMap::new(),
             conflicts: BTreeSet::new(),
             attached: true,
+            record: Endpoint::default(),
         };
         let record = self.record(&endpoint);
+        endpoint.record = record;
         self.endpoints.insert(ifindex, endpoint);
         vec![Op::ResetCounters(id), Op::WriteEndpoint { ifindex, endpoint: record }, attach]
     }
@@ -240,17 +250,19 @@ impl State {
     /// one endpoint to another within one step.
     fn observed(&mut self, observation: &Observation) -> Vec<Op> {
         let mut ops = self.vanished(observation);
-        let host: BTreeSet<Owned> =
-            observation.host.iter().copied().filter(is_usable).map(Owned::from).collect();
-        ops.extend(self.host.difference(&host).map(|network| Op::RemoveAddress(*network)));
-        ops.extend(self.reclaim_for_host(&host));
-        self.host = host;
-        for (ifindex, veth) in &observation.veths {
-            ops.extend(self.released(*ifindex, veth));
+        ops.extend(self.observed_host(&observation.host));
+        let claims: Claims = observation
+            .veths
+            .iter()
+            .map(|(ifindex, veth)| (*ifindex, claims::claims(&self.config, veth)))
+            .collect();
+        let contest = Contest::of(&claims);
+        for ifindex in claims.keys() {
+            ops.extend(self.released(*ifindex, &claims[ifindex], &contest));
         }
         let mut owners = self.owners();
         for (ifindex, veth) in &observation.veths {
-            ops.extend(self.settled(*ifindex, veth, &mut owners));
+            ops.extend(self.settled(*ifindex, veth, &claims[ifindex], &contest, &mut owners));
         }
         if ops.iter().any(|op| !matches!(op, Op::Attach { .. })) {
             ops.push(Op::FactsChanged);
@@ -276,31 +288,38 @@ impl State {
         ops
     }
 
-    /// The host's own addresses are the host's, whoever had them before.
-    fn reclaim_for_host(&mut self, host: &BTreeSet<Owned>) -> Vec<Op> {
-        let new: Vec<Owned> = host.difference(&self.host).copied().collect();
-        for endpoint in self.endpoints.values_mut() {
-            endpoint.owned.retain(|network, _| !new.contains(network));
+    /// What is the host's is the host's, whoever had it before.
+    fn observed_host(&mut self, networks: &BTreeSet<IpNet>) -> Vec<Op> {
+        let host: BTreeSet<Owned> =
+            networks.iter().filter(|network| meets_veths(network)).copied().map(Owned::from).collect();
+        let gone = self.host.difference(&host).map(|network| Op::RemoveAddress(*network));
+        let mut ops: Vec<Op> = gone.collect();
+        for network in host.difference(&self.host) {
+            for endpoint in self.endpoints.values_mut() {
+                endpoint.owned.remove(network);
+            }
+            ops.push(Op::WriteAddress { network: *network, owner: AddressOwner::HOST });
         }
-        new.into_iter().map(|network| Op::WriteAddress { network, owner: AddressOwner::HOST }).collect()
+        self.host = host;
+        ops
     }
 
-    /// What an endpoint owns no longer: routes and declarations that are gone. Learned addresses stay,
-    /// unless the family has a better source by now, or the workload keeps taking new ones.
-    fn released(&mut self, ifindex: u32, veth: &Veth) -> Vec<Op> {
-        let claims = claims(&self.config, veth);
+    /// What an endpoint owns no longer: what was routed or declared and is not any more. Learned addresses
+    /// stay, unless somebody has a better claim, or a claim at all when the workload has given it up.
+    fn released(&mut self, ifindex: u32, claims: &BTreeMap<Owned, Origin>, contest: &Contest) -> Vec<Op> {
         let Some(endpoint) = self.endpoints.get_mut(&ifindex) else { return Vec::new() };
         let better_source = |network: &Owned| {
-            claims.iter().any(|(other, origin)| {
-                *origin != Origin::Learned && other.address.is_v4() == network.address.is_v4()
-            })
+            claims.iter().any(|(other, origin)| *origin != Origin::Learned && other.is_family_of(network))
         };
         let all: BTreeSet<&Owned> = endpoint.owned.keys().chain(claims.keys()).collect();
         let crowded = all.len() > MAX_LEARNED;
         let mut ops = Vec::new();
         endpoint.owned.retain(|network, origin| {
-            let sticks = *origin == Origin::Learned && !crowded && !better_source(network);
-            let stays = sticks || claims.contains_key(network);
+            let stays = match claims.get(network) {
+                Some(claim) => contest.allows(network, *claim),
+                None if *origin != Origin::Learned || crowded || better_source(network) => false,
+                None => !contest.is_claimed(network),
+            };
             if !stays {
                 ops.push(Op::RemoveAddress(*network));
             }
@@ -318,8 +337,14 @@ impl State {
     }
 
     /// Registers, attaches and gives what is claimed and free.
-    fn settled(&mut self, ifindex: u32, veth: &Veth, owners: &mut BTreeMap<Owned, u32>) -> Vec<Op> {
-        let claims = claims(&self.config, veth);
+    fn settled(
+        &mut self,
+        ifindex: u32,
+        veth: &Veth,
+        claims: &BTreeMap<Owned, Origin>,
+        contest: &Contest,
+        owners: &mut BTreeMap<Owned, u32>,
+    ) -> Vec<Op> {
         let mut ops = Vec::new();
         if !self.endpoints.contains_key(&ifindex) {
             if self.config.attach.unknown == Unknown::Ignore && claims.is_empty() {
@@ -327,30 +352,41 @@ impl State {
             }
             ops.extend(self.register(ifindex, &veth.name));
         }
-        let Some(endpoint) = self.endpoints.get(&ifindex).cloned() else { return ops };
-        let before = self.record(&endpoint);
-        let mut endpoint =
-            EndpointState { name: veth.name.clone(), mac: veth.mac.or(endpoint.mac), ..endpoint };
+        let Some(mut endpoint) = self.endpoints.remove(&ifindex) else { return ops };
+        endpoint.name.clone_from(&veth.name);
+        if endpoint.owned.is_empty() {
+            // From the first address on the MAC is the one it had then: nobody takes over another's.
+            endpoint.mac = veth.mac.or(endpoint.mac);
+        }
         if !endpoint.attached {
             endpoint.attached = true;
             ops.push(Op::Attach { ifindex, name: veth.name.clone() });
         }
+        let stamp = endpoint.id.stamp(self.config.datapath.mark_mask);
+        let restamp = endpoint.record.stamp != stamp;
         endpoint.conflicts.clear();
+        let before = endpoint.owned.clone();
         for (network, origin) in claims {
-            if *owners.entry(network).or_insert(ifindex) != ifindex {
-                endpoint.conflicts.insert(network);
-            } else if endpoint.owned.insert(network, origin) != Some(origin) {
-                let owner = AddressOwner {
-                    endpoint: endpoint.id,
-                    ifindex,
-                    stamp: before.stamp,
-                    flags: origin.flags(),
-                };
-                ops.push(Op::WriteAddress { network, owner });
+            let free = *owners.get(network).unwrap_or(&ifindex) == ifindex;
+            let refused = *origin == Origin::Learned && contest.refuses(network, ifindex, &before);
+            if !free || refused || !contest.allows(network, *origin) {
+                endpoint.conflicts.insert(*network);
+                continue;
+            }
+            owners.insert(*network, ifindex);
+            if endpoint.owned.insert(*network, *origin) != Some(*origin) && !restamp {
+                ops.push(write_address(ifindex, &endpoint, *network, *origin, stamp));
             }
         }
+        if restamp {
+            let all = endpoint.owned.iter();
+            ops.extend(
+                all.map(|(network, origin)| write_address(ifindex, &endpoint, *network, *origin, stamp)),
+            );
+        }
         let record = self.record(&endpoint);
-        if record != before {
+        if record != endpoint.record {
+            endpoint.record = record;
             ops.push(Op::WriteEndpoint { ifindex, endpoint: record });
         }
         self.endpoints.insert(ifindex, endpoint);
@@ -358,7 +394,14 @@ impl State {
     }
 }
 
+fn write_address(ifindex: u32, endpoint: &EndpointState, network: Owned, origin: Origin, stamp: u32) -> Op {
+    Op::WriteAddress {
+        network,
+        owner: AddressOwner { endpoint: endpoint.id, ifindex, stamp, flags: origin.flags() },
+    }
+}
+
 /// Loopback addresses of the host never meet a veth.
-fn is_usable(address: &IpAddr) -> bool {
-    matches!(Address::from(*address).scope(), Scope::Global | Scope::LinkLocal)
+fn meets_veths(network: &IpNet) -> bool {
+    matches!(Address::from(network.addr()).scope(), Scope::Global | Scope::LinkLocal)
 }

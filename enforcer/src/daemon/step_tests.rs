@@ -7,7 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use enforcer_common::{control::Generation, endpoint::EndpointId};
+use enforcer_common::{
+    control::Generation,
+    endpoint::{AddressOwner, EndpointId},
+};
 
 use super::{
     op::{Op, Owned},
@@ -45,7 +48,8 @@ fn routed(name: &str, routes: &[&str], inside: &[&str]) -> Veth {
 
 fn look(host: &[&str], veths: &[(u32, Veth)]) -> Event {
     let veths: BTreeMap<u32, Veth> = veths.iter().cloned().collect();
-    Event::Observed(Observation { host: addresses(host), veths })
+    let host = host.iter().map(|text| text.parse::<IpAddr>().unwrap().into()).collect();
+    Event::Observed(Observation { host, veths })
 }
 
 fn written(ops: &[Op]) -> Vec<(String, u32)> {
@@ -131,13 +135,93 @@ fn declarations_beat_routes_and_may_be_prefixes() {
 }
 
 #[test]
-fn a_learned_address_sticks_and_nobody_else_gets_it() {
+fn a_learned_address_sticks_until_somebody_else_claims_it() {
     let mut state = state("");
     state.step(look(&[], &[(7, bridged("veth7", &["10.1.0.5"]))]));
+    let ops = state.step(look(&[], &[(7, bridged("veth7", &[]))]));
+    assert!(removed(&ops).is_empty(), "a workload that is busy restarting keeps its address");
     let ops = state.step(look(&[], &[(7, bridged("veth7", &[])), (8, bridged("veth8", &["10.1.0.5"]))]));
-    assert!(written(&ops).is_empty() && removed(&ops).is_empty());
-    assert_eq!(state.endpoints[&8].conflicts, BTreeSet::from([owned("10.1.0.5")]));
-    assert!(state.endpoints[&8].owned.is_empty());
+    assert_eq!(written(&ops), [("10.1.0.5".to_owned(), 8)], "given up is given up");
+}
+
+#[test]
+fn nobody_gets_an_address_that_somebody_has() {
+    let mut state = state("");
+    let first = (7, bridged("veth7", &["10.1.0.5"]));
+    state.step(look(&[], std::slice::from_ref(&first)));
+    let ops = state.step(look(&[], &[first, (6, bridged("veth6", &["10.1.0.5"]))]));
+    assert!(written(&ops).is_empty() && removed(&ops).is_empty(), "{ops:?}");
+    assert_eq!(state.endpoints[&6].conflicts, BTreeSet::from([owned("10.1.0.5")]));
+    assert!(state.endpoints[&6].owned.is_empty());
+}
+
+#[test]
+fn a_workload_joins_nothing_by_taking_further_addresses() {
+    let mut state = state("");
+    state.step(look(&[], &[(7, bridged("veth7", &["10.1.0.5", "10.1.0.6", "2001:db8:1::5"]))]));
+    let more = ["10.1.0.5", "10.1.0.6", "10.1.0.77", "2001:db8:1::5", "2001:db8:1::77"];
+    let ops = state.step(look(&[], &[(7, bridged("veth7", &more))]));
+    assert_eq!(written(&ops), [("2001:db8:1::77".to_owned(), 7)], "SLAAC goes on within its /64");
+    assert_eq!(state.endpoints[&7].conflicts, BTreeSet::from([owned("10.1.0.77")]));
+}
+
+#[test]
+fn what_is_declared_is_nobody_elses_to_learn() {
+    let mut state = state("[[endpoint]]\nmatch = \"veth9\"\naddresses = [\"10.1.0.64/28\", \"10.1.0.5\"]");
+    state.step(look(&[], &[(7, bridged("veth7", &["10.1.0.5"])), (8, bridged("veth8", &["10.1.0.70"]))]));
+    let all = [
+        (7, bridged("veth7", &["10.1.0.5"])),
+        (8, bridged("veth8", &["10.1.0.71"])),
+        (9, bridged("veth9", &[])),
+    ];
+    let ops = state.step(look(&[], &all));
+    assert!(written(&ops).contains(&("10.1.0.5".to_owned(), 9)), "declared beats learned: {ops:?}");
+    assert!(state.endpoints[&7].owned.is_empty());
+    let mut state = self::state("[[endpoint]]\nmatch = \"veth9\"\naddresses = [\"10.1.0.64/28\"]");
+    state.step(look(&[], &[(8, bridged("veth8", &["10.1.0.70"])), (9, bridged("veth9", &[]))]));
+    assert_eq!(state.endpoints[&8].conflicts, BTreeSet::from([owned("10.1.0.70")]));
+}
+
+#[test]
+fn the_mac_is_the_one_of_the_first_address() {
+    let mut state = state("");
+    let with_mac =
+        |mac: u8, inside: &[&str]| Veth { mac: Some([2, 0, 0, 0, 0, mac]), ..bridged("veth7", inside) };
+    for (mac, inside, expected) in [(1, vec![], 1), (2, vec!["10.1.0.5"], 2), (3, vec!["10.1.0.5"], 2)] {
+        state.step(look(&[], &[(7, with_mac(mac, &inside))]));
+        assert_eq!(state.endpoints[&7].mac, Some([2, 0, 0, 0, 0, expected]));
+    }
+}
+
+#[test]
+fn a_new_mark_mask_gives_everything_a_new_stamp() {
+    let mut before = state("");
+    let host = look(&[], &[(7, bridged("veth7", &["10.1.0.5"]))]);
+    before.step(host.clone());
+    let record = before.endpoints[&7].record;
+    let owner =
+        AddressOwner { endpoint: record.id, ifindex: 7, stamp: record.stamp, flags: AddressOwner::LEARNED };
+    let mut after = state("[datapath]\nmark_mask = \"0xf000\"");
+    after.adopt(&[(7, record)], &[(owned("10.1.0.5"), owner)]);
+    let ops = after.step(host);
+    let stamps = ops.iter().filter_map(|op| match op {
+        Op::WriteAddress { owner, .. } => Some(owner.stamp),
+        Op::WriteEndpoint { endpoint, .. } => Some(endpoint.stamp),
+        _ => None,
+    });
+    assert_eq!(stamps.collect::<Vec<_>>(), [0x2000, 0x2000]);
+}
+
+#[test]
+fn only_learned_addresses_survive_a_restart_unclaimed() {
+    let mut before = state("");
+    before.step(look(&[], &[(7, routed("veth7", &["10.1.0.5"], &[]))]));
+    let record = before.endpoints[&7].record;
+    let owner = AddressOwner { endpoint: record.id, ifindex: 7, stamp: record.stamp, flags: 0 };
+    let mut after = state("");
+    after.adopt(&[(7, record)], &[(owned("10.1.0.5"), owner)]);
+    let ops = after.step(look(&[], &[(7, routed("veth7", &[], &[]))]));
+    assert_eq!(removed(&ops), ["10.1.0.5"], "the route went while no daemon looked");
 }
 
 #[test]

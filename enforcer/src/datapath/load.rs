@@ -1,16 +1,12 @@
 //! Loads the object: checks pinned tables before they are reused, sets the constants, loads the programs.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{io::Write, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
-    maps::{Map, MapData, MapError, MapInfo, RingBuf},
+    maps::{MapData, MapInfo, RingBuf},
     programs::{ProgramError, SchedClassifier},
 };
-use enforcer_common::endpoint::EndpointId;
 
 use super::{
     pins::{PinError, Pins},
@@ -146,11 +142,6 @@ impl Datapath {
     }
 }
 
-/// The stamp of an endpoint under a mark mask.
-pub const fn stamp(endpoint: EndpointId, mark_mask: u32) -> u32 {
-    endpoint.stamp(mark_mask)
-}
-
 fn check_kernel() -> Result<(), LoadError> {
     let kernel = probe::kernel();
     if kernel < probe::FLOOR { Err(LoadError::OldKernel { found: kernel.to_string() }) } else { Ok(()) }
@@ -205,14 +196,13 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
 fn shorten(program: &str, log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     let end = lines[lines.len().saturating_sub(VERIFIER_LINES)..].join("\n");
-    let path = std::env::temp_dir().join(format!("enforcer-verifier-{program}.log"));
-    match fs::write(&path, log) {
-        Ok(()) => format!("{end}\n(whole log: {})", path.display()),
+    let file = tempfile::Builder::new().prefix(&format!("enforcer-{program}-")).suffix(".log").tempfile();
+    let kept = file.and_then(|mut file| {
+        file.write_all(log.as_bytes())?;
+        Ok(file.keep()?.1)
+    });
+    match kept {
+        Ok(path) => format!("{end}\n(whole log: {})", path.display()),
         Err(_) => end,
     }
-}
-
-/// Opens one pinned map by path; what tools without a daemon use for the event ring.
-pub fn open_pinned_map(path: &Path) -> Result<Map, MapError> {
-    MapData::from_pin(path).and_then(Map::from_map_data)
 }

@@ -173,6 +173,12 @@ impl TryFrom<String> for Prefix {
     }
 }
 
+impl From<Prefix> for IpNet {
+    fn from(prefix: Prefix) -> Self {
+        prefix.0
+    }
+}
+
 impl FromStr for Prefix {
     type Err = PrefixError;
 

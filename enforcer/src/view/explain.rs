@@ -28,17 +28,10 @@ impl Ends {
     }
 
     fn owner(&self, address: IpAddr) -> Option<&str> {
-        let address = Address::from(address);
-        let covers = |owned: &Owned| {
-            let differ = (0..4).find_map(|word| {
-                let difference = u32::from_be(address.0[word] ^ owned.address.0[word]);
-                (difference != 0).then(|| word as u32 * 32 + difference.leading_zeros())
-            });
-            differ.is_none_or(|bit| bit >= u32::from(owned.bits))
-        };
+        let address = Owned::from(address);
         self.0
             .iter()
-            .filter(|(owned, _)| covers(owned))
+            .filter(|(owned, _)| owned.covers(&address))
             .max_by_key(|(owned, _)| owned.bits)
             .map(|(_, name)| &**name)
     }

@@ -55,6 +55,16 @@ pub struct EndpointFacts<'lab> {
 }
 
 impl EndpointFacts<'_> {
+    /// Its interface has this MAC; until it is told, any will do.
+    pub fn has_mac(self, mac: [u8; 6]) -> Self {
+        let ifindex = self.lab.interface(&self.name);
+        let endpoint = self.lab.endpoints.get_mut(&self.name).expect("it was registered");
+        endpoint.mac = mac;
+        self.lab.datapath.tables.write_endpoint(ifindex, endpoint).expect("there is room for endpoints");
+        self.lab.datapath.tables.facts_changed();
+        self
+    }
+
     /// It owns these from now on, whoever did before.
     pub fn owns<T: Owned>(self, addresses: impl IntoIterator<Item = T>) {
         let ifindex = self.lab.interface(&self.name);

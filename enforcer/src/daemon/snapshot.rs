@@ -1,0 +1,102 @@
+//! What questions are answered from: handles of the tables and what only the daemon knows, at one moment.
+//! Answering may take long on a busy host; nothing waits for it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+    time::SystemTime,
+};
+
+use enforcer_common::{
+    endpoint::EndpointId,
+    event::{DropEvent, Hook},
+    flow::FlowKey,
+    verdict::Verdict,
+};
+
+use super::store::Saved;
+use crate::{
+    datapath::{
+        attach::Mechanism,
+        flows::{Clock, protocol_name},
+        tables::Tables,
+    },
+    report::{DaemonStatus, Drops, EndpointReport, RecentDrop, Status},
+    view::{View, newest_per_endpoint},
+};
+
+/// Stands in for a policy that was never applied.
+static NOTHING_SAVED: LazyLock<Saved> = LazyLock::new(Saved::default);
+
+/// See the module.
+pub struct Snapshot {
+    pub(super) tables: Arc<Tables>,
+    pub(super) saved: Option<Arc<Saved>>,
+    pub(super) mechanism: Mechanism,
+    pub(super) started_at: SystemTime,
+    pub(super) warnings: Vec<String>,
+    pub(super) conflicts: BTreeMap<u32, Vec<String>>,
+    pub(super) names: BTreeMap<EndpointId, String>,
+    pub(super) drops: Vec<DropEvent>,
+}
+
+impl Snapshot {
+    /// What the kernel holds.
+    pub fn view(&self) -> View<'_> {
+        View { tables: &self.tables, saved: self.saved.as_deref().unwrap_or(&NOTHING_SAVED) }
+    }
+
+    /// What the kernel knows and what only the daemon knows.
+    pub fn status(&self) -> anyhow::Result<Status> {
+        let mut status = self.view().status(self.mechanism)?;
+        status.daemon = Some(DaemonStatus {
+            pid: std::process::id(),
+            started_at: humantime::format_rfc3339_seconds(self.started_at).to_string(),
+        });
+        status.warnings.extend(self.warnings.iter().cloned());
+        Ok(status)
+    }
+
+    /// Endpoints with what they claim in vain.
+    pub fn endpoints(&self) -> anyhow::Result<Vec<EndpointReport>> {
+        let mut reports = self.view().endpoints()?;
+        for report in &mut reports {
+            report.conflicts = self.conflicts.get(&report.ifindex).cloned().unwrap_or_default();
+        }
+        Ok(reports)
+    }
+
+    /// Totals, and the latest drops: packets where their events arrived, which knows more than flows.
+    pub fn drops(&self) -> anyhow::Result<Drops> {
+        let mut drops = self.view().drops()?;
+        if !self.drops.is_empty() {
+            let clock = Clock::now();
+            drops.recent = newest_per_endpoint(self.drops.iter().map(|event| self.recent(event, &clock)));
+        }
+        Ok(drops)
+    }
+
+    fn recent(&self, event: &DropEvent, clock: &Clock) -> RecentDrop {
+        let key = &event.key;
+        let understood = *key != FlowKey::default();
+        let proto = || if is_arp(key) { "arp".to_owned() } else { protocol_name(key.protocol) };
+        let hook = if event.hook == Hook::FromEndpoint as u8 { "from-endpoint" } else { "to-endpoint" };
+        RecentDrop {
+            time: clock.text(event.time),
+            endpoint: self.names.get(&event.endpoint).cloned(),
+            hook: Some(hook.to_owned()),
+            reason: Verdict::from_code(event.verdict).map_or("unknown", Verdict::slug).to_owned(),
+            proto: understood.then(proto),
+            src: understood.then(|| key.src.into()),
+            src_port: u16::from_be(key.src_port),
+            dst: understood.then(|| key.dst.into()),
+            dst_port: u16::from_be(key.dst_port),
+            generation: event.generation,
+        }
+    }
+}
+
+/// ARP is told in the words of a flow, but has no IP protocol; no IPv4 packet has protocol 0.
+fn is_arp(key: &FlowKey) -> bool {
+    key.protocol == 0 && key.src.is_v4()
+}
