@@ -126,3 +126,27 @@ fn explain_says_what_the_kernel_does() {
     assert!(text.contains("10.1.0.5 ∈ {blue}") && text.contains("10.3.0.5 ∈ {green}"), "{text}");
     assert!(text.contains("no common network"), "{text}");
 }
+
+#[test]
+fn no_address_of_the_host_is_a_way_around_its_allow_list() {
+    let town = Town::governed("broadcast");
+    let echo = enforcer_tests::echo::Echo::start(town.host.netns(), 8080);
+    // All of them lie inside the workload's own network: subnet broadcast, subnet-router anycast, gateway.
+    let ways = ["10.2.0.255", "10.2.0.1", "2001:db8:2::", "2001:db8:2::1", "192.0.2.1", "2001:db8:ff::1"];
+    for way in ways {
+        let way: std::net::IpAddr = way.parse().unwrap();
+        let any = if way.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let answered = town.api.netns().enter(|| {
+            let socket = std::net::UdpSocket::bind(any).unwrap();
+            socket.set_broadcast(true).unwrap();
+            socket.set_read_timeout(Some(traffic::PATIENCE)).unwrap();
+            socket.send_to(b"hello\n", (way, 8080)).unwrap();
+            socket.recv_from(&mut [0; 64]).is_ok()
+        });
+        assert!(!answered, "the host answered at {way}");
+    }
+    let before = town.daemon.json(&["flows", "--port", "8080"]);
+    let denied = before.as_array().unwrap().iter().filter(|flow| flow["reason"] == "default-deny").count();
+    assert_eq!(denied, ways.len(), "each attempt is counted: {before}");
+    drop(echo);
+}

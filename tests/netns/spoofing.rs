@@ -80,3 +80,25 @@ fn a_local_source_from_elsewhere_on_the_host_is_dropped() {
     });
     assert_eq!(dropped(&town.daemon, "unstamped-source") - before, 20);
 }
+
+#[test]
+fn a_workload_joins_no_network_by_taking_an_address_of_it() {
+    let host = Host::new("joining");
+    let blue = host.workload("blue").at("10.1.0.5/24").bridged();
+    let red = host.workload("red").at("10.1.0.100/24").bridged();
+    let daemon = Daemon::start(&host);
+    daemon.wait_ready(&[blue.interface(), red.interface()]);
+    daemon.apply("version = 1\n[network.blue]\nprefixes = [\"10.1.0.0/26\"]\n[network.red]\nprefixes = [\"10.1.0.96/27\"]\n");
+    blue.netns().ip("address add 10.1.0.101/24 dev eth0");
+    enforcer_tests::wait::until("the claim is shown", std::time::Duration::from_secs(10), || {
+        let warnings = daemon.json(&["status"])["warnings"].to_string();
+        warnings.contains("claims 10.1.0.101").then_some(())
+    });
+    assert!(!ping(&blue, red.ipv4()));
+    let endpoints = daemon.json(&["endpoints"]);
+    let networks = |name: &str| {
+        let endpoint = endpoints.as_array().unwrap().iter().find(|endpoint| endpoint["name"] == name);
+        endpoint.unwrap()["networks"].clone()
+    };
+    assert_eq!(networks(blue.interface()), serde_json::json!(["blue"]));
+}

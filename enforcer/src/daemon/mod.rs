@@ -197,7 +197,7 @@ fn remove_socket(path: &Path) {
 fn lock_directory(path: &Path) -> anyhow::Result<Flock<fs::File>> {
     let directory = fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     Flock::lock(directory, FlockArg::LockExclusiveNonblock)
-        .map_err(|_| anyhow!("another enforcer holds the tables at {}", path.display()))
+        .map_err(|(_, errno)| anyhow!("another enforcer holds the tables at {} ({errno})", path.display()))
 }
 
 /// Held by the one daemon of a socket.

@@ -132,6 +132,7 @@ impl State {
     }
 
     /// The same, but knowing nothing of the host.
+    #[must_use]
     pub fn without_facts(&self) -> Self {
         Self { last_id: self.last_id, ..Self::new(self.config.clone(), self.generation) }
     }
