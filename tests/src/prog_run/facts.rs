@@ -56,6 +56,7 @@ pub struct EndpointFacts<'lab> {
 
 impl EndpointFacts<'_> {
     /// Its interface has this MAC; until it is told, any will do.
+    #[must_use]
     pub fn has_mac(self, mac: [u8; 6]) -> Self {
         let ifindex = self.lab.interface(&self.name);
         let endpoint = self.lab.endpoints.get_mut(&self.name).expect("it was registered");
