@@ -71,7 +71,7 @@ fn policy(monitored: bool) -> String {
 }
 
 fn prefix(network: u32, number: u32) -> String {
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         let block = network * PREFIXES_PER_NETWORK / 2 + number / 2;
         format!("{}.{}.{}.0/24", 10 + (block >> 16), (block >> 8) & 0xff, block & 0xff)
     } else {
