@@ -56,14 +56,12 @@ pub struct EndpointFacts<'lab> {
 
 impl EndpointFacts<'_> {
     /// Its interface has this MAC; until it is told, any will do.
-    #[must_use]
-    pub fn has_mac(self, mac: [u8; 6]) -> Self {
+    pub fn has_mac(self, mac: [u8; 6]) {
         let ifindex = self.lab.interface(&self.name);
         let endpoint = self.lab.endpoints.get_mut(&self.name).expect("it was registered");
         endpoint.mac = mac;
         self.lab.datapath.tables.write_endpoint(ifindex, endpoint).expect("there is room for endpoints");
         self.lab.datapath.tables.facts_changed();
-        self
     }
 
     /// It owns these from now on, whoever did before.
