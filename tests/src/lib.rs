@@ -31,6 +31,7 @@ pub mod numbered;
 pub mod packet;
 pub mod ping;
 pub mod prog_run;
+pub mod router;
 pub mod scratch;
 pub mod spoof;
 pub mod traffic;

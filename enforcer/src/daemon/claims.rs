@@ -7,7 +7,7 @@ use enforcer_common::{
     endpoint::AddressOwner,
 };
 
-use super::{op::Owned, step::Veth};
+use super::{event::Veth, op::Owned};
 use crate::config::Config;
 
 /// Addresses that one endpoint may have learned at a time: room for a day's temporary IPv6 addresses

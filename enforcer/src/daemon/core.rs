@@ -17,10 +17,11 @@ use enforcer_common::{
 use tracing::{info, warn};
 
 use super::{
+    event::{Event, NewPolicy},
     kernel::{LiveKernel, perform_all, perform_each},
     op::Owned,
     snapshot::Snapshot,
-    step::{EndpointState, Event, NewPolicy, State},
+    step::{EndpointState, State},
     store::{Saved, Store},
 };
 use crate::{

@@ -27,7 +27,7 @@ use netlink_sys::SocketAddr;
 use rtnetlink::{Handle, MulticastGroup, new_connection_with_strict_check, new_multicast_connection};
 use tracing::warn;
 
-use super::step::{Observation, Veth};
+use super::event::{Observation, Veth};
 use crate::config::Config;
 
 /// Changes come in bursts; one look serves all that arrive within this time.

@@ -25,8 +25,8 @@ use tracing::{info, warn};
 
 use self::{
     core::Core,
+    event::Event,
     links::{Links, Wake},
-    step::Event,
     store::Store,
 };
 use crate::{
@@ -42,6 +42,7 @@ mod claims;
 mod clean;
 pub mod control;
 pub mod core;
+pub mod event;
 pub mod kernel;
 pub mod links;
 pub mod op;

@@ -13,8 +13,9 @@ use enforcer_common::{
 };
 
 use super::{
+    event::{Event, NewPolicy, Observation, Veth},
     op::{Op, Owned},
-    step::{Event, NewPolicy, Observation, State, Veth},
+    step::State,
 };
 use crate::{config::Config, policy};
 
