@@ -9,7 +9,7 @@ use enforcer_tests::{Daemon, Host, router, wait};
 
 use crate::town::Town;
 
-/// The endpoint's address within 2001:db8:2::/64, once it has one.
+/// The IPv6 address of an endpoint, once it has one.
 fn formed(daemon: &Daemon, interface: &str) -> Option<IpAddr> {
     let endpoints = daemon.json(&["endpoints"]);
     let endpoint = endpoints.as_array().unwrap().iter().find(|endpoint| endpoint["name"] == interface)?;

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use enforcer::datapath::bpf::{TcxHook, tcx_programs};
 use enforcer_tests::Numbered;
 use enforcer_tests::traffic::{ECHO_PORT, tcp};
 use serde_json::Value;
 
 use crate::town::Town;
+
+/// How long an interface may take to become an endpoint.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn passed(status: &Value) -> u64 {
     status["passed"]["packets"].as_u64().unwrap()
@@ -75,4 +79,25 @@ fn a_workload_that_goes_takes_its_address_along() {
     let second = town.host.workload("second").at("10.1.0.50/24").routed();
     town.daemon.wait_ready(&[second.interface()]);
     assert!(tcp(&second, town.api.ipv4(), ECHO_PORT), "the address is the second one's now");
+}
+
+#[test]
+fn an_index_that_is_used_again_is_another_endpoint() {
+    let town = Town::governed("reuse");
+    let host = town.host.netns();
+    let find = |name: &str| {
+        let endpoints = town.daemon.json(&["endpoints"]);
+        endpoints.as_array().unwrap().iter().find(|endpoint| endpoint["name"] == name).cloned()
+    };
+    host.ip("link add veth-old index 777 type veth peer name inner-old\n");
+    let old = enforcer_tests::wait::until("the first is an endpoint", PATIENCE, || find("veth-old"));
+    host.ip("link del veth-old\nlink add veth-new index 777 type veth peer name inner-new\n");
+    let new = enforcer_tests::wait::until("the second is an endpoint of its own", PATIENCE, || {
+        find("veth-new").filter(|new| new["id"] != old["id"])
+    });
+    assert_eq!((&old["ifindex"], &new["ifindex"]), (&Value::from(777), &Value::from(777)));
+    for hook in [TcxHook::Ingress, TcxHook::Egress] {
+        let programs = host.enter(|| tcx_programs(777, hook)).unwrap();
+        assert_eq!(programs.len(), 1, "{hook:?} of the second");
+    }
 }

@@ -20,6 +20,11 @@ pub enum Event {
         /// Its name.
         name: String,
     },
+    /// A wanted interface went. Its index may be another's before the next look.
+    Vanished {
+        /// Its index.
+        ifindex: u32,
+    },
     /// A complete look at the host.
     Observed(Observation),
     /// A policy was accepted.

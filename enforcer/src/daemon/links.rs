@@ -66,6 +66,11 @@ pub enum Wake {
         /// Its name.
         name: String,
     },
+    /// A wanted interface went.
+    Vanished {
+        /// Its index.
+        ifindex: u32,
+    },
     /// Something changed, or it is time: look.
     Look,
 }
@@ -117,20 +122,20 @@ impl Links {
             return Wake::Look;
         };
         self.patience = IMPATIENT;
-        if let Some(wake) = self.appearance(&message) {
+        if let Some(wake) = self.arrival_or_departure(&message) {
             return wake;
         }
-        // Let the burst pass, but never past a new interface.
+        // Let the burst pass, but never past an interface that comes or goes.
         let deadline = tokio::time::Instant::now() + SETTLE;
         while let Ok(Some((message, _))) = tokio::time::timeout_at(deadline, self.messages.next()).await {
-            if let Some(wake) = self.appearance(&message) {
+            if let Some(wake) = self.arrival_or_departure(&message) {
                 return wake;
             }
         }
         Wake::Look
     }
 
-    fn appearance(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Wake> {
+    fn arrival_or_departure(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Wake> {
         match &message.payload {
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
                 let link = Link::read(link);
@@ -138,6 +143,13 @@ impl Links {
                     && self.config.attach.wants(&link.name)
                     && self.announced.insert(link.ifindex);
                 is_new.then_some(Wake::Appeared { ifindex: link.ifindex, name: link.name })
+            }
+            // A port that leaves its bridge is told of in the same words, but for the family.
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link))
+                if link.header.interface_family == AddressFamily::Unspec =>
+            {
+                let ifindex = link.header.index;
+                self.announced.remove(&ifindex).then_some(Wake::Vanished { ifindex })
             }
             NetlinkPayload::Overrun(_) => {
                 warn!("the kernel told more changes than we could read; looking at everything again");

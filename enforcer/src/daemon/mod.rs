@@ -137,8 +137,10 @@ async fn settle_once(core: &Mutex<Core>, links: &mut Links) -> anyhow::Result<()
 async fn follow_links(core: Arc<Mutex<Core>>, mut links: Links) {
     loop {
         let settled = core.lock().await.is_settled();
-        if let Wake::Appeared { ifindex, name } = links.wake(settled).await {
-            core.lock().await.handle(Event::Appeared { ifindex, name });
+        match links.wake(settled).await {
+            Wake::Appeared { ifindex, name } => core.lock().await.handle(Event::Appeared { ifindex, name }),
+            Wake::Vanished { ifindex } => core.lock().await.handle(Event::Vanished { ifindex }),
+            Wake::Look => {}
         }
         match links.look().await {
             Ok(observation) => core.lock().await.handle(Event::Observed(observation)),

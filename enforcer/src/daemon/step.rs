@@ -108,6 +108,13 @@ impl State {
     pub fn step(&mut self, event: Event) -> Vec<Op> {
         match event {
             Event::Appeared { ifindex, name } => self.appeared(ifindex, &name),
+            Event::Vanished { ifindex } => {
+                let mut ops = self.forget(ifindex);
+                if !ops.is_empty() {
+                    ops.push(Op::FactsChanged);
+                }
+                ops
+            }
             Event::Observed(observation) => self.observed(&observation),
             Event::Apply(policy) => self.apply(policy),
             Event::AttachFailed { ifindex } => {
@@ -216,19 +223,22 @@ impl State {
     }
 
     fn vanished(&mut self, observation: &Observation) -> Vec<Op> {
-        let is_gone = |ifindex: &u32| !observation.veths.contains_key(ifindex);
-        let unregistered: Vec<u32> = self.unregistered.keys().copied().filter(is_gone).collect();
+        let known = self.endpoints.keys().chain(self.unregistered.keys());
+        let gone: Vec<u32> =
+            known.copied().filter(|ifindex| !observation.veths.contains_key(ifindex)).collect();
+        gone.into_iter().flat_map(|ifindex| self.forget(ifindex)).collect()
+    }
+
+    /// Everything that is known of an interface.
+    fn forget(&mut self, ifindex: u32) -> Vec<Op> {
         let mut ops = Vec::new();
-        for ifindex in unregistered {
-            let name = self.unregistered.remove(&ifindex);
-            ops.extend(name.map(|name| Op::Forget { ifindex, name }));
-        }
-        let gone: Vec<u32> = self.endpoints.keys().copied().filter(is_gone).collect();
-        for ifindex in gone {
-            let Some(endpoint) = self.endpoints.remove(&ifindex) else { continue };
+        if let Some(endpoint) = self.endpoints.remove(&ifindex) {
             ops.push(Op::RemoveEndpoint { ifindex });
             ops.extend(endpoint.owned.into_keys().map(Op::RemoveAddress));
             ops.push(Op::Forget { ifindex, name: endpoint.name });
+        }
+        if let Some(name) = self.unregistered.remove(&ifindex) {
+            ops.push(Op::Forget { ifindex, name });
         }
         ops
     }

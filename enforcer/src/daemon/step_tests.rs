@@ -367,3 +367,16 @@ fn an_interface_without_an_id_is_attached_to_and_closed() {
             .contains(&Op::Forget { ifindex: 4096, name: "veth4096".to_owned() })
     );
 }
+
+#[test]
+fn an_index_that_is_used_again_inherits_nothing() {
+    let mut state = state("");
+    state.step(look(&[], &[(7, bridged("veth7", &["10.1.0.5"]))]));
+    let ops = state.step(Event::Vanished { ifindex: 7 });
+    assert_eq!(removed(&ops), ["10.1.0.5"]);
+    assert_eq!(ops.last(), Some(&Op::FactsChanged));
+    let ops = state.step(look(&[], &[(7, bridged("other", &[]))]));
+    assert!(ops.contains(&Op::Attach { ifindex: 7, name: "other".to_owned() }), "{ops:?}");
+    assert!(state.endpoints[&7].owned.is_empty());
+    assert_eq!(state.step(Event::Vanished { ifindex: 9 }), [], "nobody knew it");
+}
