@@ -35,12 +35,17 @@ impl Profile {
     }
 }
 
-/// Builds `enforcer` and the programs of the test harness, and becomes the one named.
-pub fn build_and_exec(name: &str, profile: Profile, args: &[OsString]) -> Result<Infallible> {
+/// Builds `enforcer` and the programs of the test harness.
+pub fn build(profile: Profile) -> Result<()> {
     let mut build = step::cargo();
     build.args(["build", "--package", "enforcer", "--package", "enforcer-tests", "--bins"]);
     build.args(profile.flags());
-    step::show("build", build)?;
+    step::show("build", build)
+}
+
+/// Builds all, and becomes the program named.
+pub fn build_and_exec(name: &str, profile: Profile, args: &[OsString]) -> Result<Infallible> {
+    build(profile)?;
     // The program finds `enforcer` next to itself.
     let mut program = Command::new(artifacts(profile)?.join(name));
     program.args(args);

@@ -8,10 +8,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{setup, step};
+use crate::{
+    programs::{self, Profile},
+    setup, step,
+};
 
 /// Becomes cargo-nextest, whose summary is then the last thing printed.
 pub fn run(filters: &[OsString], extra: &[OsString]) -> Result<Infallible> {
+    // The tests of the command line run the real binary; cargo builds it for no test by itself.
+    programs::build(Profile::Dev)?;
     let runner = setup::nextest().context("cargo-nextest is not installed; type: cargo xtask setup")?;
     // Called directly, not as `cargo nextest`: a changed PATH would rebuild the eBPF half.
     let mut nextest = Command::new(runner);
