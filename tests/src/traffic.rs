@@ -15,7 +15,7 @@ use crate::ping;
 pub const ECHO_PORT: u16 = 5432;
 
 /// How long a question waits for its answer unless told otherwise.
-pub const PATIENCE: Duration = Duration::from_millis(300);
+pub const PATIENCE: Duration = Duration::from_millis(600);
 
 /// The most questions under way at a time.
 const AT_ONCE: usize = 64;

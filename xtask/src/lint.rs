@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::step;
+use crate::{step, tidy};
 
 /// The manifest of the eBPF half.
 const EBPF: &str = "enforcer-ebpf/Cargo.toml";
@@ -24,6 +24,10 @@ pub fn run() -> Result<()> {
             eprintln!("{error:#}");
             failed.push(title);
         }
+    }
+    if let Err(error) = tidy::check() {
+        eprintln!("{error:#}");
+        failed.push("tidy");
     }
     if !failed.is_empty() {
         bail!("lint failed: {}", failed.join(", "));

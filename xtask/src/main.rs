@@ -11,6 +11,7 @@ mod root;
 mod setup;
 mod step;
 mod test;
+mod tidy;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -61,6 +62,8 @@ enum Chore {
     },
     /// Check format and lints of all crates, the eBPF half included.
     Lint,
+    /// Write the papers that are made from the source.
+    Tidy,
 }
 
 fn main() -> ExitCode {
@@ -79,6 +82,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.chore {
         Chore::Setup { check: true } => return setup::check(),
         Chore::Setup { check: false } => setup::run()?,
+        Chore::Tidy => tidy::run()?,
         Chore::Lint => {
             prepare()?;
             lint::run()?;

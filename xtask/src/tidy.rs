@@ -1,0 +1,55 @@
+//! `cargo xtask tidy`: papers that are made from the source, so that they cannot disagree with it.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+use enforcer_common::verdict::{Category, DropReason, PassReason};
+
+use crate::step;
+
+const DROP_REASONS: &str = "docs/drop-reasons.md";
+
+/// Writes them anew.
+pub fn run() -> Result<()> {
+    let path = step::workspace().join(DROP_REASONS);
+    fs::write(&path, drop_reasons()).with_context(|| format!("failed to write {DROP_REASONS}"))
+}
+
+/// Fails where one is out of date.
+pub fn check() -> Result<()> {
+    let path = step::workspace().join(DROP_REASONS);
+    let found = fs::read_to_string(&path).with_context(|| format!("failed to read {DROP_REASONS}"))?;
+    if found != drop_reasons() {
+        bail!("{DROP_REASONS} is out of date; type: cargo xtask tidy");
+    }
+    Ok(())
+}
+
+fn drop_reasons() -> String {
+    let mut text = String::from(
+        "# Reasons\n\nMade by `cargo xtask tidy` from `enforcer-common/src/verdict.rs`. Numbers and names are \
+         append-only and never\nused again. `enforcer drops` counts packets by these reasons; the sum over the \
+         reasons of drops is the number of\ndropped packets.\n",
+    );
+    for (category, title) in [
+        (Category::Integrity, "Integrity: the packet is not what it claims to be, or cannot be read"),
+        (Category::Policy, "Policy: the policy says no"),
+        (Category::Resource, "Resource: the kernel could not do what was needed to decide"),
+    ] {
+        let reasons = DropReason::ALL.iter().filter(|reason| reason.category() == category);
+        let rows = reasons.map(|reason| (*reason as u8, reason.slug(), reason.caption()));
+        table(&mut text, &format!("Drops. {title}"), rows);
+    }
+    let rows = PassReason::ALL.iter().map(|reason| (*reason as u8, reason.slug(), reason.caption()));
+    table(&mut text, "Passes", rows);
+    text
+}
+
+fn table(text: &mut String, title: &str, rows: impl Iterator<Item = (u8, &'static str, &'static str)>) {
+    write!(text, "\n## {title}\n\n| Number | Reason | Meaning |\n|---|---|---|\n")
+        .expect("a string takes it");
+    for (number, slug, caption) in rows {
+        writeln!(text, "| {number} | `{slug}` | {caption} |").expect("a string takes it");
+    }
+}
