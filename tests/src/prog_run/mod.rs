@@ -6,6 +6,7 @@
 
 mod age;
 mod facts;
+mod frame;
 mod namespace;
 mod observe;
 mod outcome;
@@ -111,6 +112,11 @@ impl Lab {
             prefixes: tables.prefixes.len() as u32,
             sets: tables.sets,
         }
+    }
+
+    /// The policy that was built last.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// The number of the deciding generation.

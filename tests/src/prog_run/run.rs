@@ -13,17 +13,17 @@ use super::{Judged, Lab, Outcome, UPLINK};
 use crate::packet::Packet;
 
 /// Bits of the mark that belong to others, set on every packet: nobody may touch them.
-const FOREIGN_MARK: u32 = 0x5000_0001;
+pub(super) const FOREIGN_MARK: u32 = 0x5000_0001;
 
 /// The kernel's `struct __sk_buff`, as far as a test may set it; the rest must be zero.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-struct SkBuff {
+pub(super) struct SkBuff {
     before_mark: [u32; 2],
-    mark: u32,
+    pub(super) mark: u32,
     before_ingress_ifindex: [u32; 6],
-    ingress_ifindex: u32,
-    ifindex: u32,
+    pub(super) ingress_ifindex: u32,
+    pub(super) ifindex: u32,
     after_ifindex: [u32; 32],
     end: [u32; 5],
 }
@@ -145,7 +145,7 @@ impl<'lab> Run<'lab> {
     }
 }
 
-const fn program_of(hook: Hook) -> &'static str {
+pub(super) const fn program_of(hook: Hook) -> &'static str {
     match hook {
         Hook::FromEndpoint => "from_endpoint",
         Hook::ToEndpoint => "to_endpoint",
