@@ -38,12 +38,8 @@ impl Lab {
             (false, None) => self.interface(UPLINK),
         };
         let stamp = arrival.stamp.map_or(0, |name| self.stamp_of(name));
-        let context_in = SkBuff {
-            mark: FOREIGN_MARK | stamp,
-            ingress_ifindex,
-            ifindex: self.interface(arrival.endpoint),
-            ..SkBuff::zeroed()
-        };
+        let ifindex = self.interface(arrival.endpoint);
+        let context_in = SkBuff::new(FOREIGN_MARK | stamp, ingress_ifindex, ifindex);
         let before = self.reasons();
         let mut context_out = SkBuff::zeroed();
         let mut frame_out = vec![0; arrival.frame.len() + 64];

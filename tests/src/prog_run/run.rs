@@ -22,13 +22,20 @@ pub(super) struct SkBuff {
     before_mark: [u32; 2],
     pub(super) mark: u32,
     before_ingress_ifindex: [u32; 6],
-    pub(super) ingress_ifindex: u32,
-    pub(super) ifindex: u32,
+    ingress_ifindex: u32,
+    ifindex: u32,
     after_ifindex: [u32; 32],
     end: [u32; 5],
 }
 
 const _: () = assert!(size_of::<SkBuff>() == 192);
+
+impl SkBuff {
+    /// With this mark, from one interface at the other's hook.
+    pub(super) fn new(mark: u32, ingress_ifindex: u32, ifindex: u32) -> Self {
+        Self { mark, ingress_ifindex, ifindex, ..Self::zeroed() }
+    }
+}
 
 /// A packet in front of a hook; nothing happens before its outcome is asked for.
 #[must_use = "the packet is not sent yet"]
@@ -94,8 +101,7 @@ impl<'lab> Run<'lab> {
     #[track_caller]
     pub fn mean_duration(self, repeat: u32) -> Duration {
         let ifindex = self.lab.interface(&self.endpoint);
-        let context =
-            SkBuff { mark: self.stamp, ingress_ifindex: self.ingress_ifindex, ifindex, ..SkBuff::zeroed() };
+        let context = SkBuff::new(self.stamp, self.ingress_ifindex, ifindex);
         let program = self.lab.datapath.program(program_of(self.hook)).expect("the object has this program");
         let run = program.test_run(TestRunOptions {
             data_in: Some(&self.packet.bytes()),
@@ -113,8 +119,7 @@ impl<'lab> Run<'lab> {
         let ifindex = self.lab.interface(&self.endpoint);
         let before = self.lab.reasons();
         let mark_in = FOREIGN_MARK | self.stamp;
-        let context_in =
-            SkBuff { mark: mark_in, ingress_ifindex: self.ingress_ifindex, ifindex, ..SkBuff::zeroed() };
+        let context_in = SkBuff::new(mark_in, self.ingress_ifindex, ifindex);
         let (code, mark, bytes) = self.execute(context_in);
         assert_eq!(bytes, self.packet.bytes(), "the datapath changed {}", self.packet);
         assert_eq!(mark & !Lab::MARK_MASK, FOREIGN_MARK, "foreign bits of the mark of {}", self.packet);
