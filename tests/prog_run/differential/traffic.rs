@@ -295,17 +295,28 @@ impl Dress {
 
 impl Damage {
     fn inflict(&self, mut frame: Vec<u8>) -> Vec<u8> {
-        /// The kernel runs no program on a frame with nothing behind its Ethernet header.
-        const SHORTEST: usize = 15;
         for &(index, value) in &self.bytes {
             let index = index % frame.len();
             frame[index] = value;
         }
         frame.extend(vec![0; self.padding]);
         if let Some(length) = self.length {
-            frame.truncate(length.max(SHORTEST));
+            frame.truncate(length);
+        }
+        let shortest = shortest(&frame);
+        if frame.len() < shortest {
+            frame.resize(shortest, 0);
         }
         frame
+    }
+}
+
+/// `BPF_PROG_TEST_RUN` itself refuses frames without a whole network header.
+fn shortest(frame: &[u8]) -> usize {
+    match frame[12..14] {
+        [0x08, 0x00] => 14 + 20,
+        [0x86, 0xdd] => 14 + 40,
+        _ => 14 + 1,
     }
 }
 
