@@ -40,7 +40,7 @@ impl Lab {
         let stamp = arrival.stamp.map_or(0, |name| self.stamp_of(name));
         let ifindex = self.interface(arrival.endpoint);
         let context_in = SkBuff::new(FOREIGN_MARK | stamp, ingress_ifindex, ifindex);
-        let before = self.reasons();
+        let before = self.counted.take().unwrap_or_else(|| self.reasons());
         let mut context_out = SkBuff::zeroed();
         let mut frame_out = vec![0; arrival.frame.len() + 64];
         let program = self.datapath.program(program_of(arrival.hook)).expect("the object has this program");
@@ -53,7 +53,9 @@ impl Lab {
         });
         let run = run.map_err(|error| format!("the kernel refuses the frame: {error:?}"))?;
         let counted_before = arrival.hook == Hook::ToEndpoint && stamp != 0;
-        let judged = judged(&before, &self.reasons(), counted_before)?;
+        let after = self.reasons();
+        let judged = judged(&before, &after, counted_before)?;
+        self.counted = Some(after);
         let leaving = match arrival.hook {
             Hook::FromEndpoint if judged.is_pass() => self.stamp_of(arrival.endpoint),
             _ => stamp,

@@ -24,7 +24,9 @@ use enforcer::{
 };
 use enforcer_common::{
     control::Generation,
+    counter::Counter,
     endpoint::{Endpoint, EndpointId},
+    verdict::Verdict,
 };
 pub use facts::{EndpointFacts, Owned};
 use namespace::Namespace;
@@ -39,6 +41,8 @@ pub struct Lab {
     endpoints: BTreeMap<String, Endpoint>,
     policy: Policy,
     ids: IdTable,
+    /// The reason counters behind the latest frame, while nothing else ran since: reading them is slow.
+    counted: Option<Vec<(Verdict, Counter)>>,
     // Last: the interfaces disappear with it.
     _namespace: Namespace,
 }
@@ -68,6 +72,7 @@ impl Lab {
             endpoints: BTreeMap::new(),
             policy: Policy::default(),
             ids: IdTable::default(),
+            counted: None,
             _namespace: namespace,
         }
     }

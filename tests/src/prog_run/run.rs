@@ -100,6 +100,7 @@ impl<'lab> Run<'lab> {
     /// Mean time of one run out of `repeat`, as the kernel measured it.
     #[track_caller]
     pub fn mean_duration(self, repeat: u32) -> Duration {
+        self.lab.counted = None;
         let ifindex = self.lab.interface(&self.endpoint);
         let context = SkBuff::new(self.stamp, self.ingress_ifindex, ifindex);
         let program = self.lab.datapath.program(program_of(self.hook)).expect("the object has this program");
@@ -116,6 +117,7 @@ impl<'lab> Run<'lab> {
     /// foreign bit of the mark, and exactly one reason is counted.
     #[track_caller]
     pub fn outcome(mut self) -> Outcome<'lab> {
+        self.lab.counted = None;
         let ifindex = self.lab.interface(&self.endpoint);
         let before = self.lab.reasons();
         let mark_in = FOREIGN_MARK | self.stamp;

@@ -5,9 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use enforcer_common::verdict::DropReason;
 use etherparse::{ArpPacketSlice, Ethernet2Slice, Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice};
 
-use super::{Conversation, ICMP, ICMPV6, TCP, UDP, Why, link::is_of_link, scope::Scope};
-
-const SCTP: u8 = 132;
+use super::{Conversation, ICMP, ICMPV6, SCTP, TCP, UDP, Why, link::is_of_link, scope::Scope};
 
 /// IPv6 extension headers that are walked, and where the last one must have ended: so many bytes
 /// behind the frame's start.

@@ -164,6 +164,8 @@ pub fn opens(frame: &[u8]) -> Option<Conversation> {
     let Ok(Frame { content: Content::Ip(packet), .. }) = frame::read(frame) else { return None };
     let opens = match packet.protocol {
         ICMP | ICMPV6 => packet.is_echo_request(),
+        // Its ports are not known.
+        TCP | UDP | SCTP => !packet.is_later_fragment(),
         _ => true,
     };
     opens.then(|| packet.conversation())
@@ -173,6 +175,7 @@ const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
+const SCTP: u8 = 132;
 
 /// Ports of a `DHCPv4` client and server.
 const CLIENT: u16 = 68;
