@@ -10,10 +10,7 @@ mod traffic;
 use std::{cell::RefCell, collections::BTreeMap, fmt::Write as _};
 
 use enforcer::policy::oracle::{self, Answer, Arrival, World};
-use enforcer_common::{
-    event::Hook,
-    verdict::{PassReason, Verdict},
-};
+use enforcer_common::{event::Hook, verdict::PassReason};
 use enforcer_tests::prog_run::{Judged, Lab};
 use proptest::{
     collection::vec,
@@ -55,6 +52,7 @@ fn compare(cases: u32, scenes: &(impl Strategy<Value = Scene> + Clone)) {
             traffic.iter().try_for_each(|traffic| check(lab, &mut world, &scene, traffic, seen))
         });
     println!("{:#?}", lab.borrow().1);
+    // Not its debug form: the reason is a page of text.
     if let Err(error) = outcome {
         panic!("{error}");
     }
@@ -90,7 +88,7 @@ fn check(
 /// What passes at its destination was counted, with its reason, where it entered.
 fn agree(expected: Answer, judged: Judged) -> bool {
     match judged {
-        Judged::As(verdict @ (Verdict::Pass(_) | Verdict::Drop(_))) => expected.agrees_with(verdict),
+        Judged::As(verdict) => expected.agrees_with(verdict),
         Judged::CountedBefore => matches!(expected, Answer::Pass(_)),
     }
 }
@@ -112,7 +110,7 @@ fn report(
         arrival.hook, arrival.endpoint, arrival.stamp, arrival.locally_generated
     );
     for line in arrival.frame.chunks(16) {
-        let _ = writeln!(text, "  {}", line.iter().map(|byte| format!("{byte:02x} ")).collect::<String>());
+        let _ = writeln!(text, "  {line:02x?}");
     }
     let _ = writeln!(text, "{}", scene.policy_text().unwrap_or_else(|| "no policy".to_owned()));
     for endpoint in &world.endpoints {

@@ -7,8 +7,11 @@ use proptest::{collection::vec, prelude::*};
 
 /// The workloads.
 pub(super) const ENDPOINTS: [&str; 4] = ["web", "api", "db", "new"];
-/// The MAC of those that have one; its last byte is the endpoint's number.
-pub(super) const MAC: [u8; 6] = [2, 0, 0, 0, 1, 0];
+
+/// The MAC of an endpoint's interface.
+pub(super) const fn mac(endpoint: usize) -> [u8; 6] {
+    [2, 0, 0, 0, 1, endpoint as u8]
+}
 
 /// What networks are made of.
 const PREFIXES: [&str; 26] = [
@@ -117,17 +120,16 @@ impl Scene {
     }
 
     fn endpoint(&self, index: usize) -> Endpoint {
-        let [a, b, c, d, e, _] = MAC;
         Endpoint {
             name: ENDPOINTS[index].to_owned(),
-            mac: self.macs[index].then_some([a, b, c, d, e, index as u8]),
+            mac: self.macs[index].then_some(mac(index)),
             addresses: self.owned_by(index),
         }
     }
 
     fn owned_by(&self, owner: usize) -> Vec<IpNet> {
-        let owned = OWNABLE.iter().zip(&self.owners).filter(|(_, other)| **other == owner);
-        owned.map(|(net, _)| parse(net)).collect()
+        let nets = OWNABLE.iter().zip(&self.owners).filter(|(_, other)| **other == owner);
+        nets.map(|(net, _)| parse(net)).collect()
     }
 
     /// The policy as a file.
