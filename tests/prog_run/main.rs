@@ -3,6 +3,7 @@
 
 mod accounting;
 mod budget;
+mod differential;
 mod generations;
 mod host;
 mod neighbor;

@@ -16,6 +16,7 @@ pub mod explain;
 pub mod ids;
 pub mod model;
 pub mod name;
+pub mod oracle;
 pub mod prefix;
 pub mod source;
 mod spec;

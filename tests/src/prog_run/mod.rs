@@ -6,6 +6,7 @@
 
 mod age;
 mod facts;
+mod frame;
 mod namespace;
 mod observe;
 mod outcome;
@@ -23,7 +24,9 @@ use enforcer::{
 };
 use enforcer_common::{
     control::Generation,
+    counter::Counter,
     endpoint::{Endpoint, EndpointId},
+    verdict::Verdict,
 };
 pub use facts::{EndpointFacts, Owned};
 use namespace::Namespace;
@@ -38,6 +41,8 @@ pub struct Lab {
     endpoints: BTreeMap<String, Endpoint>,
     policy: Policy,
     ids: IdTable,
+    /// The reason counters behind the latest frame, while nothing else ran since: reading them is slow.
+    counted: Option<Vec<(Verdict, Counter)>>,
     // Last: the interfaces disappear with it.
     _namespace: Namespace,
 }
@@ -67,6 +72,7 @@ impl Lab {
             endpoints: BTreeMap::new(),
             policy: Policy::default(),
             ids: IdTable::default(),
+            counted: None,
             _namespace: namespace,
         }
     }
@@ -111,6 +117,11 @@ impl Lab {
             prefixes: tables.prefixes.len() as u32,
             sets: tables.sets,
         }
+    }
+
+    /// The policy that was built last.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// The number of the deciding generation.

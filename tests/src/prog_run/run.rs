@@ -13,14 +13,14 @@ use super::{Judged, Lab, Outcome, UPLINK};
 use crate::packet::Packet;
 
 /// Bits of the mark that belong to others, set on every packet: nobody may touch them.
-const FOREIGN_MARK: u32 = 0x5000_0001;
+pub(super) const FOREIGN_MARK: u32 = 0x5000_0001;
 
 /// The kernel's `struct __sk_buff`, as far as a test may set it; the rest must be zero.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-struct SkBuff {
+pub(super) struct SkBuff {
     before_mark: [u32; 2],
-    mark: u32,
+    pub(super) mark: u32,
     before_ingress_ifindex: [u32; 6],
     ingress_ifindex: u32,
     ifindex: u32,
@@ -29,6 +29,13 @@ struct SkBuff {
 }
 
 const _: () = assert!(size_of::<SkBuff>() == 192);
+
+impl SkBuff {
+    /// With this mark, from one interface at the other's hook.
+    pub(super) fn new(mark: u32, ingress_ifindex: u32, ifindex: u32) -> Self {
+        Self { mark, ingress_ifindex, ifindex, ..Self::zeroed() }
+    }
+}
 
 /// A packet in front of a hook; nothing happens before its outcome is asked for.
 #[must_use = "the packet is not sent yet"]
@@ -93,9 +100,9 @@ impl<'lab> Run<'lab> {
     /// Mean time of one run out of `repeat`, as the kernel measured it.
     #[track_caller]
     pub fn mean_duration(self, repeat: u32) -> Duration {
+        self.lab.counted = None;
         let ifindex = self.lab.interface(&self.endpoint);
-        let context =
-            SkBuff { mark: self.stamp, ingress_ifindex: self.ingress_ifindex, ifindex, ..SkBuff::zeroed() };
+        let context = SkBuff::new(self.stamp, self.ingress_ifindex, ifindex);
         let program = self.lab.datapath.program(program_of(self.hook)).expect("the object has this program");
         let run = program.test_run(TestRunOptions {
             data_in: Some(&self.packet.bytes()),
@@ -110,11 +117,11 @@ impl<'lab> Run<'lab> {
     /// foreign bit of the mark, and exactly one reason is counted.
     #[track_caller]
     pub fn outcome(mut self) -> Outcome<'lab> {
+        self.lab.counted = None;
         let ifindex = self.lab.interface(&self.endpoint);
         let before = self.lab.reasons();
         let mark_in = FOREIGN_MARK | self.stamp;
-        let context_in =
-            SkBuff { mark: mark_in, ingress_ifindex: self.ingress_ifindex, ifindex, ..SkBuff::zeroed() };
+        let context_in = SkBuff::new(mark_in, self.ingress_ifindex, ifindex);
         let (code, mark, bytes) = self.execute(context_in);
         assert_eq!(bytes, self.packet.bytes(), "the datapath changed {}", self.packet);
         assert_eq!(mark & !Lab::MARK_MASK, FOREIGN_MARK, "foreign bits of the mark of {}", self.packet);
@@ -145,7 +152,7 @@ impl<'lab> Run<'lab> {
     }
 }
 
-const fn program_of(hook: Hook) -> &'static str {
+pub(super) const fn program_of(hook: Hook) -> &'static str {
     match hook {
         Hook::FromEndpoint => "from_endpoint",
         Hook::ToEndpoint => "to_endpoint",

@@ -1,0 +1,105 @@
+//! Frames as bytes, many of them: for tests that compare the programs with another judge.
+
+use aya::{
+    maps::{HashMap, MapData},
+    programs::{TestRun as _, TestRunOptions},
+};
+use bytemuck::Zeroable as _;
+use enforcer::policy::oracle::Arrival;
+use enforcer_common::{
+    address::{Address, V4_PREFIX_OFFSET},
+    counter::Counter,
+    event::Hook,
+    flow::FlowKey,
+    state::StateEntry,
+    verdict::Verdict,
+};
+use ipnet::IpNet;
+
+use super::{
+    Judged, Lab, Owned, UPLINK,
+    run::{FOREIGN_MARK, SkBuff, program_of},
+};
+
+impl Owned for IpNet {
+    fn prefixes(&self) -> Vec<(Address, u8)> {
+        let offset = if matches!(self, Self::V4(_)) { V4_PREFIX_OFFSET } else { 0 };
+        vec![(self.network().into(), offset + self.prefix_len())]
+    }
+}
+
+impl Lab {
+    /// What the programs make of a frame, or what about it cannot be: a changed byte, a wrong mark, a
+    /// counter that contradicts the return value.
+    pub fn judge(&mut self, arrival: &Arrival) -> Result<Judged, String> {
+        let ingress_ifindex = match (arrival.locally_generated, arrival.stamp) {
+            (true, _) => 0,
+            (false, Some(stamp)) => self.interface(stamp),
+            (false, None) => self.interface(UPLINK),
+        };
+        let stamp = arrival.stamp.map_or(0, |name| self.stamp_of(name));
+        let ifindex = self.interface(arrival.endpoint);
+        let context_in = SkBuff::new(FOREIGN_MARK | stamp, ingress_ifindex, ifindex);
+        let before = self.counted.take().unwrap_or_else(|| self.reasons());
+        let mut context_out = SkBuff::zeroed();
+        let mut frame_out = vec![0; arrival.frame.len() + 64];
+        let program = self.datapath.program(program_of(arrival.hook)).expect("the object has this program");
+        let run = program.test_run(TestRunOptions {
+            data_in: Some(arrival.frame),
+            data_out: Some(&mut frame_out),
+            ctx_in: Some(bytemuck::bytes_of(&context_in)),
+            ctx_out: Some(bytemuck::bytes_of_mut(&mut context_out)),
+            ..TestRunOptions::default()
+        });
+        let run = run.map_err(|error| format!("the kernel refuses the frame: {error:?}"))?;
+        let counted_before = arrival.hook == Hook::ToEndpoint && stamp != 0;
+        let after = self.reasons();
+        let judged = judged(&before, &after, counted_before)?;
+        self.counted = Some(after);
+        let leaving = match arrival.hook {
+            Hook::FromEndpoint if judged.is_pass() => self.stamp_of(arrival.endpoint),
+            _ => stamp,
+        };
+        if frame_out[..run.data_size_out as usize] != *arrival.frame {
+            return Err("the frame was changed".to_owned());
+        }
+        if context_out.mark != FOREIGN_MARK | leaving {
+            return Err(format!("{judged}, but the mark is {:#x}", context_out.mark));
+        }
+        let expected = if judged.is_pass() { -1 } else { 2 };
+        match run.return_value as i32 {
+            code if code == expected => Ok(judged),
+            code => Err(format!("{judged}, but the program returned {code}")),
+        }
+    }
+
+    /// No endpoint, address or conversation is known any more. Policy, flow records and counters stay.
+    pub fn forget_everybody(&mut self) {
+        for (address, bits, _) in self.datapath.tables.addresses().expect("the addresses are readable") {
+            self.datapath.tables.remove_address(address, bits).expect("addresses can be removed");
+        }
+        for name in std::mem::take(&mut self.endpoints).into_keys() {
+            self.forget(&name);
+        }
+        let map = self.datapath.ebpf_mut().map_mut("STATE").expect("the object has this table");
+        let mut state: HashMap<&mut MapData, FlowKey, StateEntry> = map.try_into().expect("it is a hash map");
+        let keys: Vec<FlowKey> = state.keys().collect::<Result<_, _>>().expect("the table is readable");
+        for key in keys {
+            state.remove(&key).expect("conversations can be removed");
+        }
+    }
+}
+
+/// From the reason counters around one frame.
+fn judged(
+    before: &[(Verdict, Counter)],
+    after: &[(Verdict, Counter)],
+    counted_before: bool,
+) -> Result<Judged, String> {
+    let moved = before.iter().zip(after).filter(|((_, before), (_, after))| before != after);
+    match moved.map(|((verdict, _), _)| *verdict).collect::<Vec<_>>()[..] {
+        [verdict] if !(counted_before && verdict.is_pass()) => Ok(Judged::As(verdict)),
+        [] if counted_before => Ok(Judged::CountedBefore),
+        ref moved => Err(format!("one frame moved these reason counters: {moved:?}")),
+    }
+}
