@@ -24,6 +24,9 @@ const ETH_QINQ_OLD: u16 = 0x9100;
 /// up.
 const MAX_DISCOVERY_BYTES: u32 = 48;
 
+/// A multicast listener report on two dozen groups (RFC 3810 §5.2).
+const MAX_REPORT_BYTES: u32 = 512;
+
 /// IPv6 extension headers (IANA).
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -304,6 +307,9 @@ fn neighbor_discovery(cursor: &mut Cursor, payload: &Payload, packet: &mut Packe
         icmp::NEIGHBOR_SOLICITATION | icmp::NEIGHBOR_ADVERTISEMENT if on_link && short => {
             let rest = Payload { length: payload.length - size_of::<Icmp>() as u32, ..*payload };
             let target = Address(whole::<NeighborTarget>(cursor, &rest)?.address);
+            if target.is_v4() {
+                return Err(DropReason::MappedAddress);
+            }
             let probes = packet.key.src.scope() == Scope::Unspecified;
             if packet.key.icmp_type == icmp::NEIGHBOR_ADVERTISEMENT || probes {
                 packet.claim = target;
@@ -328,6 +334,9 @@ fn neighbor_discovery(cursor: &mut Cursor, payload: &Payload, packet: &mut Packe
 #[inline(always)]
 const fn is_link_scope_report(packet: &Packet, payload: &Payload) -> bool {
     payload.hop_limit == 1
+        && payload.length <= MAX_REPORT_BYTES
+        && !payload.fragmented
+        && packet.key.icmp_code == 0
         && matches!(packet.key.src.scope(), Scope::LinkLocal | Scope::Unspecified)
         && packet.key.dst.is_link_scope_multicast()
 }

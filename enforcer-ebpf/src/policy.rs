@@ -99,7 +99,7 @@ fn to_endpoint(skb: Skb, journey: &Journey, endpoint: &Endpoint) -> Judgement {
         Judgement::dropped(DropReason::Multicast)
     } else if forbidden.is_none()
         && !endpoint::may_use(endpoint, key.dst)
-        && !(from_host && host::is_dhcp_answer(key))
+        && !(from_host && host::is_dhcp_answer(key) && endpoint::owner(key.src).endpoint == EndpointId::HOST)
     {
         Judgement::dropped(DropReason::NotOwner)
     } else {
@@ -117,10 +117,14 @@ fn delivered_by(sender: AddressOwner, forbidden: Option<DropReason>, journey: &J
     let key = &journey.packet.key;
     let judgement = match (sender.endpoint, forbidden) {
         (EndpointId::HOST, None | Some(DropReason::Multicast)) => {
-            state::open(key);
+            // A later fragment does not say which ports may answer; the first one did.
+            if journey.packet.kind != Kind::LaterFragment {
+                state::open(key);
+            }
             Judgement::passed(PassReason::HostOpen)
         }
-        (_, Some(reason)) => cacheable_drop(reason),
+        // Not cacheable: of a source of the host, whether it is believed depends on who sent it.
+        (_, Some(reason)) => Judgement::dropped(reason),
         (_, None) => members(journey.control.active, key),
     };
     Judgement { src: sender.endpoint, stamp: sender.stamp, ..judgement }

@@ -213,3 +213,23 @@ fn a_workload_is_no_dhcp_server(mut lab: Lab) {
     lab.sent_by("a", from(BLUE_A.v4).to(broadcast).udp(68).from_port(67)).drops(Multicast);
     lab.sent_by("a", from(BLUE_A.v4).to(DB.v4).udp(68).from_port(67)).drops(DefaultDeny);
 }
+
+#[rstest]
+fn what_the_host_may_say_is_not_remembered_for_others(mut lab: Lab) {
+    // Ports of a DHCP answer, from a stranger of b's network to an address that is not b's.
+    let answer = from(BLUE_FAR.v4).to(BLUE_A.v4).udp(68).from_port(67);
+    for _ in 0..2 {
+        lab.delivered_to("b", &answer).locally_generated().drops(NotOwner);
+        lab.delivered_to("b", &answer).drops(NotOwner);
+    }
+    let martian = from(HOST.v4).to(Ipv4Addr::new(240, 0, 0, 1)).udp(9);
+    lab.delivered_to("b", &martian).locally_generated().drops(Martian);
+    lab.delivered_to("b", &martian).drops(MaskedSource);
+}
+
+#[rstest]
+fn a_later_fragment_of_the_host_opens_nothing(mut lab: Lab) {
+    let fragment = from(HOST.v4).to(BLUE_A.v4).udp(4000).payload(64).fragment(185, false);
+    lab.delivered_to("a", fragment).locally_generated().passes(HostOpen);
+    lab.sent_by("a", from(BLUE_A.v4).to(HOST.v4).udp(0).from_port(0)).drops(DefaultDeny);
+}

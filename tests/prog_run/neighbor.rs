@@ -245,3 +245,19 @@ fn arp_is_not_cut_short(mut lab: Lab) {
     }
     lab.sent_by("a", packet.padded(18)).passes(Neighbor);
 }
+
+#[rstest]
+fn a_mapped_target_is_no_way_to_an_ipv4_address(mut lab: Lab) {
+    let mapped = BLUE_A.v4.to_ipv6_mapped();
+    lab.sent_by("a", neighbor_advertisement(BLUE_A.v6, mapped)).drops(MappedAddress);
+    lab.sent_by("a", dad_probe(mapped)).drops(MappedAddress);
+    lab.delivered_to("b", neighbor_advertisement(LINK_LOCAL, mapped)).drops(MappedAddress);
+}
+
+#[rstest]
+fn a_listener_report_is_no_longer_than_it_needs_to_be(mut lab: Lab) {
+    let report = |bytes| from(LINK_LOCAL).to(ALL_NODES).hop_by_hop().icmp(143, 0).hop_limit(1).payload(bytes);
+    lab.sent_by("a", report(400)).passes(Neighbor);
+    lab.sent_by("a", report(600)).drops(Multicast);
+    lab.sent_by("a", from(LINK_LOCAL).to(ALL_NODES).hop_by_hop().icmp(143, 9).hop_limit(1)).drops(Multicast);
+}

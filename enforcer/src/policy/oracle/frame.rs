@@ -219,11 +219,16 @@ impl Datagram {
         }
         let target = || {
             let bytes: &[u8] = payload.get(8..24).ok_or(Why::Malformed)?;
-            Ok(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).map_err(malformed)?))
+            let target = Ipv6Addr::from(<[u8; 16]>::try_from(bytes).map_err(malformed)?);
+            match target.to_ipv4_mapped() {
+                Some(_) => Err(Why::Exactly(DropReason::MappedAddress)),
+                None => Ok(target),
+            }
         };
-        // RFC 3810 §5: from this link, for this link. A report is as long as its sender's groups are many.
+        // RFC 3810 §5: from this link, for this link, whole, and on two dozen groups at most.
         let from_link = matches!(Scope::of(self.src), Scope::LinkLocal | Scope::Unspecified);
-        let of_listeners = self.hop_limit == 1 && from_link && is_of_link(dst);
+        let modest = code == 0 && self.fragment == Fragment::Whole && payload.len() <= 512;
+        let of_listeners = self.hop_limit == 1 && from_link && is_of_link(dst) && modest;
         // Both addresses' options and a nonce; what is longer carries something else.
         let short = payload.len() <= 48;
         Ok(match kind {

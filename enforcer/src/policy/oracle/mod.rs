@@ -162,13 +162,9 @@ pub fn judge(world: &World, arrival: &Arrival) -> Answer {
 /// What the host opens with this frame, once it has reached a workload; the workload may answer.
 pub fn opens(frame: &[u8]) -> Option<Conversation> {
     let Ok(Frame { content: Content::Ip(packet), .. }) = frame::read(frame) else { return None };
-    let opens = match packet.protocol {
-        ICMP | ICMPV6 => packet.is_echo_request(),
-        // Its ports are not known.
-        TCP | UDP | SCTP => !packet.is_later_fragment(),
-        _ => true,
-    };
-    opens.then(|| packet.conversation())
+    let asks = !matches!(packet.protocol, ICMP | ICMPV6) || packet.is_echo_request();
+    // The ports of a later fragment are not known.
+    (asks && !packet.is_later_fragment()).then(|| packet.conversation())
 }
 
 const ICMP: u8 = 1;
@@ -211,8 +207,9 @@ impl World {
         if forbidden == Some(DropReason::Multicast) && !arrival.locally_generated {
             return drop(DropReason::Multicast);
         }
-        // The address that a DHCP server's answer goes to is nobody's yet.
-        let offer = arrival.locally_generated && packet.is_udp(SERVER, CLIENT);
+        // The address that the host's DHCP server gives away is nobody's yet.
+        let by_host = arrival.locally_generated && matches!(self.owner(packet.src), Owner::Host);
+        let offer = by_host && packet.is_udp(SERVER, CLIENT);
         if forbidden.is_none() && !self.may_use(receiver, packet.dst) && !offer {
             return drop(DropReason::NotOwner);
         }
