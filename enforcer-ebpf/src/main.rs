@@ -44,7 +44,6 @@ const fn action(passes: bool) -> i32 {
     if passes { NEXT_PROGRAM } else { TC_ACT_SHOT }
 }
 
-#[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     // Never reached: the build refuses an object with a panic symbol in it.
