@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use enforcer::datapath::bpf::{TcxHook, tcx_programs};
+use aya::maps::{MapData, lpm_trie::Key};
+use enforcer::datapath::bpf::{TcxHook, tcx_programs, update_batch};
+use enforcer_common::address::Address;
+use enforcer_common::endpoint::{AddressOwner, EndpointId};
+use enforcer_common::limits::MAX_ADDRESSES;
 use enforcer_tests::Numbered;
 use enforcer_tests::traffic::{ECHO_PORT, tcp};
 use serde_json::Value;
@@ -100,4 +104,24 @@ fn an_index_that_is_used_again_is_another_endpoint() {
         let programs = host.enter(|| tcx_programs(777, hook)).unwrap();
         assert_eq!(programs.len(), 1, "{hook:?} of the second");
     }
+}
+
+#[test]
+fn a_table_that_is_full_is_told_and_heals() {
+    let town = Town::governed("full");
+    let table = MapData::from_pin(town.daemon.bpffs().join("maps-v1/ADDRESSES")).unwrap();
+    let stranger = AddressOwner { endpoint: EndpointId(4000), ifindex: 4_000_000, ..AddressOwner::default() };
+    let address = |number: u32| Address([0x2001_0db8_u32.to_be(), u32::MAX, 0, number]);
+    // The kernel stops at the first that finds no room.
+    for start in (0..MAX_ADDRESSES).step_by(65_536) {
+        let keys: Vec<_> = (start..start + 65_536).map(|number| Key::new(128, address(number))).collect();
+        if update_batch(table.fd(), &keys, &vec![stranger; keys.len()]).is_err() {
+            break;
+        }
+    }
+    let late = town.host.workload("late").at("10.1.0.77/24").routed();
+    town.daemon.wait_ready(&[late.interface()]);
+    assert!(tcp(&late, town.api.ipv4(), ECHO_PORT), "found again after the kernel had refused it");
+    assert!(town.daemon.log().contains("kernel operation failed"), "and it was told: {}", town.daemon.log());
+    assert!(!town.daemon.json(&["status"])["warnings"].to_string().contains("refuses"), "and is over");
 }
