@@ -112,8 +112,7 @@ impl Datapath {
         }
         // What an earlier daemon attached in the other way would count every packet twice.
         match mechanism {
-            Mechanism::Tcx if pins.has_qdisc_mark(interface.ifindex) => detach_clsact(interface.name),
-            Mechanism::Tcx => {}
+            Mechanism::Tcx => detach_clsact(interface.name),
             Mechanism::Clsact => detach_tcx(pins, interface.ifindex),
         }
         Ok(())
