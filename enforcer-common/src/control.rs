@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::{limits::GENERATION_SLOTS, map_layout};
+use crate::{limits::GENERATION_SLOTS, map_layout, policy::Membership};
 
 /// Which generation decides, in one word that a packet reads once: a packet sees one whole policy.
 ///
@@ -65,9 +65,13 @@ pub struct Generation {
     pub prefixes: u32,
     /// Distinct membership sets.
     pub sets: u32,
+    /// Rules of the policy.
+    pub rules: u32,
+    /// What the host's own addresses are a member of: no network, but ends of rules.
+    pub host: Membership,
 }
 
-map_layout!(Generation, 64);
+map_layout!(Generation, 88);
 
 #[cfg(test)]
 mod tests {

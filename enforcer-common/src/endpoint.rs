@@ -37,7 +37,7 @@ impl EndpointId {
 pub struct Endpoint {
     /// Its id, at least 1.
     pub id: EndpointId,
-    /// [`Endpoint::ADDRESSED`].
+    /// [`Endpoint::ADDRESSED`] and the other flags.
     pub flags: u32,
     /// Its stamp, [`EndpointId::stamp`].
     pub stamp: u32,
@@ -54,6 +54,13 @@ map_layout!(Endpoint, 36);
 impl Endpoint {
     /// At least one address is known; until then the endpoint is quarantined.
     pub const ADDRESSED: u32 = 1;
+    /// Declared to answer DHCP.
+    pub const DHCP_SERVER: u32 = 2;
+    /// Declared to be a router: it may advertise itself, redirect, and report errors about what others
+    /// sent.
+    pub const ROUTER: u32 = 4;
+    /// Nobody local: the interface leads outside. Its id is [`EndpointId::REMOTE`].
+    pub const UPLINK: u32 = 8;
 }
 
 /// Who owns an address or prefix (value of the `ADDRESSES` table).

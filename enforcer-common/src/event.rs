@@ -41,6 +41,9 @@ pub enum Hook {
     FromEndpoint = 0,
     /// What is delivered to the endpoint.
     ToEndpoint = 1,
+    /// What arrives at an interface with an early guard: what the endpoint sends or, at an uplink, what the
+    /// outside sends. It only drops; what it passes meets the other hooks.
+    Guard = 2,
 }
 
 /// Token bucket of one CPU's events, and what it held back.

@@ -17,6 +17,24 @@ pub mod protocol {
     pub const ICMPV6: u8 = 58;
     /// SCTP.
     pub const SCTP: u8 = 132;
+
+    /// Whether a number names an IPv6 extension header that a parser walks, and no payload.
+    #[inline(always)]
+    pub const fn is_extension(number: u8) -> bool {
+        matches!(number, 0 | 43 | 44 | 51 | 60)
+    }
+}
+
+/// TCP flags that the datapath knows (RFC 9293 §3.1).
+pub mod tcp {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronise: the first packet of a conversation, and its answer.
+    pub const SYN: u8 = 0x02;
+    /// Reset.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgement number counts.
+    pub const ACK: u8 = 0x10;
 }
 
 /// ICMP types that the datapath knows (IANA).
@@ -47,12 +65,20 @@ pub mod icmp {
     pub const NEIGHBOR_ADVERTISEMENT: u8 = 136;
     /// Redirect.
     pub const REDIRECT: u8 = 137;
+    /// Redirect, IPv4.
+    pub const V4_REDIRECT: u8 = 5;
+
+    /// Whether an ICMP type reports an error about a quoted packet (RFC 1122 §3.2.2, RFC 4443 §2.1).
+    #[inline(always)]
+    pub const fn is_error(v4: bool, icmp_type: u8) -> bool {
+        if v4 { matches!(icmp_type, 3 | 4 | 11 | 12) } else { icmp_type < 128 }
+    }
 }
 
 /// One direction of a conversation.
 ///
-/// A later fragment has no ports: it is counted under ports 0. ICMP echo has its identifier in both
-/// ports, other ICMP has zero there.
+/// A later fragment whose first was not seen has no ports: they are 0, and [`FlowKey::NO_PORTS`] says so.
+/// ICMP echo has its identifier in both ports, other ICMP has zero there.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Pod, Zeroable)]
 pub struct FlowKey {
@@ -70,8 +96,8 @@ pub struct FlowKey {
     pub icmp_type: u8,
     /// ICMP code; 0 for other protocols.
     pub icmp_code: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// [`FlowKey::NO_PORTS`].
+    pub flags: u8,
     /// In the table of denied flows the interface that dropped, so that a spoofer cannot touch its
     /// victim's record; 0 in the table of allowed flows.
     pub ifindex: u32,
@@ -80,6 +106,9 @@ pub struct FlowKey {
 map_layout!(FlowKey, 44);
 
 impl FlowKey {
+    /// A later fragment whose first was not seen: nobody knows its ports.
+    pub const NO_PORTS: u8 = 1;
+
     /// The key of the answers to this flow.
     #[must_use]
     #[inline(always)]
@@ -92,6 +121,12 @@ impl FlowKey {
             icmp_type: answering_type(self.protocol, self.icmp_type),
             ..*self
         }
+    }
+
+    /// Whether the ports are known, if the protocol has any.
+    #[inline(always)]
+    pub const fn has_ports(&self) -> bool {
+        self.flags & Self::NO_PORTS == 0
     }
 
     /// Whether this is an echo reply, which never opens a conversation.
@@ -145,10 +180,12 @@ pub struct FlowEntry {
     pub dst_endpoint: EndpointId,
     /// [`crate::verdict::Verdict::code`].
     pub verdict: u8,
-    /// [`FlowEntry::CACHED`].
+    /// [`FlowEntry::CACHED`], [`FlowEntry::OPENS`], [`FlowEntry::ANSWERS`].
     pub flags: u8,
+    /// With [`FlowEntry::ANSWERS`] the verdict's code where nobody asked; else 0.
+    pub unasked: u8,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
     /// The stamp that a packet of this flow carries behind its sender's hook.
     pub stamp: u32,
 }
@@ -158,6 +195,10 @@ map_layout!(FlowEntry, 72);
 impl FlowEntry {
     /// The verdict depends only on generation, facts and key, and may be reused while neither moves.
     pub const CACHED: u8 = 1;
+    /// A rule admits it: every packet opens or refreshes the conversation's state.
+    pub const OPENS: u8 = 2;
+    /// It passes as an answer if the state table knows the question, for every packet anew.
+    pub const ANSWERS: u8 = 4;
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod counter;
 pub mod endpoint;
 pub mod event;
 pub mod flow;
+pub mod fragment;
 pub mod host;
 pub mod limits;
 pub mod policy;
@@ -23,7 +24,7 @@ pub mod state;
 pub mod verdict;
 
 /// Version of all map layouts in this crate. Pinned maps of another version are not reused.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Declares a type as a map key or value: `aya::Pod` for userspace, and its size for ever.
 macro_rules! map_layout {

@@ -32,8 +32,33 @@ pub const MAX_FLOWS: u32 = 262_144;
 /// Denied flow directions remembered, in a table of their own: they cannot push out allowed ones.
 pub const MAX_DENIED: u32 = 65_536;
 
-/// Conversations opened by the host that workloads may answer.
-pub const MAX_STATE: u32 = 65_536;
+/// Rule ids, and so per-rule counters. Id 0 means *no rule*.
+pub const MAX_RULES: u32 = 65_536;
+
+/// Ends of rules, on one side, that one address may match: the bound of the kernel's search for rules is
+/// its square.
+pub const MAX_ENDS_PER_ADDRESS: u32 = 16;
+
+/// Distinct (source end, target end) pairs of one bank.
+pub const MAX_RULE_PAIRS: u32 = 1_048_576;
+
+/// Ranges of services over all pairs of one bank.
+pub const MAX_SERVICE_RANGES: u32 = 4_194_304;
+
+/// Ranges of services of one pair: the bound of the kernel's binary search is its logarithm.
+pub const MAX_RANGES_PER_PAIR: u32 = 1 << SEARCH_STEPS;
+
+/// Steps of the binary search for a service.
+pub const SEARCH_STEPS: u32 = 17;
+
+/// Conversations remembered, [`crate::state::WAYS`] in each of the table's sets.
+pub const MAX_STATE: u32 = 262_144;
+
+/// Fragmented datagrams whose ports are remembered.
+pub const MAX_FRAGMENTS: u32 = 16_384;
+
+/// ICMP errors of foreign routers that one endpoint is told per second and CPU.
+pub const ROUTER_ERRORS_PER_SECOND: u32 = 100;
 
 /// Bytes of the ring that carries events to the daemon.
 pub const EVENT_RING_BYTES: u32 = 256 * 1024;

@@ -1,25 +1,71 @@
-//! Membership tables of one bank, and the decision over two memberships.
+//! The policy's tables of one bank, and the ruling over two memberships.
 //!
-//! An address has a *membership*: an interned, sorted set of networks. Kernel memory is linear in the
-//! policy's text; pairs of memberships are never materialised.
+//! An address has a *membership*: an interned, sorted set of networks, and the ends of rules that it
+//! matches. Kernel memory is linear in the policy's text; pairs of memberships are never materialised.
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::{limits::MAX_NETWORKS_PER_ADDRESS, map_layout};
+use crate::{
+    flow::{FlowKey, protocol},
+    limits::{MAX_ENDS_PER_ADDRESS, MAX_NETWORKS_PER_ADDRESS, SEARCH_STEPS},
+    map_layout,
+};
 
-/// The set of networks that an address is a member of (value of the longest-prefix table).
+/// What an address is a member of (value of the longest-prefix table).
+///
+/// Lists lie in the bank's one list of numbers: at `first` the networks; at `ends` first the ends of rules
+/// that the address matches as a source, then those that it matches only while it belongs to nobody
+/// local (through `world`), then both once more for targets.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Pod, Zeroable)]
 pub struct Membership {
-    /// Interned id of the set; 0 is the empty set.
+    /// Interned id of the set of networks; 0 is the empty set.
     pub set: u32,
-    /// Index of its first network in the bank's list of networks.
+    /// Index of its first network.
     pub first: u32,
+    /// Index of its first end.
+    pub ends: u32,
     /// Networks in the set, at most [`MAX_NETWORKS_PER_ADDRESS`]; sorted by id.
+    pub networks: u8,
+    /// Ends it matches as a source; with the next at most [`MAX_ENDS_PER_ADDRESS`].
+    pub sources: u8,
+    /// Ends it matches as a source through `world` alone.
+    pub world_sources: u8,
+    /// Ends it matches as a target; with the next at most [`MAX_ENDS_PER_ADDRESS`].
+    pub targets: u8,
+    /// Ends it matches as a target through `world` alone.
+    pub world_targets: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+map_layout!(Membership, 20);
+
+/// A run of numbers in the bank's list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Run {
+    /// Index of the first.
+    pub first: u32,
+    /// How many.
     pub count: u32,
 }
 
-map_layout!(Membership, 12);
+impl Membership {
+    /// The ends that it matches as a source; a `local` address is not of the world.
+    #[inline(always)]
+    pub const fn sources(&self, local: bool) -> Run {
+        let world = if local { 0 } else { self.world_sources as u32 };
+        Run { first: self.ends, count: self.sources as u32 + world }
+    }
+
+    /// The ends that it matches as a target; a `local` address is not of the world.
+    #[inline(always)]
+    pub const fn targets(&self, local: bool) -> Run {
+        let world = if local { 0 } else { self.world_targets as u32 };
+        let before = self.sources as u32 + self.world_sources as u32;
+        Run { first: self.ends.wrapping_add(before), count: self.targets as u32 + world }
+    }
+}
 
 /// Says that a set holds a network (key of the bank's table of set members).
 #[repr(C)]
@@ -33,12 +79,266 @@ pub struct SetMember {
 
 map_layout!(SetMember, 8);
 
-/// What the decision needs of a bank; implemented over BPF maps and over plain vectors.
+/// Two ends that at least one rule connects (key of the bank's table of pairs).
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Pod, Zeroable)]
+pub struct EndPair {
+    /// Who opens.
+    pub source: u32,
+    /// To whom.
+    pub target: u32,
+}
+
+map_layout!(EndPair, 8);
+
+/// What the rules between two ends say: a run of the bank's list of [`ServiceRange`]s (value of the table
+/// of pairs).
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Pod, Zeroable)]
+pub struct ServiceList {
+    /// Index of the first range, which starts at [`Point::FIRST`].
+    pub first: u32,
+    /// Ranges, at least 1 and at most [`crate::limits::MAX_RANGES_PER_PAIR`]; sorted by their starts.
+    pub count: u32,
+}
+
+map_layout!(ServiceList, 8);
+
+/// The rule for every point from `start` up to the next range's start.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Pod, Zeroable)]
+pub struct ServiceRange {
+    /// First point.
+    pub start: Point,
+    /// What holds there.
+    pub rule: RuleWord,
+}
+
+map_layout!(ServiceRange, 8);
+
+/// Where a packet lies among all services.
+///
+/// Bits 0–15 are the destination port in host byte order or ICMP type and code, bits 16–23 the protocol. A
+/// later fragment of unknown ports has a point of its own: bit 24 and its protocol or, where not even that
+/// is known, bit 25.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Pod, Zeroable)]
+pub struct Point(pub u32);
+
+impl Point {
+    /// The lowest.
+    pub const FIRST: Self = Self(0);
+    /// The highest of a packet whose ports are known.
+    pub const LAST: Self = Self(0x00ff_ffff);
+    /// A later fragment of who knows which protocol: IPv6 has extension headers within its datagram.
+    pub const UNKNOWN: Self = Self(0x0200_0000);
+
+    /// A destination port, in host byte order; or ICMP type << 8 | code.
+    #[inline(always)]
+    pub const fn port(protocol: u8, port: u16) -> Self {
+        Self((protocol as u32) << 16 | port as u32)
+    }
+
+    /// A later fragment of unknown ports.
+    #[inline(always)]
+    pub const fn no_ports(protocol: u8) -> Self {
+        Self(0x0100_0000 | (protocol as u32) << 16)
+    }
+
+    /// Where the packets of `key` lie.
+    #[inline(always)]
+    pub const fn of(key: &FlowKey) -> Self {
+        if !key.has_ports() {
+            return if protocol::is_extension(key.protocol) {
+                Self::UNKNOWN
+            } else {
+                Self::no_ports(key.protocol)
+            };
+        }
+        match key.protocol {
+            protocol::TCP | protocol::UDP | protocol::SCTP => {
+                Self::port(key.protocol, u16::from_be(key.dst_port))
+            }
+            _ => Self::port(key.protocol, (key.icmp_type as u16) << 8 | key.icmp_code as u16),
+        }
+    }
+}
+
+/// A rule's id and what the rule says; 0 for none. Among words of one action the lowest is the surest, then
+/// the rule with the lowest id.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Pod, Zeroable)]
+pub struct RuleWord(pub u32);
+
+impl RuleWord {
+    /// No rule.
+    pub const NONE: Self = Self(0);
+    const DENY: u32 = 1 << 31;
+    const UNSURE: u32 = 1 << 30;
+
+    /// Rule `id` allows.
+    pub const fn allow(id: u32) -> Self {
+        Self(id)
+    }
+
+    /// Rule `id` denies.
+    pub const fn deny(id: u32) -> Self {
+        Self(id | Self::DENY)
+    }
+
+    /// The same, for some of the ports that a later fragment may have.
+    #[must_use]
+    pub const fn unsure(self) -> Self {
+        Self(self.0 | Self::UNSURE)
+    }
+
+    /// The rule.
+    #[inline(always)]
+    pub const fn id(self) -> u32 {
+        self.0 & !(Self::DENY | Self::UNSURE)
+    }
+
+    /// Whether it denies.
+    #[inline(always)]
+    pub const fn denies(self) -> bool {
+        self.0 & Self::DENY != 0
+    }
+
+    /// Whether it holds only for some of the ports.
+    #[inline(always)]
+    pub const fn is_unsure(self) -> bool {
+        self.0 & Self::UNSURE != 0
+    }
+}
+
+/// What the policy says about a packet that opens something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ruling {
+    /// A rule denies it.
+    Denied(u32),
+    /// Both share this network.
+    Shared(u32),
+    /// A rule allows it.
+    Allowed(u32),
+    /// It depends on ports that a later fragment does not have.
+    Unsure,
+    /// Nothing is said.
+    Silent,
+}
+
+impl Ruling {
+    /// Whether the packet may pass without being an answer to anything.
+    #[inline(always)]
+    pub const fn passes(self) -> bool {
+        matches!(self, Self::Shared(_) | Self::Allowed(_))
+    }
+}
+
+/// One end of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Party {
+    /// What its address is a member of.
+    pub membership: Membership,
+    /// It is the host or one of its endpoints, and so not of the world.
+    pub local: bool,
+}
+
+/// What a ruling needs of a bank; implemented over BPF maps and over plain vectors.
 pub trait Sets {
-    /// The network at `index` of the list of networks.
-    fn network_at(&self, index: u32) -> Option<u32>;
+    /// The number at `index` of the list: a network's id, or an end's.
+    fn number_at(&self, index: u32) -> Option<u32>;
     /// Whether a set holds a network.
     fn holds(&self, member: SetMember) -> bool;
+    /// What the rules between two ends say.
+    fn services(&self, pair: EndPair) -> Option<ServiceList>;
+    /// The rule of a list for a point.
+    fn rule_at(&self, list: ServiceList, point: Point) -> RuleWord;
+}
+
+/// What the policy says about a packet from `src` to `dst`: deny, then a shared network, then allow.
+#[inline(always)]
+pub fn ruling(src: &Party, dst: &Party, point: Point, sets: &impl Sets) -> Ruling {
+    let rules = rules_between(src, dst, point, sets);
+    if rules.deny.denies() {
+        return if rules.deny.is_unsure() { Ruling::Unsure } else { Ruling::Denied(rules.deny.id()) };
+    }
+    if let Some(network) = shared_network(src.membership, dst.membership, sets) {
+        return Ruling::Shared(network);
+    }
+    match rules.allow {
+        RuleWord::NONE => Ruling::Silent,
+        rule if rule.is_unsure() => Ruling::Unsure,
+        rule => Ruling::Allowed(rule.id()),
+    }
+}
+
+/// The first rules of each action; [`RuleWord::NONE`] for none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Rules {
+    /// That denies.
+    pub deny: RuleWord,
+    /// That allows.
+    pub allow: RuleWord,
+}
+
+impl Rules {
+    /// The better of what was found and what comes.
+    #[inline(always)]
+    pub const fn add(&mut self, rule: RuleWord) {
+        if rule.0 == 0 {
+            return;
+        }
+        let best = if rule.denies() { &mut self.deny } else { &mut self.allow };
+        if best.0 == 0 || rule.0 < best.0 {
+            *best = rule;
+        }
+    }
+}
+
+/// The rules that match, over every pair of an end of the source and an end of the target: bounded, and
+/// independent of how many rules exist. Without ends it costs nothing.
+#[inline(always)]
+pub fn rules_between(src: &Party, dst: &Party, point: Point, sets: &impl Sets) -> Rules {
+    let mut found = Rules::default();
+    let (sources, targets) = (src.membership.sources(src.local), dst.membership.targets(dst.local));
+    if sources.count == 0 || targets.count == 0 {
+        return found;
+    }
+    // One loop and not two: the verifier walks it step by step.
+    for step in 0..MAX_ENDS_PER_ADDRESS * MAX_ENDS_PER_ADDRESS {
+        if step >= sources.count * targets.count {
+            break;
+        }
+        let source = sets.number_at(sources.first.wrapping_add(step / targets.count));
+        let target = sets.number_at(targets.first.wrapping_add(step % targets.count));
+        let (Some(source), Some(target)) = (source, target) else { break };
+        if let Some(list) = sets.services(EndPair { source, target }) {
+            found.add(sets.rule_at(list, point));
+        }
+    }
+    found
+}
+
+/// The rule of a list for a point: the last range that starts at or before it.
+#[inline(always)]
+pub fn search(list: ServiceList, point: Point, range_at: impl Fn(u32) -> Option<ServiceRange>) -> RuleWord {
+    let mut rule = RuleWord::NONE;
+    let (mut low, mut count) = (list.first, list.count);
+    for _ in 0..=SEARCH_STEPS {
+        if count == 0 {
+            break;
+        }
+        let half = count / 2;
+        let Some(range) = range_at(low.wrapping_add(half)) else { return RuleWord::NONE };
+        if range.start.0 <= point.0 {
+            rule = range.rule;
+            low = low.wrapping_add(half + 1);
+            count -= half + 1;
+        } else {
+            count = half;
+        }
+    }
+    rule
 }
 
 /// The lowest network that both memberships share.
@@ -47,18 +347,18 @@ pub trait Sets {
 /// independent of how many networks or prefixes exist.
 #[inline(always)]
 pub fn shared_network(a: Membership, b: Membership, sets: &impl Sets) -> Option<u32> {
-    if a.count == 0 || b.count == 0 {
+    if a.networks == 0 || b.networks == 0 {
         return None;
     }
     if a.set == b.set {
-        return sets.network_at(a.first);
+        return sets.number_at(a.first);
     }
-    let (short, long) = if a.count <= b.count { (a, b) } else { (b, a) };
+    let (short, long) = if a.networks <= b.networks { (a, b) } else { (b, a) };
     for i in 0..MAX_NETWORKS_PER_ADDRESS {
-        if i >= short.count {
+        if i >= u32::from(short.networks) {
             break;
         }
-        let network = sets.network_at(short.first.wrapping_add(i))?;
+        let network = sets.number_at(short.first.wrapping_add(i))?;
         if sets.holds(SetMember { set: long.set, network }) {
             return Some(network);
         }
@@ -75,16 +375,22 @@ mod tests {
     impl Lists {
         fn membership(&self, set: usize) -> Membership {
             let first = self.0[..set].iter().map(Vec::len).sum::<usize>() as u32;
-            Membership { set: set as u32, first, count: self.0[set].len() as u32 }
+            Membership { set: set as u32, first, networks: self.0[set].len() as u8, ..Membership::default() }
         }
     }
 
     impl Sets for Lists {
-        fn network_at(&self, index: u32) -> Option<u32> {
+        fn number_at(&self, index: u32) -> Option<u32> {
             self.0.concat().get(index as usize).copied()
         }
         fn holds(&self, member: SetMember) -> bool {
             self.0[member.set as usize].contains(&member.network)
+        }
+        fn services(&self, _: EndPair) -> Option<ServiceList> {
+            None
+        }
+        fn rule_at(&self, _: ServiceList, _: Point) -> RuleWord {
+            RuleWord::NONE
         }
     }
 
@@ -104,5 +410,46 @@ mod tests {
             assert_eq!(shared_network(x, y, &sets), expected, "sets {a} and {b}");
             assert_eq!(shared_network(y, x, &sets), expected, "sets {b} and {a}");
         }
+    }
+
+    #[test]
+    fn the_last_range_that_starts_before_a_point_decides() {
+        for count in 1..40_u32 {
+            let range =
+                |index: u32| ServiceRange { start: Point(index * 10), rule: RuleWord::allow(index + 1) };
+            for point in 0..count * 10 + 5 {
+                let list = ServiceList { first: 7, count };
+                let found = search(list, Point(point), |index| Some(range(index.checked_sub(7)?)));
+                assert_eq!(found.id(), (point / 10).min(count - 1) + 1, "{point} of {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_sure_denial_comes_first_then_the_lowest_id() {
+        let mut rules = Rules::default();
+        for word in [RuleWord::deny(3).unsure(), RuleWord::deny(9), RuleWord::allow(7), RuleWord::allow(4)] {
+            rules.add(word);
+        }
+        assert_eq!((rules.deny, rules.allow), (RuleWord::deny(9), RuleWord::allow(4)));
+        rules.add(RuleWord::deny(8));
+        rules.add(RuleWord::allow(1).unsure());
+        assert_eq!((rules.deny, rules.allow), (RuleWord::deny(8), RuleWord::allow(4)));
+    }
+
+    #[test]
+    fn a_local_address_is_not_of_the_world() {
+        let membership = Membership {
+            ends: 10,
+            sources: 2,
+            world_sources: 1,
+            targets: 3,
+            world_targets: 4,
+            ..Default::default()
+        };
+        assert_eq!(membership.sources(true), Run { first: 10, count: 2 });
+        assert_eq!(membership.sources(false), Run { first: 10, count: 3 });
+        assert_eq!(membership.targets(true), Run { first: 13, count: 3 });
+        assert_eq!(membership.targets(false), Run { first: 13, count: 7 });
     }
 }

@@ -1,41 +1,249 @@
 //! Who initiated: kept only for conversations that a directional verdict admitted. State never holds
 //! a verdict; it only lets the answer pass while the opening packet's verdict stands.
+//!
+//! The table is an array of small sets instead of the kernel's LRU table, because who fills it must not
+//! cost anybody else a conversation: a full set gives up an entry of whoever has most in it
+//! ([`StateSet::victim`]).
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::{flow::protocol, map_layout};
+use crate::{
+    flow::{FlowKey, protocol, tcp},
+    map_layout,
+};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// An open conversation (value of the `STATE` table, keyed by the initiator's direction). The reserved
-/// words let old and new versions share the table during an upgrade.
+/// Entries of one set.
+pub const WAYS: usize = 8;
+
+/// An open conversation, under the initiator's direction; one cache line. The reserved bytes let old and
+/// new versions share the table during an upgrade.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 pub struct StateEntry {
-    /// Latest packet in either direction, nanoseconds of `CLOCK_MONOTONIC`.
+    /// Latest packet in either direction, nanoseconds of `CLOCK_MONOTONIC`; 0 for a free entry.
     pub last_seen: u64,
+    /// The initiator's direction.
+    pub key: FlowKey,
+    /// [`digest`] of the key: entries are written without a lock, and one that two CPUs wrote at once is
+    /// none.
+    pub check: u32,
+    /// Who pays for the entry, [`payer`].
+    pub payer: u32,
+    /// [`StateEntry::ANSWERED`] and the other flags.
+    pub flags: u8,
     /// Zero.
-    pub reserved: [u64; 3],
+    pub reserved: [u8; 3],
 }
 
-map_layout!(StateEntry, 32);
+map_layout!(StateEntry, 64);
+
+/// The entries that a key may lie in (value of the `STATE` table).
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+pub struct StateSet {
+    /// In no order.
+    pub entries: [StateEntry; WAYS],
+}
+
+map_layout!(StateSet, 512);
+
+/// Who pays for a conversation: the endpoint that opened it or, where somebody from outside did, the one
+/// that it was opened to, apart from its own.
+#[inline(always)]
+pub const fn payer(endpoint: u32, opened_from_outside: bool) -> u32 {
+    if opened_from_outside { endpoint | 1 << 31 } else { endpoint }
+}
+
+/// A keyed digest; who does not know the seed cannot choose keys that meet in one set. Its low bits select
+/// the set, its high bits are the entry's check.
+#[inline(always)]
+pub fn digest(key: &FlowKey, seed: u64) -> u64 {
+    let words: &[u32; 11] = bytemuck::cast_ref(key);
+    let mut sum = seed;
+    let mut at = 0;
+    while at < 11 {
+        sum = mix(sum ^ u64::from(words[at]));
+        at += 1;
+    }
+    sum
+}
+
+/// One round of a 64-bit finaliser (the multiplier of splitmix64).
+#[inline(always)]
+const fn mix(value: u64) -> u64 {
+    let product = (value ^ value >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    product ^ product >> 32
+}
 
 impl StateEntry {
+    /// The other side has answered.
+    pub const ANSWERED: u8 = 1;
+    /// One side has said that it is done.
+    pub const CLOSING: u8 = 2;
+    /// The connection was reset.
+    pub const RESET: u8 = 4;
+
     /// Whether an answer is still expected at `now`.
     #[inline(always)]
-    pub const fn is_open(&self, protocol: u8, now: u64) -> bool {
+    pub const fn is_open(&self, now: u64) -> bool {
         // Another CPU may have seen a packet after `now` was read.
-        (now.wrapping_sub(self.last_seen) as i64) < idle_timeout(protocol) as i64
+        self.last_seen != 0 && (now.wrapping_sub(self.last_seen) as i64) < self.timeout() as i64
+    }
+
+    /// How long it may be silent, in nanoseconds.
+    #[inline(always)]
+    const fn timeout(&self) -> u64 {
+        let answered = self.flags & Self::ANSWERED != 0;
+        match self.key.protocol {
+            protocol::TCP if self.flags & Self::RESET != 0 => 10 * SECOND,
+            protocol::TCP if self.flags & Self::CLOSING != 0 => 120 * SECOND,
+            // A SYN is repeated for about a minute; keep-alives come every two hours (RFC 9293 §3.8.4).
+            protocol::TCP if !answered => 60 * SECOND,
+            protocol::TCP => 7_440 * SECOND,
+            protocol::ICMP | protocol::ICMPV6 => 30 * SECOND,
+            // A binding lives two minutes at least (RFC 4787 REQ-5).
+            protocol::UDP if answered => 180 * SECOND,
+            protocol::UDP => 30 * SECOND,
+            _ if answered => 3_600 * SECOND,
+            _ => 60 * SECOND,
+        }
+    }
+
+    /// The flags behind a packet of the initiator with these TCP flags; 0 for other protocols.
+    #[inline(always)]
+    pub const fn asked(flags: u8, tcp_flags: u8) -> u8 {
+        if tcp_flags & tcp::RST != 0 {
+            flags | Self::RESET
+        } else if tcp_flags & tcp::SYN != 0 {
+            // A port used again: the conversation begins anew.
+            0
+        } else if tcp_flags & tcp::FIN != 0 {
+            flags & !Self::RESET | Self::CLOSING
+        } else {
+            // Who goes on talking does not believe in the reset.
+            flags & !Self::RESET
+        }
+    }
+
+    /// The flags behind an answer.
+    #[inline(always)]
+    pub const fn answered(flags: u8, tcp_flags: u8) -> u8 {
+        let closes = if tcp_flags & tcp::RST != 0 {
+            Self::RESET
+        } else if tcp_flags & tcp::FIN != 0 {
+            Self::CLOSING
+        } else {
+            0
+        };
+        flags | Self::ANSWERED | closes
     }
 }
 
-/// How long a silent conversation stays open, in nanoseconds: keep-alives of TCP come every two hours
-/// (RFC 9293 §3.8.4), UDP bindings live two minutes at least (RFC 4787 REQ-5).
+/// Whether a packet can be an answer at all: of TCP it acknowledges something or resets, and so opens
+/// nothing. `tcp_flags` are `None` for a later fragment, whose first was judged.
 #[inline(always)]
-pub const fn idle_timeout(protocol: u8) -> u64 {
-    match protocol {
-        protocol::TCP => 7_440 * SECOND,
-        protocol::UDP => 180 * SECOND,
-        _ => 60 * SECOND,
+pub const fn can_answer(protocol: u8, tcp_flags: u8) -> bool {
+    protocol != protocol::TCP || tcp_flags & (tcp::ACK | tcp::RST) != 0
+}
+
+impl StateSet {
+    /// The entry to give up for a conversation that `payer` pays for: a free or timed-out one, else one of
+    /// whoever has most (the newcomer counted), of those one without an answer, of those the oldest.
+    #[inline(always)]
+    pub fn victim(&self, payer: u32, now: u64) -> usize {
+        let (mut victim, mut worst) = (0, 0);
+        for way in 0..WAYS {
+            let score = self.score(way, payer, now);
+            if score >= worst {
+                (victim, worst) = (way, score);
+            }
+        }
+        victim
+    }
+
+    /// How dispensable an entry is: payer's entries in bits 48 and up, no answer in bit 47, age below.
+    #[inline(always)]
+    fn score(&self, way: usize, newcomer: u32, now: u64) -> u64 {
+        let entry = &self.entries[way];
+        if !entry.is_open(now) {
+            return u64::MAX;
+        }
+        let mut crowd = u64::from(entry.payer == newcomer);
+        for other in &self.entries {
+            crowd += u64::from(other.payer == entry.payer && other.is_open(now));
+        }
+        let unanswered = u64::from(entry.flags & StateEntry::ANSWERED == 0);
+        // In units of about a millisecond; who was seen after `now` is young.
+        let age = now.saturating_sub(entry.last_seen) >> 20;
+        crowd << 48 | unanswered << 47 | age.min((1 << 47) - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_000_000 * SECOND;
+
+    fn entry(payer: u32, age: u64, flags: u8) -> StateEntry {
+        let key = FlowKey { protocol: protocol::TCP, ..FlowKey::default() };
+        StateEntry { last_seen: NOW - age * SECOND, key, payer, flags, ..StateEntry::default() }
+    }
+
+    #[test]
+    fn who_has_most_gives_up_an_entry() {
+        let mut set = StateSet { entries: [entry(1, 5, StateEntry::ANSWERED); WAYS] };
+        set.entries[3] = entry(2, 50, 0);
+        set.entries[5].last_seen -= SECOND;
+        assert_eq!(set.victim(1, NOW), 5, "the newcomer's own oldest");
+        assert_eq!(set.victim(2, NOW), 5, "not the lonely one's, although it is older and unanswered");
+        set.entries[6].flags = 0;
+        assert_eq!(set.victim(2, NOW), 6, "unanswered before older");
+        set.entries[0].last_seen = 0;
+        assert_eq!(set.victim(2, NOW), 0, "a free one before all");
+    }
+
+    #[test]
+    fn among_equals_the_unanswered_goes() {
+        let mut set = StateSet::default();
+        for way in 0..WAYS {
+            set.entries[way] = entry(way as u32 + 1, 10 + way as u64, StateEntry::ANSWERED);
+        }
+        assert_eq!(set.victim(99, NOW), 7);
+        set.entries[2].flags = 0;
+        assert_eq!(set.victim(99, NOW), 2);
+    }
+
+    #[test]
+    fn a_conversation_closes_and_begins_anew() {
+        let open = |flags, age| entry(1, age, flags).is_open(NOW);
+        assert!(open(0, 59) && !open(0, 60), "half open");
+        assert!(open(StateEntry::ANSWERED, 7_439) && !open(StateEntry::ANSWERED, 7_440));
+        let closing = StateEntry::answered(StateEntry::ANSWERED, tcp::FIN | tcp::ACK);
+        assert!(open(closing, 119) && !open(closing, 120));
+        let reset = StateEntry::asked(StateEntry::ANSWERED, tcp::RST);
+        assert!(open(reset, 9) && !open(reset, 10));
+        assert_eq!(StateEntry::asked(reset, tcp::ACK), StateEntry::ANSWERED);
+        assert_eq!(StateEntry::asked(closing, tcp::SYN), 0);
+        assert!(!StateEntry::default().is_open(NOW) && !StateEntry::default().is_open(1));
+    }
+
+    #[test]
+    fn only_what_acknowledges_or_resets_answers() {
+        assert!(!can_answer(protocol::TCP, tcp::SYN));
+        assert!(!can_answer(protocol::TCP, 0));
+        assert!(can_answer(protocol::TCP, tcp::SYN | tcp::ACK));
+        assert!(can_answer(protocol::TCP, tcp::RST));
+        assert!(can_answer(protocol::UDP, 0));
+    }
+
+    #[test]
+    fn one_bit_of_key_or_seed_changes_the_digest() {
+        let key = FlowKey { src_port: 1, ..FlowKey::default() };
+        let other = FlowKey { src_port: 2, ..key };
+        assert_ne!(digest(&key, 7), digest(&other, 7));
+        assert_ne!(digest(&key, 7) as u32, digest(&key, 8) as u32);
     }
 }

@@ -64,8 +64,11 @@ reasons! {
         SharedNetwork = 1, "shared-network", Policy, "source and destination share a network";
         HostAllowed = 2, "host-allowed", Policy, "a workload asked its host for a service on the allow list";
         HostOpen = 3, "host-open", Policy, "the host itself spoke to a workload";
-        Reply = 4, "reply", Policy, "an answer to a conversation that the host opened";
+        Reply = 4, "reply", Policy, "an answer in a conversation that a rule or the host admitted";
         Neighbor = 5, "neighbor", Integrity, "ARP or neighbour discovery that the workload needs";
+        AllowedByRule = 6, "allowed-by-rule", Policy, "a rule allows it";
+        IcmpError = 7, "icmp-error", Policy, "an ICMP error about a packet that was allowed";
+        Uplink = 8, "uplink", Policy, "from outside and for no workload: the host's own business";
     }
 }
 
@@ -86,13 +89,20 @@ reasons! {
         NotOwner = 43, "not-owner", Integrity, "the destination address does not belong to this endpoint";
         RouterAdvertisement = 44, "router-advertisement", Integrity, "a workload acts as a router";
         SpoofedMac = 45, "spoofed-mac", Integrity, "the source MAC is not that of the workload's interface";
+        BadQuote = 46, "bad-quote", Integrity, "an ICMP error about a packet that its sender cannot have got from its receiver";
+        OverlappingFragment = 47, "overlapping-fragment", Integrity, "a later fragment that reaches into the transport header";
+        IpOptions = 48, "ip-options", Integrity, "IPv4 options";
+        RoutingHeader = 49, "routing-header", Integrity, "an IPv6 routing header: the destination is not the destination";
+        DhcpServer = 50, "dhcp-server", Integrity, "a workload acts as a DHCP server";
+        SpoofedOutside = 51, "spoofed-outside", Integrity, "from outside, but with an address of this host or of a local endpoint";
         DefaultDeny = 64, "default-deny", Policy, "no common network and no rule admits it";
         NoPolicy = 65, "no-policy", Policy, "no policy has been applied yet";
         Multicast = 66, "multicast", Policy, "multicast or broadcast";
-        Fragment = 67, "fragment", Policy, "a later fragment where the verdict needs ports";
+        Fragment = 67, "fragment", Policy, "a later fragment whose first was not seen, where the verdict needs ports";
         Quarantined = 68, "quarantined", Policy, "the endpoint has no known address yet";
         NoEndpoint = 69, "no-endpoint", Policy, "the interface is not registered yet";
-        Unreadable = 96, "unreadable", Resource, "the kernel could not make the headers readable";
+        DeniedByRule = 70, "denied-by-rule", Policy, "a rule denies it";
+        IcmpErrorRate = 97, "icmp-error-rate", Resource, "more ICMP errors of routers than one endpoint is told per second";
     }
 }
 

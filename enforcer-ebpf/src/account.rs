@@ -59,8 +59,8 @@ fn count_endpoint(hook: Hook, journey: &Journey, bytes: u32) {
     // SAFETY: see `count_reason`.
     let counters = unsafe { &mut *counters };
     let counter = match (hook, journey.judgement.is_pass()) {
-        (Hook::FromEndpoint, true) => &mut counters.sent,
-        (Hook::FromEndpoint, false) => &mut counters.sent_dropped,
+        (Hook::FromEndpoint | Hook::Guard, true) => &mut counters.sent,
+        (Hook::FromEndpoint | Hook::Guard, false) => &mut counters.sent_dropped,
         (Hook::ToEndpoint, true) => &mut counters.received,
         (Hook::ToEndpoint, false) => &mut counters.received_dropped,
     };

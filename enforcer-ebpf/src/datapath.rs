@@ -53,7 +53,7 @@ fn judge(skb: Skb, hook: Hook, journey: &mut Journey) -> FlowRecord {
         return FlowRecord::None;
     }
     let asking = match hook {
-        Hook::FromEndpoint => Asking::Sender(endpoint.id),
+        Hook::FromEndpoint | Hook::Guard => Asking::Sender(endpoint.id),
         Hook::ToEndpoint => Asking::Receiver { dst: endpoint.id, stamp: skb.stamp() },
     };
     if let Some((judgement, entry)) =
@@ -63,7 +63,7 @@ fn judge(skb: Skb, hook: Hook, journey: &mut Journey) -> FlowRecord {
         return FlowRecord::Known(entry);
     }
     match hook {
-        Hook::FromEndpoint => policy::judge_sent(skb.context()),
+        Hook::FromEndpoint | Hook::Guard => policy::judge_sent(skb.context()),
         Hook::ToEndpoint => policy::judge_delivered(skb.context()),
     };
     FlowRecord::New

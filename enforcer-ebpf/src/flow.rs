@@ -103,7 +103,8 @@ fn record_in<const N: usize>(
         dst_endpoint: judgement.dst,
         verdict: judgement.verdict,
         flags: judgement.flags,
-        reserved: [0; 2],
+        unasked: 0,
+        reserved: 0,
         stamp: judgement.stamp,
     };
     if table.insert(key, entry, u64::from(BPF_NOEXIST)).is_err()

@@ -20,11 +20,11 @@ use crate::{
 pub fn judge(skb: Skb, hook: Hook, endpoint: &Endpoint, packet: &Packet) -> Option<Judgement> {
     let honest = match (hook, packet.kind) {
         (_, Kind::Whole | Kind::LaterFragment) => return None,
-        (Hook::FromEndpoint, Kind::Router) => {
+        (Hook::FromEndpoint | Hook::Guard, Kind::Router) => {
             return Some(Judgement::dropped(DropReason::RouterAdvertisement));
         }
-        (Hook::FromEndpoint, Kind::Neighbor) if leaves_link(packet.key.dst) => return None,
-        (Hook::FromEndpoint, Kind::Neighbor) => from_endpoint(endpoint, packet),
+        (Hook::FromEndpoint | Hook::Guard, Kind::Neighbor) if leaves_link(packet.key.dst) => return None,
+        (Hook::FromEndpoint | Hook::Guard, Kind::Neighbor) => from_endpoint(endpoint, packet),
         (Hook::ToEndpoint, _) => to_endpoint(skb, packet),
     };
     Some(if honest {

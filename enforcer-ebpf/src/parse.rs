@@ -73,7 +73,7 @@ pub fn read(skb: Skb) -> Result<(), u8> {
     match parse_headers(skb.context()) as u8 {
         0 => Ok(()),
         TRUNCATED if skb.hides_headers() => {
-            skb.pull_headers().map_err(|()| DropReason::Unreadable as u8)?;
+            skb.pull_headers().map_err(|()| DropReason::Truncated as u8)?;
             match parse_headers(skb.context()) as u8 {
                 0 => Ok(()),
                 reason => Err(reason),
@@ -88,7 +88,7 @@ pub fn read(skb: Skb) -> Result<(), u8> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn parse_headers(context: *mut __sk_buff) -> u32 {
-    let Some(journey) = Journey::current() else { return DropReason::Unreadable as u32 };
+    let Some(journey) = Journey::current() else { return DropReason::Truncated as u32 };
     journey.packet = Packet::default();
     match parse(Skb::from_context(context), &mut journey.packet) {
         Ok(()) => 0,

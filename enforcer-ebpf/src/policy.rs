@@ -10,7 +10,7 @@ use enforcer_common::{
     endpoint::{AddressOwner, Endpoint, EndpointId},
     flow::{FlowEntry, FlowKey},
     host,
-    policy::{self, Membership, SetMember, Sets},
+    policy::{self, EndPair, Membership, Point, RuleWord, ServiceList, SetMember, Sets},
     verdict::{DropReason, PassReason, Verdict},
 };
 
@@ -200,12 +200,20 @@ impl Bank {
 
 impl Sets for Bank {
     #[inline(always)]
-    fn network_at(&self, index: u32) -> Option<u32> {
+    fn number_at(&self, index: u32) -> Option<u32> {
         self.networks.get(index).copied()
     }
 
     #[inline(always)]
     fn holds(&self, member: SetMember) -> bool {
         self.set_members.get_ptr(member).is_some()
+    }
+
+    fn services(&self, _: EndPair) -> Option<ServiceList> {
+        None
+    }
+
+    fn rule_at(&self, _: ServiceList, _: Point) -> RuleWord {
+        RuleWord::NONE
     }
 }

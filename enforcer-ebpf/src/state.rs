@@ -31,7 +31,7 @@ pub fn answers(key: &FlowKey) -> bool {
     match maps::STATE.get_ptr_mut(key.reversed()) {
         // SAFETY: see `open`.
         Some(entry) => unsafe {
-            let open = (*entry).is_open(key.protocol, now);
+            let open = (*entry).is_open(now);
             if open {
                 (*entry).last_seen = now;
             }

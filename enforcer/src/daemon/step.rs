@@ -138,6 +138,8 @@ impl State {
             networks: policy.tables.networks,
             prefixes: policy.tables.prefixes.len() as u32,
             sets: policy.tables.sets,
+            rules: policy.tables.rules,
+            host: policy.tables.host,
         };
         vec![Op::BuildBank { bank, tables: policy.tables }, Op::Publish(self.generation)]
     }

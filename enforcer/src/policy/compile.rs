@@ -18,7 +18,7 @@ use thiserror::Error;
 use super::{
     ids::IdTable,
     model::Policy,
-    name::NetworkName,
+    name::Name,
     prefix::Prefix,
     tables::{TableEntry, Tables},
 };
@@ -50,10 +50,10 @@ impl Default for Capacity {
 pub enum CompileError {
     /// The id table was not made for this policy.
     #[error("network {network} has no id")]
-    NoId { network: NetworkName },
+    NoId { network: Name },
     /// More than the kernel's search for a common network looks at.
     #[error("{prefix} is in {count} networks ({}), an address may be in {limit}", list(.first, *.count))]
-    TooManyNetworks { prefix: Prefix, count: usize, first: Vec<NetworkName>, limit: u32 },
+    TooManyNetworks { prefix: Prefix, count: usize, first: Vec<Name>, limit: u32 },
     /// The longest-prefix table is too small.
     #[error("policy needs {} prefix entries, the table holds {}", grouped(*.needed), grouped(*.limit as usize))]
     TooManyPrefixes { needed: usize, limit: u32 },
@@ -65,8 +65,8 @@ pub enum CompileError {
 /// Networks that [`CompileError::TooManyNetworks`] names.
 const NAMED: usize = 3;
 
-fn list(first: &[NetworkName], count: usize) -> String {
-    let names: Vec<&str> = first.iter().map(NetworkName::as_str).collect();
+fn list(first: &[Name], count: usize) -> String {
+    let names: Vec<&str> = first.iter().map(Name::as_str).collect();
     let more = if count > names.len() { ", …" } else { "" };
     names.join(", ") + more
 }
@@ -228,7 +228,7 @@ impl<'a> Sweep<'a> {
         let (set, first) = (tables.sets, tables.list.len() as u32);
         tables.list.extend(&members);
         tables.members.extend(members.iter().map(|&network| SetMember { set, network }));
-        let membership = Membership { set, first, count: members.len() as u32 };
+        let membership = Membership { set, first, networks: members.len() as u8, ..Membership::default() };
         self.interned.insert(members, membership);
         Ok(membership)
     }

@@ -10,16 +10,16 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::policy::{Network, NetworkError};
+use crate::policy::{AddressSet, AddressSetError};
 
 type Lists<'a> = (&'a str, &'a [&'a str], &'a [&'a str]);
 
 fn policy(networks: &[Lists]) -> Policy {
     let set = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
     let networks = networks.iter().map(|(name, prefixes, except)| {
-        (name.parse().unwrap(), Network::new(set(prefixes), set(except)).unwrap())
+        (name.parse().unwrap(), AddressSet::new(set(prefixes), set(except)).unwrap())
     });
-    Policy { networks: networks.collect() }
+    Policy { networks: networks.collect(), ..Policy::default() }
 }
 
 fn ids(policy: &Policy) -> IdTable {
@@ -154,16 +154,16 @@ fn any_prefix() -> impl Strategy<Value = Prefix> {
     })
 }
 
-fn any_network() -> impl Strategy<Value = Network> {
+fn any_network() -> impl Strategy<Value = AddressSet> {
     let set = |count| prop::collection::btree_set(any_prefix(), count);
     (set(1..8), set(0..5)).prop_map(|(prefixes, except)| {
-        match Network::new(prefixes.clone(), except.clone()) {
+        match AddressSet::new(prefixes.clone(), except.clone()) {
             Ok(network) => network,
-            Err(NetworkError::StrayExcepts(stray)) => {
+            Err(AddressSetError::StrayExcepts(stray)) => {
                 let except = except.into_iter().filter(|prefix| !stray.contains(prefix)).collect();
-                Network::new(prefixes, except).unwrap()
+                AddressSet::new(prefixes, except).unwrap()
             }
-            Err(NetworkError::Empty) => unreachable!("at least one prefix"),
+            Err(AddressSetError::Empty) => unreachable!("at least one prefix"),
         }
     })
 }
@@ -174,7 +174,7 @@ fn any_policy() -> impl Strategy<Value = (Policy, IdTable)> {
         let mut policy = Policy::default();
         let mut early = Policy::default();
         for (i, (network, is_early)) in networks.into_iter().enumerate() {
-            let name: NetworkName = format!("n{i}").parse().unwrap();
+            let name: Name = format!("n{i}").parse().unwrap();
             if is_early {
                 early.networks.insert(name.clone(), network.clone());
             }
@@ -259,7 +259,7 @@ proptest! {
         (policy, ids) in any_policy(),
         seed in any::<prop::sample::Index>(),
     ) {
-        let table = |(name, network): (&NetworkName, &Network)| {
+        let table = |(name, network): (&Name, &AddressSet)| {
             let list = |prefixes: &BTreeSet<Prefix>| {
                 let mut quoted: Vec<String> = prefixes.iter().map(|prefix| format!("'{prefix}'")).collect();
                 let middle = seed.index(quoted.len() + 1);

@@ -7,8 +7,8 @@ use std::{fmt, net::IpAddr};
 use serde::Serialize;
 
 use super::{
-    model::{Network, Policy},
-    name::NetworkName,
+    model::{AddressSet, Policy},
+    name::Name,
     prefix::Prefix,
 };
 
@@ -20,9 +20,9 @@ pub struct Explanation {
     /// Who would receive.
     pub dst: Party,
     /// The networks of both, in name order.
-    pub common: Vec<NetworkName>,
+    pub common: Vec<Name>,
     /// The first of them; none means denied.
-    pub shared: Option<NetworkName>,
+    pub shared: Option<Name>,
     /// What a denial lacks.
     pub nearest_miss: Option<Miss>,
 }
@@ -33,7 +33,7 @@ pub struct Party {
     /// Its address.
     pub address: IpAddr,
     /// What it is a member of, in name order.
-    pub networks: Vec<NetworkName>,
+    pub networks: Vec<Name>,
 }
 
 /// What came closest to allowing it.
@@ -45,7 +45,7 @@ pub enum Miss {
         /// The end that is excepted.
         address: IpAddr,
         /// The network it would be in.
-        network: NetworkName,
+        network: Name,
         /// The exception.
         except: Prefix,
     },
@@ -56,7 +56,7 @@ pub enum Miss {
         /// The prefix with most leading bits in common.
         prefix: Prefix,
         /// Its network.
-        network: NetworkName,
+        network: Name,
     },
     /// The address is in no network, and no network has a prefix of its family.
     NoPrefixes {
@@ -74,8 +74,7 @@ pub fn explain(policy: &Policy, src: IpAddr, dst: IpAddr) -> Explanation {
         networks: policy.memberships(address).into_iter().cloned().collect(),
     };
     let (src, dst) = (party(src), party(dst));
-    let common: Vec<NetworkName> =
-        src.networks.iter().filter(|name| dst.networks.contains(name)).cloned().collect();
+    let common: Vec<Name> = src.networks.iter().filter(|name| dst.networks.contains(name)).cloned().collect();
     let shared = common.first().cloned();
     let nearest_miss = shared.is_none().then(|| miss(policy, &src, &dst));
     Explanation { src, dst, common, shared, nearest_miss }
@@ -96,7 +95,7 @@ fn miss(policy: &Policy, src: &Party, dst: &Party) -> Miss {
 }
 
 /// The first eligible network that covers `address` and excepts it.
-fn excepted(policy: &Policy, address: IpAddr, eligible: impl Fn(&NetworkName) -> bool) -> Option<Miss> {
+fn excepted(policy: &Policy, address: IpAddr, eligible: impl Fn(&Name) -> bool) -> Option<Miss> {
     let covering = policy.networks.iter().filter(|(name, network)| eligible(name) && network.covers(address));
     covering
         .filter_map(|(name, network)| Some((name, network.exception(address)?)))
@@ -108,7 +107,7 @@ fn outside(policy: &Policy, address: IpAddr) -> Miss {
     let prefixes = policy
         .networks
         .iter()
-        .flat_map(|(name, network): (_, &Network)| {
+        .flat_map(|(name, network): (_, &AddressSet)| {
             network.prefixes().iter().map(move |prefix| (prefix, name))
         })
         .filter(|(prefix, _)| prefix.is_v4() == address.to_canonical().is_ipv4());
@@ -122,7 +121,7 @@ fn outside(policy: &Policy, address: IpAddr) -> Miss {
 
 impl fmt::Display for Party {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.networks.iter().map(NetworkName::as_str).collect();
+        let names: Vec<&str> = self.networks.iter().map(Name::as_str).collect();
         write!(f, "{} ∈ {{{}}}", self.address, names.join(", "))
     }
 }

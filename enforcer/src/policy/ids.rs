@@ -9,7 +9,7 @@ use enforcer_common::limits::MAX_NETWORKS;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{model::Policy, name::NetworkName};
+use super::{model::Policy, name::Name};
 
 /// The last id; id 0 means *no network* in the kernel.
 const LAST_ID: u32 = MAX_NETWORKS - 1;
@@ -19,7 +19,7 @@ const LAST_ID: u32 = MAX_NETWORKS - 1;
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Record>", into = "Vec<Record>")]
 pub struct IdTable {
-    ids: BTreeMap<NetworkName, u32>,
+    ids: BTreeMap<Name, u32>,
     records: BTreeMap<u32, Record>,
 }
 
@@ -27,7 +27,7 @@ pub struct IdTable {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Record {
     id: u32,
-    name: NetworkName,
+    name: Name,
     live: bool,
 }
 
@@ -47,10 +47,10 @@ pub struct CapacityError {
 pub enum IdTableError {
     /// Zero, or beyond the last one.
     #[error("id {id} of network {name} is not in 1..={LAST_ID}")]
-    OutOfRange { id: u32, name: NetworkName },
+    OutOfRange { id: u32, name: Name },
     /// An id of two networks, or a network with two ids.
     #[error("id {id} or network {name} is in the table twice")]
-    Twice { id: u32, name: NetworkName },
+    Twice { id: u32, name: Name },
 }
 
 impl IdTable {
@@ -83,12 +83,12 @@ impl IdTable {
     }
 
     /// The id of a network, live or retired.
-    pub fn id(&self, name: &NetworkName) -> Option<u32> {
+    pub fn id(&self, name: &Name) -> Option<u32> {
         self.ids.get(name).copied()
     }
 
     /// The network that has an id, or had it last.
-    pub fn name(&self, id: u32) -> Option<&NetworkName> {
+    pub fn name(&self, id: u32) -> Option<&Name> {
         self.records.get(&id).map(|record| &record.name)
     }
 
@@ -129,12 +129,13 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::policy::Network;
+    use crate::policy::AddressSet;
 
     fn policy(names: &str) -> Policy {
-        let network = Network::new(["10.0.0.0/8".parse().unwrap()].into(), [].into()).unwrap();
+        let network = AddressSet::new(["10.0.0.0/8".parse().unwrap()].into(), [].into()).unwrap();
         Policy {
             networks: names.split_whitespace().map(|name| (name.parse().unwrap(), network.clone())).collect(),
+            ..Policy::default()
         }
     }
 

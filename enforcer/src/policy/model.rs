@@ -12,20 +12,30 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::{name::NetworkName, prefix::Prefix};
+use super::{
+    name::{Name, RuleName},
+    prefix::Prefix,
+    rule::Rule,
+};
 
 /// Who may talk to whom. Without any network it denies everything.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// The logical networks.
-    pub networks: BTreeMap<NetworkName, Network>,
+    /// The logical networks: sharing one admits.
+    pub networks: BTreeMap<Name, AddressSet>,
+    /// Sets that rules name; sharing one admits nothing. No name is both a network's and a group's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<Name, AddressSet>,
+    /// What is allowed between networks, and what is denied everywhere.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<RuleName, Rule>,
 }
 
 /// A set of addresses that may talk to each other.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(try_from = "NetworkParts")]
-pub struct Network {
+#[serde(try_from = "AddressSetParts")]
+pub struct AddressSet {
     prefixes: BTreeSet<Prefix>,
     // Absent when empty, so that a later optional key leaves the digest of older policies alone.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
@@ -34,7 +44,7 @@ pub struct Network {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NetworkParts {
+struct AddressSetParts {
     prefixes: BTreeSet<Prefix>,
     #[serde(default)]
     except: BTreeSet<Prefix>,
@@ -42,7 +52,7 @@ struct NetworkParts {
 
 /// Why prefixes do not make a network.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum NetworkError {
+pub enum AddressSetError {
     /// Nobody could be a member.
     #[error("no prefixes")]
     Empty,
@@ -51,15 +61,19 @@ pub enum NetworkError {
     StrayExcepts(Vec<Prefix>),
 }
 
-impl Network {
+impl AddressSet {
     /// A network of `prefixes` without the addresses of `except`.
-    pub fn new(prefixes: BTreeSet<Prefix>, except: BTreeSet<Prefix>) -> Result<Self, NetworkError> {
+    pub fn new(prefixes: BTreeSet<Prefix>, except: BTreeSet<Prefix>) -> Result<Self, AddressSetError> {
         if prefixes.is_empty() {
-            return Err(NetworkError::Empty);
+            return Err(AddressSetError::Empty);
         }
         let stray: Vec<Prefix> =
             except.iter().copied().filter(|&except| !overlaps(&prefixes, except)).collect();
-        if stray.is_empty() { Ok(Self { prefixes, except }) } else { Err(NetworkError::StrayExcepts(stray)) }
+        if stray.is_empty() {
+            Ok(Self { prefixes, except })
+        } else {
+            Err(AddressSetError::StrayExcepts(stray))
+        }
     }
 
     /// What it consists of; never empty.
@@ -97,10 +111,10 @@ fn overlaps(prefixes: &BTreeSet<Prefix>, other: Prefix) -> bool {
         || other.enclosing().any(|enclosing| prefixes.contains(&enclosing))
 }
 
-impl TryFrom<NetworkParts> for Network {
-    type Error = NetworkError;
+impl TryFrom<AddressSetParts> for AddressSet {
+    type Error = AddressSetError;
 
-    fn try_from(parts: NetworkParts) -> Result<Self, NetworkError> {
+    fn try_from(parts: AddressSetParts) -> Result<Self, AddressSetError> {
         Self::new(parts.prefixes, parts.except)
     }
 }
@@ -108,7 +122,7 @@ impl TryFrom<NetworkParts> for Network {
 impl Policy {
     /// The networks that `address` is a member of, in name order. Deliberately naive: what the
     /// compiled tables are tested against.
-    pub fn memberships(&self, address: IpAddr) -> Vec<&NetworkName> {
+    pub fn memberships(&self, address: IpAddr) -> Vec<&Name> {
         let members = self.networks.iter().filter(|(_, network)| network.contains(address));
         members.map(|(name, _)| name).collect()
     }
@@ -130,14 +144,14 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    fn stray(texts: &[&str]) -> Result<Network, NetworkError> {
-        Err(NetworkError::StrayExcepts(set(texts).into_iter().collect()))
+    fn stray(texts: &[&str]) -> Result<AddressSet, AddressSetError> {
+        Err(AddressSetError::StrayExcepts(set(texts).into_iter().collect()))
     }
 
     #[test]
     fn a_network_has_prefixes_and_excepts_only_from_them() {
-        let new = |prefixes, except| Network::new(set(prefixes), set(except));
-        assert_eq!(new(&[], &[]), Err(NetworkError::Empty));
+        let new = |prefixes, except| AddressSet::new(set(prefixes), set(except));
+        assert_eq!(new(&[], &[]), Err(AddressSetError::Empty));
         assert!(new(&["10.1.0.0/24"], &["10.1.0.13/32", "10.1.0.0/24", "10.0.0.0/8"]).is_ok());
         assert_eq!(new(&["10.1.0.0/24"], &["10.1.1.0/24"]), stray(&["10.1.1.0/24"]));
         assert_eq!(new(&["10.1.0.0/24"], &["10.0.0.0/24", "10.1.0.9/32"]), stray(&["10.0.0.0/24"]));
@@ -155,13 +169,13 @@ mod tests {
     fn membership_is_a_set(#[case] address: &str, #[case] expected: &[&str]) {
         let policy = example();
         let names: Vec<&str> =
-            policy.memberships(address.parse().unwrap()).into_iter().map(NetworkName::as_str).collect();
+            policy.memberships(address.parse().unwrap()).into_iter().map(Name::as_str).collect();
         assert_eq!(names, expected);
     }
 
     fn example() -> Policy {
         let network = |name: &str, prefixes, except| {
-            (name.parse().unwrap(), Network::new(set(prefixes), set(except)).unwrap())
+            (name.parse().unwrap(), AddressSet::new(set(prefixes), set(except)).unwrap())
         };
         Policy {
             networks: [
@@ -170,6 +184,7 @@ mod tests {
                 network("six", &["::/0"], &[]),
             ]
             .into(),
+            ..Policy::default()
         }
     }
 

@@ -13,10 +13,10 @@ const MAX_LENGTH: usize = 63;
 /// Words that rules use for sets of addresses that are no network.
 const RESERVED: [&str; 3] = ["world", "host", "any"];
 
-/// A network's name: 1 to 63 of `a-z 0-9 . _ -`, starting with a letter or digit, no reserved word.
+/// The name of a network or group: 1 to 63 of `a-z 0-9 . _ -`, starting with a letter or digit, no reserved word.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct NetworkName(String);
+pub struct Name(String);
 
 /// Why a text is not a name of a network.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -39,14 +39,14 @@ pub enum NameError {
     Reserved { name: String },
 }
 
-impl NetworkName {
+impl Name {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl FromStr for NetworkName {
+impl FromStr for Name {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
@@ -69,28 +69,96 @@ impl FromStr for NetworkName {
     }
 }
 
-impl fmt::Display for NetworkName {
+impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }
 }
 
-impl Borrow<str> for NetworkName {
+impl Borrow<str> for Name {
     fn borrow(&self) -> &str {
         &self.0
     }
 }
 
-impl From<NetworkName> for String {
-    fn from(name: NetworkName) -> Self {
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
         name.0
     }
 }
 
-impl TryFrom<String> for NetworkName {
+impl TryFrom<String> for Name {
     type Error = NameError;
 
     fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+/// A rule's name: one line of 1 to 128 characters, for people.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RuleName(String);
+
+/// Longest name of a rule, in characters.
+const MAX_RULE_LENGTH: usize = 128;
+
+/// Why a text is not a name of a rule.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
+pub enum RuleNameError {
+    /// Nothing, or nothing but blanks at one end.
+    #[error("a rule's name starts and ends with a character that is seen")]
+    Blank,
+    /// More than 128 characters.
+    #[error("a rule's name has at most {MAX_RULE_LENGTH} characters, this one has {length}")]
+    TooLong { length: usize },
+    /// A line break or the like.
+    #[error("a rule's name is one line of text; {found:?} is none of it")]
+    Control { found: char },
+}
+
+impl RuleName {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RuleName {
+    type Err = RuleNameError;
+
+    fn from_str(text: &str) -> Result<Self, RuleNameError> {
+        let length = text.chars().count();
+        if let Some(found) = text.chars().find(|c| c.is_control()) {
+            return Err(RuleNameError::Control { found });
+        }
+        if text.is_empty() || text.trim() != text {
+            return Err(RuleNameError::Blank);
+        }
+        if length > MAX_RULE_LENGTH {
+            return Err(RuleNameError::TooLong { length });
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for RuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl From<RuleName> for String {
+    fn from(name: RuleName) -> Self {
+        name.0
+    }
+}
+
+impl TryFrom<String> for RuleName {
+    type Error = RuleNameError;
+
+    fn try_from(text: String) -> Result<Self, RuleNameError> {
         text.parse()
     }
 }
@@ -108,10 +176,10 @@ mod tests {
     #[case("worldwide")]
     #[case(&"a".repeat(63))]
     fn a_good_name_round_trips(#[case] text: &str) {
-        let name: NetworkName = text.parse().unwrap();
+        let name: Name = text.parse().unwrap();
         let json = serde_json::to_string(&name).unwrap();
         assert_eq!(json, format!("\"{text}\""));
-        assert_eq!(serde_json::from_str::<NetworkName>(&json).unwrap(), name);
+        assert_eq!(serde_json::from_str::<Name>(&json).unwrap(), name);
     }
 
     #[rstest]
@@ -125,7 +193,7 @@ mod tests {
     #[case("host", NameError::Reserved { name: "host".into() })]
     #[case("any", NameError::Reserved { name: "any".into() })]
     fn a_bad_name_is_refused(#[case] text: &str, #[case] error: NameError) {
-        assert_eq!(text.parse::<NetworkName>(), Err(error));
-        assert!(serde_json::from_str::<NetworkName>(&format!("\"{text}\"")).is_err());
+        assert_eq!(text.parse::<Name>(), Err(error));
+        assert!(serde_json::from_str::<Name>(&format!("\"{text}\"")).is_err());
     }
 }

@@ -56,18 +56,21 @@ pub enum PrefixError {
 /// Ranges whose packets are judged before any policy is asked, so nothing in them can be a member;
 /// agrees with [`enforcer_common::address::Scope`].
 const NEVER_MEMBERS: [(IpNet, &str); 11] = [
-    (v4(169, 254, 16), "link-local"),
+    (v4(169, 254, 16), LINK_LOCAL),
     (v4(127, 0, 8), "loopback"),
     (v4(0, 0, 8), "reserved"),
     (v4(224, 0, 4), "multicast"),
     (v4(240, 0, 4), "reserved"),
     (v4(224, 0, 3), "multicast and reserved"),
-    (v6(0xfe80, 0, 10), "link-local"),
+    (v6(0xfe80, 0, 10), LINK_LOCAL),
     (v6(0xff00, 0, 8), "multicast"),
     (v6(0, 0, 128), "unspecified"),
     (v6(0, 1, 128), "loopback"),
     (v6(0, 0, 127), "unspecified and loopback"),
 ];
+
+/// Members of no network, but a rule may name them.
+const LINK_LOCAL: &str = "link-local";
 
 const fn v4(first: u8, second: u8, length: u8) -> IpNet {
     IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(first, second, 0, 0), length))
@@ -179,10 +182,13 @@ impl From<Prefix> for IpNet {
     }
 }
 
-impl FromStr for Prefix {
-    type Err = PrefixError;
+impl Prefix {
+    /// A prefix as a rule may name it: also a link-local one, so that a metadata service can be allowed.
+    pub fn in_rule(text: &str) -> Result<Self, PrefixError> {
+        Self::parse(text, |range| range == LINK_LOCAL)
+    }
 
-    fn from_str(text: &str) -> Result<Self, PrefixError> {
+    fn parse(text: &str, tolerates: impl Fn(&str) -> bool) -> Result<Self, PrefixError> {
         let (address, length) = match text.split_once('/') {
             Some((address, length)) => (address, Some(length)),
             None => (text, None),
@@ -195,10 +201,18 @@ impl FromStr for Prefix {
         if net.addr() != address {
             return Err(PrefixError::HostBits { address, length, canonical: Self(net) });
         }
-        match NEVER_MEMBERS.iter().find(|(never, _)| never.contains(&net)) {
+        match NEVER_MEMBERS.iter().find(|(never, range)| never.contains(&net) && !tolerates(range)) {
             Some(&(_, range)) => Err(PrefixError::NeverMember { net, range }),
             None => Ok(Self(net)),
         }
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = PrefixError;
+
+    fn from_str(text: &str) -> Result<Self, PrefixError> {
+        Self::parse(text, |_| false)
     }
 }
 

@@ -13,7 +13,7 @@ use toml::{
 
 use super::{
     diagnostic::{Diagnostic, Place},
-    name::NetworkName,
+    name::Name,
     prefix::Prefix,
     syntax,
 };
@@ -29,7 +29,7 @@ const NETWORK_KEYS: [&str; 2] = ["prefixes", "except"];
 
 /// A `[network.NAME]` table whose name is good.
 pub(super) struct NetworkSpec {
-    pub name: NetworkName,
+    pub name: Name,
     /// Where the name stands.
     pub place: Place,
     pub prefixes: PrefixList,
@@ -86,7 +86,7 @@ impl Walk<'_> {
 
     fn network(&mut self, span: Range<usize>, name: &str, value: &Spanned<DeValue>) -> Option<NetworkSpec> {
         let place = self.place(span);
-        let parsed = name.parse::<NetworkName>();
+        let parsed = name.parse::<Name>();
         if let Err(error) = &parsed {
             self.found.push(Diagnostic::new(place.clone(), error.to_string(), "bad name"));
         }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use enforcer_common::{
     address::Address,
-    policy::{Membership, SetMember, Sets},
+    policy::{EndPair, Membership, Point, RuleWord, ServiceList, ServiceRange, SetMember, Sets, search},
 };
 
 use super::prefix::number;
@@ -21,8 +21,16 @@ pub struct Tables {
     pub list: Vec<u32>,
     /// The same as pairs, sorted.
     pub members: Vec<SetMember>,
+    /// Which ends rules connect, and the run of `ranges` that says how; sorted.
+    pub pairs: Vec<(EndPair, ServiceList)>,
+    /// What holds from which point on, list after list.
+    pub ranges: Vec<ServiceRange>,
+    /// What the host's own addresses are a member of.
+    pub host: Membership,
     /// Networks of the policy.
     pub networks: u32,
+    /// Rules of the policy.
+    pub rules: u32,
     /// Distinct sets that are not empty; their ids are `1..=sets`.
     pub sets: u32,
 }
@@ -67,7 +75,7 @@ impl Tables {
     /// The networks of a membership of these tables, in id order.
     pub fn networks_of(&self, membership: Membership) -> &[u32] {
         let first = membership.first as usize;
-        self.list.get(first..first + membership.count as usize).unwrap_or_default()
+        self.list.get(first..first + usize::from(membership.networks)).unwrap_or_default()
     }
 }
 
@@ -77,11 +85,20 @@ fn mask(bits: u8) -> u128 {
 }
 
 impl Sets for Tables {
-    fn network_at(&self, index: u32) -> Option<u32> {
+    fn number_at(&self, index: u32) -> Option<u32> {
         self.list.get(index as usize).copied()
     }
 
     fn holds(&self, member: SetMember) -> bool {
         self.members.binary_search(&member).is_ok()
+    }
+
+    fn services(&self, pair: EndPair) -> Option<ServiceList> {
+        let at = self.pairs.binary_search_by_key(&pair, |(known, _)| *known).ok()?;
+        Some(self.pairs[at].1)
+    }
+
+    fn rule_at(&self, list: ServiceList, point: Point) -> RuleWord {
+        search(list, point, |index| self.ranges.get(index as usize).copied())
     }
 }

@@ -1,7 +1,7 @@
 //! Merges what several files say into one policy, and refuses what contradicts itself.
 //!
 //! On the policy's way: text → spec → **model** → tables. The rules of a single network live in
-//! [`Network::new`]; here they get their places in the text.
+//! [`AddressSet::new`]; here they get their places in the text.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +9,8 @@ use toml::Spanned;
 
 use super::{
     diagnostic::{Diagnostic, Diagnostics, Place},
-    model::{Network, NetworkError, Policy},
-    name::NetworkName,
+    model::{AddressSet, AddressSetError, Policy},
+    name::Name,
     prefix::Prefix,
     source::Source,
     spec::{self, NetworkSpec},
@@ -26,15 +26,15 @@ impl Policy {
             }
         }
         Diagnostics::refuse(merge.found, sources)?;
-        Ok(Self { networks: merge.networks })
+        Ok(Self { networks: merge.networks, ..Self::default() })
     }
 }
 
 #[derive(Default)]
 struct Merge {
-    networks: BTreeMap<NetworkName, Network>,
+    networks: BTreeMap<Name, AddressSet>,
     /// Where each name was defined first.
-    defined: BTreeMap<NetworkName, Place>,
+    defined: BTreeMap<Name, Place>,
     found: Vec<Diagnostic>,
 }
 
@@ -53,16 +53,16 @@ impl Merge {
         if prefixes.flawed {
             return;
         }
-        match Network::new(prefix_set, except_set) {
+        match AddressSet::new(prefix_set, except_set) {
             Ok(network) => {
                 self.networks.insert(name, network);
             }
-            Err(NetworkError::Empty) => {
+            Err(AddressSetError::Empty) => {
                 let message = format!("network `{name}` has no prefixes");
                 let help = "list at least one prefix, or remove the network";
                 self.found.push(Diagnostic::new(place, message, "nobody is a member").help(help));
             }
-            Err(NetworkError::StrayExcepts(stray)) => {
+            Err(AddressSetError::StrayExcepts(stray)) => {
                 for except in except.prefixes.iter().filter(|except| stray.contains(except.get_ref())) {
                     self.found.push(stray_except(place.source, &name, except));
                 }
@@ -83,7 +83,7 @@ impl Merge {
     }
 }
 
-fn stray_except(source: usize, name: &NetworkName, except: &Spanned<Prefix>) -> Diagnostic {
+fn stray_except(source: usize, name: &Name, except: &Spanned<Prefix>) -> Diagnostic {
     let prefix = except.get_ref();
     let message = format!("{prefix} lies outside of every prefix of network `{name}`");
     Diagnostic::new(Place::new(source, except.span()), message, "excepts nothing")

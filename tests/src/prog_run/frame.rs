@@ -57,7 +57,7 @@ impl Lab {
         let judged = judged(&before, &after, counted_before)?;
         self.counted = Some(after);
         let leaving = match arrival.hook {
-            Hook::FromEndpoint if judged.is_pass() => self.stamp_of(arrival.endpoint),
+            Hook::FromEndpoint | Hook::Guard if judged.is_pass() => self.stamp_of(arrival.endpoint),
             _ => stamp,
         };
         if frame_out[..run.data_size_out as usize] != *arrival.frame {

@@ -116,6 +116,8 @@ impl Lab {
             networks: tables.networks,
             prefixes: tables.prefixes.len() as u32,
             sets: tables.sets,
+            rules: tables.rules,
+            host: tables.host,
         }
     }
 

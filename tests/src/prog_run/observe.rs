@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use enforcer::{
     datapath::flows::{Flow, Names, protocol_name},
-    policy::NetworkName,
+    policy::Name,
 };
 use enforcer_common::{
     address::Address,
@@ -35,7 +35,7 @@ impl Lab {
 
     /// What passed because of one network.
     pub fn network(&self, name: &str) -> Counter {
-        let name: NetworkName = name.parse().expect("a valid name");
+        let name: Name = name.parse().expect("a valid name");
         let id = self.ids.id(&name).expect("a network of the policy");
         self.datapath.tables.network_counter(id).expect("the counters are readable")
     }
@@ -68,7 +68,7 @@ impl Lab {
     /// The names of the networks that `address` is a member of, and who owns it.
     pub(super) fn memberships(&self, address: IpAddr) -> String {
         let networks = self.policy.memberships(address);
-        let networks: Vec<&str> = networks.into_iter().map(NetworkName::as_str).collect();
+        let networks: Vec<&str> = networks.into_iter().map(Name::as_str).collect();
         let owners = self.datapath.tables.addresses().expect("the addresses are readable");
         let owner = owners.iter().find(|(owned, _, _)| *owned == Address::from(address));
         let owner = owner.map_or("nobody".to_owned(), |(_, _, owner)| match owner.endpoint {

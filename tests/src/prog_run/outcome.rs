@@ -127,7 +127,7 @@ impl Outcome<'_> {
 impl fmt::Display for Outcome<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let direction = match self.hook {
-            Hook::FromEndpoint => "sent by",
+            Hook::FromEndpoint | Hook::Guard => "sent by",
             Hook::ToEndpoint => "delivered to",
         };
         writeln!(f, "{} {direction} {}: {}", self.packet, self.endpoint, self.judged)?;

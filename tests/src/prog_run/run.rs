@@ -154,7 +154,7 @@ impl<'lab> Run<'lab> {
 
 pub(super) const fn program_of(hook: Hook) -> &'static str {
     match hook {
-        Hook::FromEndpoint => "from_endpoint",
+        Hook::FromEndpoint | Hook::Guard => "from_endpoint",
         Hook::ToEndpoint => "to_endpoint",
     }
 }

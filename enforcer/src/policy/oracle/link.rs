@@ -27,9 +27,11 @@ struct Speech {
 pub(super) fn judge(world: &World, arrival: &Arrival, endpoint: &Endpoint, frame: &Frame) -> Option<Answer> {
     let speech = speech(frame)?;
     let honest = match arrival.hook {
-        Hook::FromEndpoint if speech.router => return Some(drop(DropReason::RouterAdvertisement)),
-        Hook::FromEndpoint if leaves_link(world, speech.dst) => return None,
-        Hook::FromEndpoint => speech.honest_mac && may_say(world, endpoint, &speech),
+        Hook::FromEndpoint | Hook::Guard if speech.router => {
+            return Some(drop(DropReason::RouterAdvertisement));
+        }
+        Hook::FromEndpoint | Hook::Guard if leaves_link(world, speech.dst) => return None,
+        Hook::FromEndpoint | Hook::Guard => speech.honest_mac && may_say(world, endpoint, &speech),
         Hook::ToEndpoint => may_be_heard(world, arrival, speech.claim),
     };
     Some(if honest { Answer::Pass(PassReason::Neighbor) } else { drop(DropReason::SpoofedNeighbor) })
