@@ -63,6 +63,14 @@ impl Address {
         u32::from_be(self.0[0]) >> 16 == 0xff02
     }
 
+    /// The MAC that an IPv6 interface identifier was made of (RFC 4291, appendix A).
+    #[inline(always)]
+    pub const fn eui64_mac(self) -> Option<[u8; 6]> {
+        let [a, b, c, d] = self.0[2].to_ne_bytes();
+        let [e, f, g, h] = self.0[3].to_ne_bytes();
+        if !self.is_v4() && d == 0xff && e == 0xfe { Some([a ^ 2, b, c, f, g, h]) } else { None }
+    }
+
     #[inline(always)]
     const fn scope_v6(self) -> Scope {
         let head = u32::from_be(self.0[0]);

@@ -59,3 +59,15 @@ pub struct EventBudget {
 }
 
 map_layout!(EventBudget, 24);
+
+/// What an endpoint was told by foreign routers, on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+pub struct ErrorBudget {
+    /// Second (of `CLOCK_MONOTONIC`) that `spent` belongs to.
+    pub second: u64,
+    /// ICMP errors in that second.
+    pub spent: u64,
+}
+
+map_layout!(ErrorBudget, 16);

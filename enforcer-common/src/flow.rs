@@ -123,6 +123,19 @@ impl FlowKey {
         }
     }
 
+    /// Equality as a loop over words: in the datapath there is no `memcmp` to call.
+    #[inline(always)]
+    pub fn equals(&self, other: &Self) -> bool {
+        let (words, others): (&[u32; 11], &[u32; 11]) = (bytemuck::cast_ref(self), bytemuck::cast_ref(other));
+        let mut differing = 0;
+        let mut at = 0;
+        while at < 11 {
+            differing |= words[at] ^ others[at];
+            at += 1;
+        }
+        differing == 0
+    }
+
     /// Whether the ports are known, if the protocol has any.
     #[inline(always)]
     pub const fn has_ports(&self) -> bool {
@@ -182,10 +195,8 @@ pub struct FlowEntry {
     pub verdict: u8,
     /// [`FlowEntry::CACHED`], [`FlowEntry::OPENS`], [`FlowEntry::ANSWERS`].
     pub flags: u8,
-    /// With [`FlowEntry::ANSWERS`] the verdict's code where nobody asked; else 0.
-    pub unasked: u8,
     /// Zero.
-    pub reserved: u8,
+    pub reserved: [u8; 2],
     /// The stamp that a packet of this flow carries behind its sender's hook.
     pub stamp: u32,
 }
@@ -197,7 +208,10 @@ impl FlowEntry {
     pub const CACHED: u8 = 1;
     /// A rule admits it: every packet opens or refreshes the conversation's state.
     pub const OPENS: u8 = 2;
-    /// It passes as an answer if the state table knows the question, for every packet anew.
+    /// With [`FlowEntry::OPENS`]: somebody outside opens it to the endpoint at this hook, which pays.
+    pub const OUTSIDE: u8 = 8;
+    /// It passes as an answer if the state table knows the question, which is asked for every packet anew:
+    /// a recorded pass holds only if it does, a recorded drop only if it does not.
     pub const ANSWERS: u8 = 4;
 }
 

@@ -30,6 +30,15 @@ pub const fn is_dhcp_request(key: &FlowKey) -> bool {
         && key.dst_port == DHCP_SERVER.to_be()
 }
 
+/// Whether a packet speaks as a DHCP server of its family (RFC 2131 §4.1, RFC 8415 §7.2).
+#[inline(always)]
+pub const fn serves_addresses(key: &FlowKey) -> bool {
+    const SERVER: u16 = 547_u16.to_be();
+    const CLIENT: u16 = 546_u16.to_be();
+    let v6 = key.protocol == protocol::UDP && key.src_port == SERVER && key.dst_port == CLIENT;
+    if key.src.is_v4() { is_dhcp_answer(key) } else { v6 }
+}
+
 /// Whether a packet has the ports of a `DHCPv4` server that answers. It goes to the address that the client
 /// is about to get, so to one that nobody owns yet.
 #[inline(always)]

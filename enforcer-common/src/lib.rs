@@ -16,6 +16,7 @@ pub mod counter;
 pub mod endpoint;
 pub mod event;
 pub mod flow;
+pub mod forgotten;
 pub mod fragment;
 pub mod host;
 pub mod limits;

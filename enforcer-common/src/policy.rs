@@ -7,6 +7,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::{
     flow::{FlowKey, protocol},
+    forgotten::Forgotten,
     limits::{MAX_ENDS_PER_ADDRESS, MAX_NETWORKS_PER_ADDRESS, SEARCH_STEPS},
     map_layout,
 };
@@ -244,11 +245,21 @@ pub struct Party {
 }
 
 /// What a ruling needs of a bank; implemented over BPF maps and over plain vectors.
-pub trait Sets {
-    /// The number at `index` of the list: a network's id, or an end's.
+pub trait Networks {
+    /// The number at `index` of the list.
     fn number_at(&self, index: u32) -> Option<u32>;
     /// Whether a set holds a network.
     fn holds(&self, member: SetMember) -> bool;
+    /// [`first_in`], over the same bank.
+    fn first_in(&self, networks: Run, set: u32) -> Option<u32>;
+    /// [`match_ends`], over the same bank.
+    fn match_ends(&self, sources: Run, targets: Run, point: Point, rules: &mut Rules);
+}
+
+/// What the search for rules needs of a bank.
+pub trait Ends {
+    /// The number at `index` of the list.
+    fn end_at(&self, index: u32) -> Option<u32>;
     /// What the rules between two ends say.
     fn services(&self, pair: EndPair) -> Option<ServiceList>;
     /// The rule of a list for a point.
@@ -256,89 +267,112 @@ pub trait Sets {
 }
 
 /// What the policy says about a packet from `src` to `dst`: deny, then a shared network, then allow.
+/// `rules` is room to work in.
 #[inline(always)]
-pub fn ruling(src: &Party, dst: &Party, point: Point, sets: &impl Sets) -> Ruling {
-    let rules = rules_between(src, dst, point, sets);
-    if rules.deny.denies() {
-        return if rules.deny.is_unsure() { Ruling::Unsure } else { Ruling::Denied(rules.deny.id()) };
+pub fn ruling(src: &Party, dst: &Party, point: Point, sets: &impl Networks, rules: &mut Rules) -> Ruling {
+    rules_between(src, dst, point, sets, rules);
+    let deny = rules.first(RuleWord::deny(0));
+    if deny != RuleWord::NONE {
+        return if deny.is_unsure() { Ruling::Unsure } else { Ruling::Denied(deny.id()) };
     }
-    if let Some(network) = shared_network(src.membership, dst.membership, sets) {
+    if let Some(network) = shared_network(&src.membership, &dst.membership, sets) {
         return Ruling::Shared(network);
     }
-    match rules.allow {
+    match rules.first(RuleWord::allow(0)) {
         RuleWord::NONE => Ruling::Silent,
         rule if rule.is_unsure() => Ruling::Unsure,
         rule => Ruling::Allowed(rule.id()),
     }
 }
 
-/// The first rules of each action; [`RuleWord::NONE`] for none.
+/// The first rules of each action, allowing and denying; [`RuleWord::NONE`] for none.
+#[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Rules {
-    /// That denies.
-    pub deny: RuleWord,
-    /// That allows.
-    pub allow: RuleWord,
-}
+pub struct Rules([Forgotten<RuleWord>; 2]);
 
 impl Rules {
+    /// The first rule of the same action as `like`.
+    #[inline(always)]
+    pub fn first(&self, like: RuleWord) -> RuleWord {
+        self.0[like.denies() as usize].get()
+    }
+
     /// The better of what was found and what comes.
     #[inline(always)]
-    pub const fn add(&mut self, rule: RuleWord) {
-        if rule.0 == 0 {
-            return;
-        }
-        let best = if rule.denies() { &mut self.deny } else { &mut self.allow };
-        if best.0 == 0 || rule.0 < best.0 {
-            *best = rule;
+    pub fn add(&mut self, rule: RuleWord) {
+        let best = &mut self.0[(rule.0 >> 31) as usize];
+        // Wrapping makes no rule the worst.
+        if rule.0.wrapping_sub(1) < best.get().0.wrapping_sub(1) {
+            best.set(rule);
         }
     }
 }
 
-/// The rules that match, over every pair of an end of the source and an end of the target: bounded, and
-/// independent of how many rules exist. Without ends it costs nothing.
+/// The rules that match; where one of both matches no end it costs nothing.
 #[inline(always)]
-pub fn rules_between(src: &Party, dst: &Party, point: Point, sets: &impl Sets) -> Rules {
-    let mut found = Rules::default();
+fn rules_between(src: &Party, dst: &Party, point: Point, sets: &impl Networks, rules: &mut Rules) {
+    rules.0[0].set(RuleWord::NONE);
+    rules.0[1].set(RuleWord::NONE);
     let (sources, targets) = (src.membership.sources(src.local), dst.membership.targets(dst.local));
-    if sources.count == 0 || targets.count == 0 {
-        return found;
+    if sources.count > 0 && targets.count > 0 {
+        sets.match_ends(sources, targets, point, rules);
     }
+}
+
+/// Adds the rules over every pair of an end of the source and an end of the target: bounded, and
+/// independent of how many rules exist.
+#[inline(always)]
+pub fn match_ends(sources: Run, targets: Run, point: Point, ends: &impl Ends, rules: &mut Rules) {
     // One loop and not two: the verifier walks it step by step.
     for step in 0..MAX_ENDS_PER_ADDRESS * MAX_ENDS_PER_ADDRESS {
         if step >= sources.count * targets.count {
             break;
         }
-        let source = sets.number_at(sources.first.wrapping_add(step / targets.count));
-        let target = sets.number_at(targets.first.wrapping_add(step % targets.count));
+        let source = ends.end_at(sources.first.wrapping_add(step / targets.count));
+        let target = ends.end_at(targets.first.wrapping_add(step % targets.count));
         let (Some(source), Some(target)) = (source, target) else { break };
-        if let Some(list) = sets.services(EndPair { source, target }) {
-            found.add(sets.rule_at(list, point));
+        if let Some(list) = ends.services(EndPair { source, target }) {
+            rules.add(ends.rule_at(list, point));
         }
     }
-    found
+}
+
+/// Where a binary search stands; room to work in.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Search {
+    low: Forgotten<u32>,
+    count: Forgotten<u32>,
+    rule: Forgotten<RuleWord>,
 }
 
 /// The rule of a list for a point: the last range that starts at or before it.
 #[inline(always)]
-pub fn search(list: ServiceList, point: Point, range_at: impl Fn(u32) -> Option<ServiceRange>) -> RuleWord {
-    let mut rule = RuleWord::NONE;
-    let (mut low, mut count) = (list.first, list.count);
+pub fn search(
+    list: ServiceList,
+    point: Point,
+    at: &mut Search,
+    range_at: impl Fn(u32) -> Option<ServiceRange>,
+) -> RuleWord {
+    at.rule.set(RuleWord::NONE);
+    at.low.set(list.first);
+    at.count.set(list.count);
     for _ in 0..=SEARCH_STEPS {
+        let (low, count) = (at.low.get(), at.count.get());
+        let half = count / 2;
         if count == 0 {
             break;
         }
-        let half = count / 2;
-        let Some(range) = range_at(low.wrapping_add(half)) else { return RuleWord::NONE };
+        let Some(range) = range_at(low.wrapping_add(half)) else { break };
         if range.start.0 <= point.0 {
-            rule = range.rule;
-            low = low.wrapping_add(half + 1);
-            count -= half + 1;
+            at.rule.set(range.rule);
+            at.low.set(low.wrapping_add(half + 1));
+            at.count.set(count - half - 1);
         } else {
-            count = half;
+            at.count.set(half);
         }
     }
-    rule
+    at.rule.get()
 }
 
 /// The lowest network that both memberships share.
@@ -346,7 +380,7 @@ pub fn search(list: ServiceList, point: Point, range_at: impl Fn(u32) -> Option<
 /// Walks the shorter set and asks for each of its networks whether the other holds it: bounded, and
 /// independent of how many networks or prefixes exist.
 #[inline(always)]
-pub fn shared_network(a: Membership, b: Membership, sets: &impl Sets) -> Option<u32> {
+pub fn shared_network(a: &Membership, b: &Membership, sets: &impl Networks) -> Option<u32> {
     if a.networks == 0 || b.networks == 0 {
         return None;
     }
@@ -354,12 +388,18 @@ pub fn shared_network(a: Membership, b: Membership, sets: &impl Sets) -> Option<
         return sets.number_at(a.first);
     }
     let (short, long) = if a.networks <= b.networks { (a, b) } else { (b, a) };
+    sets.first_in(Run { first: short.first, count: short.networks as u32 }, long.set)
+}
+
+/// The first network of a list that a set holds.
+#[inline(always)]
+pub fn first_in(networks: Run, set: u32, sets: &impl Networks) -> Option<u32> {
     for i in 0..MAX_NETWORKS_PER_ADDRESS {
-        if i >= u32::from(short.networks) {
+        if i >= networks.count {
             break;
         }
-        let network = sets.number_at(short.first.wrapping_add(i))?;
-        if sets.holds(SetMember { set: long.set, network }) {
+        let network = sets.number_at(networks.first.wrapping_add(i))?;
+        if sets.holds(SetMember { set, network }) {
             return Some(network);
         }
     }
@@ -379,19 +419,17 @@ mod tests {
         }
     }
 
-    impl Sets for Lists {
+    impl Networks for Lists {
         fn number_at(&self, index: u32) -> Option<u32> {
             self.0.concat().get(index as usize).copied()
         }
         fn holds(&self, member: SetMember) -> bool {
             self.0[member.set as usize].contains(&member.network)
         }
-        fn services(&self, _: EndPair) -> Option<ServiceList> {
-            None
+        fn first_in(&self, networks: Run, set: u32) -> Option<u32> {
+            first_in(networks, set, self)
         }
-        fn rule_at(&self, _: ServiceList, _: Point) -> RuleWord {
-            RuleWord::NONE
-        }
+        fn match_ends(&self, _: Run, _: Run, _: Point, _: &mut Rules) {}
     }
 
     #[test]
@@ -407,8 +445,8 @@ mod tests {
             (0, 0, None),
         ] {
             let (x, y) = (sets.membership(a), sets.membership(b));
-            assert_eq!(shared_network(x, y, &sets), expected, "sets {a} and {b}");
-            assert_eq!(shared_network(y, x, &sets), expected, "sets {b} and {a}");
+            assert_eq!(shared_network(&x, &y, &sets), expected, "sets {a} and {b}");
+            assert_eq!(shared_network(&y, &x, &sets), expected, "sets {b} and {a}");
         }
     }
 
@@ -419,7 +457,9 @@ mod tests {
                 |index: u32| ServiceRange { start: Point(index * 10), rule: RuleWord::allow(index + 1) };
             for point in 0..count * 10 + 5 {
                 let list = ServiceList { first: 7, count };
-                let found = search(list, Point(point), |index| Some(range(index.checked_sub(7)?)));
+                let found = search(list, Point(point), &mut Search::default(), |index| {
+                    Some(range(index.checked_sub(7)?))
+                });
                 assert_eq!(found.id(), (point / 10).min(count - 1) + 1, "{point} of {count}");
             }
         }
@@ -427,14 +467,16 @@ mod tests {
 
     #[test]
     fn a_sure_denial_comes_first_then_the_lowest_id() {
+        let first = |rules: &Rules| [RuleWord::deny(0), RuleWord::allow(0)].map(|like| rules.first(like));
         let mut rules = Rules::default();
+        rules.add(RuleWord::NONE);
         for word in [RuleWord::deny(3).unsure(), RuleWord::deny(9), RuleWord::allow(7), RuleWord::allow(4)] {
             rules.add(word);
         }
-        assert_eq!((rules.deny, rules.allow), (RuleWord::deny(9), RuleWord::allow(4)));
+        assert_eq!(first(&rules), [RuleWord::deny(9), RuleWord::allow(4)]);
         rules.add(RuleWord::deny(8));
         rules.add(RuleWord::allow(1).unsure());
-        assert_eq!((rules.deny, rules.allow), (RuleWord::deny(8), RuleWord::allow(4)));
+        assert_eq!(first(&rules), [RuleWord::deny(8), RuleWord::allow(4)]);
     }
 
     #[test]

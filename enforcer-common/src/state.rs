@@ -3,7 +3,7 @@
 //!
 //! The table is an array of small sets instead of the kernel's LRU table, because who fills it must not
 //! cost anybody else a conversation: a full set gives up an entry of whoever has most in it
-//! ([`StateSet::victim`]).
+//! ([`StateSet::score`]).
 
 use bytemuck::{Pod, Zeroable};
 
@@ -149,36 +149,44 @@ pub const fn can_answer(protocol: u8, tcp_flags: u8) -> bool {
 }
 
 impl StateSet {
-    /// The entry to give up for a conversation that `payer` pays for: a free or timed-out one, else one of
-    /// whoever has most (the newcomer counted), of those one without an answer, of those the oldest.
+    /// How dispensable an entry is for a conversation that `newcomer` pays for: all of a free or timed-out
+    /// one; else the entries of its payer (the newcomer counted) in bits 48 and up, no answer in bit 47, age
+    /// below.
     #[inline(always)]
-    pub fn victim(&self, payer: u32, now: u64) -> usize {
-        let (mut victim, mut worst) = (0, 0);
-        for way in 0..WAYS {
-            let score = self.score(way, payer, now);
-            if score >= worst {
-                (victim, worst) = (way, score);
-            }
-        }
-        victim
-    }
-
-    /// How dispensable an entry is: payer's entries in bits 48 and up, no answer in bit 47, age below.
-    #[inline(always)]
-    fn score(&self, way: usize, newcomer: u32, now: u64) -> u64 {
+    pub fn score(&self, way: usize, newcomer: u32, now: u64) -> u64 {
         let entry = &self.entries[way];
         if !entry.is_open(now) {
             return u64::MAX;
         }
-        let mut crowd = u64::from(entry.payer == newcomer);
+        // Timed-out entries count, too: while there are any, nobody else gives one up.
+        let mut crowd = is_same(entry.payer, newcomer);
         for other in &self.entries {
-            crowd += u64::from(other.payer == entry.payer && other.is_open(now));
+            crowd += is_same(entry.payer, other.payer);
         }
-        let unanswered = u64::from(entry.flags & StateEntry::ANSWERED == 0);
+        let unanswered = u64::from(entry.flags & StateEntry::ANSWERED ^ StateEntry::ANSWERED);
         // In units of about a millisecond; who was seen after `now` is young.
         let age = now.saturating_sub(entry.last_seen) >> 20;
-        crowd << 48 | unanswered << 47 | age.min((1 << 47) - 1)
+        crowd << 48 | unanswered << 47 | age
     }
+}
+
+/// The way to give up: the one with the highest score.
+#[inline(always)]
+pub fn victim(score: impl Fn(usize) -> u64) -> usize {
+    let (mut victim, mut worst) = (0, 0);
+    for way in 0..WAYS {
+        let score = score(way);
+        if score >= worst {
+            (victim, worst) = (way, score);
+        }
+    }
+    victim
+}
+
+/// 1 or 0, without a branch that the verifier would walk both ways of.
+#[inline(always)]
+const fn is_same(a: u32, b: u32) -> u64 {
+    ((a ^ b) as u64).wrapping_sub(1) >> 63
 }
 
 #[cfg(test)]
@@ -192,17 +200,21 @@ mod tests {
         StateEntry { last_seen: NOW - age * SECOND, key, payer, flags, ..StateEntry::default() }
     }
 
+    fn victim_of(set: &StateSet, newcomer: u32) -> usize {
+        victim(|way| set.score(way, newcomer, NOW))
+    }
+
     #[test]
     fn who_has_most_gives_up_an_entry() {
         let mut set = StateSet { entries: [entry(1, 5, StateEntry::ANSWERED); WAYS] };
         set.entries[3] = entry(2, 50, 0);
         set.entries[5].last_seen -= SECOND;
-        assert_eq!(set.victim(1, NOW), 5, "the newcomer's own oldest");
-        assert_eq!(set.victim(2, NOW), 5, "not the lonely one's, although it is older and unanswered");
+        assert_eq!(victim_of(&set, 1), 5, "the newcomer's own oldest");
+        assert_eq!(victim_of(&set, 2), 5, "not the lonely one's, although it is older and unanswered");
         set.entries[6].flags = 0;
-        assert_eq!(set.victim(2, NOW), 6, "unanswered before older");
+        assert_eq!(victim_of(&set, 2), 6, "unanswered before older");
         set.entries[0].last_seen = 0;
-        assert_eq!(set.victim(2, NOW), 0, "a free one before all");
+        assert_eq!(victim_of(&set, 2), 0, "a free one before all");
     }
 
     #[test]
@@ -211,9 +223,9 @@ mod tests {
         for way in 0..WAYS {
             set.entries[way] = entry(way as u32 + 1, 10 + way as u64, StateEntry::ANSWERED);
         }
-        assert_eq!(set.victim(99, NOW), 7);
+        assert_eq!(victim_of(&set, 99), 7);
         set.entries[2].flags = 0;
-        assert_eq!(set.victim(99, NOW), 2);
+        assert_eq!(victim_of(&set, 99), 2);
     }
 
     #[test]

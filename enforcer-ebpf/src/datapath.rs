@@ -1,78 +1,137 @@
 //! The whole journey of a packet, on one screen.
 
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::EbpfContext;
 use aya_log_ebpf::debug;
-use enforcer_common::{event::Hook, verdict::DropReason};
+use enforcer_common::{endpoint::Endpoint, event::Hook, verdict::DropReason};
 
 use crate::{
     account::{FlowRecord, account},
     endpoint,
     flow::{self, Asking},
+    fragment,
     journey::{Journey, Judgement},
-    neighbor,
-    packet::Skb,
-    parse, policy,
+    judge, neighbor,
+    packet::{Frame, Origin},
+    parse::{self, Kind},
+    uplink,
 };
 
-/// Judges the packet, counts it, and says whether it goes on.
+/// Which side of the packet the endpoint at this hook is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Sender,
+    Receiver,
+}
+
+/// Judges the packet, counts it, and says whether it goes on; if so, with the stamp that it deserves.
 #[inline(always)]
-pub fn enforce(ctx: &TcContext, hook: Hook) -> bool {
-    let skb = Skb::new(ctx);
-    let Some(journey) = Journey::current() else { return false };
-    journey.begin();
+pub fn enforce(ctx: &impl EbpfContext, frame: impl Frame, hook: Hook) -> Option<u32> {
+    let journey = Journey::current()?;
+    let looks_only = matches!(hook, Hook::Guard);
+    journey.begin(looks_only);
+    let origin = frame.origin();
+    let (role, record) = match endpoint::behind(frame.ifindex()) {
+        // Only the guard stands on uplinks.
+        Some(endpoint) if looks_only && endpoint.flags & Endpoint::UPLINK != 0 => {
+            uplink::judge(frame, journey)
+        }
+        Some(endpoint) if endpoint.flags & Endpoint::UPLINK == 0 => {
+            let role = if matches!(hook, Hook::ToEndpoint) { Role::Receiver } else { Role::Sender };
+            (role, judge(frame, role, endpoint, origin, journey))
+        }
+        _ => (Role::Sender, dropped(journey, DropReason::NoEndpoint as u8)),
+    };
     // A stamped packet was counted where it entered; at its destination only a drop is news.
-    let counted = matches!(hook, Hook::ToEndpoint) && skb.stamp() != 0;
-    let record = judge(skb, hook, journey);
-    account(skb, hook, journey, if counted { FlowRecord::None } else { record }, counted);
+    let counted = role == Role::Receiver && origin.stamp != 0;
+    account(frame, hook, role, journey, record, counted);
     trace(ctx, hook, journey);
-    let passes = journey.judgement.is_pass();
-    if passes && matches!(hook, Hook::FromEndpoint) {
-        skb.set_stamp(journey.stamp);
-    }
-    passes
+    journey.judgement.is_pass().then_some(journey.stamp)
 }
 
 /// Leaves the judgement in the journey; returns where the packet is to be counted.
 #[inline(always)]
-fn judge(skb: Skb, hook: Hook, journey: &mut Journey) -> FlowRecord {
-    let Some(endpoint) = endpoint::behind(skb.ifindex()) else {
-        journey.judgement = Judgement::dropped(DropReason::NoEndpoint);
-        return FlowRecord::None;
-    };
+fn judge(
+    frame: impl Frame,
+    role: Role,
+    endpoint: &Endpoint,
+    origin: Origin,
+    journey: &mut Journey,
+) -> FlowRecord {
     (journey.endpoint, journey.stamp) = (endpoint.id, endpoint.stamp);
-    if let Err(reason) = parse::read(skb) {
-        journey.judgement.verdict = reason;
-        return FlowRecord::None;
+    if let Err(reason) = parse::read(frame) {
+        return dropped(journey, reason);
     }
-    if matches!(hook, Hook::FromEndpoint) && !endpoint::has_mac(endpoint, journey.packet.mac) {
-        journey.judgement = Judgement::dropped(DropReason::SpoofedMac);
-        return FlowRecord::None;
+    let claims_other_mac =
+        journey.packet.kind == Kind::Plain && journey.packet.claimed_mac != journey.packet.mac;
+    if role == Role::Sender && (claims_other_mac || !endpoint::has_mac(endpoint, journey.packet.mac)) {
+        return dropped(journey, DropReason::SpoofedMac as u8);
     }
-    if let Some(judgement) = neighbor::judge(skb, hook, endpoint, &journey.packet) {
+    judge_parsed(role, endpoint, [frame.ifindex(); 2], origin, journey)
+}
+
+/// The same behind the parser. `ifindex` is the hook's, and then the endpoint's own.
+#[inline(always)]
+pub fn judge_parsed(
+    role: Role,
+    endpoint: &Endpoint,
+    [hook, ifindex]: [u32; 2],
+    origin: Origin,
+    journey: &mut Journey,
+) -> FlowRecord {
+    if let Err(reason) = fragment::resolve(&mut journey.packet) {
+        return dropped(journey, reason as u8);
+    }
+    if let Some(judgement) = neighbor::judge(role, origin, endpoint, &journey.packet) {
         journey.judgement = judgement;
         return FlowRecord::None;
     }
-    let asking = match hook {
-        Hook::FromEndpoint | Hook::Guard => Asking::Sender(endpoint.id),
-        Hook::ToEndpoint => Asking::Receiver { dst: endpoint.id, stamp: skb.stamp() },
-    };
-    if let Some((judgement, entry)) =
-        flow::recall(&journey.control, &journey.packet.key, asking, skb.ifindex())
-    {
-        journey.judgement = judgement;
-        return FlowRecord::Known(entry);
+    let record = recall(role, endpoint, hook, origin, journey).unwrap_or_else(|| {
+        match role {
+            Role::Sender => judge::judge_sent(ifindex),
+            Role::Receiver => judge::judge_delivered(ifindex, origin.stamp, u32::from(origin.from_host)),
+        };
+        FlowRecord::New
+    });
+    if journey.judgement.is_pass() {
+        fragment::remember(&journey.packet);
     }
-    match hook {
-        Hook::FromEndpoint | Hook::Guard => policy::judge_sent(skb.context()),
-        Hook::ToEndpoint => policy::judge_delivered(skb.context()),
+    record
+}
+
+/// The judgement of an earlier packet of the flow. What an error quotes is not in its key.
+#[inline(always)]
+fn recall(
+    role: Role,
+    endpoint: &Endpoint,
+    hook: u32,
+    origin: Origin,
+    journey: &mut Journey,
+) -> Option<FlowRecord> {
+    if journey.packet.kind == Kind::Error {
+        return None;
+    }
+    let asking = match role {
+        Role::Sender => Asking::Sender(endpoint.id),
+        Role::Receiver => Asking::Receiver { dst: endpoint.id, stamp: origin.stamp },
     };
-    FlowRecord::New
+    let (judgement, entry) = flow::recall(&journey.control, &journey.packet.key, asking, hook)?;
+    if !judge::still_holds(journey, &judgement) {
+        return None;
+    }
+    journey.judgement = judgement;
+    Some(FlowRecord::Known(entry))
+}
+
+#[inline(always)]
+fn dropped(journey: &mut Journey, reason: u8) -> FlowRecord {
+    journey.judgement = Judgement { verdict: reason, ..Judgement::default() };
+    FlowRecord::None
 }
 
 /// For debugging the datapath itself. The loader freezes the log level at *off* unless asked, and then
 /// the verifier removes all of this.
 #[inline(always)]
-fn trace(ctx: &TcContext, hook: Hook, journey: &Journey) {
+fn trace(ctx: &impl EbpfContext, hook: Hook, journey: &Journey) {
     debug!(
         ctx,
         "hook {} verdict {} protocol {} source port {} destination port {}",

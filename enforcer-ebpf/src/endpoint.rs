@@ -7,7 +7,7 @@ use enforcer_common::{
     verdict::DropReason,
 };
 
-use crate::maps;
+use crate::{maps, packet::Origin};
 
 /// The endpoint whose host-side interface has this ifindex.
 #[inline(always)]
@@ -34,7 +34,16 @@ pub fn owner(address: Address) -> AddressOwner {
 pub fn may_use(endpoint: &Endpoint, address: Address) -> bool {
     let owner = owner(address).endpoint;
     owner == endpoint.id
-        || (owner == EndpointId::REMOTE && !address.is_v4() && address.scope() == Scope::LinkLocal)
+        || (owner == EndpointId::REMOTE
+            && !address.is_v4()
+            && address.scope() == Scope::LinkLocal
+            && fits_mac(endpoint, address))
+}
+
+/// An interface identifier that was made of a MAC belongs to the interface with that MAC.
+#[inline(always)]
+fn fits_mac(endpoint: &Endpoint, address: Address) -> bool {
+    address.eui64_mac().is_none_or(|mac| has_mac(endpoint, mac))
 }
 
 /// Where a packet on its way to an endpoint comes from: a local endpoint, the host, or
@@ -43,8 +52,9 @@ pub fn may_use(endpoint: &Endpoint, address: Address) -> bool {
 /// A source address is believed only with its proof: a local endpoint's stamp, or being generated here
 /// for an address of the host. Everything else that carries a stamp was rewritten on its way.
 #[inline(always)]
-pub fn sender(stamp: u32, from_host: bool, source: Address) -> Result<AddressOwner, DropReason> {
+pub fn sender(origin: Origin, source: Address) -> Result<AddressOwner, DropReason> {
     let owner = owner(source);
+    let Origin { stamp, from_host } = origin;
     match owner.endpoint {
         EndpointId::REMOTE if stamp == 0 => Ok(owner),
         EndpointId::HOST if stamp == 0 && from_host => Ok(owner),

@@ -1,22 +1,18 @@
 //! Drop events for the daemon, within a budget per CPU and second; the counters know every drop.
 
-use enforcer_common::{
-    event::{DropEvent, Hook},
-    limits::EVENTS_PER_SECOND,
-};
+use enforcer_common::{event::DropEvent, limits::EVENTS_PER_SECOND};
 
-use crate::{
-    journey::Journey,
-    maps,
-    packet::{self, Skb},
-};
+use crate::{journey::Journey, maps, packet};
 
 const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 
-#[inline(always)]
-pub fn dropped(skb: Skb, hook: Hook, journey: &Journey) {
+/// Tells of the packet that this CPU is judging. A station of its own, verified once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn event_dropped(ifindex: u32, length: u32, hook: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
     let time = packet::now();
-    let Some(budget) = maps::EVENT_BUDGET.get_ptr_mut(0) else { return };
+    let Some(budget) = maps::EVENT_BUDGET.get_ptr_mut(0) else { return 0 };
     // SAFETY: this CPU's own slot, and the program is not preempted by itself.
     let budget = unsafe { &mut *budget };
     let second = time / NANOSECONDS_PER_SECOND;
@@ -25,23 +21,24 @@ pub fn dropped(skb: Skb, hook: Hook, journey: &Journey) {
     }
     if budget.sent >= u64::from(EVENTS_PER_SECOND) {
         budget.lost += 1;
-        return;
+        return 0;
     }
     let Some(mut event) = maps::EVENTS.reserve(0) else {
         budget.lost += 1;
-        return;
+        return 0;
     };
     budget.sent += 1;
     event.write(DropEvent {
         time,
         generation: journey.control.active.generation(),
         key: journey.packet.key,
-        ifindex: skb.ifindex(),
+        ifindex,
         endpoint: journey.endpoint,
-        length: skb.length(),
+        length,
         verdict: journey.judgement.verdict,
         hook: hook as u8,
         reserved: [0; 6],
     });
     event.submit(0);
+    1
 }

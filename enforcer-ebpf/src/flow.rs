@@ -10,7 +10,11 @@ use enforcer_common::{
     flow::{FlowEntry, FlowKey},
 };
 
-use crate::{journey::Judgement, maps, packet};
+use crate::{
+    journey::{Journey, Judgement},
+    maps, packet,
+    parse::Packet,
+};
 
 /// Which side of a flow asks for its record.
 #[derive(Clone, Copy)]
@@ -58,23 +62,30 @@ fn standing(entry: *mut FlowEntry, control: &Control, asking: Asking) -> Option<
     }
     Some(Judgement {
         network: entry.network,
+        rule: entry.rule,
         src: entry.src_endpoint,
         dst: entry.dst_endpoint,
         stamp: entry.stamp,
         verdict: entry.verdict,
         flags: entry.flags,
-        reserved: 0,
+        reserved: [0; 2],
     })
 }
 
-/// Counts the first packet that a judgement was made for, and keeps the judgement for the next one.
-#[inline(always)]
-pub fn record(control: &Control, key: &FlowKey, judgement: &Judgement, ifindex: u32, bytes: u32) {
+/// Counts the first packet that a judgement was made for, and keeps the judgement for the next one. A
+/// station of its own, for the room on the stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flow_record(ifindex: u32, bytes: u32) -> u32 {
+    let Some(Journey { control, packet: Packet { key, .. }, judgement, .. }) = Journey::current() else {
+        return 0;
+    };
     if judgement.is_pass() {
         record_in(&maps::FLOWS, key, control, judgement, bytes);
     } else {
         record_in(&maps::DENIED, &denied(key, ifindex), control, judgement, bytes);
     }
+    0
 }
 
 #[inline(always)]
@@ -98,13 +109,12 @@ fn record_in<const N: usize>(
         control: control.active,
         facts: control.facts,
         network: judgement.network,
-        rule: 0,
+        rule: judgement.rule,
         src_endpoint: judgement.src,
         dst_endpoint: judgement.dst,
         verdict: judgement.verdict,
         flags: judgement.flags,
-        unasked: 0,
-        reserved: 0,
+        reserved: [0; 2],
         stamp: judgement.stamp,
     };
     if table.insert(key, entry, u64::from(BPF_NOEXIST)).is_err()
@@ -124,6 +134,7 @@ fn renew(entry: *mut FlowEntry, control: &Control, judgement: &Judgement) {
         ptr::write_volatile(&raw mut (*entry).facts, !control.facts);
         ptr::write_volatile(&raw mut (*entry).control, control.active);
         ptr::write_volatile(&raw mut (*entry).network, judgement.network);
+        ptr::write_volatile(&raw mut (*entry).rule, judgement.rule);
         ptr::write_volatile(&raw mut (*entry).src_endpoint, judgement.src);
         ptr::write_volatile(&raw mut (*entry).dst_endpoint, judgement.dst);
         ptr::write_volatile(&raw mut (*entry).verdict, judgement.verdict);

@@ -2,11 +2,14 @@
 //!
 //! It lies in a per-CPU table and not on the stack for two reasons. The verifier forgets what was stored
 //! in a table, so that all paths through a station meet again behind it. And a station that is a *global*
-//! function (verified once, by itself) may be given nothing but the context on kernels before 5.12.
+//! function (verified once, by itself) may be given nothing but the context and numbers on kernels before
+//! 5.12.
 
 use enforcer_common::{
     control::Control,
     endpoint::EndpointId,
+    flow::{FlowEntry, FlowKey},
+    policy::{Party, Point, Rules, Search},
     verdict::{DropReason, PassReason, Verdict},
 };
 
@@ -20,12 +23,26 @@ pub struct Journey {
     pub control: Control,
     /// What the parser understood.
     pub packet: Packet,
+    /// What it understood of the packet that an ICMP error quotes; of no meaning for others.
+    pub quote: Packet,
+    /// Who is asked about: the source and the destination of a question to the policy.
+    pub parties: [Party; 2],
+    /// What is asked about, there and back.
+    pub points: [Point; 2],
+    /// Room for the policy to work in.
+    pub rules: Rules,
+    /// And for its search.
+    pub search: Search,
+    /// [`enforcer_common::state::digest`] of the key that was last looked for.
+    pub digest: u64,
     /// The endpoint behind the hook's interface; [`EndpointId::REMOTE`] while it is not known.
     pub endpoint: EndpointId,
     /// Its stamp.
     pub stamp: u32,
     /// What was decided so far.
     pub judgement: Judgement,
+    /// The guard only looks: it opens nothing and spends nothing.
+    pub looks_only: bool,
 }
 
 /// A verdict and what it rests on.
@@ -34,37 +51,62 @@ pub struct Journey {
 pub struct Judgement {
     /// The network that admits; 0 for none.
     pub network: u32,
+    /// The rule that decides; 0 for none.
+    pub rule: u32,
     pub src: EndpointId,
     pub dst: EndpointId,
     /// What the sender's hook stamps on the packet; 0 where it has none.
     pub stamp: u32,
     /// [`Verdict::code`]. Zero is no verdict, and so not a pass.
     pub verdict: u8,
-    /// [`FlowEntry::CACHED`] where the verdict depends on generation, facts and key alone.
-    ///
-    /// [`FlowEntry::CACHED`]: enforcer_common::flow::FlowEntry::CACHED
+    /// [`FlowEntry::CACHED`] where the verdict depends on generation, facts and key alone, and what to
+    /// do with the state table for every packet.
     pub flags: u8,
-    pub reserved: u16,
+    pub reserved: [u8; 2],
+}
+
+/// Whose key a question is about, and in which direction; numbers, because that is all a station of its
+/// own is given.
+pub mod question {
+    /// The packet as it goes.
+    pub const PACKET: u32 = 0;
+    /// What it would answer.
+    pub const ANSWERED: u32 = 1;
+    /// The quoted packet.
+    pub const QUOTE: u32 = 2;
+    /// What the quoted packet would answer.
+    pub const ANSWERED_BY_QUOTE: u32 = 3;
 }
 
 impl Journey {
-    /// This CPU's journey. No second packet starts on a CPU before the first has ended: tc programs run
-    /// with bottom halves disabled.
+    /// This CPU's journey. No second packet starts on a CPU before the first has ended: tc and XDP programs
+    /// run with bottom halves disabled.
     #[inline(always)]
     pub fn current<'a>() -> Option<&'a mut Self> {
         // SAFETY: this CPU's own slot, see above.
         maps::JOURNEY.get_ptr_mut(0).map(|journey| unsafe { &mut *journey })
     }
 
-    /// Starts anew, under the generation and the facts of this moment.
+    /// Starts anew, under the generation and the facts of this moment. What only some packets have is reset
+    /// by who fills it.
     #[inline(always)]
-    pub fn begin(&mut self) {
-        let control = match maps::CONTROL.get_ptr(0) {
+    pub fn begin(&mut self, looks_only: bool) {
+        self.control = match maps::CONTROL.get_ptr(0) {
             // SAFETY: an array entry lives as long as the program; the daemon stores whole words.
             Some(control) => unsafe { core::ptr::read_volatile(control) },
             None => Control::default(),
         };
-        *self = Self { control, ..Self::default() };
+        self.endpoint = EndpointId::REMOTE;
+        self.stamp = 0;
+        self.judgement = Judgement::default();
+        self.looks_only = looks_only;
+    }
+
+    /// The key that a [`question`] is about.
+    #[inline(always)]
+    pub fn key(&self, question: u32) -> FlowKey {
+        let packet = if question & question::QUOTE == 0 { &self.packet } else { &self.quote };
+        if question & question::ANSWERED == 0 { packet.key } else { packet.key.reversed() }
     }
 }
 
@@ -84,13 +126,20 @@ impl Judgement {
     pub const fn only_now(verdict: Verdict) -> Self {
         Self {
             network: 0,
+            rule: 0,
             src: EndpointId::REMOTE,
             dst: EndpointId::REMOTE,
             stamp: 0,
             verdict: verdict.code(),
             flags: 0,
-            reserved: 0,
+            reserved: [0; 2],
         }
+    }
+
+    /// A verdict that depends on generation, facts and key alone.
+    #[inline(always)]
+    pub const fn cacheable(verdict: Verdict) -> Self {
+        Self { flags: FlowEntry::CACHED, ..Self::only_now(verdict) }
     }
 
     #[inline(always)]

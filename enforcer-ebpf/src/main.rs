@@ -1,7 +1,8 @@
 //! The datapath. This file only adapts the kernel's hooks; a packet's journey starts in
 //! [`datapath::enforce`] and every module it visits is one station:
 //!
-//! hook → [`packet`] → [`parse`] → [`endpoint`] → [`flow`] → [`policy`] (on a miss) → [`account`]
+//! hook → [`packet`] → [`parse`] → [`endpoint`] → [`fragment`] → [`neighbor`] → [`flow`] →
+//! [`judge`] and [`policy`] (on a miss) → [`account`]
 #![no_std]
 #![no_main]
 // Inline assembly is the only way to an atomic add: the target has no compare-and-swap.
@@ -13,16 +14,30 @@ mod datapath;
 mod endpoint;
 mod event;
 mod flow;
+mod fragment;
+mod icmp;
 mod journey;
+mod judge;
 mod maps;
 mod neighbor;
+mod network;
 mod packet;
 mod parse;
 mod policy;
+mod quote;
+mod skb;
 mod state;
+mod uplink;
+mod xdp;
 
-use aya_ebpf::{bindings::TC_ACT_SHOT, macros::classifier, programs::TcContext};
+use aya_ebpf::{
+    bindings::{TC_ACT_SHOT, xdp_action},
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
 use enforcer_common::event::Hook;
+
+use crate::{skb::Skb, xdp::XdpFrame};
 
 /// `TCX_NEXT` and `TC_ACT_UNSPEC`: the next program decides, others still run.
 const NEXT_PROGRAM: i32 = -1;
@@ -30,18 +45,33 @@ const NEXT_PROGRAM: i32 = -1;
 /// tc ingress of a host-side veth: what the endpoint sends.
 #[classifier]
 pub fn from_endpoint(ctx: TcContext) -> i32 {
-    action(datapath::enforce(&ctx, Hook::FromEndpoint))
+    let skb = Skb::new(&ctx);
+    match datapath::enforce(&ctx, skb, Hook::FromEndpoint) {
+        Some(stamp) => {
+            skb.set_stamp(stamp);
+            NEXT_PROGRAM
+        }
+        None => TC_ACT_SHOT,
+    }
 }
 
 /// tc egress of a host-side veth: what is delivered to the endpoint.
 #[classifier]
 pub fn to_endpoint(ctx: TcContext) -> i32 {
-    action(datapath::enforce(&ctx, Hook::ToEndpoint))
+    match datapath::enforce(&ctx, Skb::new(&ctx), Hook::ToEndpoint) {
+        Some(_) => NEXT_PROGRAM,
+        None => TC_ACT_SHOT,
+    }
 }
 
-#[inline(always)]
-const fn action(passes: bool) -> i32 {
-    if passes { NEXT_PROGRAM } else { TC_ACT_SHOT }
+/// XDP, before the kernel has made a packet of the frame: what the endpoint behind a veth sends or, on an
+/// uplink, what comes from outside.
+#[xdp]
+pub fn xdp_guard(ctx: XdpContext) -> u32 {
+    match datapath::enforce(&ctx, XdpFrame::new(&ctx), Hook::Guard) {
+        Some(_) => xdp_action::XDP_PASS,
+        None => xdp_action::XDP_DROP,
+    }
 }
 
 #[panic_handler]

@@ -11,11 +11,12 @@ use enforcer_common::{
     control::{Control, Generation},
     counter::{Counter, EndpointCounters},
     endpoint::{AddressOwner, Endpoint},
-    event::{DropEvent, EventBudget},
+    event::{DropEvent, ErrorBudget, EventBudget},
     flow::{FlowEntry, FlowKey},
+    fragment::{FragmentEntry, FragmentKey},
     limits::*,
-    policy::{Membership, SetMember},
-    state::StateEntry,
+    policy::{EndPair, Membership, ServiceList, ServiceRange, SetMember},
+    state::{StateSet, WAYS},
     verdict::REASON_SLOTS,
 };
 
@@ -47,13 +48,21 @@ pub static ADDRESSES: LpmTrie<Address, AddressOwner, { MAX_ADDRESSES as usize }>
 #[btf_map]
 pub static MEMBERSHIPS: ArrayOfMaps<LpmTrie<Address, Membership, 1>, { BANKS as usize }> = ArrayOfMaps::new();
 
-/// Bank → the networks of all sets, one set after the other.
+/// Bank → the networks of all sets and the ends of all memberships, one list after the other.
 #[btf_map]
-pub static NETWORKS: ArrayOfMaps<Array<u32, 1, INNER_MAP>, { BANKS as usize }> = ArrayOfMaps::new();
+pub static LISTS: ArrayOfMaps<Array<u32, 1, INNER_MAP>, { BANKS as usize }> = ArrayOfMaps::new();
 
 /// Bank → (set, network) pairs; the values mean nothing.
 #[btf_map]
 pub static SET_MEMBERS: ArrayOfMaps<HashMap<SetMember, u32, 1>, { BANKS as usize }> = ArrayOfMaps::new();
+
+/// Bank → (ends that a rule connects → where the services of such rules lie).
+#[btf_map]
+pub static PAIRS: ArrayOfMaps<HashMap<EndPair, ServiceList, 1>, { BANKS as usize }> = ArrayOfMaps::new();
+
+/// Bank → services and their rules, one list after the other.
+#[btf_map]
+pub static SERVICES: ArrayOfMaps<Array<ServiceRange, 1, INNER_MAP>, { BANKS as usize }> = ArrayOfMaps::new();
 
 /// Allowed flow directions. The datapath writes, tools read.
 #[btf_map]
@@ -63,9 +72,25 @@ pub static FLOWS: LruHashMap<FlowKey, FlowEntry, { MAX_FLOWS as usize }> = LruHa
 #[btf_map]
 pub static DENIED: LruHashMap<FlowKey, FlowEntry, { MAX_DENIED as usize }> = LruHashMap::new();
 
-/// Conversations that a directional verdict admitted, by the initiator's direction. Datapath only.
+/// Sets of the state table; a power of two.
+pub const STATE_SETS: u32 = MAX_STATE / WAYS as u32;
+
+/// Conversations that a directional verdict admitted, by the digest of the initiator's direction. Datapath
+/// only.
 #[btf_map]
-pub static STATE: LruHashMap<FlowKey, StateEntry, { MAX_STATE as usize }> = LruHashMap::new();
+pub static STATE: Array<StateSet, { STATE_SETS as usize }> = Array::new();
+
+/// Seed of the state table's digests; never 0 once the table is in use.
+#[btf_map]
+pub static SEED: Array<u64, 1> = Array::new();
+
+/// Ports of fragmented datagrams. Datapath only.
+#[btf_map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentEntry, { MAX_FRAGMENTS as usize }> = LruHashMap::new();
+
+/// What endpoints were told by foreign routers, by endpoint id. Datapath only.
+#[btf_map]
+pub static ERROR_BUDGET: PerCpuArray<ErrorBudget, { MAX_ENDPOINTS as usize }> = PerCpuArray::new();
 
 /// Packets per reason, by verdict code. The datapath writes, tools read.
 #[btf_map]
@@ -78,6 +103,10 @@ pub static ENDPOINT_COUNTERS: PerCpuArray<EndpointCounters, { MAX_ENDPOINTS as u
 /// Packets passed per network, by network id. The datapath writes, tools read.
 #[btf_map]
 pub static NETWORK_COUNTERS: PerCpuArray<Counter, { MAX_NETWORKS as usize }> = PerCpuArray::new();
+
+/// Packets per deciding rule, by rule id. The datapath writes, tools read.
+#[btf_map]
+pub static RULE_COUNTERS: PerCpuArray<Counter, { MAX_RULES as usize }> = PerCpuArray::new();
 
 /// Drop events for the daemon.
 #[btf_map]

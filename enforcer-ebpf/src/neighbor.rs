@@ -4,28 +4,30 @@
 use enforcer_common::{
     address::{Address, Scope},
     endpoint::{Endpoint, EndpointId},
-    event::Hook,
     verdict::{DropReason, PassReason},
 };
 
 use crate::{
+    datapath::Role,
     endpoint,
     journey::Judgement,
-    packet::Skb,
+    packet::Origin,
     parse::{Kind, Packet},
 };
 
 /// The judgement; `None` for what only looks like neighbour discovery, and is judged like anything else.
 #[inline(always)]
-pub fn judge(skb: Skb, hook: Hook, endpoint: &Endpoint, packet: &Packet) -> Option<Judgement> {
-    let honest = match (hook, packet.kind) {
-        (_, Kind::Whole | Kind::LaterFragment) => return None,
-        (Hook::FromEndpoint | Hook::Guard, Kind::Router) => {
+pub fn judge(role: Role, origin: Origin, endpoint: &Endpoint, packet: &Packet) -> Option<Judgement> {
+    let honest = match (role, packet.kind) {
+        (_, Kind::Plain | Kind::Error) => return None,
+        (Role::Sender, Kind::Router) if endpoint.flags & Endpoint::ROUTER == 0 => {
             return Some(Judgement::dropped(DropReason::RouterAdvertisement));
         }
-        (Hook::FromEndpoint | Hook::Guard, Kind::Neighbor) if leaves_link(packet.key.dst) => return None,
-        (Hook::FromEndpoint | Hook::Guard, Kind::Neighbor) => from_endpoint(endpoint, packet),
-        (Hook::ToEndpoint, _) => to_endpoint(skb, packet),
+        // An IPv4 redirect is an ordinary packet; the link does not need it.
+        (_, Kind::Router) if packet.key.src.is_v4() => return None,
+        (Role::Sender, _) if leaves_link(packet.key.dst) => return None,
+        (Role::Sender, _) => from_endpoint(endpoint, packet),
+        (Role::Receiver, _) => to_endpoint(origin, packet),
     };
     Some(if honest {
         Judgement::passed(PassReason::Neighbor)
@@ -67,12 +69,12 @@ fn probes_for_free(endpoint: &Endpoint, address: Address) -> bool {
 /// A local endpoint's address may only be spoken for by a packet that entered through its veth, the host's
 /// only by the host.
 #[inline(always)]
-fn to_endpoint(skb: Skb, packet: &Packet) -> bool {
+fn to_endpoint(origin: Origin, packet: &Packet) -> bool {
     let owner = endpoint::owner(packet.claim);
     match owner.endpoint {
         EndpointId::REMOTE => true,
-        EndpointId::HOST => skb.is_locally_generated(),
-        _ => skb.stamp() == owner.stamp,
+        EndpointId::HOST => origin.from_host,
+        _ => origin.stamp == owner.stamp,
     }
 }
 

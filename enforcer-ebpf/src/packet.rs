@@ -1,111 +1,39 @@
-//! The packet as the hook hands it over. The only file that touches packet memory.
+//! The packet as the hook hands it over, whatever the hook: a [`Frame`], and a [`Cursor`] over its bytes.
+//! Only this file and the two kinds of frame, [`crate::skb`] and [`crate::xdp`], touch packet memory.
 
-use aya_ebpf::{
-    bindings::__sk_buff,
-    helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_skb_pull_data},
-    programs::TcContext,
-};
+use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use enforcer_common::limits::MAX_HEADER_BYTES;
 
 use crate::config;
 
-/// The kernel's socket buffer, seen through the tc context.
-#[derive(Clone, Copy)]
-pub struct Skb(*mut __sk_buff);
-
-impl Skb {
-    #[inline(always)]
-    pub const fn new(ctx: &TcContext) -> Self {
-        Self(ctx.skb.skb)
-    }
-
-    /// The same buffer, inside a station that is a function of its own.
-    #[inline(always)]
-    pub const fn from_context(context: *mut __sk_buff) -> Self {
-        Self(context)
-    }
-
-    /// What a station that is a function of its own is given.
-    #[inline(always)]
-    pub const fn context(self) -> *mut __sk_buff {
-        self.0
-    }
-
+/// A frame in front of a hook.
+pub trait Frame: Copy {
     /// Bytes from the Ethernet header on.
-    #[inline(always)]
-    pub fn length(self) -> u32 {
-        // SAFETY: the kernel hands the program a valid context; so for every read below.
-        unsafe { (*self.0).len }
-    }
-
+    fn length(self) -> u32;
     /// The interface whose hook runs.
-    #[inline(always)]
-    pub fn ifindex(self) -> u32 {
-        // SAFETY: see `length`.
-        unsafe { (*self.0).ifindex }
-    }
+    fn ifindex(self) -> u32;
+    /// Where it came from, as far as the kernel knows.
+    fn origin(self) -> Origin;
+    /// Reads the headers into the journey, [`crate::parse`]; 0 or the number of a drop reason.
+    fn parse(self) -> u8;
+    /// Makes headers readable that lie where the program cannot read them yet; false when there are none
+    /// or it failed. Earlier cursors die.
+    fn pull_headers(self) -> bool;
+}
 
-    /// Whether the host itself sent the packet: only then did it enter through no interface.
-    #[inline(always)]
-    pub fn is_locally_generated(self) -> bool {
-        // SAFETY: see `length`.
-        unsafe { (*self.0).ingress_ifindex == 0 }
-    }
+/// Where a frame came from.
+#[derive(Clone, Copy, Default)]
+pub struct Origin {
+    /// The stamp of the endpoint through whose veth it entered; 0 for none.
+    pub stamp: u32,
+    /// Whether the host itself sent it: only then did it enter through no interface.
+    pub from_host: bool,
+}
 
-    /// Whether the kernel took a VLAN tag out of the frame and keeps it beside it.
-    #[inline(always)]
-    pub fn has_accelerated_vlan(self) -> bool {
-        // SAFETY: see `length`.
-        unsafe { (*self.0).vlan_present != 0 }
-    }
-
-    /// The stamp that the packet carries; 0 for none.
-    #[inline(always)]
-    pub fn stamp(self) -> u32 {
-        // SAFETY: see `length`.
-        unsafe { (*self.0).mark & config::mark_mask() }
-    }
-
-    /// Stamps the packet as having entered through a checked veth; other bits of the mark stay.
-    #[inline(always)]
-    pub fn set_stamp(self, stamp: u32) {
-        // SAFETY: see `length`. Volatile, because LLVM would merge neighbouring stores to the context
-        // into one wider than the verifier accepts.
-        unsafe {
-            let mark = (*self.0).mark & !config::mark_mask() | stamp;
-            core::ptr::write_volatile(&raw mut (*self.0).mark, mark);
-        }
-    }
-
-    /// A cursor at the Ethernet header, over what is readable without asking the kernel.
-    #[inline(always)]
-    pub fn cursor(self) -> Cursor {
-        // SAFETY: see `length`; the verifier knows these words as the packet's bounds.
-        unsafe { Cursor { data: (*self.0).data as usize, end: (*self.0).data_end as usize, offset: 0 } }
-    }
-
-    /// Whether headers may lie where the program cannot read them yet.
-    #[inline(always)]
-    pub fn hides_headers(self) -> bool {
-        let cursor = self.cursor();
-        cursor.end < cursor.data + self.wanted_header_bytes() as usize
-    }
-
-    /// Makes the headers readable; earlier cursors die.
-    #[inline(always)]
-    pub fn pull_headers(self) -> Result<(), ()> {
-        // SAFETY: the context is valid, and no pointer into the packet is used afterwards.
-        match unsafe { bpf_skb_pull_data(self.0, self.wanted_header_bytes()) } {
-            0 => Ok(()),
-            _ => Err(()),
-        }
-    }
-
-    #[inline(always)]
-    fn wanted_header_bytes(self) -> u32 {
-        let length = self.length();
-        if length < MAX_HEADER_BYTES { length } else { MAX_HEADER_BYTES }
-    }
+/// Bytes that hold every header the parser may want.
+#[inline(always)]
+pub const fn wanted_header_bytes(length: u32) -> u32 {
+    if length < MAX_HEADER_BYTES { length } else { MAX_HEADER_BYTES }
 }
 
 /// A bounds-checked position in packet memory.
@@ -120,6 +48,25 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// Over the memory from `data` up to `end`, at its beginning; the verifier must know these two as the
+    /// packet's bounds.
+    #[inline(always)]
+    pub const fn new(data: usize, end: usize) -> Self {
+        Self { data, end, offset: 0 }
+    }
+
+    /// Bytes that the program can read, from the Ethernet header on.
+    #[inline(always)]
+    pub const fn readable(&self) -> u32 {
+        self.end.wrapping_sub(self.data) as u32
+    }
+
+    /// How far it has come.
+    #[inline(always)]
+    pub const fn offset(&self) -> u32 {
+        self.offset
+    }
+
     /// The header at the cursor, which moves behind it; `None` when the packet ends before.
     ///
     /// The reference dies with the next call that may move packet data; nothing keeps one.
@@ -133,6 +80,13 @@ impl Cursor {
         // SAFETY: `at .. at + size` lies within the packet, and `Header` types are plain bytes of
         // alignment 2 at most, which the kernel guarantees (NET_IP_ALIGN keeps offsets even).
         Some(unsafe { &*(at as *const T) })
+    }
+
+    /// Goes to an offset; `None` beyond what any header may lie at.
+    #[inline(always)]
+    pub fn seek(&mut self, offset: u32) -> Option<()> {
+        self.offset = offset;
+        (offset <= MAX_HEADER_BYTES).then_some(())
     }
 
     /// Moves on without reading; `None` beyond what any header may lie at.
@@ -181,6 +135,9 @@ header! { /// The first eight bytes of UDP (RFC 768) and SCTP (RFC 9260).
 Ports { src: u16, dst: u16, rest: u32, } }
 header! { /// RFC 792, RFC 4443.
 Icmp { kind: u8, code: u8, checksum: u16, id: u16, sequence: u16, } }
+header! { /// RFC 2131 §2, up to the client's hardware address; behind the UDP header.
+Dhcp { op: u8, htype: u8, hlen: u8, hops: u8, xid: u32, secs: u16, flags: u16, ciaddr: u32, yiaddr: u32,
+       siaddr: u32, giaddr: u32, chaddr: [u8; 6], } }
 header! { /// RFC 4861 §4.3: behind the ICMPv6 header of a solicitation or advertisement.
 NeighborTarget { address: [u32; 4], } }
 

@@ -1,16 +1,25 @@
-//! One parser for both families. It fails closed: what it cannot walk is dropped with a reason.
+//! One parser for both families and every hook. It fails closed: what it cannot walk is dropped with a
+//! reason. This file knows the frame and the transport headers, [`crate::network`] what lies between them,
+//! [`crate::icmp`] the messages.
 
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use enforcer_common::{
-    address::{Address, Scope},
-    flow::{FlowKey, icmp, protocol},
-    limits::MAX_EXTENSION_HEADERS,
+    address::Address,
+    flow::{FlowKey, protocol},
+    forgotten::Forgotten,
+    host,
+    limits::MAX_HEADER_BYTES,
     verdict::DropReason,
 };
 
-use aya_ebpf::bindings::__sk_buff;
-
-use crate::journey::Journey;
-use crate::packet::{Arp, Cursor, Ethernet, Extension, Icmp, Ipv4, Ipv6, NeighborTarget, Ports, Skb, Tcp};
+use crate::{
+    icmp,
+    journey::Journey,
+    network::{self, Payload},
+    packet::{Arp, Cursor, Dhcp, Ethernet, Frame, Header, Ports, Tcp},
+    skb::Skb,
+    xdp::XdpFrame,
+};
 
 /// Ethertypes (IEEE 802).
 const ETH_IPV4: u16 = 0x0800;
@@ -20,20 +29,6 @@ const ETH_8021Q: u16 = 0x8100;
 const ETH_8021AD: u16 = 0x88a8;
 const ETH_QINQ_OLD: u16 = 0x9100;
 
-/// A solicitation or advertisement with a link-layer address and a nonce (RFC 4861 §4.3, RFC 7527), rounded
-/// up.
-const MAX_DISCOVERY_BYTES: u32 = 48;
-
-/// A multicast listener report on two dozen groups (RFC 3810 §5.2).
-const MAX_REPORT_BYTES: u32 = 512;
-
-/// IPv6 extension headers (IANA).
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const AUTHENTICATION: u8 = 51;
-const DESTINATION_OPTIONS: u8 = 60;
-
 /// What the parser understood of a packet.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -42,44 +37,141 @@ pub struct Packet {
     pub key: FlowKey,
     /// How the packet is to be judged.
     pub kind: Kind,
+    /// Flags of a TCP header; 0 for everything else.
+    pub tcp_flags: u8,
     /// The address that a [`Kind::Neighbor`] packet speaks for, besides its source.
     pub claim: Address,
     /// Source of the frame.
     pub mac: [u8; 6],
-    /// What a neighbour packet says its sender's MAC is; the frame's source where it says nothing.
+    /// What a neighbour packet says its sender's MAC is, and a DHCP client its own; the frame's source where
+    /// nothing is said.
     pub claimed_mac: [u8; 6],
+    /// Where it belongs in a larger datagram.
+    pub fragment: Fragment,
+    /// How far the walk over extension headers has come.
+    pub walk: Walk,
+    /// Where the quoted packet of a [`Kind::Error`] begins, in bytes from the Ethernet header.
+    pub quote_at: u32,
+    /// Bytes that the error quotes.
+    pub quote_length: u32,
+}
+
+/// A packet's place in a larger datagram.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Fragment {
+    /// Identification, as it lies in the packet.
+    pub id: u32,
+    /// Bytes of the datagram before this fragment.
+    pub offset: u16,
+    /// Of a first fragment: bytes of the datagram up to the end of the transport header.
+    pub header_bytes: Forgotten<u16>,
+    /// 1 behind an IPv6 fragment header.
+    cut: Forgotten<u16>,
+    pub place: Forgotten<Place>,
+    pub reserved: u8,
+}
+
+/// The walk over extension headers.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Walk {
+    /// Where the next header begins, in bytes from the Ethernet header.
+    pub offset: Forgotten<u32>,
+    /// Bytes of the payload from there on.
+    pub left: Forgotten<u32>,
+}
+
+impl Walk {
+    #[inline(always)]
+    pub fn start(&mut self, offset: u32, left: u32) {
+        self.offset.set(offset);
+        self.left.set(left);
+    }
+
+    /// Moves behind a header; `None` beyond what any header may lie at.
+    #[inline(always)]
+    pub fn step(&mut self, bytes: u32) -> Option<()> {
+        let offset = self.offset.get() + bytes;
+        self.offset.set(offset);
+        self.left.set(self.left.get() - bytes);
+        (offset <= MAX_HEADER_BYTES).then_some(())
+    }
+}
+
+impl Fragment {
+    /// Notes a fragment header.
+    #[inline(always)]
+    pub fn cut(&mut self, id: u32) {
+        self.id = id;
+        self.cut.set(1);
+    }
+
+    /// Whether a fragment header was walked.
+    #[inline(always)]
+    pub fn was_cut(&self) -> bool {
+        self.cut.get() != 0
+    }
+
+    /// Counts another header if it belongs to the fragmentable part; without a branch, because the walk over
+    /// extension headers goes on from here.
+    #[inline(always)]
+    pub fn walk(&mut self, bytes: u16) {
+        self.header_bytes.set(self.header_bytes.get().wrapping_add(bytes * self.cut.get()));
+    }
+}
+
+/// Which part of a datagram a packet is.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub enum Place {
+    /// All of it.
+    #[default]
+    Whole,
+    /// Its beginning, with the transport header.
+    First,
+    /// Something behind it.
+    Later,
 }
 
 /// How a packet is to be judged.
 #[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub enum Kind {
-    /// By addresses and ports.
+    /// By addresses and, where they are known, ports.
     #[default]
-    Whole,
-    /// By addresses only: a fragment behind the first has no ports.
-    LaterFragment,
+    Plain,
     /// ARP, neighbour discovery or multicast listener report: by whose address it speaks for.
     Neighbor,
     /// Router advertisement or redirect.
     Router,
+    /// ICMP error: by the packet that it quotes.
+    Error,
 }
 
-/// Reads the headers into the journey, and asks the kernel for them only where they lie outside the
-/// linear part: that may copy, so it is the second try.
+/// Reads the headers into the journey, and asks the kernel for them only where they lie outside of what is
+/// readable.
 #[inline(always)]
-pub fn read(skb: Skb) -> Result<(), u8> {
+pub fn read(frame: impl Frame) -> Result<(), u8> {
     const TRUNCATED: u8 = DropReason::Truncated as u8;
-    match parse_headers(skb.context()) as u8 {
-        0 => Ok(()),
-        TRUNCATED if skb.hides_headers() => {
-            skb.pull_headers().map_err(|()| DropReason::Truncated as u8)?;
-            match parse_headers(skb.context()) as u8 {
-                0 => Ok(()),
-                reason => Err(reason),
-            }
-        }
-        reason => Err(reason),
+    const BAD_QUOTE: u8 = DropReason::BadQuote as u8;
+    let reason = match frame.parse() {
+        TRUNCATED | BAD_QUOTE if frame.pull_headers() => frame.parse(),
+        reason => reason,
+    };
+    if reason == 0 { Ok(()) } else { Err(reason) }
+}
+
+/// The packet and, where it is an error, the packet that it quotes; the two are stations of their own.
+#[inline(always)]
+pub fn read_all(headers: impl Fn() -> u32, quote: impl Fn() -> u32) -> u8 {
+    let reason = headers() as u8;
+    if reason != 0 {
+        return reason;
+    }
+    match Journey::current() {
+        Some(journey) if journey.packet.kind == Kind::Error => quote() as u8,
+        _ => 0,
     }
 }
 
@@ -87,38 +179,96 @@ pub fn read(skb: Skb) -> Result<(), u8> {
 /// or the number of a [`DropReason`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn parse_headers(context: *mut __sk_buff) -> u32 {
-    let Some(journey) = Journey::current() else { return DropReason::Truncated as u32 };
-    journey.packet = Packet::default();
-    match parse(Skb::from_context(context), &mut journey.packet) {
-        Ok(()) => 0,
-        Err(reason) => reason as u32,
-    }
+pub extern "C" fn parse_skb(context: *mut __sk_buff) -> u32 {
+    let skb = Skb::from_context(context);
+    leave(skb.cursor(), skb.length(), skb.has_accelerated_vlan())
+}
+
+/// See [`parse_skb`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn parse_xdp(context: *mut xdp_md) -> u32 {
+    let frame = XdpFrame::from_context(context);
+    leave(frame.cursor(), frame.length(), false)
+}
+
+/// The packet that an error quotes; a station of its own, too.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn parse_skb_quote(context: *mut __sk_buff) -> u32 {
+    leave_quote(Skb::from_context(context).cursor())
+}
+
+/// See [`parse_skb_quote`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn parse_xdp_quote(context: *mut xdp_md) -> u32 {
+    leave_quote(XdpFrame::from_context(context).cursor())
 }
 
 #[inline(always)]
-fn parse(skb: Skb, packet: &mut Packet) -> Result<(), DropReason> {
-    let mut cursor = skb.cursor();
+fn leave(mut cursor: Cursor, length: u32, tagged: bool) -> u32 {
+    let Some(journey) = Journey::current() else { return DropReason::Truncated as u32 };
+    journey.packet = Packet::default();
+    parse(&mut cursor, length, tagged, &mut journey.packet).err().map_or(0, |reason| reason as u32)
+}
+
+#[inline(always)]
+fn leave_quote(mut cursor: Cursor) -> u32 {
+    let Some(journey) = Journey::current() else { return DropReason::BadQuote as u32 };
+    journey.quote = Packet::default();
+    let (at, length) = (journey.packet.quote_at, journey.packet.quote_length);
+    let v4 = journey.packet.key.src.is_v4();
+    let quote = cursor.skip(at).and_then(|()| parse_quote(&mut cursor, length, v4, &mut journey.quote).ok());
+    if quote.is_some() { 0 } else { DropReason::BadQuote as u32 }
+}
+
+#[inline(always)]
+fn parse(cursor: &mut Cursor, length: u32, tagged: bool, packet: &mut Packet) -> Result<(), DropReason> {
     let ethernet = cursor.take::<Ethernet>().ok_or(DropReason::Truncated)?;
-    if skb.has_accelerated_vlan() {
+    if tagged {
         return Err(DropReason::VlanTag);
     }
     packet.mac = ethernet.src;
     packet.claimed_mac = ethernet.src;
-    let l3_length = skb.length().wrapping_sub(size_of::<Ethernet>() as u32);
+    let l3_length = length.wrapping_sub(size_of::<Ethernet>() as u32);
     let payload = match u16::from_be(ethernet.ethertype) {
-        ETH_IPV4 => ipv4(&mut cursor, l3_length, packet)?,
-        ETH_IPV6 => ipv6(&mut cursor, l3_length, packet)?,
-        ETH_ARP => return arp(&mut cursor, packet),
+        ETH_IPV4 => network::ipv4(cursor, l3_length, false, packet)?,
+        ETH_IPV6 => network::ipv6(cursor, l3_length, false, packet)?,
+        ETH_ARP => return arp(cursor, packet),
         ETH_8021Q | ETH_8021AD | ETH_QINQ_OLD => return Err(DropReason::VlanTag),
         _ => return Err(DropReason::Ethertype),
     };
-    if packet.kind == Kind::LaterFragment {
+    if packet.fragment.place.get() == Place::Later {
         return Ok(());
     }
-    transport(&mut cursor, payload, packet)
+    transport(cursor, &payload, packet)
 }
 
+/// The header of an IP packet of the same family, and eight bytes of what is behind it (RFC 792, RFC 4443
+/// §2.4 promise no more): all that is needed to know its flow.
+#[inline(always)]
+fn parse_quote(cursor: &mut Cursor, length: u32, v4: bool, quote: &mut Packet) -> Result<(), DropReason> {
+    let payload = if v4 {
+        network::ipv4(cursor, length, true, quote)?
+    } else {
+        network::ipv6(cursor, length, true, quote)?
+    };
+    if quote.fragment.place.get() == Place::Later {
+        return Ok(());
+    }
+    match quote.key.protocol {
+        protocol::TCP | protocol::UDP | protocol::SCTP => {
+            let ports = whole::<Ports>(cursor, &payload)?;
+            (quote.key.src_port, quote.key.dst_port) = (ports.src, ports.dst);
+            Ok(())
+        }
+        protocol::ICMP | protocol::ICMPV6 => icmp::quoted(cursor, &payload, quote),
+        _ => Ok(()),
+    }
+}
+
+#[inline(always)]
 fn arp(cursor: &mut Cursor, packet: &mut Packet) -> Result<(), DropReason> {
     const ETHERNET: u16 = 1_u16.to_be();
     let arp = cursor.take::<Arp>().ok_or(DropReason::Truncated)?;
@@ -145,123 +295,45 @@ const fn word(halves: [u16; 2]) -> u32 {
     u32::from_ne_bytes([a, b, c, d])
 }
 
-/// What the transport header may rely on.
-#[derive(Clone, Copy)]
-struct Payload {
-    /// Bytes behind the network header, as that header declares them.
-    length: u32,
-    /// The packet is a first fragment: more follows.
-    fragmented: bool,
-    hop_limit: u8,
-}
-
 #[inline(always)]
-fn ipv4(cursor: &mut Cursor, available: u32, packet: &mut Packet) -> Result<Payload, DropReason> {
-    const MORE_FRAGMENTS: u16 = 0x2000;
-    const FRAGMENT_OFFSET: u16 = 0x1fff;
-    let ip = cursor.take::<Ipv4>().ok_or(DropReason::Truncated)?;
-    let header = u32::from(ip.version_ihl & 0x0f) * 4;
-    let total = u32::from(u16::from_be(ip.total_length));
-    if ip.version_ihl >> 4 != 4 || header < size_of::<Ipv4>() as u32 || total < header {
-        return Err(DropReason::BadHeader);
-    }
-    if total > available {
-        return Err(DropReason::Truncated);
-    }
-    // Options are not looked at; the next header's bounds check covers their bytes.
-    cursor.skip(header - size_of::<Ipv4>() as u32).ok_or(DropReason::BadHeader)?;
-    packet.key.src = Address::from_v4(ip.src);
-    packet.key.dst = Address::from_v4(ip.dst);
-    packet.key.protocol = ip.protocol;
-    let fragment = u16::from_be(ip.fragment);
-    if fragment & FRAGMENT_OFFSET != 0 {
-        packet.kind = Kind::LaterFragment;
-    }
-    Ok(Payload { length: total - header, fragmented: fragment & MORE_FRAGMENTS != 0, hop_limit: ip.ttl })
-}
-
-#[inline(always)]
-fn ipv6(cursor: &mut Cursor, available: u32, packet: &mut Packet) -> Result<Payload, DropReason> {
-    let ip = cursor.take::<Ipv6>().ok_or(DropReason::Truncated)?;
-    let length = u32::from(u16::from_be(ip.payload_length));
-    if u32::from_be(ip.version_class_label) >> 28 != 6 {
-        return Err(DropReason::BadHeader);
-    }
-    if length + size_of::<Ipv6>() as u32 > available {
-        return Err(DropReason::Truncated);
-    }
-    packet.key.src = Address(ip.src);
-    packet.key.dst = Address(ip.dst);
-    // From here on a mapped address means IPv4, so one on the wire must not get further.
-    if packet.key.src.is_v4() || packet.key.dst.is_v4() {
-        return Err(DropReason::MappedAddress);
-    }
-    let payload = Payload { length, fragmented: false, hop_limit: ip.hop_limit };
-    extensions(cursor, ip.next_header, payload, packet)
-}
-
-/// Walks the extension headers up to the transport header or to a later fragment.
-#[inline(always)]
-fn extensions(
-    cursor: &mut Cursor,
-    mut next: u8,
-    mut payload: Payload,
-    packet: &mut Packet,
-) -> Result<Payload, DropReason> {
-    for position in 0..=MAX_EXTENSION_HEADERS {
-        if !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS) {
-            packet.key.protocol = next;
-            return Ok(payload);
-        }
-        // RFC 8200 §4.1: hop-by-hop options stand first or not at all.
-        if position == MAX_EXTENSION_HEADERS || (next == HOP_BY_HOP && position > 0) {
-            return Err(DropReason::ExtensionHeaders);
-        }
-        let header = cursor.take::<Extension>().ok_or(DropReason::Truncated)?;
-        let length = match next {
-            FRAGMENT => 8,
-            AUTHENTICATION => (u32::from(header.length) + 2) * 4,
-            _ => (u32::from(header.length) + 1) * 8,
-        };
-        // An authentication header of 4 bytes less than a whole extension header cannot exist.
-        if length < 8 || length > payload.length {
-            return Err(DropReason::BadHeader);
-        }
-        payload.length -= length;
-        cursor.skip(length - 8).ok_or(DropReason::ExtensionHeaders)?;
-        if next == FRAGMENT {
-            let offset_and_more = u16::from_be_bytes([header.data[0], header.data[1]]);
-            payload.fragmented |= offset_and_more & 1 != 0;
-            if offset_and_more & 0xfff8 != 0 {
-                packet.key.protocol = header.next_header;
-                packet.kind = Kind::LaterFragment;
-                return Ok(payload);
-            }
-        }
-        next = header.next_header;
-    }
-    Err(DropReason::ExtensionHeaders)
-}
-
-#[inline(always)]
-fn transport(cursor: &mut Cursor, payload: Payload, packet: &mut Packet) -> Result<(), DropReason> {
+fn transport(cursor: &mut Cursor, payload: &Payload, packet: &mut Packet) -> Result<(), DropReason> {
     let key = &mut packet.key;
-    match key.protocol {
+    let header_bytes = match key.protocol {
         protocol::TCP => {
-            let tcp = whole::<Tcp>(cursor, &payload)?;
+            let tcp = whole::<Tcp>(cursor, payload)?;
             // The header's own length, in words of four bytes.
             if tcp.data_offset >> 4 < 5 {
                 return Err(DropReason::BadHeader);
             }
             (key.src_port, key.dst_port) = (tcp.src, tcp.dst);
+            packet.tcp_flags = tcp.flags;
+            size_of::<Tcp>()
         }
         protocol::UDP | protocol::SCTP => {
-            let ports = whole::<Ports>(cursor, &payload)?;
+            let ports = whole::<Ports>(cursor, payload)?;
             (key.src_port, key.dst_port) = (ports.src, ports.dst);
+            if key.src.is_v4() && host::is_dhcp_request(key) {
+                dhcp(cursor, payload, packet)?;
+            }
+            size_of::<Ports>()
         }
-        protocol::ICMP if key.src.is_v4() => icmp(cursor, &payload, packet)?,
-        protocol::ICMPV6 if !key.src.is_v4() => icmp(cursor, &payload, packet)?,
-        _ => {}
+        protocol::ICMP | protocol::ICMPV6 => {
+            icmp::read(cursor, payload, packet)?;
+            8
+        }
+        _ => 0,
+    };
+    let walked = packet.fragment.header_bytes.get();
+    packet.fragment.header_bytes.set(walked.wrapping_add(header_bytes as u16));
+    Ok(())
+}
+
+/// Whose address a client asks for, if it says so.
+#[inline(always)]
+fn dhcp(cursor: &mut Cursor, payload: &Payload, packet: &mut Packet) -> Result<(), DropReason> {
+    let behind_udp = payload.behind(size_of::<Ports>() as u32);
+    if behind_udp.length >= size_of::<Dhcp>() as u32 {
+        packet.claimed_mac = whole::<Dhcp>(cursor, &behind_udp)?.chaddr;
     }
     Ok(())
 }
@@ -269,74 +341,9 @@ fn transport(cursor: &mut Cursor, payload: Payload, packet: &mut Packet) -> Resu
 /// A transport header that lies wholly within what the network header declares. A first fragment too
 /// small for it is no fragment anybody needs (RFC 1858, RFC 7112).
 #[inline(always)]
-fn whole<'a, T: crate::packet::Header>(cursor: &mut Cursor, payload: &Payload) -> Result<&'a T, DropReason> {
+pub fn whole<'a, T: Header>(cursor: &mut Cursor, payload: &Payload) -> Result<&'a T, DropReason> {
     if payload.length < size_of::<T>() as u32 {
         return Err(DropReason::Truncated);
     }
     cursor.take::<T>().ok_or(DropReason::Truncated)
-}
-
-#[inline(always)]
-fn icmp(cursor: &mut Cursor, payload: &Payload, packet: &mut Packet) -> Result<(), DropReason> {
-    let header = whole::<Icmp>(cursor, payload)?;
-    let (kind, v4) = (header.kind, packet.key.src.is_v4());
-    packet.key.icmp_type = kind;
-    packet.key.icmp_code = header.code;
-    let echo = if v4 {
-        matches!(kind, icmp::ECHO | icmp::ECHO_REPLY)
-    } else {
-        matches!(kind, icmp::V6_ECHO | icmp::V6_ECHO_REPLY)
-    };
-    if echo {
-        (packet.key.src_port, packet.key.dst_port) = (header.id, header.id);
-    } else if !v4 {
-        neighbor_discovery(cursor, payload, packet)?;
-    }
-    Ok(())
-}
-
-/// Tells the packets that IPv6 cannot live without from other ICMPv6. What is longer than they need to be
-/// carries something else, and is judged like anything else.
-#[inline(always)]
-fn neighbor_discovery(cursor: &mut Cursor, payload: &Payload, packet: &mut Packet) -> Result<(), DropReason> {
-    // RFC 4861 §7.1: proof that no router forwarded it; RFC 6980: never in fragments.
-    let on_link = payload.hop_limit == 255 && packet.key.icmp_code == 0 && !payload.fragmented;
-    let short = payload.length <= MAX_DISCOVERY_BYTES;
-    packet.claim = packet.key.src;
-    match packet.key.icmp_type {
-        icmp::NEIGHBOR_SOLICITATION | icmp::NEIGHBOR_ADVERTISEMENT if on_link && short => {
-            let rest = Payload { length: payload.length - size_of::<Icmp>() as u32, ..*payload };
-            let target = Address(whole::<NeighborTarget>(cursor, &rest)?.address);
-            if target.is_v4() {
-                return Err(DropReason::MappedAddress);
-            }
-            let probes = packet.key.src.scope() == Scope::Unspecified;
-            if packet.key.icmp_type == icmp::NEIGHBOR_ADVERTISEMENT || probes {
-                packet.claim = target;
-            }
-            packet.kind = Kind::Neighbor;
-        }
-        icmp::ROUTER_SOLICITATION if on_link && short => packet.kind = Kind::Neighbor,
-        icmp::ROUTER_ADVERTISEMENT | icmp::REDIRECT if on_link => packet.kind = Kind::Router,
-        icmp::NEIGHBOR_SOLICITATION | icmp::NEIGHBOR_ADVERTISEMENT | icmp::ROUTER_SOLICITATION if on_link => {
-        }
-        icmp::ROUTER_SOLICITATION..=icmp::REDIRECT => return Err(DropReason::BadHeader),
-        icmp::MLD_QUERY if is_link_scope_report(packet, payload) => packet.kind = Kind::Router,
-        icmp::MLD_REPORT | icmp::MLD_DONE | icmp::MLD2_REPORT if is_link_scope_report(packet, payload) => {
-            packet.kind = Kind::Neighbor;
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
-/// RFC 3810 §5: from this link, for this link.
-#[inline(always)]
-const fn is_link_scope_report(packet: &Packet, payload: &Payload) -> bool {
-    payload.hop_limit == 1
-        && payload.length <= MAX_REPORT_BYTES
-        && !payload.fragmented
-        && packet.key.icmp_code == 0
-        && matches!(packet.key.src.scope(), Scope::LinkLocal | Scope::Unspecified)
-        && packet.key.dst.is_link_scope_multicast()
 }

@@ -1,219 +1,196 @@
-//! The miss path: membership of both addresses, and whether they share a network.
+//! The policy of one generation: what it says about a packet between two parties.
 
-use aya_ebpf::{
-    bindings::__sk_buff,
-    btf_maps::{Array, HashMap, LpmTrie, lpm_trie::Key},
-};
+use aya_ebpf::btf_maps::{Array, HashMap, lpm_trie::Key};
 use enforcer_common::{
-    address::{self, Address, Scope},
-    control::ControlWord,
-    endpoint::{AddressOwner, Endpoint, EndpointId},
-    flow::{FlowEntry, FlowKey},
-    host,
-    policy::{self, EndPair, Membership, Point, RuleWord, ServiceList, SetMember, Sets},
-    verdict::{DropReason, PassReason, Verdict},
+    address::Address,
+    control::{ControlWord, Generation},
+    endpoint::EndpointId,
+    policy::{
+        self, EndPair, Ends, Membership, Networks, Party, Point, RuleWord, Rules, Ruling, Run, ServiceList,
+        SetMember,
+    },
 };
 
 use crate::{
-    endpoint,
-    journey::{Journey, Judgement},
+    journey::{Journey, question},
     maps,
-    packet::Skb,
-    parse::{Kind, Packet},
-    state,
 };
 
-/// What an endpoint sends. A station of its own, verified once; leaves the judgement in the journey.
+/// Looks both parties of a packet up, for the questions that follow. Without a policy nobody is a member of
+/// anything.
+#[inline(always)]
+pub fn introduce(question: u32, owners: [EndpointId; 2]) {
+    introduce_parties(question, owners[0].0, owners[1].0);
+}
+
+/// A station of its own, verified once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn judge_sent(context: *mut __sk_buff) -> u32 {
+pub extern "C" fn introduce_parties(question: u32, src: u32, dst: u32) -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
-    let Some(endpoint) = endpoint::behind(Skb::from_context(context).ifindex()) else { return 0 };
-    let (judgement, dst) = from_endpoint(journey, endpoint);
-    journey.judgement = Judgement { src: endpoint.id, dst, stamp: endpoint.stamp, ..judgement };
+    let there = journey.key(question & question::QUOTE);
+    let Some((bank, host)) = Bank::of(journey.control.active) else {
+        journey.parties = [Party::default(); 2];
+        return 0;
+    };
+    for (party, (address, owner)) in journey.parties.iter_mut().zip([(&there.src, src), (&there.dst, dst)]) {
+        // The host's addresses are the host's, whatever prefix covers them.
+        party.membership = if owner == EndpointId::HOST.0 { *host } else { bank.membership(*address) };
+        party.local = owner != EndpointId::REMOTE.0;
+    }
+    journey.points = [Point::of(&there), Point::of(&there.reversed())];
     0
 }
 
-/// What is delivered to an endpoint. A station of its own, verified once; leaves the judgement in the
-/// journey.
+/// What the policy says about the packet of [`introduce`], or about what it would answer.
+#[inline(always)]
+pub fn consult(back: bool) -> Ruling {
+    decode(rule_on(u32::from(back)))
+}
+
+/// A station of its own, verified once for all who ask; see [`encode`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn judge_delivered(context: *mut __sk_buff) -> u32 {
+pub extern "C" fn rule_on(back: u32) -> u64 {
+    let Some(journey) = Journey::current() else { return encode(Ruling::Unsure) };
+    let Some((bank, _)) = Bank::of(journey.control.active) else { return encode(Ruling::Silent) };
+    let Journey { parties: [src, dst], points, rules, .. } = journey;
+    encode(if back & 1 == 0 {
+        policy::ruling(src, dst, points[0], &bank, rules)
+    } else {
+        policy::ruling(dst, src, points[1], &bank, rules)
+    })
+}
+
+/// A station of its own: the first network of a list that a set holds; 0 for none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn first_network(bank: u32, first: u32, count: u32, set: u32) -> u32 {
+    policy::first_in(Run { first, count }, set, &Bank(bank)).unwrap_or(0)
+}
+
+/// A station of its own: finds the rules between two lists of ends and leaves them in the journey. `counts`
+/// holds the length of the first list in its high half.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn match_rules(bank: u32, sources: u32, targets: u32, counts: u32, point: u32) -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
-    let skb = Skb::from_context(context);
-    let Some(endpoint) = endpoint::behind(skb.ifindex()) else { return 0 };
-    journey.judgement = to_endpoint(skb, journey, endpoint);
+    let Some(tables) = RuleTables::of(bank) else { return 0 };
+    let sources = Run { first: sources, count: counts >> 16 };
+    let targets = Run { first: targets, count: counts & 0xffff };
+    policy::match_ends(sources, targets, Point(point), &tables, &mut journey.rules);
     0
 }
 
-#[inline(always)]
-const fn cacheable(verdict: Verdict) -> Judgement {
-    Judgement { flags: FlowEntry::CACHED, ..Judgement::only_now(verdict) }
+/// A station of its own: the rule of a list for a point.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn service_rule(bank: u32, first: u32, count: u32, point: u32) -> u32 {
+    let Some(ranges) = maps::SERVICES.get(bank) else { return 0 };
+    let Some(journey) = Journey::current() else { return 0 };
+    let list = ServiceList { first, count };
+    policy::search(list, Point(point), &mut journey.search, |index| ranges.get(index).copied()).0
 }
 
+/// A ruling as the number that a station returns: what in the high half, by whom in the low one.
 #[inline(always)]
-const fn cacheable_drop(reason: DropReason) -> Judgement {
-    cacheable(Verdict::Drop(reason))
-}
-
-/// The judgement, and whom the packet is for.
-#[inline(always)]
-fn from_endpoint(journey: &Journey, endpoint: &Endpoint) -> (Judgement, EndpointId) {
-    let key = &journey.packet.key;
-    if asks_for_address(endpoint, key) {
-        return (cacheable(Verdict::Pass(PassReason::HostAllowed)), EndpointId::HOST);
-    }
-    if let Some(reason) = forbidden_at_source(endpoint, key) {
-        return (cacheable_drop(reason), EndpointId::REMOTE);
-    }
-    match endpoint::owner(key.dst).endpoint {
-        EndpointId::HOST => (to_host(&journey.packet), EndpointId::HOST),
-        dst => (members(journey.control.active, key), dst),
+const fn encode(ruling: Ruling) -> u64 {
+    match ruling {
+        Ruling::Silent => 0,
+        Ruling::Denied(rule) => 1 << 32 | rule as u64,
+        Ruling::Shared(network) => 2 << 32 | network as u64,
+        Ruling::Allowed(rule) => 3 << 32 | rule as u64,
+        Ruling::Unsure => 4 << 32,
     }
 }
 
-/// What no policy can allow an endpoint to send.
 #[inline(always)]
-fn forbidden_at_source(endpoint: &Endpoint, key: &FlowKey) -> Option<DropReason> {
-    let scopes = address::forbidden(key.src, key.dst);
-    if scopes.is_some() {
-        scopes
-    } else if endpoint.flags & Endpoint::ADDRESSED == 0 {
-        Some(DropReason::Quarantined)
-    } else if endpoint::may_use(endpoint, key.src) {
-        None
-    } else {
-        Some(DropReason::SpoofedSource)
+const fn decode(ruling: u64) -> Ruling {
+    let by = ruling as u32;
+    match ruling >> 32 {
+        0 => Ruling::Silent,
+        1 => Ruling::Denied(by),
+        2 => Ruling::Shared(by),
+        3 => Ruling::Allowed(by),
+        _ => Ruling::Unsure,
     }
 }
 
-/// First whom it is for, then who sent it, then what the policy says.
-#[inline(always)]
-fn to_endpoint(skb: Skb, journey: &Journey, endpoint: &Endpoint) -> Judgement {
-    let key = &journey.packet.key;
-    let forbidden = address::forbidden(key.src, key.dst);
-    // Read once: for a second read LLVM would keep a pointer into the context, which the verifier refuses.
-    let from_host = skb.is_locally_generated();
-    let judgement = if matches!(forbidden, Some(DropReason::Multicast)) && !from_host {
-        // Not cacheable, like the next: for the same key the host itself may speak.
-        Judgement::dropped(DropReason::Multicast)
-    } else if forbidden.is_none()
-        && !endpoint::may_use(endpoint, key.dst)
-        && !(from_host && host::is_dhcp_answer(key) && endpoint::owner(key.src).endpoint == EndpointId::HOST)
-    {
-        Judgement::dropped(DropReason::NotOwner)
-    } else {
-        match endpoint::sender(skb.stamp(), from_host, key.src) {
-            Ok(sender) => delivered_by(sender, forbidden, journey),
-            Err(reason) => Judgement::dropped(reason),
-        }
-    };
-    Judgement { dst: endpoint.id, ..judgement }
-}
-
-/// The sender is who it says it is.
-#[inline(always)]
-fn delivered_by(sender: AddressOwner, forbidden: Option<DropReason>, journey: &Journey) -> Judgement {
-    let key = &journey.packet.key;
-    let judgement = match (sender.endpoint, forbidden) {
-        (EndpointId::HOST, None | Some(DropReason::Multicast)) => {
-            // A later fragment does not say which ports may answer; the first one did.
-            if journey.packet.kind != Kind::LaterFragment {
-                state::open(key);
-            }
-            Judgement::passed(PassReason::HostOpen)
-        }
-        // Not cacheable: of a source of the host, whether it is believed depends on who sent it.
-        (_, Some(reason)) => Judgement::dropped(reason),
-        (_, None) => members(journey.control.active, key),
-    };
-    Judgement { src: sender.endpoint, stamp: sender.stamp, ..judgement }
-}
-
-/// A client that asks all for an address, with or without one of its own; the host's server hears it
-/// (RFC 2131 §4.1).
-#[inline(always)]
-fn asks_for_address(endpoint: &Endpoint, key: &FlowKey) -> bool {
-    host::is_dhcp_request(key)
-        && key.dst.scope() == Scope::Broadcast
-        && (key.src.scope() == Scope::Unspecified || endpoint::may_use(endpoint, key.src))
-}
-
-/// Workload → host: the allow list, and answers to what the host asked. A denial is not cached, since
-/// the host may open the conversation at any time.
-#[inline(always)]
-fn to_host(packet: &Packet) -> Judgement {
-    if packet.kind == Kind::LaterFragment {
-        Judgement::dropped(DropReason::Fragment)
-    } else if host::allows(&packet.key) {
-        cacheable(Verdict::Pass(PassReason::HostAllowed))
-    } else if state::answers(&packet.key) {
-        Judgement::passed(PassReason::Reply)
-    } else {
-        Judgement::dropped(DropReason::DefaultDeny)
-    }
-}
-
-/// Two members of networks: do they share one?
-#[inline(always)]
-fn members(control: ControlWord, key: &FlowKey) -> Judgement {
-    let Some(bank) = Bank::of(control) else {
-        return cacheable_drop(DropReason::NoPolicy);
-    };
-    match policy::shared_network(bank.membership(key.src), bank.membership(key.dst), &bank) {
-        Some(network) => Judgement { network, ..cacheable(Verdict::Pass(PassReason::SharedNetwork)) },
-        None => cacheable_drop(DropReason::DefaultDeny),
-    }
-}
-
-/// The tables of one generation: a complete, immutable copy.
-struct Bank {
-    memberships: &'static LpmTrie<Address, Membership, 1>,
-    networks: &'static Array<u32, 1, { maps::INNER_MAP }>,
-    set_members: &'static HashMap<SetMember, u32, 1>,
-}
+/// Where the tables of one generation lie: a complete, immutable copy.
+#[derive(Clone, Copy)]
+struct Bank(u32);
 
 impl Bank {
     #[inline(always)]
-    fn of(control: ControlWord) -> Option<Self> {
+    fn of(control: ControlWord) -> Option<(Self, &'static Membership)> {
         if control.generation() == 0 {
             return None;
         }
-        let bank = maps::GENERATIONS.get(control.slot())?.bank;
-        Some(Self {
-            memberships: maps::MEMBERSHIPS.get(bank)?,
-            networks: maps::NETWORKS.get(bank)?,
-            set_members: maps::SET_MEMBERS.get(bank)?,
-        })
+        let Generation { bank, host, .. } = maps::GENERATIONS.get(control.slot())?;
+        Some((Self(*bank), host))
     }
 
-    /// Link-local addresses mean somebody else on every link: they are members of nothing, however
-    /// wide a prefix is.
     #[inline(always)]
-    fn membership(&self, address: Address) -> Membership {
-        if address.scope() != Scope::Global {
-            return Membership::default();
-        }
-        self.memberships.get(&Key::new(128, address)).copied().unwrap_or_default()
+    fn membership(self, address: Address) -> Membership {
+        let memberships = maps::MEMBERSHIPS.get(self.0);
+        let found = memberships.and_then(|memberships| memberships.get(&Key::new(128, address)));
+        found.copied().unwrap_or_default()
     }
 }
 
-impl Sets for Bank {
+impl Networks for Bank {
     #[inline(always)]
     fn number_at(&self, index: u32) -> Option<u32> {
-        self.networks.get(index).copied()
+        maps::LISTS.get(self.0)?.get(index).copied()
     }
 
     #[inline(always)]
     fn holds(&self, member: SetMember) -> bool {
-        self.set_members.get_ptr(member).is_some()
+        maps::SET_MEMBERS.get(self.0).is_some_and(|members| members.get_ptr(member).is_some())
     }
 
-    fn services(&self, _: EndPair) -> Option<ServiceList> {
-        None
+    #[inline(always)]
+    fn first_in(&self, networks: Run, set: u32) -> Option<u32> {
+        // No network has the id 0.
+        let network = first_network(self.0, networks.first, networks.count, set);
+        (network != 0).then_some(network)
     }
 
-    fn rule_at(&self, _: ServiceList, _: Point) -> RuleWord {
-        RuleWord::NONE
+    #[inline(always)]
+    fn match_ends(&self, sources: Run, targets: Run, point: Point, _: &mut Rules) {
+        match_rules(self.0, sources.first, targets.first, sources.count << 16 | targets.count, point.0);
+    }
+}
+
+/// The tables that the search for rules looks at step by step, found once: each look would be another
+/// branch for the verifier, in each of its steps.
+struct RuleTables {
+    bank: u32,
+    lists: &'static Array<u32, 1, { maps::INNER_MAP }>,
+    pairs: &'static HashMap<EndPair, ServiceList, 1>,
+}
+
+impl RuleTables {
+    #[inline(always)]
+    fn of(bank: u32) -> Option<Self> {
+        Some(Self { bank, lists: maps::LISTS.get(bank)?, pairs: maps::PAIRS.get(bank)? })
+    }
+}
+
+impl Ends for RuleTables {
+    #[inline(always)]
+    fn end_at(&self, index: u32) -> Option<u32> {
+        self.lists.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn services(&self, pair: EndPair) -> Option<ServiceList> {
+        // SAFETY: a bank's tables are not written while a generation names it.
+        unsafe { self.pairs.get(pair) }.copied()
+    }
+
+    #[inline(always)]
+    fn rule_at(&self, list: ServiceList, point: Point) -> RuleWord {
+        RuleWord(service_rule(self.bank, list.first, list.count, point.0))
     }
 }

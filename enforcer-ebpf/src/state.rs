@@ -1,53 +1,180 @@
-//! Who initiated, for the conversations that the host opens with a workload.
+//! Who initiated: conversations that a rule or the host opened, and whether a packet answers one.
+//!
+//! The table is an array of sets, [`enforcer_common::state`]. Entries are written without a lock; a reader
+//! trusts one only while its check belongs to the key that it looks for.
+
+use core::ptr;
 
 use enforcer_common::{
+    endpoint::EndpointId,
     flow::{FlowKey, icmp, protocol},
-    host,
-    state::StateEntry,
+    state::{self, StateEntry, StateSet, WAYS},
 };
 
-use crate::{maps, packet};
+use crate::{
+    journey::{Journey, question},
+    maps, packet,
+    parse::Place,
+};
 
-/// Remembers that the host spoke, so that the workload may answer.
+/// Remembers that the packet's source spoke, so that the destination may answer. `outside` says that the
+/// endpoint at this hook is the one spoken to.
 #[inline(always)]
-pub fn open(key: &FlowKey) {
-    if !opens_conversation(key) {
-        return;
-    }
-    let now = packet::now();
-    match maps::STATE.get_ptr_mut(key) {
-        // SAFETY: the kernel keeps the entry readable until this program ends.
-        Some(entry) => unsafe { (*entry).last_seen = now },
-        // Least recently used entries make room, so this fails only for want of memory; then the
-        // answers stay closed.
-        None => drop(maps::STATE.insert(key, StateEntry { last_seen: now, ..StateEntry::default() }, 0)),
+pub fn open(journey: &Journey, outside: bool) {
+    if !journey.looks_only && opens(&journey.packet.key) {
+        let payer = state::payer(journey.endpoint.0, outside);
+        state_open(payer);
     }
 }
 
-/// Whether `key` answers a conversation that the host opened and that is not over.
+/// The same for the host, whose conversations are its own.
 #[inline(always)]
-pub fn answers(key: &FlowKey) -> bool {
+pub fn open_for_host(journey: &Journey) {
+    if !journey.looks_only && opens(&journey.packet.key) {
+        state_open(EndpointId::HOST.0);
+    }
+}
+
+/// Whether the packet answers a conversation that is open.
+#[inline(always)]
+pub fn answers(journey: &Journey) -> bool {
+    let packet = &journey.packet;
+    let can = packet.fragment.place.get() == Place::Later
+        || state::can_answer(packet.key.protocol, packet.tcp_flags);
+    can && speaks_back(&packet.key) && state_answer(0) != 0
+}
+
+/// Whether the conversation that a [`question`] is about is open.
+#[inline(always)]
+pub fn knows(question: u32) -> bool {
+    state_find(question) != 0
+}
+
+/// What may begin something: of ICMP only a request that has a reply.
+#[inline(always)]
+const fn opens(key: &FlowKey) -> bool {
+    key.has_ports()
+        && match key.protocol {
+            protocol::ICMP => key.icmp_type == icmp::ECHO,
+            protocol::ICMPV6 => key.icmp_type == icmp::V6_ECHO,
+            _ => true,
+        }
+}
+
+/// What may answer something.
+#[inline(always)]
+const fn speaks_back(key: &FlowKey) -> bool {
+    key.has_ports()
+        && match key.protocol {
+            protocol::ICMP | protocol::ICMPV6 => key.is_echo_reply(),
+            _ => true,
+        }
+}
+
+/// A station of its own. Where the conversation lies, plus 1; 0 when it is not open. Leaves the key's
+/// digest in the journey.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn state_find(question: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    let key = journey.key(question & question::ANSWERED_BY_QUOTE);
+    let digest = state::digest(&key, seed());
+    journey.digest = digest;
+    let index = index_of(digest);
+    let Some(set) = maps::STATE.get_ptr(index) else { return 0 };
     let now = packet::now();
-    match maps::STATE.get_ptr_mut(key.reversed()) {
-        // SAFETY: see `open`.
-        Some(entry) => unsafe {
-            let open = (*entry).is_open(now);
-            if open {
-                (*entry).last_seen = now;
+    for way in 0..WAYS {
+        // SAFETY: an array entry lives as long as the program; a torn read is told by the check.
+        let entry = unsafe { &(*set).entries[way] };
+        if entry.check == check_of(digest) && entry.key.equals(&key) && entry.is_open(now) {
+            return index * WAYS as u32 + way as u32 + 1;
+        }
+    }
+    0
+}
+
+/// A station of its own: refreshes the packet's conversation, or makes room for it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn state_open(payer: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    let found = state_find(question::PACKET);
+    let now = packet::now();
+    if let Some(entry) = entry(found) {
+        // SAFETY: see `state_find`; whole words, and the last writer wins.
+        unsafe {
+            if journey.packet.fragment.place.get() != Place::Later {
+                (*entry).flags = StateEntry::asked((*entry).flags, journey.packet.tcp_flags);
             }
-            open
-        },
-        None => false,
+            (*entry).last_seen = now;
+        }
+        return 1;
     }
+    let index = index_of(journey.digest);
+    let way = state::victim(|way| state_score(index, way as u32, payer)) & (WAYS - 1);
+    let Some(set) = maps::STATE.get_ptr_mut(index) else { return 0 };
+    let flags = StateEntry::asked(0, journey.packet.tcp_flags);
+    // SAFETY: see `state_find`; the check is cleared first and written last, so that nobody takes a
+    // half-written entry for a whole one.
+    unsafe {
+        let entry = &raw mut (*set).entries[way];
+        ptr::write_volatile(&raw mut (*entry).check, !check_of(journey.digest));
+        ptr::write_volatile(&raw mut (*entry).last_seen, now);
+        (*entry).key = journey.packet.key;
+        (*entry).payer = payer;
+        (*entry).flags = flags;
+        ptr::write_volatile(&raw mut (*entry).check, check_of(journey.digest));
+    }
+    1
 }
 
-/// Answers to what a workload may ask need no entry, nor do ICMP errors.
+/// A station of its own: how dispensable an entry is for a newcomer, [`StateSet::score`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn state_score(index: u32, way: u32, newcomer: u32) -> u64 {
+    let Some(set) = maps::STATE.get_ptr(index) else { return 0 };
+    // SAFETY: see `state_find`.
+    unsafe { StateSet::score(&*set, way as usize & (WAYS - 1), newcomer, packet::now()) }
+}
+
+/// A station of its own: refreshes the conversation that the packet answers; 0 when there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn state_answer(_: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    let Some(entry) = entry(state_find(question::ANSWERED)) else { return 0 };
+    // SAFETY: see `state_find`; whole words, and the last writer wins.
+    unsafe {
+        if journey.packet.fragment.place.get() != Place::Later {
+            (*entry).flags = StateEntry::answered((*entry).flags, journey.packet.tcp_flags);
+        }
+        (*entry).last_seen = packet::now();
+    }
+    1
+}
+
+/// The entry that [`state_find`] found.
 #[inline(always)]
-fn opens_conversation(key: &FlowKey) -> bool {
-    let speaks = match key.protocol {
-        protocol::ICMP => key.icmp_type == icmp::ECHO,
-        protocol::ICMPV6 => key.icmp_type == icmp::V6_ECHO,
-        _ => true,
-    };
-    speaks && !host::allows(&key.reversed())
+fn entry(found: u32) -> Option<*mut StateEntry> {
+    let place = found.checked_sub(1)?;
+    let set = maps::STATE.get_ptr_mut(place / WAYS as u32)?;
+    // SAFETY: the way is masked to lie within the set.
+    Some(unsafe { &raw mut (*set).entries[place as usize & (WAYS - 1)] })
+}
+
+#[inline(always)]
+const fn index_of(digest: u64) -> u32 {
+    digest as u32 & (maps::STATE_SETS - 1)
+}
+
+#[inline(always)]
+const fn check_of(digest: u64) -> u32 {
+    (digest >> 32) as u32
+}
+
+/// Chosen when the table was made: who does not know it cannot choose keys that meet in one set.
+#[inline(always)]
+fn seed() -> u64 {
+    // SAFETY: an array entry lives as long as the program, and is written before programs are attached.
+    maps::SEED.get_ptr(0).map_or(0, |seed| unsafe { *seed })
 }

@@ -16,7 +16,7 @@ use enforcer_common::{
     address::Address,
     control::{ControlWord, Generation},
     limits::{BANKS, GENERATION_SLOTS},
-    policy::{Membership, SetMember},
+    policy::{EndPair, Membership, ServiceList, SetMember},
 };
 
 use super::{
@@ -47,13 +47,16 @@ impl Tables {
         let inner = inner_map::<Key<Address>, Membership>(BPF_MAP_TYPE_LPM_TRIE, keys.len(), NO_PREALLOC);
         install(&self.memberships, "MEMBERSHIPS", bank, inner, &keys, &memberships)?;
 
-        let indices: Vec<u32> = (0..policy.list.len() as u32).collect();
-        let inner = inner_map::<u32, u32>(BPF_MAP_TYPE_ARRAY, indices.len(), INNER_MAP);
-        install(&self.networks, "NETWORKS", bank, inner, &indices, &policy.list)?;
+        install_array(&self.lists, "LISTS", bank, &policy.list)?;
 
         let present = vec![1_u32; policy.members.len()];
         let inner = inner_map::<SetMember, u32>(BPF_MAP_TYPE_HASH, policy.members.len(), 0);
-        install(&self.set_members, "SET_MEMBERS", bank, inner, &policy.members, &present)
+        install(&self.set_members, "SET_MEMBERS", bank, inner, &policy.members, &present)?;
+
+        let (pairs, lists): (Vec<EndPair>, Vec<ServiceList>) = policy.pairs.iter().copied().unzip();
+        let inner = inner_map::<EndPair, ServiceList>(BPF_MAP_TYPE_HASH, pairs.len(), 0);
+        install(&self.pairs, "PAIRS", bank, inner, &pairs, &lists)?;
+        install_array(&self.services, "SERVICES", bank, &policy.ranges)
     }
 
     /// Makes `generation` decide, from the next packet on: first its record, then one store.
@@ -81,6 +84,17 @@ fn inner_map<K, V>(kind: bpf_map_type, entries: usize, flags: u32) -> Result<Map
         flags,
     );
     MapData::create(definition, "enforcer_bank", None)
+}
+
+fn install_array<V: aya::Pod>(
+    outer: &MapData,
+    name: &'static str,
+    bank: u32,
+    values: &[V],
+) -> Result<(), TableError> {
+    let indices: Vec<u32> = (0..values.len() as u32).collect();
+    let inner = inner_map::<u32, V>(BPF_MAP_TYPE_ARRAY, values.len(), INNER_MAP);
+    install(outer, name, bank, inner, &indices, values)
 }
 
 fn install<K: aya::Pod, V: aya::Pod>(

@@ -5,7 +5,7 @@ use std::{io::Write, path::PathBuf};
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
     maps::{MapData, MapInfo, RingBuf},
-    programs::{ProgramError, SchedClassifier},
+    programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/enforcer"));
 
 /// The programs, by the hook they are for.
-pub const PROGRAMS: [&str; 2] = ["from_endpoint", "to_endpoint"];
+pub const PROGRAMS: [&str; 3] = ["from_endpoint", "to_endpoint", "xdp_guard"];
 
 /// Lines of a verifier log worth showing; the whole goes to a file.
 const VERIFIER_LINES: usize = 25;
@@ -121,13 +121,19 @@ impl Datapath {
         for program in PROGRAMS {
             load_program(&mut ebpf, program)?;
         }
-        let tables = Tables::collect(|name| ebpf.take_map(name).ok_or(TableError::Missing(name)), true)?;
+        let mut tables = Tables::collect(|name| ebpf.take_map(name).ok_or(TableError::Missing(name)), true)?;
+        tables.seed()?;
         Ok(Self { ebpf, tables })
     }
 
     /// The program of a hook.
     pub fn program(&mut self, name: &'static str) -> Result<&mut SchedClassifier, ProgramError> {
         self.ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()
+    }
+
+    /// The program of the early guard.
+    pub fn guard(&mut self) -> Result<&mut Xdp, ProgramError> {
+        self.ebpf.program_mut("xdp_guard").ok_or(ProgramError::NotLoaded)?.try_into()
     }
 
     /// The ring of drop events; it can be taken once.
@@ -182,9 +188,12 @@ fn check_layouts(pins: &Pins) -> Result<(), LoadError> {
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
     let refused = |reason: String| LoadError::Program { program: name, reason };
     let program = ebpf.program_mut(name).ok_or_else(|| refused("it is not in the object".to_owned()))?;
-    let program: &mut SchedClassifier =
-        program.try_into().map_err(|error: ProgramError| refused(error.to_string()))?;
-    program.load().map_err(|error| match error {
+    let loaded = match program {
+        Program::SchedClassifier(classifier) => classifier.load(),
+        Program::Xdp(guard) => guard.load(),
+        _ => return Err(refused("it is of no type that is known".to_owned())),
+    };
+    loaded.map_err(|error| match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             refused(format!("{io_error}\n{}", shorten(name, &verifier_log.to_string())))
         }

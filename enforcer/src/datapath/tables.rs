@@ -1,6 +1,9 @@
 //! The tables of the datapath: the user half of `enforcer-ebpf/src/maps.rs`.
 
-use std::io;
+use std::{
+    hash::{BuildHasher, RandomState},
+    io,
+};
 
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use enforcer_common::{
@@ -14,20 +17,26 @@ use enforcer_common::{
 use super::{bpf::Mapped, pins::Pins};
 
 /// Every table by the name of its map; what is pinned and what is checked before reuse.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 21] = [
     "CONTROL",
     "GENERATIONS",
     "ENDPOINTS",
     "ADDRESSES",
     "MEMBERSHIPS",
-    "NETWORKS",
+    "LISTS",
     "SET_MEMBERS",
+    "PAIRS",
+    "SERVICES",
     "FLOWS",
     "DENIED",
     "STATE",
+    "SEED",
+    "FRAGMENTS",
     "REASONS",
     "ENDPOINT_COUNTERS",
     "NETWORK_COUNTERS",
+    "RULE_COUNTERS",
+    "ERROR_BUDGET",
     "EVENTS",
     "EVENT_BUDGET",
 ];
@@ -65,13 +74,17 @@ pub struct Tables {
     pub(super) endpoints: HashMap<MapData, u32, Endpoint>,
     pub(super) addresses: LpmTrie<MapData, Address, AddressOwner>,
     pub(super) memberships: MapData,
-    pub(super) networks: MapData,
+    pub(super) lists: MapData,
     pub(super) set_members: MapData,
+    pub(super) pairs: MapData,
+    pub(super) services: MapData,
     pub(super) flows: MapData,
     pub(super) denied: MapData,
     pub(super) reasons: PerCpuArray<MapData, Counter>,
     pub(super) endpoint_counters: PerCpuArray<MapData, EndpointCounters>,
     pub(super) network_counters: PerCpuArray<MapData, Counter>,
+    pub(super) rule_counters: PerCpuArray<MapData, Counter>,
+    pub(super) seed: Array<MapData, u64>,
     pub(super) event_budget: PerCpuArray<MapData, EventBudget>,
 }
 
@@ -93,13 +106,17 @@ impl Tables {
             endpoints: typed("ENDPOINTS", &mut take)?,
             addresses: typed("ADDRESSES", &mut take)?,
             memberships: data("MEMBERSHIPS", take("MEMBERSHIPS")?)?,
-            networks: data("NETWORKS", take("NETWORKS")?)?,
+            lists: data("LISTS", take("LISTS")?)?,
             set_members: data("SET_MEMBERS", take("SET_MEMBERS")?)?,
+            pairs: data("PAIRS", take("PAIRS")?)?,
+            services: data("SERVICES", take("SERVICES")?)?,
             flows: data("FLOWS", take("FLOWS")?)?,
             denied: data("DENIED", take("DENIED")?)?,
             reasons: typed("REASONS", &mut take)?,
             endpoint_counters: typed("ENDPOINT_COUNTERS", &mut take)?,
             network_counters: typed("NETWORK_COUNTERS", &mut take)?,
+            rule_counters: typed("RULE_COUNTERS", &mut take)?,
+            seed: typed("SEED", &mut take)?,
             event_budget: typed("EVENT_BUDGET", &mut take)?,
         })
     }
@@ -118,6 +135,17 @@ impl Tables {
             },
             false,
         )
+    }
+
+    /// Chooses the seed of the state table, once for as long as the table lives.
+    pub(super) fn seed(&mut self) -> Result<(), TableError> {
+        let failed = |source| TableError::Map { name: "SEED", source };
+        if self.seed.get(&0, 0).map_err(failed)? == 0 {
+            // The standard library's hashers are keyed with the kernel's random bytes.
+            let random = RandomState::new().hash_one(0_u8) | 1;
+            self.seed.set(0, random, 0).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// What decides at this moment.

@@ -7,7 +7,10 @@ use std::net::IpAddr;
 
 use enforcer_common::{
     address::Address,
-    policy::{EndPair, Membership, Point, RuleWord, ServiceList, ServiceRange, SetMember, Sets, search},
+    policy::{
+        EndPair, Ends, Membership, Networks, Point, RuleWord, Rules, Run, Search, ServiceList, ServiceRange,
+        SetMember, first_in, match_ends, search,
+    },
 };
 
 use super::prefix::number;
@@ -84,7 +87,7 @@ fn mask(bits: u8) -> u128 {
     u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0)
 }
 
-impl Sets for Tables {
+impl Networks for Tables {
     fn number_at(&self, index: u32) -> Option<u32> {
         self.list.get(index as usize).copied()
     }
@@ -93,12 +96,27 @@ impl Sets for Tables {
         self.members.binary_search(&member).is_ok()
     }
 
+    fn first_in(&self, networks: Run, set: u32) -> Option<u32> {
+        first_in(networks, set, self)
+    }
+
+    fn match_ends(&self, sources: Run, targets: Run, point: Point, rules: &mut Rules) {
+        match_ends(sources, targets, point, self, rules);
+    }
+}
+
+impl Ends for Tables {
+    fn end_at(&self, index: u32) -> Option<u32> {
+        self.number_at(index)
+    }
+
     fn services(&self, pair: EndPair) -> Option<ServiceList> {
         let at = self.pairs.binary_search_by_key(&pair, |(known, _)| *known).ok()?;
         Some(self.pairs[at].1)
     }
 
     fn rule_at(&self, list: ServiceList, point: Point) -> RuleWord {
-        search(list, point, |index| self.ranges.get(index as usize).copied())
+        let mut room = Search::default();
+        search(list, point, &mut room, |index| self.ranges.get(index as usize).copied())
     }
 }

@@ -133,7 +133,11 @@ impl Lab {
 
     /// What the kernel says about a program.
     pub fn program(&mut self, name: &'static str) -> ProgramInfo {
-        self.datapath.program(name).and_then(|program| program.info()).expect("the program is loaded")
+        let info = match name {
+            "xdp_guard" => self.datapath.guard().and_then(|program| program.info()),
+            _ => self.datapath.program(name).and_then(|program| program.info()),
+        };
+        info.expect("the program is loaded")
     }
 
     fn stamp_of(&self, endpoint: &str) -> u32 {

@@ -1,0 +1,256 @@
+//! The verdict over a packet whose flow is not known: addresses first, then what the policy says.
+
+use enforcer_common::{
+    address::{self, Scope},
+    endpoint::{AddressOwner, Endpoint, EndpointId},
+    flow::{FlowEntry, FlowKey},
+    host,
+    policy::Ruling,
+    verdict::{DropReason, PassReason, Verdict},
+};
+
+use crate::{
+    endpoint,
+    journey::{Journey, Judgement, question},
+    packet::Origin,
+    parse::{Kind, Packet},
+    policy, quote, state,
+};
+
+/// What an endpoint sends. A station of its own, verified once; leaves the judgement in the journey.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn judge_sent(ifindex: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    let Some(endpoint) = endpoint::behind(ifindex) else { return 0 };
+    let (judgement, dst) = sent(journey, endpoint);
+    leave(journey, Judgement { src: endpoint.id, dst, stamp: endpoint.stamp, ..judgement });
+    0
+}
+
+/// What is delivered to an endpoint. A station of its own, verified once; leaves the judgement in the
+/// journey.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn judge_delivered(ifindex: u32, stamp: u32, from_host: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    let Some(endpoint) = endpoint::behind(ifindex) else { return 0 };
+    let judgement = delivered(journey, endpoint, Origin { stamp, from_host: from_host != 0 });
+    leave(journey, Judgement { dst: endpoint.id, ..judgement });
+    0
+}
+
+/// The verdict over an error depends on what it quotes, which its key does not tell.
+#[inline(always)]
+fn leave(journey: &mut Journey, judgement: Judgement) {
+    let flags = if journey.packet.kind == Kind::Error { 0 } else { judgement.flags };
+    journey.judgement = Judgement { flags, ..judgement };
+}
+
+/// The judgement, and whom the packet is for.
+#[inline(always)]
+fn sent(journey: &mut Journey, endpoint: &Endpoint) -> (Judgement, EndpointId) {
+    let packet = &journey.packet;
+    if asks_for_address(endpoint, &packet.key) {
+        return (Judgement::cacheable(Verdict::Pass(PassReason::HostAllowed)), EndpointId::HOST);
+    }
+    if let Some(reason) = forbidden_at_source(endpoint, packet, &journey.quote) {
+        return (Judgement::cacheable(Verdict::Drop(reason)), EndpointId::REMOTE);
+    }
+    let dst = endpoint::owner(packet.key.dst).endpoint;
+    if packet.kind == Kind::Error
+        && let Some(judgement) = quote::related(journey, dst)
+    {
+        return (judgement, dst);
+    }
+    policy::introduce(question::PACKET, [endpoint.id, dst]);
+    let judgement = if dst == EndpointId::HOST { to_host(journey) } else { between(journey, false) };
+    (judgement, dst)
+}
+
+/// What no policy can allow an endpoint to send.
+#[inline(always)]
+fn forbidden_at_source(endpoint: &Endpoint, packet: &Packet, quote: &Packet) -> Option<DropReason> {
+    let key = &packet.key;
+    let scopes = address::forbidden(key.src, key.dst);
+    if scopes.is_some() {
+        scopes
+    } else if endpoint.flags & Endpoint::ADDRESSED == 0 {
+        Some(DropReason::Quarantined)
+    } else if !endpoint::may_use(endpoint, key.src) {
+        Some(DropReason::SpoofedSource)
+    } else if host::serves_addresses(key) && endpoint.flags & Endpoint::DHCP_SERVER == 0 {
+        Some(DropReason::DhcpServer)
+    } else if packet.kind == Kind::Error && !quote::is_for_sender(endpoint, packet, quote) {
+        Some(DropReason::BadQuote)
+    } else {
+        None
+    }
+}
+
+/// First whom it is for, then who sent it, then what the policy says.
+#[inline(always)]
+fn delivered(journey: &mut Journey, endpoint: &Endpoint, origin: Origin) -> Judgement {
+    let key = &journey.packet.key;
+    let forbidden = address::forbidden(key.src, key.dst);
+    if matches!(forbidden, Some(DropReason::Multicast)) && !origin.from_host {
+        // Not cacheable, like the next: for the same key the host itself may speak.
+        return Judgement::dropped(DropReason::Multicast);
+    }
+    let offers_address = origin.from_host
+        && host::is_dhcp_answer(key)
+        && endpoint::owner(key.src).endpoint == EndpointId::HOST;
+    if forbidden.is_none() && !endpoint::may_use(endpoint, key.dst) && !offers_address {
+        return Judgement::dropped(DropReason::NotOwner);
+    }
+    match endpoint::sender(origin, key.src) {
+        Ok(sender) => delivered_by(sender, forbidden, journey, endpoint),
+        Err(reason) => Judgement::dropped(reason),
+    }
+}
+
+/// The sender is who it says it is.
+#[inline(always)]
+fn delivered_by(
+    sender: AddressOwner,
+    forbidden: Option<DropReason>,
+    journey: &mut Journey,
+    endpoint: &Endpoint,
+) -> Judgement {
+    let judgement = match (sender.endpoint, forbidden) {
+        (EndpointId::HOST, Some(DropReason::Multicast)) => Judgement::passed(PassReason::HostOpen),
+        (EndpointId::HOST, None) => by_host(journey, endpoint),
+        // Not cacheable: of a source of the host, whether it is believed depends on who sent it.
+        (_, Some(reason)) => Judgement::dropped(reason),
+        (src, None) => by_other(journey, endpoint, src),
+    };
+    Judgement { src: sender.endpoint, stamp: sender.stamp, ..judgement }
+}
+
+/// Whoever sends to an endpoint and is not its host.
+#[inline(always)]
+fn by_other(journey: &mut Journey, endpoint: &Endpoint, src: EndpointId) -> Judgement {
+    if journey.packet.kind == Kind::Error {
+        if journey.quote.key.src != journey.packet.key.dst {
+            return Judgement::dropped(DropReason::BadQuote);
+        }
+        if let Some(judgement) = quote::related(journey, endpoint.id) {
+            let from_router = src == EndpointId::REMOTE && journey.quote.key.dst != journey.packet.key.src;
+            return if from_router && !quote::affordable(journey) {
+                Judgement::dropped(DropReason::IcmpErrorRate)
+            } else {
+                judgement
+            };
+        }
+    }
+    policy::introduce(question::PACKET, [src, endpoint.id]);
+    between(journey, src == EndpointId::REMOTE)
+}
+
+/// A client that asks all for an address, with or without one of its own; the host's server hears it
+/// (RFC 2131 §4.1).
+#[inline(always)]
+fn asks_for_address(endpoint: &Endpoint, key: &FlowKey) -> bool {
+    host::is_dhcp_request(key)
+        && key.dst.scope() == Scope::Broadcast
+        && (key.src.scope() == Scope::Unspecified || endpoint::may_use(endpoint, key.src))
+}
+
+/// Host → workload: open, but for what a rule denies. Whether it is the host who speaks is not in the key.
+#[inline(always)]
+fn by_host(journey: &mut Journey, endpoint: &Endpoint) -> Judgement {
+    policy::introduce(question::PACKET, [EndpointId::HOST, endpoint.id]);
+    match policy::consult(false) {
+        Ruling::Denied(rule) if !host_may_answer(journey) => {
+            Judgement { rule, ..Judgement::dropped(DropReason::DeniedByRule) }
+        }
+        Ruling::Unsure => Judgement::dropped(DropReason::Fragment),
+        _ => {
+            if !host::allows(&journey.packet.key.reversed()) {
+                state::open_for_host(journey);
+            }
+            Judgement::passed(PassReason::HostOpen)
+        }
+    }
+}
+
+/// Whether what the host says was asked for.
+#[inline(always)]
+fn host_may_answer(journey: &Journey) -> bool {
+    let key = &journey.packet.key;
+    (key.has_ports() && host::allows(&key.reversed())) || state::answers(journey)
+}
+
+/// Workload → host: rules, the allow list, and answers to what the host asked.
+#[inline(always)]
+fn to_host(journey: &mut Journey) -> Judgement {
+    let key = &journey.packet.key;
+    let denied = match policy::consult(false) {
+        Ruling::Allowed(rule) => return allowed(journey, rule, false),
+        Ruling::Denied(rule) => rule,
+        _ if !key.has_ports() => return Judgement::cacheable(Verdict::Drop(DropReason::Fragment)),
+        _ if host::allows(key) => return Judgement::cacheable(Verdict::Pass(PassReason::HostAllowed)),
+        _ => 0,
+    };
+    let reason = if denied == 0 { DropReason::DefaultDeny } else { DropReason::DeniedByRule };
+    let no = Judgement { rule: denied, ..Judgement::cacheable(Verdict::Drop(reason)) };
+    match policy::consult(true) {
+        _ if !key.has_ports() => no,
+        Ruling::Denied(_) => no,
+        _ => unless_asked(journey, no, 0, 0),
+    }
+}
+
+/// Two who are not the host.
+#[inline(always)]
+fn between(journey: &mut Journey, outside: bool) -> Judgement {
+    if journey.control.active.generation() == 0 {
+        return Judgement::cacheable(Verdict::Drop(DropReason::NoPolicy));
+    }
+    let (rule, reason) = match policy::consult(false) {
+        Ruling::Shared(network) => {
+            return Judgement { network, ..Judgement::cacheable(Verdict::Pass(PassReason::SharedNetwork)) };
+        }
+        Ruling::Allowed(rule) => return allowed(journey, rule, outside),
+        Ruling::Unsure => return Judgement::cacheable(Verdict::Drop(DropReason::Fragment)),
+        Ruling::Denied(rule) => (rule, DropReason::DeniedByRule),
+        Ruling::Silent => (0, DropReason::DefaultDeny),
+    };
+    let no = Judgement { rule, ..Judgement::cacheable(Verdict::Drop(reason)) };
+    match (policy::consult(true), journey.packet.key.has_ports()) {
+        (Ruling::Allowed(_) | Ruling::Unsure, false) => {
+            Judgement::cacheable(Verdict::Drop(DropReason::Fragment))
+        }
+        (Ruling::Allowed(rule), true) => unless_asked(journey, no, rule, 0),
+        (Ruling::Shared(network), true) => unless_asked(journey, no, 0, network),
+        _ => no,
+    }
+}
+
+/// A rule admits it: from now on it may be answered.
+#[inline(always)]
+fn allowed(journey: &Journey, rule: u32, outside: bool) -> Judgement {
+    state::open(journey, outside);
+    let flags = FlowEntry::CACHED | FlowEntry::OPENS | if outside { FlowEntry::OUTSIDE } else { 0 };
+    Judgement { rule, flags, ..Judgement::passed(PassReason::AllowedByRule) }
+}
+
+/// No, unless somebody asked for it.
+#[inline(always)]
+fn unless_asked(journey: &Journey, no: Judgement, rule: u32, network: u32) -> Judgement {
+    let flags = FlowEntry::CACHED | FlowEntry::ANSWERS;
+    if state::answers(journey) {
+        Judgement { rule, network, flags, ..Judgement::passed(PassReason::Reply) }
+    } else {
+        Judgement { flags, ..no }
+    }
+}
+
+/// What the state table has to do with a packet of a known flow; false when it changes the judgement.
+#[inline(always)]
+pub fn still_holds(journey: &Journey, judgement: &Judgement) -> bool {
+    if judgement.flags & FlowEntry::OPENS != 0 {
+        state::open(journey, judgement.flags & FlowEntry::OUTSIDE != 0);
+    }
+    judgement.flags & FlowEntry::ANSWERS == 0 || judgement.is_pass() == state::answers(journey)
+}

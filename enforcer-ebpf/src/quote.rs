@@ -1,0 +1,92 @@
+//! ICMP errors: judged by the packet that they quote. Otherwise two who may not talk would tunnel through
+//! errors, and who may talk would never learn of a smaller path MTU.
+
+use enforcer_common::{
+    endpoint::{Endpoint, EndpointId},
+    host,
+    limits::ROUTER_ERRORS_PER_SECOND,
+    policy::Ruling,
+    verdict::PassReason,
+};
+
+use crate::{
+    endpoint,
+    journey::{Journey, Judgement, question},
+    maps, packet,
+    parse::Packet,
+    policy, state,
+};
+
+const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
+
+/// Whether an endpoint can have received what it complains about, from whom it complains to. A router has
+/// received what was for others.
+#[inline(always)]
+pub fn is_for_sender(endpoint: &Endpoint, packet: &Packet, quote: &Packet) -> bool {
+    quote.key.src == packet.key.dst
+        && (endpoint.flags & Endpoint::ROUTER != 0 || endpoint::may_use(endpoint, quote.key.dst))
+}
+
+/// The judgement over an error about a packet that was allowed; `None` for all others. `owner` is whose the
+/// quoted packet's source is.
+#[inline(always)]
+pub fn related(journey: &Journey, owner: EndpointId) -> Option<Judgement> {
+    let owners = [owner, endpoint::owner(journey.quote.key.dst).endpoint];
+    policy::introduce(question::QUOTE, owners);
+    let admitted = match admission(journey, owners, false) {
+        Admission::Always => true,
+        Admission::Shared => true,
+        Admission::Asked => state::knows(question::QUOTE),
+        Admission::None => false,
+    };
+    let admitted = admitted
+        || match admission(journey, owners, true) {
+            Admission::Always => true,
+            Admission::Shared | Admission::Asked => state::knows(question::ANSWERED_BY_QUOTE),
+            Admission::None => false,
+        };
+    admitted.then(|| Judgement::passed(PassReason::IcmpError))
+}
+
+/// How the quoted packet, or what it answered, was admitted.
+enum Admission {
+    /// By the host's allow list.
+    Always,
+    /// By a network.
+    Shared,
+    /// By a rule or the host: if it was sent at all, its state is there.
+    Asked,
+    None,
+}
+
+#[inline(always)]
+fn admission(journey: &Journey, owners: [EndpointId; 2], back: bool) -> Admission {
+    let (which, [src, dst]) =
+        if back { (question::ANSWERED_BY_QUOTE, [owners[1], owners[0]]) } else { (question::QUOTE, owners) };
+    let ruling = policy::consult(back);
+    match ruling {
+        Ruling::Denied(_) => Admission::None,
+        _ if src == EndpointId::HOST => Admission::Asked,
+        _ if dst == EndpointId::HOST && host::allows(&journey.key(which)) => Admission::Always,
+        Ruling::Shared(_) => Admission::Shared,
+        Ruling::Allowed(_) => Admission::Asked,
+        Ruling::Unsure | Ruling::Silent => Admission::None,
+    }
+}
+
+/// Whether the endpoint may still be told of an error by a router that nobody here knows.
+#[inline(always)]
+pub fn affordable(journey: &Journey) -> bool {
+    if journey.looks_only {
+        return true;
+    }
+    let Some(budget) = maps::ERROR_BUDGET.get_ptr_mut(journey.endpoint.0) else { return false };
+    // SAFETY: this CPU's own slot, and the program is not preempted by itself.
+    let budget = unsafe { &mut *budget };
+    let second = packet::now() / NANOSECONDS_PER_SECOND;
+    if budget.second != second {
+        (budget.second, budget.spent) = (second, 0);
+    }
+    budget.spent += 1;
+    budget.spent <= u64::from(ROUTER_ERRORS_PER_SECOND)
+}

@@ -1,0 +1,86 @@
+//! A frame in front of a tc program: the kernel's socket buffer.
+
+use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_pull_data, programs::TcContext};
+
+use crate::{
+    config,
+    packet::{Cursor, Frame, Origin, wanted_header_bytes},
+    parse,
+};
+
+/// The kernel's socket buffer, seen through the tc context.
+#[derive(Clone, Copy)]
+pub struct Skb(*mut __sk_buff);
+
+impl Skb {
+    #[inline(always)]
+    pub const fn new(ctx: &TcContext) -> Self {
+        Self(ctx.skb.skb)
+    }
+
+    /// The same buffer, inside a station that is a function of its own.
+    #[inline(always)]
+    pub const fn from_context(context: *mut __sk_buff) -> Self {
+        Self(context)
+    }
+
+    /// Whether the kernel took a VLAN tag out of the frame and keeps it beside it.
+    #[inline(always)]
+    pub fn has_accelerated_vlan(self) -> bool {
+        // SAFETY: the kernel hands the program a valid context; so for every read below.
+        unsafe { (*self.0).vlan_present != 0 }
+    }
+
+    /// Stamps the packet as having entered through a checked veth; other bits of the mark stay.
+    #[inline(always)]
+    pub fn set_stamp(self, stamp: u32) {
+        // SAFETY: see above. Volatile, because LLVM would merge neighbouring stores to the context into
+        // one wider than the verifier accepts.
+        unsafe {
+            let mark = (*self.0).mark & !config::mark_mask() | stamp;
+            core::ptr::write_volatile(&raw mut (*self.0).mark, mark);
+        }
+    }
+
+    /// A cursor at the Ethernet header, over what is readable without asking the kernel.
+    #[inline(always)]
+    pub fn cursor(self) -> Cursor {
+        // SAFETY: see above; the verifier knows these words as the packet's bounds.
+        unsafe { Cursor::new((*self.0).data as usize, (*self.0).data_end as usize) }
+    }
+}
+
+impl Frame for Skb {
+    #[inline(always)]
+    fn length(self) -> u32 {
+        // SAFETY: see above.
+        unsafe { (*self.0).len }
+    }
+
+    #[inline(always)]
+    fn ifindex(self) -> u32 {
+        // SAFETY: see above.
+        unsafe { (*self.0).ifindex }
+    }
+
+    #[inline(always)]
+    fn origin(self) -> Origin {
+        // SAFETY: see above.
+        unsafe {
+            Origin { stamp: (*self.0).mark & config::mark_mask(), from_host: (*self.0).ingress_ifindex == 0 }
+        }
+    }
+
+    #[inline(always)]
+    fn parse(self) -> u8 {
+        parse::read_all(|| parse::parse_skb(self.0), || parse::parse_skb_quote(self.0))
+    }
+
+    /// The kernel may have to copy, so this is for the second try.
+    #[inline(always)]
+    fn pull_headers(self) -> bool {
+        let wanted = wanted_header_bytes(self.length());
+        // SAFETY: see above; no pointer into the packet is used afterwards.
+        self.cursor().readable() < wanted && unsafe { bpf_skb_pull_data(self.0, wanted) == 0 }
+    }
+}
