@@ -158,13 +158,13 @@ pub struct ExplainReport {
     pub src: EndReport,
     /// The other.
     pub dst: EndReport,
-    /// The question's protocol and port, such as `tcp/5432`.
+    /// The question's service, such as `tcp/5432`; `None` asks about every packet.
     pub service: Option<String>,
     /// Source to destination.
     pub forward: DirectionReport,
     /// Destination to source, as a conversation of its own.
     pub reverse: DirectionReport,
-    /// The two directions differ.
+    /// One direction lets more pass than the other: everything, something or nothing.
     pub one_way: bool,
     /// The generation asked; `None` when files were asked.
     pub generation: Option<u64>,
@@ -179,9 +179,15 @@ pub struct EndReport {
     pub endpoint: Option<String>,
     /// Networks it is a member of.
     pub networks: Vec<String>,
+    /// Groups it is a member of.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Whether it is of the world: no local address, and none that a network or group covers.
+    #[serde(default)]
+    pub world: bool,
 }
 
-/// The answer for one direction.
+/// The answer for one direction: a pass if everything passes that is asked about.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DirectionReport {
     /// `pass` or `drop`.
@@ -190,6 +196,9 @@ pub struct DirectionReport {
     pub reason: String,
     /// The network that decides.
     pub network: Option<String>,
+    /// The rule that decides.
+    #[serde(default)]
+    pub rule: Option<String>,
     /// What decided, or what would have been closest, in words.
     pub why: String,
 }

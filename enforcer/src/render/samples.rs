@@ -246,6 +246,8 @@ fn end(address: &str, network: &str, endpoint: &str) -> EndReport {
         address: address.parse().unwrap(),
         endpoint: Some(endpoint.to_owned()),
         networks: texts([network]),
+        groups: Vec::new(),
+        world: false,
     }
 }
 
@@ -255,6 +257,7 @@ pub(crate) fn denied() -> ExplainReport {
         verdict: "drop".to_owned(),
         reason: "default-deny".to_owned(),
         network: None,
+        rule: None,
         why: "no common network".to_owned(),
     };
     ExplainReport {
@@ -274,6 +277,7 @@ pub(crate) fn allowed() -> ExplainReport {
         verdict: "pass".to_owned(),
         reason: "shared-network".to_owned(),
         network: Some("blue".to_owned()),
+        rule: None,
         why: "both are in blue".to_owned(),
     };
     ExplainReport {
@@ -283,6 +287,30 @@ pub(crate) fn allowed() -> ExplainReport {
         forward: direction.clone(),
         reverse: direction,
         one_way: false,
+        generation: Some(4),
+    }
+}
+
+/// From a group to the world, which does not answer first.
+pub(crate) fn by_rule() -> ExplainReport {
+    let forward = DirectionReport {
+        verdict: "pass".to_owned(),
+        reason: "allowed-by-rule".to_owned(),
+        network: None,
+        rule: Some("the web".to_owned()),
+        why: "rule `the web` allows tcp/443".to_owned(),
+    };
+    let nothing = EndReport { endpoint: None, networks: Vec::new(), ..end("1.1.1.1", "", "") };
+    ExplainReport {
+        src: EndReport { groups: texts(["admins"]), ..end("10.1.0.5", "blue", "veth-web") },
+        dst: EndReport { world: true, ..nothing },
+        service: Some("tcp/443".to_owned()),
+        forward,
+        reverse: DirectionReport {
+            why: "answers to what 10.1.0.5 opens pass, but 1.1.1.1 may not open".to_owned(),
+            ..denied().reverse
+        },
+        one_way: true,
         generation: Some(4),
     }
 }
