@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 use enforcer_common::counter::{Counter, EndpointCounters};
 use serde::{Deserialize, Serialize};
 
-use crate::datapath::attach::Mechanism;
+use crate::{
+    datapath::attach::Mechanism,
+    policy::{Policy, Source, diff::Diff, world::WorldMoves},
+};
 
 /// The state of the whole host.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -203,6 +206,48 @@ pub struct DirectionReport {
     pub why: String,
 }
 
+/// The policy in force, as it was applied.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PolicyReport {
+    /// The deciding generation; 0 before the first policy.
+    pub generation: u64,
+    /// Its digest in hex.
+    pub digest: String,
+    /// Networks, groups and rules.
+    pub policy: Policy,
+}
+
+/// What a policy would change.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PlanReport {
+    /// The generation compared with; `None` when files were.
+    pub generation: Option<u64>,
+    /// Digest of what is compared with, in hex.
+    pub digest_before: String,
+    /// Digest of the new policy in hex.
+    pub digest_after: String,
+    /// Networks, groups and rules that differ.
+    #[serde(flatten)]
+    pub diff: Diff,
+    /// Addresses that move into or out of the world.
+    pub world: WorldMoves,
+    /// A rule that makes `apply` insist on `--force`: it names the world, and addresses move into it.
+    pub force_needed_by: Option<String>,
+    /// What the new policy takes of the kernel's tables.
+    pub capacity: Vec<UsageReport>,
+}
+
+/// How full something would be.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UsageReport {
+    /// What is counted.
+    pub of: String,
+    /// How many the policy needs.
+    pub used: usize,
+    /// How many there can be.
+    pub limit: usize,
+}
+
 /// What `apply` did.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ApplyReport {
@@ -222,7 +267,10 @@ pub struct ApplyReport {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ApplyRequest {
     /// The files.
-    pub sources: Vec<crate::policy::Source>,
+    pub sources: Vec<Source>,
+    /// Apply even if addresses move into the world and a rule names it.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Why a request was refused.

@@ -29,7 +29,8 @@ use crate::{
     },
     policy::Policy,
     report::{
-        Drops, EndpointReport, ExplainReport, NetworkReport, ReasonReport, RecentDrop, Status, digest_text,
+        Drops, EndpointReport, ExplainReport, NetworkReport, PolicyReport, ReasonReport, RecentDrop, Status,
+        digest_text,
     },
 };
 
@@ -182,6 +183,13 @@ impl View<'_> {
         })
     }
 
+    /// The policy that decides.
+    pub fn policy(&self) -> anyhow::Result<PolicyReport> {
+        let policy = self.saved.policy.clone();
+        let generation = self.tables.generation()?.map_or(0, |generation| generation.number);
+        Ok(PolicyReport { generation, digest: digest_text(&policy.digest()), policy })
+    }
+
     /// Whether two ends may talk under the policy that decides.
     pub fn explain(&self, src: &str, dst: &str, service: Option<&str>) -> anyhow::Result<ExplainReport> {
         let names = self.names()?;
@@ -320,6 +328,11 @@ impl Offline {
     /// See [`View::drops`].
     pub fn drops(&self) -> anyhow::Result<Drops> {
         self.view().drops()
+    }
+
+    /// See [`View::policy`].
+    pub fn policy(&self) -> anyhow::Result<PolicyReport> {
+        self.view().policy()
     }
 
     /// See [`View::explain`].

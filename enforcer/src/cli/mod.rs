@@ -33,6 +33,7 @@ mod fake_daemon;
 mod flow_query;
 mod flows;
 mod networks;
+mod plan;
 mod run;
 mod source;
 mod status;
@@ -44,6 +45,7 @@ pub use source::Source;
 const EXAMPLES: &str = "\
 Examples:
   enforcer check /etc/enforcer/policy.d      is the policy right? no root, no daemon
+  enforcer plan /etc/enforcer/policy.d       what would it change?
   enforcer apply /etc/enforcer/policy.d      make it the policy of this host, at once and whole
   enforcer explain 10.1.0.5 10.9.0.7         may they talk, and why (not)?
   enforcer flows --verdict drop --limit 20   who was denied most recently
@@ -115,6 +117,7 @@ pub struct Global {
 enum Verb {
     Run(run::Arguments),
     Check(check::Arguments),
+    Plan(plan::Arguments),
     Apply(apply::Arguments),
     Status(status::Arguments),
     Networks(networks::Arguments),
@@ -158,6 +161,7 @@ impl Cli {
         match self.verb {
             Verb::Run(run) => run.execute(global),
             Verb::Check(check) => check.execute(global, out),
+            Verb::Plan(plan) => plan.execute(global, out),
             Verb::Apply(apply) => apply.execute(global, out),
             Verb::Status(_) => status::Arguments::execute(global, out),
             Verb::Networks(networks) => networks.execute(global, out),

@@ -32,7 +32,10 @@ use crate::{
         pins::Pins,
         tables::Tables,
     },
-    policy::{self, Capacity, IdTable, Policy, Source},
+    policy::{
+        self, Capacity, IdTable, Policy, Source,
+        world::{self, IntoWorld},
+    },
     report::{ApplyReport, digest_text},
 };
 
@@ -224,6 +227,12 @@ impl Core {
             networks: generation.networks,
             prefixes: generation.prefixes,
         })
+    }
+
+    /// Refuses a policy that would let its rules about the world mean addresses that the active one covers.
+    pub fn check_world(&self, prepared: &Prepared) -> Result<(), IntoWorld> {
+        // Before the first policy nothing is covered, so nothing moves.
+        self.saved.as_deref().map_or(Ok(()), |active| world::check(&active.policy, &prepared.saved.policy))
     }
 
     /// Every workload has an address.

@@ -12,6 +12,7 @@
 
 pub mod compile;
 pub mod diagnostic;
+pub mod diff;
 pub mod explain;
 pub mod ids;
 pub mod model;
@@ -25,6 +26,7 @@ mod spec;
 mod syntax;
 pub mod tables;
 mod validate;
+pub mod world;
 
 pub use compile::{Capacity, CompileError, compile};
 pub use diagnostic::{Diagnostic, Diagnostics};

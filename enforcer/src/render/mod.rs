@@ -18,6 +18,7 @@ mod endpoints;
 mod explain;
 mod flows;
 mod networks;
+mod plan;
 #[cfg(test)]
 pub(crate) mod samples;
 mod status;
@@ -30,6 +31,7 @@ pub use endpoints::write_endpoints;
 pub use explain::write_explain;
 pub use flows::write_flows;
 pub use networks::write_networks;
+pub use plan::{write_plan, write_world};
 pub use status::write_status;
 pub use units::{count, short_digest};
 

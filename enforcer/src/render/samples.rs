@@ -7,9 +7,14 @@ use enforcer_common::counter::{Counter, EndpointCounters};
 use super::{Format, Screen};
 use crate::{
     datapath::{attach::Mechanism, flows::Flow},
+    policy::{
+        diff::{Change, Diff, RuleChange, SetChange},
+        rule::{Action, Rule, Side},
+        world::WorldMoves,
+    },
     report::{
         DaemonStatus, DirectionReport, Drops, EndReport, EndpointReport, ExplainReport, NetworkReport,
-        ReasonReport, RecentDrop, Status,
+        PlanReport, ReasonReport, RecentDrop, Status, UsageReport,
     },
 };
 
@@ -312,5 +317,58 @@ pub(crate) fn by_rule() -> ExplainReport {
         },
         one_way: true,
         generation: Some(4),
+    }
+}
+
+/// A network grows, one becomes a group, and the web is opened.
+pub(crate) fn plan() -> PlanReport {
+    let many = |count: u8| (0..count).map(|n| format!("10.{n}.0.0/24").parse().unwrap()).collect();
+    let set = |name: &str, change, prefixes_added, prefixes_removed| SetChange {
+        name: name.parse().unwrap(),
+        change,
+        prefixes_added,
+        prefixes_removed,
+        except_added: Vec::new(),
+        except_removed: Vec::new(),
+    };
+    let rule = |service: &str| {
+        let end = |end: &str| Side { ends: [end.parse().unwrap()].into(), except: [].into() };
+        Rule::new(end("blue"), end("world"), Action::Allow, [service.parse().unwrap()].into()).unwrap()
+    };
+    let except_added = vec!["10.1.0.13/32".parse().unwrap()];
+    PlanReport {
+        generation: Some(4),
+        digest_before: "1a".repeat(32),
+        digest_after: "2b".repeat(32),
+        diff: Diff {
+            networks: vec![
+                set("all", Change::Added, many(9), Vec::new()),
+                SetChange { except_added, ..set("blue", Change::Changed, Vec::new(), many(1)) },
+                set("db", Change::Removed, Vec::new(), many(1)),
+            ],
+            groups: vec![set("db", Change::Added, many(1), Vec::new())],
+            rules: vec![
+                RuleChange {
+                    name: "the web".parse().unwrap(),
+                    change: Change::Changed,
+                    before: Some(rule("tcp/80")),
+                    after: Some(rule("tcp/443")),
+                },
+                RuleChange {
+                    name: "time".parse().unwrap(),
+                    change: Change::Added,
+                    before: None,
+                    after: Some(rule("udp/123")),
+                },
+            ],
+        },
+        world: WorldMoves {
+            into: vec!["10.99.0.0/16".parse().unwrap()],
+            out_of: (0..12).map(|n| format!("10.{n}.0.0/24").parse().unwrap()).collect(),
+        },
+        force_needed_by: Some("the web".to_owned()),
+        capacity: [("prefix entries", 12, 1_048_576), ("rules", 2, 65_535)]
+            .map(|(of, used, limit)| UsageReport { of: of.to_owned(), used, limit })
+            .into(),
     }
 }
