@@ -37,6 +37,7 @@ mod plan;
 mod run;
 mod source;
 mod status;
+mod test;
 
 pub use client::{Client, ClientError};
 pub use flow_query::{FlowQuery, Sort};
@@ -125,6 +126,7 @@ enum Verb {
     Flows(flows::Arguments),
     Drops(drops::Arguments),
     Explain(explain::Arguments),
+    Test(test::Arguments),
     Clean(clean::Arguments),
     Completions(completions::Arguments),
 }
@@ -169,6 +171,7 @@ impl Cli {
             Verb::Flows(flows) => flows.execute(global, out),
             Verb::Drops(_) => drops::Arguments::execute(global, out),
             Verb::Explain(explain) => explain.execute(global, out),
+            Verb::Test(test) => test.execute(global, out),
             Verb::Clean(clean) => clean.execute(global, out),
             Verb::Completions(completions) => completions.execute(out),
         }
