@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_force_that_apply_asks_for_is_foreseen() {
-        let web = r#"{"from": {"ends": ["blue"]}, "to": {"ends": ["world"]}, "action": "allow",
+        let web = r#"{"from": {"ends": ["any"]}, "to": {"ends": ["world"]}, "action": "allow",
             "services": ["tcp/443"]}"#;
         let policy = |rules: String| -> Policy { serde_json::from_str(&rules).unwrap() };
         let old = policy(r#"{"networks": {"blue": {"prefixes": ["10.1.0.0/24"]}}}"#.to_owned());

@@ -10,7 +10,12 @@ use ipnet::{IpNet, IpSubnets, Ipv4Subnets, Ipv6Subnets};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{model::Policy, name::RuleName, prefix::number, rule::End};
+use super::{
+    model::{AddressSet, Policy},
+    name::RuleName,
+    prefix::number,
+    rule::End,
+};
 
 /// Addresses that a change moves over the border of the world: as few prefixes as possible, in order.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -88,7 +93,7 @@ struct Covered {
 impl Covered {
     fn by(policy: &Policy) -> Self {
         let sets = policy.networks.values().chain(policy.groups.values());
-        let prefixes: Vec<IpNet> = sets.flat_map(|set| set.prefixes()).map(|&prefix| prefix.into()).collect();
+        let prefixes: Vec<IpNet> = sets.flat_map(AddressSet::prefixes).map(|&prefix| prefix.into()).collect();
         Self::of(&prefixes)
     }
 
@@ -164,7 +169,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::policy::{AddressSet, Prefix};
+    use crate::policy::Prefix;
 
     fn policy(networks: &[&str], groups: &[&str]) -> Policy {
         let set = |prefix: &&str| {

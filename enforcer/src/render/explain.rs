@@ -63,14 +63,13 @@ fn named(end: &EndReport) -> String {
 }
 
 fn membership(end: &EndReport) -> String {
-    let mut text = format!("{} ∈ {{{}}}", end.address, end.networks.join(", "));
-    if !end.groups.is_empty() {
-        text += &format!(", groups {{{}}}", end.groups.join(", "));
-    }
-    if end.world {
-        text += ", world";
-    }
-    text + &end.endpoint.as_ref().map_or_else(String::new, |name| format!(", endpoint {name}"))
+    let parts = [
+        Some(format!("{} ∈ {{{}}}", end.address, end.networks.join(", "))),
+        (!end.groups.is_empty()).then(|| format!("groups {{{}}}", end.groups.join(", "))),
+        end.world.then(|| "world".to_owned()),
+        end.endpoint.as_ref().map(|name| format!("endpoint {name}")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

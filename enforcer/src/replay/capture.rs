@@ -161,10 +161,9 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// In front of a packet that was captured without.
+/// In front of a packet that was captured without; MACs of nobody.
 fn ethernet(ethertype: u16) -> Vec<u8> {
-    let macs = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
-    [&macs[..], &ethertype.to_be_bytes()].concat()
+    [&[0; 12][..], &ethertype.to_be_bytes()].concat()
 }
 
 /// Units are microseconds unless the interface says otherwise (pcapng §4.2, `if_tsresol`): a power of ten or,

@@ -9,7 +9,7 @@ use crate::datapath::flows::protocol_name;
 /// What the headers say, as far as they can be read.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Headers {
-    /// Sender on the link.
+    /// Sender on the link; nothing in front of a packet that was captured without.
     pub mac: Option<[u8; 6]>,
     pub proto: Option<String>,
     pub src: Option<IpAddr>,
@@ -20,7 +20,7 @@ pub(super) struct Headers {
 
 impl Headers {
     pub(super) fn of(frame: &[u8]) -> Self {
-        let mac = frame.get(6..12).and_then(|bytes| bytes.try_into().ok());
+        let mac = frame.get(6..12).and_then(|bytes| bytes.try_into().ok()).filter(|mac| *mac != [0; 6]);
         let nothing = Self { mac, ..Self::default() };
         let Ok(packet) = LaxSlicedPacket::from_ethernet(frame) else { return nothing };
         let (src_port, dst_port) = ports(packet.transport.as_ref());

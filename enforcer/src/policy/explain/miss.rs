@@ -171,9 +171,8 @@ impl<'a> Denial<'a> {
     fn other_peer(&self) -> Option<Miss> {
         let one_end = |source: bool| {
             let mut rules = self.allowing().filter(|(_, _, asked)| *asked);
-            let about = |rule: &Rule| match source {
-                true => self.src.matches(rule.from()),
-                false => self.dst.matches(rule.to()),
+            let about = |rule: &Rule| {
+                if source { self.src.matches(rule.from()) } else { self.dst.matches(rule.to()) }
             };
             let (rule, _, _) = rules.find(|(_, rule, _)| about(rule))?;
             Some(Miss::OtherPeer { rule: rule.clone(), source })

@@ -102,7 +102,7 @@ pub(super) fn overlapping<'a>(
     services.into_iter().filter(overlaps).copied().collect()
 }
 
-/// The points of a service in one family: ICMP and ICMPv6 have different types.
+/// The points of a service in one family: ICMP and `ICMPv6` have different types.
 pub(super) fn points(service: Service, family: &Party) -> Vec<RangeInclusive<u32>> {
     let foreign = if family.address.is_ipv4() { protocol::ICMPV6 } else { protocol::ICMP };
     let is_foreign = |point: &u32| point >> 16 == u32::from(foreign);
