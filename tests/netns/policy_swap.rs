@@ -66,7 +66,10 @@ fn plan_and_check_name_what_the_policy_in_force_would_lose() {
     assert_eq!(plan["world"]["into"], serde_json::json!([]));
     assert!(!input(&["check", "-"], OTHER).contains("world"));
     let text = input(&["check", "-"], "version = 1");
-    assert!(text.contains("into world: 10.1.0.0/24, 10.2.0.0/23, 10.4.0.0/24, 2001:db8:1::/64, "), "{text}");
+    assert!(
+        text.contains("into world: 10.1.0.0/24, 10.2.0.0/24, 10.3.0.0/24, 10.4.0.0/24, 2001:db8:1::/64, "),
+        "{text}"
+    );
     assert_eq!(town.daemon.json(&["status"])["generation"], 1);
 }
 

@@ -322,46 +322,11 @@ pub(crate) fn by_rule() -> ExplainReport {
 
 /// A network grows, one becomes a group, and the web is opened.
 pub(crate) fn plan() -> PlanReport {
-    let many = |count: u8| (0..count).map(|n| format!("10.{n}.0.0/24").parse().unwrap()).collect();
-    let set = |name: &str, change, prefixes_added, prefixes_removed| SetChange {
-        name: name.parse().unwrap(),
-        change,
-        prefixes_added,
-        prefixes_removed,
-        except_added: Vec::new(),
-        except_removed: Vec::new(),
-    };
-    let rule = |service: &str| {
-        let end = |end: &str| Side { ends: [end.parse().unwrap()].into(), except: [].into() };
-        Rule::new(end("blue"), end("world"), Action::Allow, [service.parse().unwrap()].into()).unwrap()
-    };
-    let except_added = vec!["10.1.0.13/32".parse().unwrap()];
     PlanReport {
         generation: Some(4),
         digest_before: "1a".repeat(32),
         digest_after: "2b".repeat(32),
-        diff: Diff {
-            networks: vec![
-                set("all", Change::Added, many(9), Vec::new()),
-                SetChange { except_added, ..set("blue", Change::Changed, Vec::new(), many(1)) },
-                set("db", Change::Removed, Vec::new(), many(1)),
-            ],
-            groups: vec![set("db", Change::Added, many(1), Vec::new())],
-            rules: vec![
-                RuleChange {
-                    name: "the web".parse().unwrap(),
-                    change: Change::Changed,
-                    before: Some(rule("tcp/80")),
-                    after: Some(rule("tcp/443")),
-                },
-                RuleChange {
-                    name: "time".parse().unwrap(),
-                    change: Change::Added,
-                    before: None,
-                    after: Some(rule("udp/123")),
-                },
-            ],
-        },
+        diff: diff(),
         world: WorldMoves {
             into: vec!["10.99.0.0/16".parse().unwrap()],
             out_of: (0..12).map(|n| format!("10.{n}.0.0/24").parse().unwrap()).collect(),
@@ -371,4 +336,39 @@ pub(crate) fn plan() -> PlanReport {
             .map(|(of, used, limit)| UsageReport { of: of.to_owned(), used, limit })
             .into(),
     }
+}
+
+fn diff() -> Diff {
+    let many = |count: u8| (0..count).map(|n| format!("10.{n}.0.0/24").parse().unwrap()).collect();
+    let set = |name: &str, change, prefixes_added, prefixes_removed| SetChange {
+        name: name.parse().unwrap(),
+        change,
+        prefixes_added,
+        prefixes_removed,
+        except_added: Vec::new(),
+        except_removed: Vec::new(),
+    };
+    let except_added = vec!["10.1.0.13/32".parse().unwrap()];
+    Diff {
+        networks: vec![
+            set("all", Change::Added, many(9), Vec::new()),
+            SetChange { except_added, ..set("blue", Change::Changed, Vec::new(), many(1)) },
+            set("db", Change::Removed, Vec::new(), many(1)),
+        ],
+        groups: vec![set("db", Change::Added, many(1), Vec::new())],
+        rules: vec![
+            rule("the web", Change::Changed, Some("tcp/80"), Some("tcp/443")),
+            rule("time", Change::Added, None, Some("udp/123")),
+        ],
+    }
+}
+
+/// A rule about a service of the world.
+fn rule(name: &str, change: Change, before: Option<&str>, after: Option<&str>) -> RuleChange {
+    let allow = |service: &str| {
+        let side = |end: &str| Side { ends: [end.parse().unwrap()].into(), except: [].into() };
+        let services = [service.parse().unwrap()].into();
+        Rule::new(side("blue"), side("world"), Action::Allow, services).unwrap()
+    };
+    RuleChange { name: name.parse().unwrap(), change, before: before.map(allow), after: after.map(allow) }
 }
