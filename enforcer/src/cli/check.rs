@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{Global, Outcome, colourful, failure::Refused};
 use crate::{
-    policy::{self, Capacity, Diagnostics, IdTable, Policy, Source, diagnostic::Renderer},
+    policy::{self, Capacity, Diagnostics, Ids, Policy, Source, diagnostic::Renderer},
     render,
     report::digest_text,
 };
@@ -65,7 +65,7 @@ pub fn parse(sources: &[Source]) -> anyhow::Result<Policy> {
 /// Whether the kernel's tables can hold it. The ids are made up: how many there are does not depend on
 /// what this host has seen before.
 fn check(policy: &Policy) -> anyhow::Result<CheckReport> {
-    let ids = IdTable::default().assign(policy)?;
+    let ids = Ids::default().assign(policy)?;
     let tables = policy::compile(policy, &ids, Capacity::default())?;
     Ok(CheckReport {
         networks: policy.networks.len(),

@@ -127,6 +127,12 @@ impl Rule {
         &self.to
     }
 
+    /// All that it names, excepted or not.
+    pub fn ends(&self) -> impl Iterator<Item = &End> {
+        let sides = [&self.from, &self.to].into_iter();
+        sides.flat_map(|side| side.ends.iter().chain(&side.except))
+    }
+
     /// What becomes of it.
     pub const fn action(&self) -> Action {
         self.action
