@@ -144,6 +144,16 @@ impl Rule {
     }
 }
 
+impl Action {
+    /// The key of its services in a policy file.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
 impl TryFrom<RuleParts> for Rule {
     type Error = RuleError;
 
