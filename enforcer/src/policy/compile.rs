@@ -54,5 +54,9 @@ fn numbered<'p>(policy: &'p Policy, ids: &Ids) -> Result<Vec<NumberedRule<'p>>, 
 }
 
 #[cfg(test)]
+mod rule_tests;
+#[cfg(test)]
+mod ruling_tests;
+#[cfg(test)]
 #[path = "compile_tests.rs"]
 mod tests;

@@ -139,7 +139,7 @@ fn a_network_without_an_id_is_refused() {
 
 /// Prefixes that lie close together, so that they nest, repeat and touch, in and around the range where
 /// IPv4 lies in the trie.
-fn any_prefix() -> impl Strategy<Value = Prefix> {
+pub(super) fn any_prefix() -> impl Strategy<Value = Prefix> {
     const V4: u128 = 0xffff_0000_0000;
     let bases = prop::sample::select(vec![
         0,
@@ -161,7 +161,7 @@ fn any_prefix() -> impl Strategy<Value = Prefix> {
     })
 }
 
-fn any_network() -> impl Strategy<Value = AddressSet> {
+pub(super) fn any_network() -> impl Strategy<Value = AddressSet> {
     let set = |count| prop::collection::btree_set(any_prefix(), count);
     (set(1..8), set(0..5)).prop_map(|(prefixes, except)| {
         match AddressSet::new(prefixes.clone(), except.clone()) {
@@ -192,12 +192,12 @@ fn any_policy() -> impl Strategy<Value = (Policy, Ids)> {
     })
 }
 
-fn ip(number: u128) -> IpAddr {
+pub(super) fn ip(number: u128) -> IpAddr {
     IpAddr::V6(Ipv6Addr::from_bits(number)).to_canonical()
 }
 
 /// Both ends of every prefix, and their neighbours.
-fn edges(policy: &Policy) -> BTreeSet<IpAddr> {
+pub(super) fn edges(policy: &Policy) -> BTreeSet<IpAddr> {
     let lists =
         policy.networks.values().flat_map(|network| network.prefixes().iter().chain(network.except()));
     let ends = lists.flat_map(|prefix| [prefix.start(), prefix.end()]);
