@@ -180,8 +180,8 @@ mod tests {
 
     use super::*;
 
-    fn named(names: &str) -> BTreeMap<Name, ()> {
-        names.split_whitespace().map(|name| (name.parse().unwrap(), ())).collect()
+    fn named(names: &str) -> BTreeMap<Name, bool> {
+        names.split_whitespace().map(|name| (name.parse().unwrap(), true)).collect()
     }
 
     fn steps(last: u32, policies: &[&str]) -> IdTable<Name> {
@@ -232,8 +232,8 @@ mod tests {
     fn more_names_than_ids_are_refused_with_the_numbers() {
         let error = IdTable::default().assign_up_to(2, &named("a b c")).unwrap_err();
         assert_eq!(error.to_string(), "policy has 3 networks, there are ids for 2");
-        let rules: BTreeMap<RuleName, ()> =
-            (0..=MAX_RULES).map(|i| (format!("rule {i}").parse().unwrap(), ())).collect();
+        let rules: BTreeMap<RuleName, bool> =
+            (0..=MAX_RULES).map(|i| (format!("rule {i}").parse().unwrap(), true)).collect();
         let error = IdTable::default().assign(&rules).unwrap_err();
         assert_eq!(error.to_string(), "policy has 65537 rules, there are ids for 65535");
     }

@@ -1,6 +1,6 @@
-//! The name of a logical network.
+//! The names of networks, groups and rules.
 //!
-//! On the policy's way: part of the model; what flows, counters and messages call a network by.
+//! On the policy's way: part of the model; what flows, counters and messages call them by.
 
 use std::{borrow::Borrow, fmt, str::FromStr};
 

@@ -30,11 +30,15 @@ impl Policy {
         for (index, source) in sources.iter().enumerate() {
             let file: FileSpec = spec::read(index, &source.text, &mut merge.found);
             merge.flawed |= file.flawed;
-            file.sets.into_iter().for_each(|set| merge.set(set));
+            for set in file.sets {
+                merge.set(set);
+            }
             rules.extend(file.rules);
         }
         // Rules name what any file defines.
-        rules.into_iter().for_each(|rule| merge.rule(rule));
+        for rule in rules {
+            merge.rule(rule);
+        }
         Diagnostics::refuse(merge.found, sources)?;
         Ok(Self::new(merge.networks, merge.groups, merge.rules).expect("every name was looked up"))
     }

@@ -31,7 +31,7 @@ pub(super) struct Connections<'p> {
 pub(super) struct Ends<'p> {
     /// What errors call the side.
     pub side: &'static str,
-    ends: Vec<Entry<'p>>,
+    entries: Vec<Entry<'p>>,
     numbers: HashMap<EndSet, u32>,
     /// By term, the ends with it.
     having: Vec<Vec<u32>>,
@@ -107,7 +107,7 @@ impl<'p> Terms<'p> {
 
 impl<'p> Ends<'p> {
     fn of(side: &'static str) -> Self {
-        Self { side, ends: Vec::new(), numbers: HashMap::new(), having: Vec::new() }
+        Self { side, entries: Vec::new(), numbers: HashMap::new(), having: Vec::new() }
     }
 
     fn add(&mut self, rule: &'p RuleName, sets: Vec<EndSet>) -> Vec<u32> {
@@ -119,15 +119,15 @@ impl<'p> Ends<'p> {
         if let Some(&known) = self.numbers.get(&set) {
             return known;
         }
-        self.ends.push(Entry { set: set.clone(), rule });
-        let number = self.ends.len() as u32;
+        self.entries.push(Entry { set: set.clone(), rule });
+        let number = self.entries.len() as u32;
         self.numbers.insert(set, number);
         number
     }
 
     fn index(&mut self, terms: usize) {
         self.having = vec![Vec::new(); terms];
-        for (number, entry) in (1..).zip(&self.ends) {
+        for (number, entry) in (1..).zip(&self.entries) {
             for &term in &entry.set.any_of {
                 self.having[term].push(number);
             }
@@ -136,12 +136,12 @@ impl<'p> Ends<'p> {
 
     /// What an end of this side is.
     pub fn set(&self, number: u32) -> &EndSet {
-        &self.ends[number as usize - 1].set
+        &self.entries[number as usize - 1].set
     }
 
     /// The first rule with an end.
     pub fn rule(&self, number: u32) -> &'p RuleName {
-        self.ends[number as usize - 1].rule
+        self.entries[number as usize - 1].rule
     }
 
     /// The ends that have a term, in order.

@@ -24,7 +24,8 @@ fn compiled(text: &str) -> Tables {
     tables(&policy(text), Capacity::default()).unwrap()
 }
 
-/// Prefixes with their networks and the ends that match `always+by world`, then pairs with their ranges.
+/// Prefixes with their networks and, of both sides, the ends that a local and a remote address match; then
+/// pairs with their ranges.
 fn text(tables: &Tables) -> String {
     let mut text = String::new();
     for entry in &tables.prefixes {
@@ -46,14 +47,14 @@ fn text(tables: &Tables) -> String {
     }
     for (pair, list) in &tables.pairs {
         let ranges = &tables.ranges[list.first as usize..(list.first + list.count) as usize];
-        let ranges: Vec<String> = ranges.iter().map(range).collect();
+        let ranges: Vec<String> = ranges.iter().copied().map(range).collect();
         writeln!(text, "{} -> {}: {}", pair.source, pair.target, ranges.join(" ")).unwrap();
     }
     text
 }
 
-/// `0600bb+1?` for a rule that perhaps allows from TCP port 187 on.
-fn range(range: &ServiceRange) -> String {
+/// `0601bb+1` if rule 1 allows from TCP port 443 on, `1060000-2?` if rule 2 perhaps denies a fragment.
+fn range(range: ServiceRange) -> String {
     let word = range.rule;
     let sign = match word.id() {
         0 => return format!("{:06x}", range.start.0),
@@ -100,27 +101,15 @@ fn ranges_of_services() {
         let rules =
             rules.map(|(i, services)| rule(&i.to_string(), &format!("from = ['a']\nto = ['b']\n{services}")));
         let tables = compiled(&format!("{NAMES}{}", rules.collect::<String>()));
-        let ranges: Vec<String> = tables.ranges.iter().map(range).collect();
+        let ranges: Vec<String> = tables.ranges.iter().copied().map(range).collect();
         ranges.join(" ")
     };
-    insta::assert_snapshot!(between(&["allow = ['any']"]), @r"
-    000000+1
-    ");
-    insta::assert_snapshot!(between(&["deny = ['tcp/443']"]), @r"
-    000000 0601bb-1 0601bc 1060000-1? 1070000 2000000-1?
-    ");
-    insta::assert_snapshot!(between(&["allow = ['tcp/0-442', 'tcp/443-65535', 'udp', 'proto/18']"]), @r"
-    000000 060000+1 070000 110000+1 130000 1060000+1 1070000 1110000+1 1130000 2000000+1?
-    ");
-    insta::assert_snapshot!(between(&["allow = ['any']", "deny = ['tcp/22']", "allow = ['tcp']"]), @r"
-    000000+1 060016-2 060017+1 1060000-2? 1070000+1 2000000-2?
-    ");
-    insta::assert_snapshot!(between(&["deny = ['udp/53']", "deny = ['udp']", "allow = ['proto/255']"]), @r"
-    000000 110000-2 110035-1 110036-2 120000 ff0000+3 1000000 1110000-2 1120000 1ff0000+3 2000000-1?
-    ");
-    insta::assert_snapshot!(between(&["allow = ['ping']"]), @r"
-    000000 010800+1 010900 3a8000+1 3a8100 1010000+1? 1020000 13a0000+1? 13b0000 2000000+1?
-    ");
+    insta::assert_snapshot!(between(&["allow = ['any']"]), @"000000+1");
+    insta::assert_snapshot!(between(&["deny = ['tcp/443']"]), @"000000 0601bb-1 0601bc 1060000-1? 1070000 2000000-1?");
+    insta::assert_snapshot!(between(&["allow = ['tcp/0-442', 'tcp/443-65535', 'udp', 'proto/18']"]), @"000000 060000+1 070000 110000+1 130000 1060000+1 1070000 1110000+1 1130000 2000000+1?");
+    insta::assert_snapshot!(between(&["allow = ['any']", "deny = ['tcp/22']", "allow = ['tcp']"]), @"000000+1 060016-2 060017+1 1060000-2? 1070000+1 2000000-2?");
+    insta::assert_snapshot!(between(&["deny = ['udp/53']", "deny = ['udp']", "allow = ['proto/255']"]), @"000000 110000-2 110035-1 110036-2 120000 ff0000+3 1000000 1110000-2 1120000 1ff0000+3 2000000-1?");
+    insta::assert_snapshot!(between(&["allow = ['ping']"]), @"000000 010800+1 010900 3a8000+1 3a8100 1010000+1? 1020000 13a0000+1? 13b0000 2000000+1?");
 }
 
 #[test]
@@ -187,9 +176,7 @@ fn the_host_too_is_matched_by_few_ends() {
         .collect();
     let capacity = Capacity { ends_per_address: 2, ..Capacity::default() };
     let error = tables(&policy(&format!("{NAMES}{rules}")), capacity).unwrap_err();
-    insta::assert_snapshot!(error, @r"
-    the host is matched by 3 different lists under `from` (`0`, `1`, `2`), an address may be matched by 2
-    ");
+    insta::assert_snapshot!(error, @"the host is matched by 3 different lists under `from` (`0`, `1`, `2`), an address may be matched by 2");
 }
 
 #[test]

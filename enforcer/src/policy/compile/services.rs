@@ -73,7 +73,7 @@ fn spans(id: u32, rule: &Rule) -> Vec<Span> {
         Action::Deny => RuleWord::deny(id),
     };
     let covered = covered(rule);
-    let everything = covered == [Point::FIRST.0..Point::LAST.0 + 1];
+    let everything = covered.first() == Some(&(Point::FIRST.0..Point::LAST.0 + 1));
     let unknown = if everything { word } else { word.unsure() };
     let fragments = covered.iter().flat_map(|points| fragments(points, word)).collect::<Vec<_>>();
     let known = covered.into_iter().map(|points| Span { points, word });

@@ -106,7 +106,9 @@ impl<'c> State<'c> {
             targets: Counts::new(),
         };
         let everywhere = [connections.term(&End::Any), state.world];
-        everywhere.into_iter().flatten().for_each(|term| state.term(term, true));
+        for term in everywhere.into_iter().flatten() {
+            state.term(term, true);
+        }
         state
     }
 
@@ -137,7 +139,9 @@ impl<'c> State<'c> {
             Some(network) => _ = self.networks.remove(&network),
             None => {}
         }
-        set.terms.iter().for_each(|&term| self.term(term, after));
+        for &term in &set.terms {
+            self.term(term, after);
+        }
     }
 
     /// What anything covers, excepted or not, is not of the world.

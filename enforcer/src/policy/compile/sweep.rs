@@ -149,7 +149,9 @@ impl<'a> Sweep<'a> {
 
     fn apply(&mut self, cuts: &[Cut], enters: bool) {
         let state = &mut self.states[Region::of(&cuts[0].prefix) as usize];
-        cuts.iter().for_each(|cut| state.apply(cut.change, enters));
+        for cut in cuts {
+            state.apply(cut.change, enters);
+        }
     }
 
     /// What the addresses are a member of that no longer cut covers.

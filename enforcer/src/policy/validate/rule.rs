@@ -4,7 +4,7 @@ use toml::Spanned;
 
 use super::Merge;
 use crate::policy::{
-    diagnostic::{Diagnostic, Place},
+    diagnostic::{Diagnostic, MAX_SHOWN, Place},
     name::{Name, RuleName},
     prefix::Prefix,
     rule::{End, Rule, RuleError, Side},
@@ -84,8 +84,11 @@ impl Merge {
         }
     }
 
-    /// The name that was meant, if one is alike.
+    /// The name that was meant, if one is alike. Looks at all names, so only while somebody reads it.
     fn nearest(&self, name: &Name) -> Option<&Name> {
+        if self.found.len() >= MAX_SHOWN {
+            return None;
+        }
         let likeness = |known: &Name| strsim::normalized_damerau_levenshtein(known.as_str(), name.as_str());
         let alike = self.defined.keys().map(|known| (likeness(known), known));
         // Of equally near names the first; `max_by` alone would take the last.
