@@ -90,12 +90,9 @@ const fn family_bits(address: IpAddr) -> u8 {
 impl Prefix {
     /// The whole of IPv4: where the family lies in the kernel's trie.
     pub const ALL_V4: Self = Self(v4(0, 0, 0));
-
     /// The whole of IPv6.
     pub const ALL_V6: Self = Self(v6(0, 0, 0));
-
-    /// Where an address means another machine on every link: what encloses these ranges does not cover
-    /// them.
+    /// Where an address means another machine on every link: nothing around these ranges covers them.
     pub const LINK_LOCAL: [Self; 2] = [Self(v4(169, 254, 16)), Self(v6(0xfe80, 0, 10))];
 
     /// The first address, as the kernel's tables write it.

@@ -161,14 +161,14 @@ fn wrong_types() {
 #[test]
 fn names() {
     insta::assert_snapshot!(mistake("[network.world]\nprefixes = ['10.0.0.0/8']\n"), @r"
-    error: `world` is a reserved word and cannot name a network; reserved are world, host, any
+    error: `world` is a reserved word and cannot name a network or group; reserved are world, host, any
      --> policy.toml:2:10
       |
     2 | [network.world]
       |          ^^^^^ bad name
     ");
     insta::assert_snapshot!(mistake("[network.Blue]\nprefixes = ['10.0.0.0/8']\n"), @r"
-    error: a network's name consists of a-z, 0-9, `.`, `_` and `-`; 'B' is none of them
+    error: a name consists of a-z, 0-9, `.`, `_` and `-`; 'B' is none of them
      --> policy.toml:2:10
       |
     2 | [network.Blue]

@@ -240,7 +240,7 @@ fn ends() {
        |         ^^^^^^^^^^^^^ names nobody
     ");
     insta::assert_snapshot!(with_from("['Blue']"), @r"
-    error: a network's name consists of a-z, 0-9, `.`, `_` and `-`; 'B' is none of them
+    error: a name consists of a-z, 0-9, `.`, `_` and `-`; 'B' is none of them
       --> policy.toml:10:9
        |
     10 | from = ['Blue']
