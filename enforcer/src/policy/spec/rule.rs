@@ -22,15 +22,15 @@ const NAME: Element = Element { one: "a rule's name", many: "names", bad: "bad n
 const END: Element = Element { one: "an end of a rule", many: "names and prefixes", bad: "names nobody" };
 const SERVICE: Element = Element { one: "a service", many: "services", bad: "bad service" };
 
-/// A `[[rule]]` table that says who it is about and what it does; its lists may still be wrong.
+/// A `[[rule]]` table. What is none was reported; the rest may still be wrong.
 pub(in crate::policy) struct RuleSpec {
-    pub name: RuleName,
-    /// Where the name stands.
+    /// Where the table begins.
     pub place: Place,
-    pub from: SideSpec,
-    pub to: SideSpec,
-    pub action: Action,
-    pub services: List<Service>,
+    /// The name, and where it stands.
+    pub name: Option<(RuleName, Place)>,
+    pub from: Option<SideSpec>,
+    pub to: Option<SideSpec>,
+    pub services: Option<(Action, List<Service>)>,
 }
 
 /// One side of a rule.
@@ -55,14 +55,13 @@ impl Walk<'_> {
 
     fn rule(&mut self, value: &Spanned<DeValue>) -> Option<RuleSpec> {
         let table = self.table(value, "a rule")?;
-        let here = self.place(value.span());
+        let place = self.place(value.span());
         self.unknown_keys(table, &RULE_KEYS);
-        let name = self.name(table, &here);
-        let from = self.side(table, &here, "from", "except_from");
-        let to = self.side(table, &here, "to", "except_to");
-        let (action, services) = self.services(table, &here)?;
-        let (name, place) = name?;
-        Some(RuleSpec { name, place, from: from?, to: to?, action, services })
+        let name = self.name(table, &place);
+        let from = self.side(table, &place, "from", "except_from");
+        let to = self.side(table, &place, "to", "except_to");
+        let services = self.services(table, &place);
+        Some(RuleSpec { place, name, from, to, services })
     }
 
     fn name(&mut self, table: &DeTable, here: &Place) -> Option<(RuleName, Place)> {

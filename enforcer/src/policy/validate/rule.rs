@@ -16,21 +16,25 @@ const ALIKE: f64 = 0.6;
 
 impl Merge {
     pub(super) fn rule(&mut self, spec: RuleSpec) {
-        let source = spec.place.source;
-        self.define_rule(&spec.name, &spec.place);
-        let from = self.side(source, &spec.from);
-        let to = self.side(source, &spec.to);
-        let services = self.distinct(source, spec.action.word(), &spec.services.items);
-        self.families(source, &spec.from, &spec.to);
-        let flawed = spec.services.flawed || spec.from.is_flawed() || spec.to.is_flawed();
-        if flawed {
-            return;
+        let RuleSpec { place, name, from, to, services } = spec;
+        let source = place.source;
+        if let Some((name, place)) = &name {
+            self.define_rule(name, place);
         }
-        match Rule::new(from, to, spec.action, services) {
-            Ok(rule) => _ = self.rules.insert(spec.name, rule),
-            // The messages of sides stand where the exception does.
+        let sides = [&from, &to].map(|side| side.as_ref().map(|side| self.side(source, side)));
+        let services = services
+            .map(|(action, list)| (action, self.distinct(source, action.word(), &list.items), list.flawed));
+        if let (Some(from), Some(to)) = (&from, &to) {
+            self.families(source, from, to);
+        }
+        let flawed = [&from, &to].into_iter().flatten().any(SideSpec::is_flawed);
+        let (Some((name, _)), [Some(from), Some(to)]) = (name, sides) else { return };
+        let Some((action, services, false)) = services.filter(|_| !flawed) else { return };
+        match Rule::new(from, to, action, services) {
+            Ok(rule) => _ = self.rules.insert(name, rule),
+            // Told where the exception stands.
             Err(RuleError::Exception { .. } | RuleError::ExceptedHost { .. }) => {}
-            Err(error) => self.found.push(Diagnostic::new(spec.place, error.to_string(), "this rule")),
+            Err(error) => self.found.push(Diagnostic::new(place, error.to_string(), "this rule")),
         }
     }
 
