@@ -58,7 +58,7 @@ struct NameBook<'a> {
 
 impl Names for NameBook<'_> {
     fn network(&self, id: u32) -> Option<String> {
-        self.saved.ids.name(id).map(ToString::to_string)
+        self.saved.ids.networks.name(id).map(ToString::to_string)
     }
 
     fn endpoint(&self, id: EndpointId) -> Option<String> {
@@ -115,7 +115,7 @@ impl View<'_> {
     pub fn networks(&self) -> anyhow::Result<Vec<NetworkReport>> {
         let endpoints = self.endpoints()?;
         let networks = self.saved.policy.networks.iter().map(|(name, network)| {
-            let id = self.saved.ids.id(name).with_context(|| format!("network {name} has no id"))?;
+            let id = self.saved.ids.networks.id(name).with_context(|| format!("network {name} has no id"))?;
             let counter = self.tables.network_counter(id)?;
             let members = endpoints
                 .iter()

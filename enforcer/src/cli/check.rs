@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{Client, Global, Outcome, colourful, failure::Refused};
 use crate::{
     policy::{
-        self, Capacity, Diagnostics, IdTable, Policy, Source,
+        self, Capacity, Diagnostics, Ids, Policy, Source,
         diagnostic::Renderer,
         world::{self, WorldMoves},
     },
@@ -99,7 +99,7 @@ pub fn parse(sources: &[Source]) -> anyhow::Result<Policy> {
 /// Whether the kernel's tables can hold it. The ids are made up: how many there are does not depend on
 /// what this host has seen before.
 fn check(policy: &Policy) -> anyhow::Result<CheckReport> {
-    let ids = IdTable::default().assign(policy)?;
+    let ids = Ids::default().assign(policy)?;
     let tables = policy::compile(policy, &ids, Capacity::default())?;
     Ok(CheckReport {
         networks: policy.networks.len(),

@@ -90,7 +90,7 @@ pub struct Global {
         default_value = "/sys/fs/bpf/enforcer"
     )]
     pub bpffs: PathBuf,
-    /// Where the daemon keeps what must survive it: the policy and the ids of its networks
+    /// Where the daemon keeps what must survive it: the policy and the ids of its networks and rules
     #[arg(
         long,
         global = true,

@@ -8,7 +8,7 @@ use enforcer_common::limits;
 use super::{Global, Outcome, Source, check};
 use crate::{
     policy::{
-        self, Capacity, IdTable, Policy, Tables,
+        self, Capacity, Ids, Policy, Tables,
         diff::Diff,
         world::{self, IntoWorld},
     },
@@ -52,7 +52,7 @@ impl Arguments {
 }
 
 fn plan(old: &Policy, new: &Policy, generation: Option<u64>) -> anyhow::Result<PlanReport> {
-    let ids = IdTable::default().assign(new)?;
+    let ids = Ids::default().assign(new)?;
     let tables = policy::compile(new, &ids, Capacity::default())?;
     Ok(PlanReport {
         generation,

@@ -25,7 +25,7 @@ use crate::{
         bank::idle_bank,
         load::{DEFAULT_MARK_MASK, Datapath, Options},
     },
-    policy::{self, Capacity, IdTable, Policy},
+    policy::{self, Capacity, Ids, Policy},
 };
 
 /// The kernel's `struct __sk_buff`, as far as a test run may set it; the rest must be zero.
@@ -71,7 +71,7 @@ impl KernelJudge {
     }
 
     fn apply(&mut self, policy: &Policy) -> anyhow::Result<()> {
-        let ids = IdTable::default().assign(policy)?;
+        let ids = Ids::default().assign(policy)?;
         let tables = policy::compile(policy, &ids, Capacity::default())?;
         let (number, bank) = (1, idle_bank(1));
         self.datapath.tables.build_bank(bank, &tables)?;
