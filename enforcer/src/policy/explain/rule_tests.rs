@@ -1,8 +1,10 @@
 use std::net::IpAddr;
 
+use enforcer_common::policy::{self, Point, Ruling};
 use rstest::rstest;
 
 use super::*;
+use crate::policy::{Capacity, Ids};
 
 /// Rules of every kind, and the host at 10.0.0.1.
 const POLICY: &str = r#"{
@@ -225,4 +227,55 @@ fn local_and_excepted_addresses_are_not_of_the_world() {
     assert!(!world("10.1.0.13", Owner::Nobody));
     assert!(!world("10.7.0.9", Owner::Nobody));
     assert!(!world("169.254.0.1", Owner::Nobody));
+}
+
+/// Every kind of address that the policy tells apart.
+const ADDRESSES: [&str; 13] = [
+    "10.0.0.1",
+    "10.1.0.5",
+    "10.1.0.6",
+    "10.1.0.13",
+    "10.2.1.1",
+    "10.7.0.1",
+    "10.7.0.9",
+    "10.7.0.66",
+    "10.9.0.7",
+    "1.1.1.1",
+    "169.254.169.254",
+    "2001:db8:1::5",
+    "2001:db8:9::7",
+];
+
+#[test]
+fn the_compiled_tables_say_the_same() {
+    let policy: Policy = serde_json::from_str(POLICY).unwrap();
+    let ids = Ids::default().assign(&policy).unwrap();
+    let tables = crate::policy::compile(&policy, &ids, Capacity::default()).unwrap();
+    let party = |address: &str| match address {
+        "10.0.0.1" => policy::Party { membership: tables.host, local: true },
+        _ => policy::Party { membership: tables.membership(address.parse().unwrap()), local: false },
+    };
+    let services = ["tcp/25", "tcp/80", "tcp/443", "tcp/5432", "tcp/5433", "tcp/9100", "ping", "proto/47"];
+    for (src, dst, service) in questions(&ADDRESSES, &services) {
+        let explanation = ask(src, dst, service);
+        let point = Point(*explanation.findings[0].points.start());
+        let said = policy::ruling(&party(src), &party(dst), point, &tables);
+        let expected = match explanation.cause() {
+            Cause::Denied(rule) => Ruling::Denied(ids.rules.id(rule).unwrap()),
+            Cause::Shared(network) => Ruling::Shared(ids.networks.id(network).unwrap()),
+            Cause::Allowed(rule) => Ruling::Allowed(ids.rules.id(rule).unwrap()),
+            Cause::HostOpen | Cause::HostAllowed | Cause::Silent => Ruling::Silent,
+        };
+        assert_eq!(said, expected, "{src} to {dst}, {service}: {explanation}");
+    }
+}
+
+/// Every question between two addresses of a family.
+fn questions<'a>(
+    addresses: &'a [&'a str],
+    services: &'a [&'a str],
+) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
+    let pairs = addresses.iter().flat_map(move |src| addresses.iter().map(move |dst| (*src, *dst)));
+    let met = pairs.filter(|(src, dst)| src.contains(':') == dst.contains(':'));
+    met.flat_map(move |(src, dst)| services.iter().map(move |service| (src, dst, *service)))
 }
