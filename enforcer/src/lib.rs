@@ -2,7 +2,7 @@
 //!
 //! A policy's way runs through [`policy`] (text → model → tables) and [`datapath`] (bank → publish).
 //! People meet it in [`cli`], which asks the [`daemon`] or reads the kernel itself ([`view`]), and shows
-//! the [`report`] by [`render`].
+//! the [`report`] by [`render`]; [`replay`] judges captured packets.
 
 pub mod cli;
 pub mod config;
@@ -10,5 +10,6 @@ pub mod daemon;
 pub mod datapath;
 pub mod policy;
 pub mod render;
+pub mod replay;
 pub mod report;
 pub mod view;

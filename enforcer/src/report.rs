@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 use enforcer_common::counter::{Counter, EndpointCounters};
 use serde::{Deserialize, Serialize};
 
-use crate::datapath::attach::Mechanism;
+use crate::{
+    datapath::attach::Mechanism,
+    policy::{Policy, Source, diff::Diff, world::WorldMoves},
+};
 
 /// The state of the whole host.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -158,13 +161,13 @@ pub struct ExplainReport {
     pub src: EndReport,
     /// The other.
     pub dst: EndReport,
-    /// The question's protocol and port, such as `tcp/5432`.
+    /// The question's service, such as `tcp/5432`; `None` asks about every packet.
     pub service: Option<String>,
     /// Source to destination.
     pub forward: DirectionReport,
     /// Destination to source, as a conversation of its own.
     pub reverse: DirectionReport,
-    /// The two directions differ.
+    /// One direction lets more pass than the other: everything, something or nothing.
     pub one_way: bool,
     /// The generation asked; `None` when files were asked.
     pub generation: Option<u64>,
@@ -179,9 +182,15 @@ pub struct EndReport {
     pub endpoint: Option<String>,
     /// Networks it is a member of.
     pub networks: Vec<String>,
+    /// Groups it is a member of.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Whether it is of the world: no local address, and none that a network or group covers.
+    #[serde(default)]
+    pub world: bool,
 }
 
-/// The answer for one direction.
+/// The answer for one direction: a pass if everything passes that is asked about.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DirectionReport {
     /// `pass` or `drop`.
@@ -190,8 +199,53 @@ pub struct DirectionReport {
     pub reason: String,
     /// The network that decides.
     pub network: Option<String>,
+    /// The rule that decides.
+    #[serde(default)]
+    pub rule: Option<String>,
     /// What decided, or what would have been closest, in words.
     pub why: String,
+}
+
+/// The policy in force, as it was applied.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PolicyReport {
+    /// The deciding generation; 0 before the first policy.
+    pub generation: u64,
+    /// Its digest in hex.
+    pub digest: String,
+    /// Networks, groups and rules.
+    pub policy: Policy,
+}
+
+/// What a policy would change.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PlanReport {
+    /// The generation compared with; `None` when files were.
+    pub generation: Option<u64>,
+    /// Digest of what is compared with, in hex.
+    pub digest_before: String,
+    /// Digest of the new policy in hex.
+    pub digest_after: String,
+    /// Networks, groups and rules that differ.
+    #[serde(flatten)]
+    pub diff: Diff,
+    /// Addresses that move into or out of the world.
+    pub world: WorldMoves,
+    /// A rule that makes `apply` insist on `--force`: it names the world, and addresses move into it.
+    pub force_needed_by: Option<String>,
+    /// What the new policy takes of the kernel's tables.
+    pub capacity: Vec<UsageReport>,
+}
+
+/// How full something would be.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UsageReport {
+    /// What is counted.
+    pub of: String,
+    /// How many the policy needs.
+    pub used: usize,
+    /// How many there can be.
+    pub limit: usize,
 }
 
 /// What `apply` did.
@@ -213,7 +267,10 @@ pub struct ApplyReport {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ApplyRequest {
     /// The files.
-    pub sources: Vec<crate::policy::Source>,
+    pub sources: Vec<Source>,
+    /// Apply even if addresses move into the world and a rule names it.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Why a request was refused.

@@ -29,7 +29,8 @@ use crate::{
     },
     policy::Policy,
     report::{
-        Drops, EndpointReport, ExplainReport, NetworkReport, ReasonReport, RecentDrop, Status, digest_text,
+        Drops, EndpointReport, ExplainReport, NetworkReport, PolicyReport, ReasonReport, RecentDrop, Status,
+        digest_text,
     },
 };
 
@@ -57,7 +58,7 @@ struct NameBook<'a> {
 
 impl Names for NameBook<'_> {
     fn network(&self, id: u32) -> Option<String> {
-        self.saved.ids.name(id).map(ToString::to_string)
+        self.saved.ids.networks.name(id).map(ToString::to_string)
     }
 
     fn endpoint(&self, id: EndpointId) -> Option<String> {
@@ -114,7 +115,7 @@ impl View<'_> {
     pub fn networks(&self) -> anyhow::Result<Vec<NetworkReport>> {
         let endpoints = self.endpoints()?;
         let networks = self.saved.policy.networks.iter().map(|(name, network)| {
-            let id = self.saved.ids.id(name).with_context(|| format!("network {name} has no id"))?;
+            let id = self.saved.ids.networks.id(name).with_context(|| format!("network {name} has no id"))?;
             let counter = self.tables.network_counter(id)?;
             let members = endpoints
                 .iter()
@@ -180,6 +181,13 @@ impl View<'_> {
             ),
             events_lost: self.tables.lost_events()?,
         })
+    }
+
+    /// The policy that decides.
+    pub fn policy(&self) -> anyhow::Result<PolicyReport> {
+        let policy = self.saved.policy.clone();
+        let generation = self.tables.generation()?.map_or(0, |generation| generation.number);
+        Ok(PolicyReport { generation, digest: digest_text(&policy.digest()), policy })
     }
 
     /// Whether two ends may talk under the policy that decides.
@@ -320,6 +328,11 @@ impl Offline {
     /// See [`View::drops`].
     pub fn drops(&self) -> anyhow::Result<Drops> {
         self.view().drops()
+    }
+
+    /// See [`View::policy`].
+    pub fn policy(&self) -> anyhow::Result<PolicyReport> {
+        self.view().policy()
     }
 
     /// See [`View::explain`].

@@ -52,6 +52,47 @@ fn tightening_cuts_open_connections_and_loosening_admits_at_once() {
 }
 
 #[test]
+fn plan_and_check_name_what_the_policy_in_force_would_lose() {
+    let town = Town::governed("plan");
+    let input = |args: &[&str], policy: &str| {
+        let output = town.daemon.cli_with_input(args, policy);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let plan: serde_json::Value = serde_json::from_str(&input(&["plan", "-", "-o", "json"], OTHER)).unwrap();
+    assert_eq!((&plan["generation"], &plan["networks"][1]["name"]), (&1.into(), &"green".into()));
+    assert_eq!(plan["networks"][0]["prefixes_added"][0], "10.3.0.0/24");
+    // Every address stays covered, if by another network.
+    assert_eq!(plan["world"]["into"], serde_json::json!([]));
+    assert!(!input(&["check", "-"], OTHER).contains("world"));
+    let text = input(&["check", "-"], "version = 1");
+    assert!(
+        text.contains("into world: 10.1.0.0/24, 10.2.0.0/24, 10.3.0.0/24, 10.4.0.0/24, 2001:db8:1::/64, "),
+        "{text}"
+    );
+    assert_eq!(town.daemon.json(&["status"])["generation"], 1);
+}
+
+#[test]
+fn nothing_moves_into_a_world_that_a_rule_names_unless_forced() {
+    let rule = "[[rule]]\nname = 'the web'\nfrom = ['blue']\nto = ['world']\nallow = ['tcp/443']\n";
+    let town = Town::governed("world");
+    town.daemon.apply(&format!("{POLICY}{rule}"));
+    // Without tool's network, which says nothing about the rule.
+    let smaller = format!("{}{rule}", POLICY.replace("\"10.4.0.0/24\", ", ""));
+    let refused = town.daemon.cli_with_input(&["apply", "-"], &smaller);
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    assert!(text.starts_with("error: rule `the web` names world") && text.contains("--force"), "{text}");
+    // 10.4.0.9 stays in blue.
+    assert!(text.contains(": 10.4.0.0/29, 10.4.0.8/32, 10.4.0.10/31, "), "{text}");
+    assert_eq!(town.daemon.json(&["status"])["generation"], 2);
+    let forced = town.daemon.cli_with_input(&["apply", "-", "--force"], &smaller);
+    assert!(forced.status.success(), "{forced:?}");
+    assert_eq!(town.daemon.json(&["status"])["generation"], 3);
+}
+
+#[test]
 fn applying_the_same_policy_changes_nothing() {
     let town = Town::governed("same");
     let output = town.daemon.cli_with_input(&["apply", "-"], POLICY);

@@ -12,7 +12,8 @@ use crate::{
 
 /// Make these files the policy of this host: all of it at once, or nothing on a mistake
 ///
-/// Applying what is in force already changes nothing and says so.
+/// Applying what is in force already changes nothing and says so. A change that moves addresses into the
+/// world, out of every network and group, is refused while a rule names `world`: it would open them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -22,12 +23,15 @@ pub struct Arguments {
     /// Files, directories (their *.toml files) or - for standard input; together they are one policy
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Apply even if addresses move into the world and a rule names it
+    #[arg(long)]
+    force: bool,
 }
 
 impl Arguments {
     /// Sends the texts to the daemon, so that its mistakes can be shown where they are.
     pub fn execute(&self, global: &Global, out: &mut impl Write) -> anyhow::Result<Outcome> {
-        let request = ApplyRequest { sources: policy::read(&self.paths)? };
+        let request = ApplyRequest { sources: policy::read(&self.paths)?, force: self.force };
         let client = Client::new(global.socket.clone());
         let report: ApplyReport = client.post("/v1/apply", &request).map_err(said_by_daemon)?;
         render::write_one(out, global.output, &report, |out| render::write_applied(out, &report))?;

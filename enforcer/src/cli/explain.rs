@@ -9,7 +9,10 @@ use crate::{policy, render, report::ExplainReport, view};
 
 /// Say whether SRC may talk to DST and back, what decides, and what a denial lacks
 ///
-/// Exits with 0 when SRC may talk to DST, with 1 when it may not.
+/// Exits with 0 when SRC may open everything that is asked to DST, with 1 when it may not. Without a SERVICE,
+/// or with a range of ports, all of its packets must pass; where only some do, the answer is no, and the
+/// reasons list what passes and what does not. Answers to what was opened pass; the way back is judged as if
+/// DST opened the same to SRC.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -21,7 +24,7 @@ pub struct Arguments {
     src: String,
     /// Who would receive
     dst: String,
-    /// Protocol and port, such as tcp/5432
+    /// Any service that a rule may name: tcp/5432, udp/8000-8999, ping, icmp/3, proto/47, …
     service: Option<String>,
     /// Ask these files instead of the kernel; may be given several times
     #[arg(long, value_name = "PATH")]

@@ -33,9 +33,11 @@ mod fake_daemon;
 mod flow_query;
 mod flows;
 mod networks;
+mod plan;
 mod run;
 mod source;
 mod status;
+mod test;
 
 pub use client::{Client, ClientError};
 pub use flow_query::{FlowQuery, Sort};
@@ -44,6 +46,7 @@ pub use source::Source;
 const EXAMPLES: &str = "\
 Examples:
   enforcer check /etc/enforcer/policy.d      is the policy right? no root, no daemon
+  enforcer plan /etc/enforcer/policy.d       what would it change?
   enforcer apply /etc/enforcer/policy.d      make it the policy of this host, at once and whole
   enforcer explain 10.1.0.5 10.9.0.7         may they talk, and why (not)?
   enforcer flows --verdict drop --limit 20   who was denied most recently
@@ -87,7 +90,7 @@ pub struct Global {
         default_value = "/sys/fs/bpf/enforcer"
     )]
     pub bpffs: PathBuf,
-    /// Where the daemon keeps what must survive it: the policy and the ids of its networks
+    /// Where the daemon keeps what must survive it: the policy and the ids of its networks and rules
     #[arg(
         long,
         global = true,
@@ -115,6 +118,7 @@ pub struct Global {
 enum Verb {
     Run(run::Arguments),
     Check(check::Arguments),
+    Plan(plan::Arguments),
     Apply(apply::Arguments),
     Status(status::Arguments),
     Networks(networks::Arguments),
@@ -122,6 +126,7 @@ enum Verb {
     Flows(flows::Arguments),
     Drops(drops::Arguments),
     Explain(explain::Arguments),
+    Test(test::Arguments),
     Clean(clean::Arguments),
     Completions(completions::Arguments),
 }
@@ -158,6 +163,7 @@ impl Cli {
         match self.verb {
             Verb::Run(run) => run.execute(global),
             Verb::Check(check) => check.execute(global, out),
+            Verb::Plan(plan) => plan.execute(global, out),
             Verb::Apply(apply) => apply.execute(global, out),
             Verb::Status(_) => status::Arguments::execute(global, out),
             Verb::Networks(networks) => networks.execute(global, out),
@@ -165,6 +171,7 @@ impl Cli {
             Verb::Flows(flows) => flows.execute(global, out),
             Verb::Drops(_) => drops::Arguments::execute(global, out),
             Verb::Explain(explain) => explain.execute(global, out),
+            Verb::Test(test) => test.execute(global, out),
             Verb::Clean(clean) => clean.execute(global, out),
             Verb::Completions(completions) => completions.execute(out),
         }

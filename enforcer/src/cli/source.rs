@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     datapath::{flows::Flow, pins::Pins},
-    report::{Drops, EndpointReport, ExplainReport, NetworkReport, Status},
+    report::{Drops, EndpointReport, ExplainReport, NetworkReport, PolicyReport, Status},
     view::Offline,
 };
 
@@ -52,6 +52,11 @@ impl<'a> Source<'a> {
     /// Why packets were dropped.
     pub fn drops(&mut self) -> anyhow::Result<Drops> {
         self.ask("/v1/drops", Offline::drops)
+    }
+
+    /// The policy in force.
+    pub fn policy(&mut self) -> anyhow::Result<PolicyReport> {
+        self.ask("/v1/policy", Offline::policy)
     }
 
     /// Whether `src` may talk to `dst`.

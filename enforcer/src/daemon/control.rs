@@ -31,6 +31,7 @@ pub fn router(core: Shared) -> Router {
         .route("/v1/endpoints", get(async |core| answer(core, Snapshot::endpoints).await))
         .route("/v1/flows", get(async |core| answer(core, |now: &Snapshot| now.view().flows()).await))
         .route("/v1/drops", get(async |core| answer(core, Snapshot::drops).await))
+        .route("/v1/policy", get(async |core| answer(core, |now: &Snapshot| now.view().policy()).await))
         .route("/v1/explain", get(explain))
         .route("/v1/apply", post(apply))
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
@@ -90,6 +91,9 @@ async fn apply(
         let mut core = core.lock().await;
         // Somebody else applied meanwhile: their ids count, so compile again.
         if core.ids() == ids {
+            if !request.force {
+                core.check_world(&prepared).map_err(|error| Refused(StatusCode::CONFLICT, error.into()))?;
+            }
             return core.apply(prepared).map(Json).map_err(broken);
         }
     }

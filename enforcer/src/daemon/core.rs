@@ -32,7 +32,10 @@ use crate::{
         pins::Pins,
         tables::Tables,
     },
-    policy::{self, Capacity, IdTable, Policy, Source},
+    policy::{
+        self, Capacity, Ids, Policy, Source,
+        world::{self, IntoWorld},
+    },
     report::{ApplyReport, digest_text},
 };
 
@@ -65,16 +68,16 @@ pub struct Prepared {
 fn policy_files(config: &Config) -> Option<anyhow::Result<Prepared>> {
     let paths: Vec<PathBuf> = config.policy.iter().filter(|path| path.exists()).cloned().collect();
     let sources = (!paths.is_empty()).then(|| policy::read(&paths))?;
-    Some(sources.map_err(anyhow::Error::from).and_then(|sources| prepare(&sources, &IdTable::default())))
+    Some(sources.map_err(anyhow::Error::from).and_then(|sources| prepare(&sources, &Ids::default())))
 }
 
 /// From text to tables: everything that can be refused, before anything is touched.
-pub fn prepare(sources: &[Source], ids: &IdTable) -> anyhow::Result<Prepared> {
+pub fn prepare(sources: &[Source], ids: &Ids) -> anyhow::Result<Prepared> {
     let policy = Policy::parse(sources)?;
     compile(policy, ids)
 }
 
-fn compile(policy: Policy, ids: &IdTable) -> anyhow::Result<Prepared> {
+fn compile(policy: Policy, ids: &Ids) -> anyhow::Result<Prepared> {
     let ids = ids.assign(&policy)?;
     let tables = policy::compile(&policy, &ids, Capacity::default())?;
     let digest = policy.digest();
@@ -226,6 +229,12 @@ impl Core {
         })
     }
 
+    /// Refuses a policy that would let its rules about the world mean addresses that the active one covers.
+    pub fn check_world(&self, prepared: &Prepared) -> Result<(), IntoWorld> {
+        // Before the first policy nothing is covered, so nothing moves.
+        self.saved.as_deref().map_or(Ok(()), |active| world::check(&active.policy, &prepared.saved.policy))
+    }
+
     /// Every workload has an address.
     pub fn is_settled(&self) -> bool {
         self.state.endpoints.values().all(|endpoint| !endpoint.owned.is_empty())
@@ -239,7 +248,7 @@ impl Core {
     }
 
     /// Ids that the next policy builds on.
-    pub fn ids(&self) -> IdTable {
+    pub fn ids(&self) -> Ids {
         self.saved.as_ref().map(|saved| saved.ids.clone()).unwrap_or_default()
     }
 

@@ -1,4 +1,4 @@
-//! What outlives the daemon on disk: the last good policy, and which id each network has.
+//! What outlives the daemon on disk: the last good policy, and which id each network and rule has.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::policy::{IdTable, Policy};
+use crate::policy::{Ids, Policy};
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +38,8 @@ pub enum StoreError {
 pub struct Saved {
     /// The policy.
     pub policy: Policy,
-    /// Its networks' ids, and those of networks that are gone.
-    pub ids: IdTable,
+    /// The ids of its networks and rules, and of those that are gone.
+    pub ids: Ids,
 }
 
 /// The state directory.

@@ -5,12 +5,12 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-use enforcer_common::policy::shared_network;
+use enforcer_common::policy::{Membership, shared_network};
 use proptest::prelude::*;
 use rstest::rstest;
 
-use super::*;
-use crate::policy::{AddressSet, AddressSetError};
+use super::{capacity::grouped, *};
+use crate::policy::{AddressSet, AddressSetError, Name, Prefix, TableEntry};
 
 type Lists<'a> = (&'a str, &'a [&'a str], &'a [&'a str]);
 
@@ -22,8 +22,8 @@ fn policy(networks: &[Lists]) -> Policy {
     Policy { networks: networks.collect(), ..Policy::default() }
 }
 
-fn ids(policy: &Policy) -> IdTable {
-    IdTable::default().assign(policy).unwrap()
+fn ids(policy: &Policy) -> Ids {
+    Ids::default().assign(policy).unwrap()
 }
 
 fn compiled(policy: &Policy) -> Tables {
@@ -82,14 +82,21 @@ fn a_v6_prefix_around_the_mapped_range_does_not_cover_ipv4() {
     ::/0 -> set 1 [1]
     ::/64 -> set 0 []
     10.0.0.0/104 -> set 2 [2]
+    fe80::/10 -> set 0 []
     ");
     let tables = compiled(&policy(&[("a", &["::/0"], &[]), ("b", &["0.0.0.0/0"], &[])]));
     insta::assert_snapshot!(text(&tables), @r"
     ::/0 -> set 1 [1]
     0.0.0.0/96 -> set 2 [2]
+    169.254.0.0/112 -> set 0 []
+    fe80::/10 -> set 0 []
     ");
     let tables = compiled(&policy(&[("a", &["::/0", "0.0.0.0/0"], &[])]));
-    insta::assert_snapshot!(text(&tables), @"::/0 -> set 1 [1]");
+    insta::assert_snapshot!(text(&tables), @r"
+    ::/0 -> set 1 [1]
+    169.254.0.0/112 -> set 0 []
+    fe80::/10 -> set 0 []
+    ");
 }
 
 #[test]
@@ -114,7 +121,7 @@ fn a_full_table_is_refused_with_the_numbers(#[case] capacity: Capacity, #[case] 
     ]);
     let error = compile(&policy, &ids(&policy), capacity).unwrap_err();
     assert_eq!(error.to_string(), message);
-    let exact = Capacity { networks_per_address: 4, prefixes: 2, set_members: 6 };
+    let exact = Capacity { networks_per_address: 4, prefixes: 2, set_members: 6, ..Capacity::default() };
     assert!(compile(&policy, &ids(&policy), exact).is_ok());
 }
 
@@ -126,13 +133,13 @@ fn big_numbers_are_grouped() {
 
 #[test]
 fn a_network_without_an_id_is_refused() {
-    let error = compile(&policy(&[("a", &["10.0.0.0/8"], &[])]), &IdTable::default(), Capacity::default());
+    let error = compile(&policy(&[("a", &["10.0.0.0/8"], &[])]), &Ids::default(), Capacity::default());
     assert_eq!(error.unwrap_err().to_string(), "network a has no id");
 }
 
 /// Prefixes that lie close together, so that they nest, repeat and touch, in and around the range where
 /// IPv4 lies in the trie.
-fn any_prefix() -> impl Strategy<Value = Prefix> {
+pub(super) fn any_prefix() -> impl Strategy<Value = Prefix> {
     const V4: u128 = 0xffff_0000_0000;
     let bases = prop::sample::select(vec![
         0,
@@ -154,7 +161,7 @@ fn any_prefix() -> impl Strategy<Value = Prefix> {
     })
 }
 
-fn any_network() -> impl Strategy<Value = AddressSet> {
+pub(super) fn any_network() -> impl Strategy<Value = AddressSet> {
     let set = |count| prop::collection::btree_set(any_prefix(), count);
     (set(1..8), set(0..5)).prop_map(|(prefixes, except)| {
         match AddressSet::new(prefixes.clone(), except.clone()) {
@@ -169,7 +176,7 @@ fn any_network() -> impl Strategy<Value = AddressSet> {
 }
 
 /// A policy, and ids in another order than the names'.
-fn any_policy() -> impl Strategy<Value = (Policy, IdTable)> {
+fn any_policy() -> impl Strategy<Value = (Policy, Ids)> {
     prop::collection::vec((any_network(), any::<bool>()), 0..6).prop_map(|networks| {
         let mut policy = Policy::default();
         let mut early = Policy::default();
@@ -185,12 +192,12 @@ fn any_policy() -> impl Strategy<Value = (Policy, IdTable)> {
     })
 }
 
-fn ip(number: u128) -> IpAddr {
+pub(super) fn ip(number: u128) -> IpAddr {
     IpAddr::V6(Ipv6Addr::from_bits(number)).to_canonical()
 }
 
 /// Both ends of every prefix, and their neighbours.
-fn edges(policy: &Policy) -> BTreeSet<IpAddr> {
+pub(super) fn edges(policy: &Policy) -> BTreeSet<IpAddr> {
     let lists =
         policy.networks.values().flat_map(|network| network.prefixes().iter().chain(network.except()));
     let ends = lists.flat_map(|prefix| [prefix.start(), prefix.end()]);
@@ -198,8 +205,8 @@ fn edges(policy: &Policy) -> BTreeSet<IpAddr> {
     ends.chain(mapped).flat_map(|end| [end.wrapping_sub(1), end, end.wrapping_add(1)]).map(ip).collect()
 }
 
-fn expected(policy: &Policy, ids: &IdTable, address: IpAddr) -> BTreeSet<u32> {
-    policy.memberships(address).into_iter().map(|name| ids.id(name).unwrap()).collect()
+fn expected(policy: &Policy, ids: &Ids, address: IpAddr) -> BTreeSet<u32> {
+    policy.memberships(address).into_iter().map(|name| ids.networks.id(name).unwrap()).collect()
 }
 
 /// What the kernel's trie does: the longest of all entries that cover the address, by a plain scan.

@@ -10,7 +10,7 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Snippet};
 use super::source::Source;
 
 /// Beyond this many, mistakes are only counted: nobody reads on, and they tend to have one cause.
-const MAX_SHOWN: usize = 100;
+pub(super) const MAX_SHOWN: usize = 100;
 
 /// Bytes of one source.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

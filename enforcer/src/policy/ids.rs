@@ -1,42 +1,76 @@
-//! Stable numbers for networks: what the kernel's tables and counters call them.
+//! Stable numbers for networks and rules: what the kernel's tables and counters call them.
 //!
-//! On the policy's way: between model and tables. The table is kept on disk, so that an edit of the
-//! policy, a restart or a rollback never gives a network's counters and flows to another one.
+//! On the policy's way: between model and tables. The tables of ids are kept on disk, so that an edit of
+//! the policy, a restart or a rollback never gives the counters and flows of one to another.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use enforcer_common::limits::MAX_NETWORKS;
+use enforcer_common::limits::{MAX_NETWORKS, MAX_RULES};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{model::Policy, name::Name};
+use super::{
+    model::Policy,
+    name::{Name, RuleName},
+};
 
-/// The last id; id 0 means *no network* in the kernel.
-const LAST_ID: u32 = MAX_NETWORKS - 1;
-
-/// Which id each network has, or had: a retired name stays until its id is needed, so that old flow
-/// records can still be named.
+/// The ids of everything that the kernel counts by name.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(try_from = "Vec<Record>", into = "Vec<Record>")]
-pub struct IdTable {
-    ids: BTreeMap<Name, u32>,
-    records: BTreeMap<u32, Record>,
+#[serde(deny_unknown_fields)]
+pub struct Ids {
+    /// Of the networks.
+    pub networks: IdTable<Name>,
+    /// Of the rules.
+    pub rules: IdTable<RuleName>,
+}
+
+/// A kind of name that has ids.
+pub trait Numbered: Ord + Clone + fmt::Display {
+    /// What it names.
+    const KIND: &'static str;
+    /// The last id; id 0 means *none* in the kernel.
+    const LAST_ID: u32;
+}
+
+impl Numbered for Name {
+    const KIND: &'static str = "network";
+    const LAST_ID: u32 = MAX_NETWORKS - 1;
+}
+
+impl Numbered for RuleName {
+    const KIND: &'static str = "rule";
+    const LAST_ID: u32 = MAX_RULES - 1;
+}
+
+/// Which id each name has, or had: a retired name stays until its id is needed, so that old flow
+/// records can still be named.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(
+    try_from = "Vec<Record<N>>",
+    into = "Vec<Record<N>>",
+    bound(serialize = "N: Numbered + Serialize", deserialize = "N: Numbered + Deserialize<'de>")
+)]
+pub struct IdTable<N> {
+    ids: BTreeMap<N, u32>,
+    records: BTreeMap<u32, Record<N>>,
 }
 
 /// One line of the table, as it lies on disk.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-struct Record {
+struct Record<N> {
     id: u32,
-    name: Name,
+    name: N,
     live: bool,
 }
 
-/// More networks than ids.
+/// More names than ids.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-#[error("policy has {networks} networks, there are ids for {capacity}")]
+#[error("policy has {count} {kind}s, there are ids for {capacity}")]
 pub struct CapacityError {
-    /// Networks of the policy.
-    pub networks: usize,
+    /// What there is too much of.
+    pub kind: &'static str,
+    /// How many the policy has.
+    pub count: usize,
     /// Ids there are.
     pub capacity: u32,
 }
@@ -46,32 +80,48 @@ pub struct CapacityError {
 #[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum IdTableError {
     /// Zero, or beyond the last one.
-    #[error("id {id} of network {name} is not in 1..={LAST_ID}")]
-    OutOfRange { id: u32, name: Name },
-    /// An id of two networks, or a network with two ids.
-    #[error("id {id} or network {name} is in the table twice")]
-    Twice { id: u32, name: Name },
+    #[error("id {id} of {kind} {name} is not in 1..={last}")]
+    OutOfRange { id: u32, kind: &'static str, name: String, last: u32 },
+    /// An id of two names, or a name with two ids.
+    #[error("id {id} or {kind} {name} is in the table twice")]
+    Twice { id: u32, kind: &'static str, name: String },
 }
 
-impl IdTable {
-    /// The table for `policy`: a name in the table keeps its id, a new one gets the lowest that was
-    /// never used, in name order; retired ids are used again only when no other is left.
+impl Ids {
+    /// The ids for `policy`, as far as they are in use already the same.
     pub fn assign(&self, policy: &Policy) -> Result<Self, CapacityError> {
-        self.assign_up_to(LAST_ID, policy)
+        Ok(Self {
+            networks: self.networks.assign(&policy.networks)?,
+            rules: self.rules.assign(&policy.rules)?,
+        })
+    }
+}
+
+impl<N> Default for IdTable<N> {
+    fn default() -> Self {
+        Self { ids: BTreeMap::new(), records: BTreeMap::new() }
+    }
+}
+
+impl<N: Numbered> IdTable<N> {
+    /// The table for the keys of `named`: a name in the table keeps its id, a new one gets the lowest that
+    /// was never used, in name order; retired ids are used again only when no other is left.
+    pub fn assign<T>(&self, named: &BTreeMap<N, T>) -> Result<Self, CapacityError> {
+        self.assign_up_to(N::LAST_ID, named)
     }
 
-    fn assign_up_to(&self, last: u32, policy: &Policy) -> Result<Self, CapacityError> {
-        let networks = policy.networks.len();
-        if networks > last as usize {
-            return Err(CapacityError { networks, capacity: last });
+    fn assign_up_to<T>(&self, last: u32, named: &BTreeMap<N, T>) -> Result<Self, CapacityError> {
+        let count = named.len();
+        if count > last as usize {
+            return Err(CapacityError { kind: N::KIND, count, capacity: last });
         }
         let mut next = self.clone();
         for record in next.records.values_mut() {
-            record.live = policy.networks.contains_key(&record.name);
+            record.live = named.contains_key(&record.name);
         }
         let unused = (1..=last).filter(|id| !self.records.contains_key(id));
         let retired = next.records.values().filter(|record| !record.live).map(|record| record.id);
-        let new = policy.networks.keys().filter(|name| !self.ids.contains_key(*name));
+        let new = named.keys().filter(|name| !self.ids.contains_key(*name));
         let assigned: Vec<_> = new.cloned().zip(unused.chain(retired)).collect();
         for (name, id) in assigned {
             next.ids.insert(name.clone(), id);
@@ -82,42 +132,42 @@ impl IdTable {
         Ok(next)
     }
 
-    /// The id of a network, live or retired.
-    pub fn id(&self, name: &Name) -> Option<u32> {
+    /// The id of a name, live or retired.
+    pub fn id(&self, name: &N) -> Option<u32> {
         self.ids.get(name).copied()
     }
 
-    /// The network that has an id, or had it last.
-    pub fn name(&self, id: u32) -> Option<&Name> {
+    /// The name that has an id, or had it last.
+    pub fn name(&self, id: u32) -> Option<&N> {
         self.records.get(&id).map(|record| &record.name)
     }
 
-    /// Whether the network with that id is in the policy that was assigned last.
+    /// Whether the name with that id is in the policy that was assigned last.
     pub fn is_live(&self, id: u32) -> bool {
         self.records.get(&id).is_some_and(|record| record.live)
     }
 }
 
-impl From<IdTable> for Vec<Record> {
-    fn from(table: IdTable) -> Self {
+impl<N> From<IdTable<N>> for Vec<Record<N>> {
+    fn from(table: IdTable<N>) -> Self {
         table.records.into_values().collect()
     }
 }
 
-impl TryFrom<Vec<Record>> for IdTable {
+impl<N: Numbered> TryFrom<Vec<Record<N>>> for IdTable<N> {
     type Error = IdTableError;
 
-    fn try_from(records: Vec<Record>) -> Result<Self, IdTableError> {
+    fn try_from(records: Vec<Record<N>>) -> Result<Self, IdTableError> {
         let mut table = Self::default();
         for record in records {
-            let (id, name) = (record.id, record.name.clone());
-            if id == 0 || id > LAST_ID {
-                return Err(IdTableError::OutOfRange { id, name });
+            let (id, name, kind, last) = (record.id, record.name.clone(), N::KIND, N::LAST_ID);
+            if id == 0 || id > last {
+                return Err(IdTableError::OutOfRange { id, kind, name: name.to_string(), last });
             }
             let other_id = table.ids.insert(name.clone(), id);
             let other_name = table.records.insert(id, record);
             if other_id.is_some() || other_name.is_some() {
-                return Err(IdTableError::Twice { id, name });
+                return Err(IdTableError::Twice { id, kind, name: name.to_string() });
             }
         }
         Ok(table)
@@ -129,24 +179,19 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::policy::AddressSet;
 
-    fn policy(names: &str) -> Policy {
-        let network = AddressSet::new(["10.0.0.0/8".parse().unwrap()].into(), [].into()).unwrap();
-        Policy {
-            networks: names.split_whitespace().map(|name| (name.parse().unwrap(), network.clone())).collect(),
-            ..Policy::default()
-        }
+    fn named(names: &str) -> BTreeMap<Name, bool> {
+        names.split_whitespace().map(|name| (name.parse().unwrap(), true)).collect()
     }
 
-    fn steps(last: u32, policies: &[&str]) -> IdTable {
+    fn steps(last: u32, policies: &[&str]) -> IdTable<Name> {
         policies
             .iter()
-            .fold(IdTable::default(), |table, names| table.assign_up_to(last, &policy(names)).unwrap())
+            .fold(IdTable::default(), |table, names| table.assign_up_to(last, &named(names)).unwrap())
     }
 
     /// `1:a 2:-b`: network a has id 1, retired b has id 2.
-    fn text(table: &IdTable) -> String {
+    fn text(table: &IdTable<Name>) -> String {
         let records = table.records.values();
         let lines: Vec<String> = records
             .map(|record| format!("{}:{}{}", record.id, if record.live { "" } else { "-" }, record.name))
@@ -180,13 +225,17 @@ mod tests {
     #[test]
     fn the_same_policy_again_changes_nothing() {
         let table = steps(4, &["a b", "b"]);
-        assert_eq!(table.assign(&policy("b")).unwrap(), table);
+        assert_eq!(table.assign(&named("b")).unwrap(), table);
     }
 
     #[test]
-    fn more_networks_than_ids_are_refused_with_the_numbers() {
-        let error = IdTable::default().assign_up_to(2, &policy("a b c")).unwrap_err();
+    fn more_names_than_ids_are_refused_with_the_numbers() {
+        let error = IdTable::default().assign_up_to(2, &named("a b c")).unwrap_err();
         assert_eq!(error.to_string(), "policy has 3 networks, there are ids for 2");
+        let rules: BTreeMap<RuleName, bool> =
+            (0..=MAX_RULES).map(|i| (format!("rule {i}").parse().unwrap(), true)).collect();
+        let error = IdTable::default().assign(&rules).unwrap_err();
+        assert_eq!(error.to_string(), "policy has 65537 rules, there are ids for 65535");
     }
 
     #[test]
@@ -194,7 +243,7 @@ mod tests {
         let table = steps(4, &["a b", "b"]);
         let json = serde_json::to_string(&table).unwrap();
         assert_eq!(json, r#"[{"id":1,"name":"a","live":false},{"id":2,"name":"b","live":true}]"#);
-        assert_eq!(serde_json::from_str::<IdTable>(&json).unwrap(), table);
+        assert_eq!(serde_json::from_str::<IdTable<Name>>(&json).unwrap(), table);
     }
 
     #[rstest]
@@ -203,6 +252,6 @@ mod tests {
     #[case::id_twice(r#"[{"id":1,"name":"a","live":true},{"id":1,"name":"b","live":true}]"#)]
     #[case::name_twice(r#"[{"id":1,"name":"a","live":true},{"id":2,"name":"a","live":true}]"#)]
     fn a_table_that_contradicts_itself_is_refused(#[case] json: &str) {
-        assert!(serde_json::from_str::<IdTable>(json).is_err());
+        assert!(serde_json::from_str::<IdTable<Name>>(json).is_err());
     }
 }

@@ -12,6 +12,7 @@
 
 pub mod compile;
 pub mod diagnostic;
+pub mod diff;
 pub mod explain;
 pub mod ids;
 pub mod model;
@@ -25,12 +26,13 @@ mod spec;
 mod syntax;
 pub mod tables;
 mod validate;
+pub mod world;
 
 pub use compile::{Capacity, CompileError, compile};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use explain::{Explanation, explain};
-pub use ids::{CapacityError, IdTable, IdTableError};
-pub use model::{AddressSet, AddressSetError, Policy};
+pub use ids::{CapacityError, IdTable, IdTableError, Ids};
+pub use model::{AddressSet, AddressSetError, Policy, PolicyError};
 pub use name::{Name, NameError, RuleName};
 pub use prefix::{Prefix, PrefixError};
 pub use source::{ReadError, Source, read};

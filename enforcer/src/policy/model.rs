@@ -8,6 +8,7 @@ use std::{
     net::IpAddr,
 };
 
+use enforcer_common::address::{Address, Scope};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -15,21 +16,46 @@ use thiserror::Error;
 use super::{
     name::{Name, RuleName},
     prefix::Prefix,
-    rule::Rule,
+    rule::{End, Glob, Rule},
 };
 
 /// Who may talk to whom. Without any network it denies everything.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "PolicyParts")]
 pub struct Policy {
     /// The logical networks: sharing one admits.
     pub networks: BTreeMap<Name, AddressSet>,
     /// Sets that rules name; sharing one admits nothing. No name is both a network's and a group's.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub groups: BTreeMap<Name, AddressSet>,
-    /// What is allowed between networks, and what is denied everywhere.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    /// What is allowed between networks, and what is denied everywhere; they name what there is.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<RuleName, Rule>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyParts {
+    networks: BTreeMap<Name, AddressSet>,
+    #[serde(default)]
+    groups: BTreeMap<Name, AddressSet>,
+    #[serde(default)]
+    rules: BTreeMap<RuleName, Rule>,
+}
+
+/// Why networks, groups and rules do not make a policy.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
+pub enum PolicyError {
+    /// A rule that names it would mean either.
+    #[error("`{name}` is both a network and a group")]
+    NetworkAndGroup { name: Name },
+    /// A rule about nobody: most likely a typo.
+    #[error("rule `{rule}` names `{name}`, which is no network or group")]
+    UnknownName { rule: RuleName, name: Name },
+    /// The same.
+    #[error("rule `{rule}` names `{glob}`, which matches no network or group")]
+    UnmatchedGlob { rule: RuleName, glob: Glob },
 }
 
 /// A set of addresses that may talk to each other.
@@ -91,9 +117,11 @@ impl AddressSet {
         self.covers(address) && self.exception(address).is_none()
     }
 
-    /// Whether one of the prefixes covers `address`, excepted or not.
+    /// Whether one of the prefixes covers `address`, excepted or not. None covers a link-local one, which
+    /// means another machine on every link.
     pub fn covers(&self, address: IpAddr) -> bool {
-        self.prefixes.iter().any(|prefix| prefix.contains(address))
+        let link_local = Address::from(address).scope() == Scope::LinkLocal;
+        !link_local && self.prefixes.iter().any(|prefix| prefix.contains(address))
     }
 
     /// The first exception that covers `address`.
@@ -119,7 +147,53 @@ impl TryFrom<AddressSetParts> for AddressSet {
     }
 }
 
+impl TryFrom<PolicyParts> for Policy {
+    type Error = PolicyError;
+
+    fn try_from(parts: PolicyParts) -> Result<Self, PolicyError> {
+        Self::new(parts.networks, parts.groups, parts.rules)
+    }
+}
+
 impl Policy {
+    /// A policy, if the rules name what there is.
+    pub fn new(
+        networks: BTreeMap<Name, AddressSet>,
+        groups: BTreeMap<Name, AddressSet>,
+        rules: BTreeMap<RuleName, Rule>,
+    ) -> Result<Self, PolicyError> {
+        let policy = Self { networks, groups, rules };
+        if let Some(name) = policy.groups.keys().find(|name| policy.networks.contains_key(*name)) {
+            return Err(PolicyError::NetworkAndGroup { name: name.clone() });
+        }
+        // Few globs are written often.
+        let mut matched = BTreeSet::new();
+        for (rule, end) in
+            policy.rules.iter().flat_map(|(name, rule)| rule.ends().map(move |end| (name, end)))
+        {
+            match end {
+                End::Named(name) if policy.set(name).is_none() => {
+                    return Err(PolicyError::UnknownName { rule: rule.clone(), name: name.clone() });
+                }
+                End::Glob(glob) if matched.insert(glob) && !policy.names().any(|name| glob.matches(name)) => {
+                    return Err(PolicyError::UnmatchedGlob { rule: rule.clone(), glob: glob.clone() });
+                }
+                _ => {}
+            }
+        }
+        Ok(policy)
+    }
+
+    /// The network or group of a name.
+    pub fn set(&self, name: &Name) -> Option<&AddressSet> {
+        self.networks.get(name).or_else(|| self.groups.get(name))
+    }
+
+    /// The names of all networks, then of all groups.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        self.networks.keys().chain(self.groups.keys())
+    }
+
     /// The networks that `address` is a member of, in name order. Deliberately naive: what the
     /// compiled tables are tested against.
     pub fn memberships(&self, address: IpAddr) -> Vec<&Name> {
@@ -201,8 +275,38 @@ mod tests {
     #[case::bad_prefix(r#"{"networks":{"blue":{"prefixes":["10.0.0.1/8"]}}}"#)]
     #[case::bad_name(r#"{"networks":{"any":{"prefixes":["10.0.0.0/8"]}}}"#)]
     #[case::newer(r#"{"networks":{},"rules":[]}"#)]
+    #[case::newer_still(r#"{"networks":{},"zones":{}}"#)]
+    #[case::both(
+        r#"{"networks":{"a":{"prefixes":["10.0.0.0/8"]}},"groups":{"a":{"prefixes":["11.0.0.0/8"]}}}"#
+    )]
+    #[case::unknown_name(r#"{"networks":{},"rules":{"r":{"from":{"ends":["a"]},"to":{"ends":["any"]},"action":"deny","services":["any"]}}}"#)]
+    #[case::unmatched_glob(r#"{"networks":{},"rules":{"r":{"from":{"ends":["any"]},"to":{"ends":["any"],"except":["a*"]},"action":"deny","services":["any"]}}}"#)]
+    #[case::nobody(r#"{"networks":{},"rules":{"r":{"from":{"ends":[]},"to":{"ends":["any"]},"action":"deny","services":["any"]}}}"#)]
     fn what_is_read_back_is_checked_again(#[case] json: &str) {
         assert!(serde_json::from_str::<Policy>(json).is_err());
+    }
+
+    #[test]
+    fn rules_name_what_there_is() {
+        let text = r#"{"networks":{"a":{"prefixes":["10.0.0.0/8"]}},"groups":{"ab":{"prefixes":["11.0.0.0/8"]}},"rules":{"r":{"from":{"ends":["a","ab","169.254.169.254/32"]},"to":{"ends":["any","host","world"],"except":["a?"]},"action":"allow","services":["tcp/443"]}}}"#;
+        let policy: Policy = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::from_str::<Policy>(&serde_json::to_string(&policy).unwrap()).unwrap(), policy);
+        let message =
+            |networks, groups| Policy::new(networks, groups, policy.rules.clone()).unwrap_err().to_string();
+        let (networks, groups) = (policy.networks.clone(), policy.groups.clone());
+        assert_eq!(message([].into(), groups.clone()), "rule `r` names `a`, which is no network or group");
+        assert_eq!(message(networks.clone(), [].into()), "rule `r` names `ab`, which is no network or group");
+        assert_eq!(message(networks.clone(), networks), "`a` is both a network and a group");
+    }
+
+    #[test]
+    fn a_link_local_address_is_a_member_of_nothing() {
+        let all = AddressSet::new(set(&["0.0.0.0/0", "::/0"]), [].into()).unwrap();
+        for (address, member) in
+            [("169.253.0.1", true), ("169.254.0.1", false), ("fe80::1", false), ("fec0::1", true)]
+        {
+            assert_eq!(all.contains(address.parse().unwrap()), member, "{address}");
+        }
     }
 
     #[test]

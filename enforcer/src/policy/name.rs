@@ -1,6 +1,6 @@
-//! The name of a logical network.
+//! The names of networks, groups and rules.
 //!
-//! On the policy's way: part of the model; what flows, counters and messages call a network by.
+//! On the policy's way: part of the model; what flows, counters and messages call them by.
 
 use std::{borrow::Borrow, fmt, str::FromStr};
 
@@ -18,24 +18,24 @@ const RESERVED: [&str; 3] = ["world", "host", "any"];
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 
-/// Why a text is not a name of a network.
+/// Why a text is not a name.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum NameError {
     /// Nothing.
-    #[error("a network's name must not be empty")]
+    #[error("a name must not be empty")]
     Empty,
     /// More than 63 characters.
-    #[error("a network's name has at most {MAX_LENGTH} characters, this one has {length}")]
+    #[error("a name has at most {MAX_LENGTH} characters, this one has {length}")]
     TooLong { length: usize },
     /// First character is neither a letter nor a digit.
-    #[error("a network's name starts with a-z or 0-9, not with {found:?}")]
+    #[error("a name starts with a-z or 0-9, not with {found:?}")]
     BadStart { found: char },
     /// A character outside of the set.
-    #[error("a network's name consists of a-z, 0-9, `.`, `_` and `-`; {found:?} is none of them")]
+    #[error("a name consists of a-z, 0-9, `.`, `_` and `-`; {found:?} is none of them")]
     BadCharacter { found: char },
     /// A word with a meaning of its own.
-    #[error("`{name}` is a reserved word and cannot name a network; reserved are world, host, any")]
+    #[error("`{name}` is a reserved word and cannot name a network or group; reserved are world, host, any")]
     Reserved { name: String },
 }
 

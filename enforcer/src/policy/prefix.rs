@@ -90,6 +90,10 @@ const fn family_bits(address: IpAddr) -> u8 {
 impl Prefix {
     /// The whole of IPv4: where the family lies in the kernel's trie.
     pub const ALL_V4: Self = Self(v4(0, 0, 0));
+    /// The whole of IPv6.
+    pub const ALL_V6: Self = Self(v6(0, 0, 0));
+    /// Where an address means another machine on every link: nothing around these ranges covers them.
+    pub const LINK_LOCAL: [Self; 2] = [Self(v4(169, 254, 16)), Self(v6(0xfe80, 0, 10))];
 
     /// The first address, as the kernel's tables write it.
     pub fn address(&self) -> Address {
@@ -112,6 +116,11 @@ impl Prefix {
     /// Whether `address` lies in it; an address of the other family never does.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
+    }
+
+    /// Whether `other` lies in it; one of the other family never does.
+    pub fn encloses(&self, other: &Self) -> bool {
+        self.0.contains(&other.0)
     }
 
     /// This prefix and every one that encloses it, longest first.

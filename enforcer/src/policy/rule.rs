@@ -127,6 +127,12 @@ impl Rule {
         &self.to
     }
 
+    /// All that it names, excepted or not.
+    pub fn ends(&self) -> impl Iterator<Item = &End> {
+        let sides = [&self.from, &self.to].into_iter();
+        sides.flat_map(|side| side.ends.iter().chain(&side.except))
+    }
+
     /// What becomes of it.
     pub const fn action(&self) -> Action {
         self.action
@@ -135,6 +141,16 @@ impl Rule {
     /// What; never empty.
     pub const fn services(&self) -> &BTreeSet<Service> {
         &self.services
+    }
+}
+
+impl Action {
+    /// The key of its services in a policy file.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
     }
 }
 

@@ -79,7 +79,7 @@ const ICMP_TYPES: [(&str, u8); 11] = [
     ("source-quench", 4),
 ];
 
-/// Names of ICMPv6 types (IANA).
+/// Names of `ICMPv6` types (IANA).
 const ICMP6_TYPES: [(&str, u8); 6] = [
     ("destination-unreachable", 1),
     ("packet-too-big", 2),
@@ -161,13 +161,13 @@ fn ports(protocol: u8, range: &str) -> Result<Service, ServiceError> {
 fn icmp_type(
     protocol: u8,
     family: &'static str,
-    names: &[(&str, u8)],
+    known: &[(&str, u8)],
     text: &str,
 ) -> Result<Service, ServiceError> {
-    let named = names.iter().find(|(name, _)| *name == text).map(|&(_, kind)| kind);
+    let named = known.iter().find(|(name, _)| *name == text).map(|&(_, kind)| kind);
     let kind = named.or_else(|| decimal(text)).ok_or_else(|| {
-        let known: Vec<&str> = names.iter().map(|&(name, _)| name).collect();
-        ServiceError::NotAType { text: text.to_owned(), family, known: known.join(", ") }
+        let spelled: Vec<&str> = known.iter().map(|&(name, _)| name).collect();
+        ServiceError::NotAType { text: text.to_owned(), family, known: spelled.join(", ") }
     })?;
     Ok(Service::Icmp { protocol, kind })
 }

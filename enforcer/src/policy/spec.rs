@@ -4,7 +4,9 @@
 //! deserialized, because serde stops at the first mistake and an operator wants to see all of them.
 //! A new kind of table is a new key in [`FILE_KEYS`] and a method of [`Walk`] that reads it.
 
-use std::ops::Range;
+mod rule;
+
+use std::{fmt, ops::Range, str::FromStr};
 
 use toml::{
     Spanned,
@@ -17,38 +19,72 @@ use super::{
     prefix::Prefix,
     syntax,
 };
+pub(super) use rule::{RuleSpec, SideSpec};
 
 /// The version of the language that this program speaks.
 const VERSION: i64 = 1;
 
 /// Keys of a file.
-const FILE_KEYS: [&str; 2] = ["version", "network"];
+const FILE_KEYS: [&str; 4] = ["version", "network", "group", "rule"];
 
-/// Keys of a `[network.NAME]` table.
-const NETWORK_KEYS: [&str; 2] = ["prefixes", "except"];
+/// Keys of a `[network.NAME]` or `[group.NAME]` table.
+const SET_KEYS: [&str; 2] = ["prefixes", "except"];
 
-/// A `[network.NAME]` table whose name is good.
-pub(super) struct NetworkSpec {
+/// What one file says.
+#[derive(Default)]
+pub(super) struct FileSpec {
+    pub sets: Vec<SetSpec>,
+    pub rules: Vec<RuleSpec>,
+    /// Whether a part could not be read at all, so that conclusions from the absence of a name would
+    /// mislead.
+    pub flawed: bool,
+}
+
+/// The two kinds of sets of addresses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Network,
+    Group,
+}
+
+/// A `[network.NAME]` or `[group.NAME]` table whose name is good.
+pub(super) struct SetSpec {
+    pub kind: Kind,
     pub name: Name,
     /// Where the name stands.
     pub place: Place,
-    pub prefixes: PrefixList,
-    pub except: PrefixList,
+    pub prefixes: List<Prefix>,
+    pub except: List<Prefix>,
 }
 
-/// The good prefixes of a list.
-#[derive(Default)]
-pub(super) struct PrefixList {
-    pub prefixes: Vec<Spanned<Prefix>>,
+/// The good elements of a list.
+pub(super) struct List<T> {
+    pub items: Vec<Spanned<T>>,
     /// Whether something in the list was reported, so that conclusions from its absence would mislead.
     pub flawed: bool,
 }
 
-/// The networks that a text defines; adds all mistakes in them to `found`.
-pub(super) fn read(source: usize, text: &str, found: &mut Vec<Diagnostic>) -> Vec<NetworkSpec> {
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), flawed: false }
+    }
+}
+
+/// What a list consists of, as messages call it.
+#[derive(Clone, Copy)]
+struct Element {
+    one: &'static str,
+    many: &'static str,
+    bad: &'static str,
+}
+
+const PREFIX: Element = Element { one: "a prefix", many: "prefixes", bad: "bad prefix" };
+
+/// What a text says; adds all mistakes in it to `found`.
+pub(super) fn read(source: usize, text: &str, found: &mut Vec<Diagnostic>) -> FileSpec {
     match syntax::parse(source, text, found) {
         Some(table) => Walk { source, found }.file(&table),
-        None => Vec::new(),
+        None => FileSpec { flawed: true, ..FileSpec::default() },
     }
 }
 
@@ -59,12 +95,23 @@ struct Walk<'f> {
 }
 
 impl Walk<'_> {
-    fn file(&mut self, table: &DeTable) -> Vec<NetworkSpec> {
+    fn file(&mut self, table: &DeTable) -> FileSpec {
+        let mut file = FileSpec::default();
         self.unknown_keys(table, &FILE_KEYS);
         self.version(table.get("version"));
-        let Some(networks) = table.get("network") else { return Vec::new() };
-        let Some(networks) = self.table(networks, "`network`") else { return Vec::new() };
-        networks.iter().filter_map(|(name, value)| self.network(name.span(), name.get_ref(), value)).collect()
+        for kind in [Kind::Network, Kind::Group] {
+            let Some(sets) = table.get(kind.key()) else { continue };
+            let Some(sets) = self.table(sets, &format!("`{kind}`")) else {
+                file.flawed = true;
+                continue;
+            };
+            for (name, value) in sets {
+                file.flawed |= !value.get_ref().is_table();
+                file.sets.extend(self.set(kind, name.span(), name.get_ref(), value));
+            }
+        }
+        file.rules = table.get("rule").map(|rules| self.rules(rules)).unwrap_or_default();
+        file
     }
 
     fn version(&mut self, written: Option<&Spanned<DeValue>>) {
@@ -84,53 +131,64 @@ impl Walk<'_> {
         }
     }
 
-    fn network(&mut self, span: Range<usize>, name: &str, value: &Spanned<DeValue>) -> Option<NetworkSpec> {
+    fn set(
+        &mut self,
+        kind: Kind,
+        span: Range<usize>,
+        name: &str,
+        value: &Spanned<DeValue>,
+    ) -> Option<SetSpec> {
         let place = self.place(span);
         let parsed = name.parse::<Name>();
         if let Err(error) = &parsed {
             self.found.push(Diagnostic::new(place.clone(), error.to_string(), "bad name"));
         }
-        let table = self.table(value, &format!("network `{name}`"))?;
-        self.network_keys(name, table);
-        let prefixes = self.prefixes(table, "prefixes");
-        let except = self.prefixes(table, "except");
-        Some(NetworkSpec { name: parsed.ok()?, place, prefixes, except })
+        let table = self.table(value, &format!("{kind} `{name}`"))?;
+        self.set_keys(kind, name, table);
+        let prefixes = self.list(table, "prefixes", PREFIX);
+        let except = self.list(table, "except", PREFIX);
+        Some(SetSpec { kind, name: parsed.ok()?, place, prefixes, except })
     }
 
     /// An unknown table is most likely the tail of a name with a dot in it.
-    fn network_keys(&mut self, name: &str, table: &DeTable) {
+    fn set_keys(&mut self, kind: Kind, name: &str, table: &DeTable) {
         let before = self.found.len();
-        self.unknown_keys(table, &NETWORK_KEYS);
-        let unknown = table.iter().filter(|(key, _)| !NETWORK_KEYS.contains(&key.get_ref().as_ref()));
+        self.unknown_keys(table, &SET_KEYS);
+        let unknown = table.iter().filter(|(key, _)| !SET_KEYS.contains(&key.get_ref().as_ref()));
         for ((key, value), diagnostic) in unknown.zip(&mut self.found[before..]) {
             if value.get_ref().is_table() {
-                let quoted = format!("[network.\"{name}.{}\"]", key.get_ref());
+                let quoted = format!("[{kind}.\"{name}.{}\"]", key.get_ref());
                 diagnostic.help = Some(format!("a name with a dot needs quotes: {quoted}"));
             }
         }
     }
 
-    fn prefixes(&mut self, table: &DeTable, key: &str) -> PrefixList {
-        let Some(value) = table.get(key) else { return PrefixList::default() };
+    fn list<T: FromStr<Err: fmt::Display>>(&mut self, table: &DeTable, key: &str, what: Element) -> List<T> {
+        let Some(value) = table.get(key) else { return List::default() };
         let Some(array) = value.get_ref().as_array() else {
-            self.wrong_type(value, &format!("`{key}`"), "an array of prefixes");
-            return PrefixList { prefixes: Vec::new(), flawed: true };
+            self.wrong_type(value, &format!("`{key}`"), &format!("an array of {}", what.many));
+            return List { items: Vec::new(), flawed: true };
         };
-        let prefixes: Vec<_> = array.iter().filter_map(|element| self.prefix(element)).collect();
-        let flawed = prefixes.len() < array.len();
-        PrefixList { prefixes, flawed }
+        let items: Vec<_> = array.iter().filter_map(|element| self.text(element, what)).collect();
+        let flawed = items.len() < array.len();
+        List { items, flawed }
     }
 
-    fn prefix(&mut self, value: &Spanned<DeValue>) -> Option<Spanned<Prefix>> {
+    /// What a string stands for.
+    fn text<T: FromStr<Err: fmt::Display>>(
+        &mut self,
+        value: &Spanned<DeValue>,
+        what: Element,
+    ) -> Option<Spanned<T>> {
         let Some(text) = value.get_ref().as_str() else {
-            self.wrong_type(value, "a prefix", "a string");
+            self.wrong_type(value, what.one, "a string");
             return None;
         };
-        match text.parse::<Prefix>() {
-            Ok(prefix) => Some(Spanned::new(value.span(), prefix)),
+        match text.parse::<T>() {
+            Ok(item) => Some(Spanned::new(value.span(), item)),
             Err(error) => {
                 let place = self.place(value.span());
-                self.found.push(Diagnostic::new(place, error.to_string(), "bad prefix"));
+                self.found.push(Diagnostic::new(place, error.to_string(), what.bad));
                 None
             }
         }
@@ -163,5 +221,20 @@ impl Walk<'_> {
 
     fn place(&self, span: Range<usize>) -> Place {
         Place::new(self.source, span)
+    }
+}
+
+impl Kind {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Group => "group",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.key())
     }
 }

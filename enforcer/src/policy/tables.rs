@@ -20,9 +20,9 @@ use super::prefix::number;
 pub struct Tables {
     /// Longest-prefix table, sorted by (address, bits); minimal: no entry repeats its enclosing one.
     pub prefixes: Vec<TableEntry>,
-    /// The networks of each set, set after set; a [`Membership`] says where its own begin.
+    /// The networks of sets and the ends that addresses match; a [`Membership`] says where its own begin.
     pub list: Vec<u32>,
-    /// The same as pairs, sorted.
+    /// The networks of sets as pairs, sorted.
     pub members: Vec<SetMember>,
     /// Which ends rules connect, and the run of `ranges` that says how; sorted.
     pub pairs: Vec<(EndPair, ServiceList)>,

@@ -94,12 +94,12 @@ fn version() {
 
 #[test]
 fn unknown_keys() {
-    insta::assert_snapshot!(mistake("[[rule]]\nname = 'x'\n"), @r"
-    error: unknown key `rule`; known: version, network
+    insta::assert_snapshot!(mistake("[[rules]]\nname = 'x'\n"), @r"
+    error: unknown key `rules`; known: version, network, group, rule
      --> policy.toml:2:3
       |
-    2 | [[rule]]
-      |   ^^^^ unknown key
+    2 | [[rules]]
+      |   ^^^^^ unknown key
     ");
     insta::assert_snapshot!(mistake("[network.a]\nprefixes = ['10.0.0.0/8']\nmode = 'audit'\n"), @r"
     error: unknown key `mode`; known: prefixes, except
@@ -161,14 +161,14 @@ fn wrong_types() {
 #[test]
 fn names() {
     insta::assert_snapshot!(mistake("[network.world]\nprefixes = ['10.0.0.0/8']\n"), @r"
-    error: `world` is a reserved word and cannot name a network; reserved are world, host, any
+    error: `world` is a reserved word and cannot name a network or group; reserved are world, host, any
      --> policy.toml:2:10
       |
     2 | [network.world]
       |          ^^^^^ bad name
     ");
     insta::assert_snapshot!(mistake("[network.Blue]\nprefixes = ['10.0.0.0/8']\n"), @r"
-    error: a network's name consists of a-z, 0-9, `.`, `_` and `-`; 'B' is none of them
+    error: a name consists of a-z, 0-9, `.`, `_` and `-`; 'B' is none of them
      --> policy.toml:2:10
       |
     2 | [network.Blue]
@@ -276,7 +276,7 @@ fn one_run_reports_the_mistakes_of_all_files() {
     insta::assert_snapshot!(messages.join("\n"), @r"
     b.toml: not valid TOML: extra `=`, expected nothing
     c.toml: missing `version`
-    c.toml: unknown key `mode`; known: version, network
+    c.toml: unknown key `mode`; known: version, network, group, rule
     c.toml: network `blue` is defined twice
     c.toml: 10.9.0.1/24 has host bits set; did you mean 10.9.0.0/24?
     c.toml: network `c` has no prefixes
@@ -288,16 +288,20 @@ fn one_run_reports_the_mistakes_of_all_files() {
 
 #[test]
 fn five_mistakes_are_five_diagnostics() {
-    let text = "[[rule]]\n[network.blue]\nprefixes = ['10.1.2.3/16']\n[network.red]\nprefixes = 7\n\
+    let text = "[[rules]]\n[network.blue]\nprefixes = ['10.1.2.3/16']\n[network.red]\nprefixes = 7\n\
                 [network.green]\nprefixes = ['10.3.0.0/16']\nexcept = ['10.4.0.0/16']\n";
     assert_eq!(mistakes(text).iter().count(), 5);
 }
 
 /// Pieces of TOML, whole and broken.
-const PIECES: [&str; 24] = [
+const PIECES: [&str; 28] = [
     "[network.a]\n",
     "[network.\"a\"]\n",
     "[[network]]\n",
+    "[group.b]\n",
+    "[[rule]]\nname = 'r'\nfrom = ['a']\nto = ['b*', 'host']\ndeny = ['any']\n",
+    "except_from = ['any']\n",
+    "allow = ['tcp/80', 'ping']\n",
     "[network",
     "network.a.",
     "version = 1\n",

@@ -41,27 +41,35 @@ fn tint(direction: &DirectionReport) -> Tint {
     if is_pass(direction) { Tint::Good } else { Tint::Bad }
 }
 
-/// The reason, and the network that decided.
+/// The reason, and the network or rule that decided.
 fn cause(direction: &DirectionReport) -> String {
-    match &direction.network {
-        Some(network) => format!("{} {network}", direction.reason),
-        None => direction.reason.clone(),
+    match (&direction.network, &direction.rule) {
+        (Some(network), _) => format!("{} {network}", direction.reason),
+        (None, Some(rule)) => format!("{} `{rule}`", direction.reason),
+        (None, None) => direction.reason.clone(),
     }
 }
 
-/// An address and what people call it: its networks, or the host.
+/// An address and what people call it: its networks, else its groups, the world or the host.
 fn named(end: &EndReport) -> String {
-    match (end.endpoint.as_deref(), end.networks.as_slice()) {
-        (Some("host"), _) => format!("{} (host)", end.address),
-        (_, []) => format!("{} (no network)", end.address),
-        (_, networks) => format!("{} ({})", end.address, networks.join(", ")),
-    }
+    let names = match end {
+        EndReport { endpoint: Some(endpoint), .. } if endpoint == "host" => "host".to_owned(),
+        EndReport { networks, .. } if !networks.is_empty() => networks.join(", "),
+        EndReport { groups, .. } if !groups.is_empty() => groups.join(", "),
+        EndReport { world: true, .. } => "world".to_owned(),
+        _ => "no network".to_owned(),
+    };
+    format!("{} ({names})", end.address)
 }
 
 fn membership(end: &EndReport) -> String {
-    let networks = end.networks.join(", ");
-    let endpoint = end.endpoint.as_ref().map_or_else(String::new, |name| format!(", endpoint {name}"));
-    format!("{} ∈ {{{networks}}}{endpoint}", end.address)
+    let parts = [
+        Some(format!("{} ∈ {{{}}}", end.address, end.networks.join(", "))),
+        (!end.groups.is_empty()).then(|| format!("groups {{{}}}", end.groups.join(", "))),
+        end.world.then(|| "world".to_owned()),
+        end.endpoint.as_ref().map(|name| format!("endpoint {name}")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -114,6 +122,18 @@ mod tests {
           why: both are in blue
           reverse: 10.9.0.7 -> 10.1.0.5: denied, default-deny (no common network): one-way
           as these files would decide
+        ");
+    }
+
+    #[test]
+    fn a_rule_groups_and_the_world_are_named() {
+        insta::assert_snapshot!(text(&samples::by_rule()), @r"
+        10.1.0.5 (blue) -> 1.1.1.1 (world), tcp/443: ALLOWED, allowed-by-rule `the web`
+          10.1.0.5 ∈ {blue}, groups {admins}, endpoint veth-web
+          1.1.1.1 ∈ {}, world
+          why: rule `the web` allows tcp/443
+          reverse: 1.1.1.1 -> 10.1.0.5: denied, default-deny (answers to what 10.1.0.5 opens pass, but 1.1.1.1 may not open): one-way
+          as generation 4 decides on this host
         ");
     }
 

@@ -18,6 +18,8 @@ mod endpoints;
 mod explain;
 mod flows;
 mod networks;
+mod plan;
+mod replay;
 #[cfg(test)]
 pub(crate) mod samples;
 mod status;
@@ -30,6 +32,8 @@ pub use endpoints::write_endpoints;
 pub use explain::write_explain;
 pub use flows::write_flows;
 pub use networks::write_networks;
+pub use plan::{write_plan, write_world};
+pub use replay::write_replay;
 pub use status::write_status;
 pub use units::{count, short_digest};
 

@@ -7,9 +7,14 @@ use enforcer_common::counter::{Counter, EndpointCounters};
 use super::{Format, Screen};
 use crate::{
     datapath::{attach::Mechanism, flows::Flow},
+    policy::{
+        diff::{Change, Diff, RuleChange, SetChange},
+        rule::{Action, Rule, Side},
+        world::WorldMoves,
+    },
     report::{
         DaemonStatus, DirectionReport, Drops, EndReport, EndpointReport, ExplainReport, NetworkReport,
-        ReasonReport, RecentDrop, Status,
+        PlanReport, ReasonReport, RecentDrop, Status, UsageReport,
     },
 };
 
@@ -246,6 +251,8 @@ fn end(address: &str, network: &str, endpoint: &str) -> EndReport {
         address: address.parse().unwrap(),
         endpoint: Some(endpoint.to_owned()),
         networks: texts([network]),
+        groups: Vec::new(),
+        world: false,
     }
 }
 
@@ -255,6 +262,7 @@ pub(crate) fn denied() -> ExplainReport {
         verdict: "drop".to_owned(),
         reason: "default-deny".to_owned(),
         network: None,
+        rule: None,
         why: "no common network".to_owned(),
     };
     ExplainReport {
@@ -274,6 +282,7 @@ pub(crate) fn allowed() -> ExplainReport {
         verdict: "pass".to_owned(),
         reason: "shared-network".to_owned(),
         network: Some("blue".to_owned()),
+        rule: None,
         why: "both are in blue".to_owned(),
     };
     ExplainReport {
@@ -285,4 +294,81 @@ pub(crate) fn allowed() -> ExplainReport {
         one_way: false,
         generation: Some(4),
     }
+}
+
+/// From a group to the world, which does not answer first.
+pub(crate) fn by_rule() -> ExplainReport {
+    let forward = DirectionReport {
+        verdict: "pass".to_owned(),
+        reason: "allowed-by-rule".to_owned(),
+        network: None,
+        rule: Some("the web".to_owned()),
+        why: "rule `the web` allows tcp/443".to_owned(),
+    };
+    let nothing = EndReport { endpoint: None, networks: Vec::new(), ..end("1.1.1.1", "", "") };
+    ExplainReport {
+        src: EndReport { groups: texts(["admins"]), ..end("10.1.0.5", "blue", "veth-web") },
+        dst: EndReport { world: true, ..nothing },
+        service: Some("tcp/443".to_owned()),
+        forward,
+        reverse: DirectionReport {
+            why: "answers to what 10.1.0.5 opens pass, but 1.1.1.1 may not open".to_owned(),
+            ..denied().reverse
+        },
+        one_way: true,
+        generation: Some(4),
+    }
+}
+
+/// A network grows, one becomes a group, and the web is opened.
+pub(crate) fn plan() -> PlanReport {
+    PlanReport {
+        generation: Some(4),
+        digest_before: "1a".repeat(32),
+        digest_after: "2b".repeat(32),
+        diff: diff(),
+        world: WorldMoves {
+            into: vec!["10.99.0.0/16".parse().unwrap()],
+            out_of: (0..12).map(|n| format!("10.{n}.0.0/24").parse().unwrap()).collect(),
+        },
+        force_needed_by: Some("the web".to_owned()),
+        capacity: [("prefix entries", 12, 1_048_576), ("rules", 2, 65_535)]
+            .map(|(of, used, limit)| UsageReport { of: of.to_owned(), used, limit })
+            .into(),
+    }
+}
+
+fn diff() -> Diff {
+    let many = |count: u8| (0..count).map(|n| format!("10.{n}.0.0/24").parse().unwrap()).collect();
+    let set = |name: &str, change, prefixes_added, prefixes_removed| SetChange {
+        name: name.parse().unwrap(),
+        change,
+        prefixes_added,
+        prefixes_removed,
+        except_added: Vec::new(),
+        except_removed: Vec::new(),
+    };
+    let except_added = vec!["10.1.0.13/32".parse().unwrap()];
+    Diff {
+        networks: vec![
+            set("all", Change::Added, many(9), Vec::new()),
+            SetChange { except_added, ..set("blue", Change::Changed, Vec::new(), many(1)) },
+            set("db", Change::Removed, Vec::new(), many(1)),
+        ],
+        groups: vec![set("db", Change::Added, many(1), Vec::new())],
+        rules: vec![
+            rule("the web", Change::Changed, Some("tcp/80"), Some("tcp/443")),
+            rule("time", Change::Added, None, Some("udp/123")),
+        ],
+    }
+}
+
+/// A rule about a service of the world.
+fn rule(name: &str, change: Change, before: Option<&str>, after: Option<&str>) -> RuleChange {
+    let allow = |service: &str| {
+        let side = |end: &str| Side { ends: [end.parse().unwrap()].into(), except: [].into() };
+        let services = [service.parse().unwrap()].into();
+        Rule::new(side("blue"), side("world"), Action::Allow, services).unwrap()
+    };
+    RuleChange { name: name.parse().unwrap(), change, before: before.map(allow), after: after.map(allow) }
 }

@@ -4,16 +4,18 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::{Context, bail};
 use enforcer_common::{
-    address::{self, Address, Scope},
-    flow::{FlowKey, icmp, protocol},
-    host::{self, HOST_ALLOW},
-    verdict::{DropReason, PassReason, Verdict},
+    address,
+    flow::protocol,
+    verdict::{DropReason, Verdict},
 };
 
-use super::memberships;
 use crate::{
     daemon::op::Owned,
-    policy::{self, Policy},
+    policy::{
+        self, Name, Policy,
+        explain::{Cause, Owner, Party, Reach},
+        service::Service,
+    },
     report::{DirectionReport, EndReport, ExplainReport},
 };
 
@@ -36,10 +38,18 @@ impl Ends {
             .map(|(_, name)| &**name)
     }
 
+    fn whose(&self, address: IpAddr) -> Owner {
+        match self.owner(address) {
+            Some("host") => Owner::Host,
+            Some(_) => Owner::Endpoint,
+            None => Owner::Nobody,
+        }
+    }
+
     /// An address as it is written, or the first one of the endpoint with that name.
     fn resolve(&self, end: &str, like: Option<IpAddr>) -> anyhow::Result<IpAddr> {
-        if let Ok(address) = end.parse() {
-            return Ok(address);
+        if let Ok(address) = end.parse::<IpAddr>() {
+            return Ok(address.to_canonical());
         }
         let addresses = self.0.iter().filter(|(owned, name)| *name == end && owned.bits == 128);
         let addresses: Vec<IpAddr> = addresses.map(|(owned, _)| owned.address.into()).collect();
@@ -72,64 +82,71 @@ pub fn explain(
     if src.is_ipv4() != dst.is_ipv4() {
         bail!("{src} and {dst} are of different address families: they never meet in one packet");
     }
-    let key = service.map(|service| service_key(service, src, dst)).transpose()?;
-    let end = |address: IpAddr| EndReport {
-        address,
-        endpoint: ends.owner(address).map(str::to_owned),
-        networks: if ends.owner(address) == Some("host") { Vec::new() } else { memberships(policy, address) },
-    };
-    let (src, dst) = (end(src), end(dst));
-    let backwards = key.map(|key| FlowKey { src: key.dst, dst: key.src, ..key });
-    let forward = direction(policy, &src, &dst, key.as_ref());
-    let reverse = direction(policy, &dst, &src, backwards.as_ref());
-    let one_way = forward.verdict != reverse.verdict;
-    Ok(ExplainReport { src, dst, service: service.map(str::to_owned), forward, reverse, one_way, generation })
-}
-
-fn direction(policy: &Policy, src: &EndReport, dst: &EndReport, key: Option<&FlowKey>) -> DirectionReport {
-    let answer = |verdict: Verdict, network: Option<String>, why: String| DirectionReport {
-        verdict: verdict.name().to_owned(),
-        reason: verdict.slug().to_owned(),
-        network,
-        why,
-    };
-    if let Some((reason, why)) = impossible(src.address, dst.address) {
-        return answer(Verdict::Drop(reason), None, why);
-    }
-    if src.endpoint.as_deref() == Some("host") {
-        return answer(
-            Verdict::Pass(PassReason::HostOpen),
-            None,
-            "the host may speak to its workloads".to_owned(),
-        );
-    }
-    if dst.endpoint.as_deref() == Some("host") {
-        return if key.is_some_and(host::allows) {
-            answer(
-                Verdict::Pass(PassReason::HostAllowed),
-                None,
-                format!("a host allows its workloads {HOST_ALLOW}"),
-            )
-        } else {
-            let why = format!(
-                "a host allows its workloads {HOST_ALLOW} and answers to what it asked, nothing else"
-            );
-            answer(Verdict::Drop(DropReason::DefaultDeny), None, why)
-        };
-    }
-    let explanation = policy::explain(policy, src.address, dst.address);
-    match explanation.shared.as_ref().filter(|_| is_member(src) && is_member(dst)) {
-        Some(network) => {
-            let why = format!("both are members of {network}");
-            answer(Verdict::Pass(PassReason::SharedNetwork), Some(network.to_string()), why)
+    let asked = service.map_or(Ok(Service::Any), |text| asked(text, src))?;
+    let party = |address| Party::new(policy, address, ends.whose(address));
+    let (here, there) = (party(src), party(dst));
+    let forward = answer(policy, &here, &there, asked);
+    let reverse = answer(policy, &there, &here, asked);
+    let report = |answer: Answer| match answer {
+        // Without a policy nothing is asked about memberships; the host has a list of its own.
+        Answer { verdict: Verdict::Drop(DropReason::DefaultDeny), .. }
+            if generation == Some(0) && !here.is_host() && !there.is_host() =>
+        {
+            let why = "no policy has been applied yet".to_owned();
+            Answer { verdict: Verdict::Drop(DropReason::NoPolicy), why, ..answer }.into()
         }
-        None => answer(Verdict::Drop(DropReason::DefaultDeny), None, explanation.to_string()),
+        answer => DirectionReport::from(answer),
+    };
+    Ok(ExplainReport {
+        src: end(&here, ends),
+        dst: end(&there, ends),
+        service: service.map(str::to_owned),
+        one_way: forward.reach != reverse.reach,
+        forward: report(forward),
+        reverse: report(reverse),
+        generation,
+    })
+}
+
+fn end(party: &Party, ends: &Ends) -> EndReport {
+    let texts = |names: &[Name]| names.iter().map(ToString::to_string).collect();
+    EndReport {
+        address: party.address,
+        endpoint: ends.owner(party.address).map(str::to_owned),
+        networks: texts(&party.networks),
+        groups: texts(&party.groups),
+        world: party.world,
     }
 }
 
-/// Only global unicast addresses are members of anything.
-fn is_member(end: &EndReport) -> bool {
-    Address::from(end.address).scope() == Scope::Global
+/// What becomes of one direction.
+struct Answer {
+    verdict: Verdict,
+    reach: Reach,
+    network: Option<String>,
+    rule: Option<String>,
+    why: String,
+}
+
+impl From<Answer> for DirectionReport {
+    fn from(Answer { verdict, network, rule, why, .. }: Answer) -> Self {
+        Self { verdict: verdict.name().to_owned(), reason: verdict.slug().to_owned(), network, rule, why }
+    }
+}
+
+fn answer(policy: &Policy, src: &Party, dst: &Party, asked: Service) -> Answer {
+    if let Some((reason, why)) = impossible(src.address, dst.address) {
+        let verdict = Verdict::Drop(reason);
+        return Answer { verdict, reach: Reach::Nothing, network: None, rule: None, why };
+    }
+    let explanation = policy::explain(policy, src, dst, asked);
+    let (network, rule) = match explanation.cause() {
+        Cause::Shared(network) => (Some(network.to_string()), None),
+        Cause::Allowed(rule) | Cause::Denied(rule) => (None, Some(rule.to_string())),
+        _ => (None, None),
+    };
+    let (verdict, reach) = (explanation.cause().verdict(), explanation.reach());
+    Answer { verdict, reach, network, rule, why: explanation.why() }
 }
 
 /// Packets that no policy is asked about.
@@ -142,24 +159,19 @@ fn impossible(src: IpAddr, dst: IpAddr) -> Option<(DropReason, String)> {
     Some((reason, why))
 }
 
-/// `tcp/5432`, `udp/53`, `sctp/…` or `ping`.
-fn service_key(service: &str, src: IpAddr, dst: IpAddr) -> anyhow::Result<FlowKey> {
-    let key = FlowKey { src: src.into(), dst: dst.into(), ..FlowKey::default() };
-    if service == "ping" {
-        let (protocol, icmp_type) =
-            if src.is_ipv4() { (protocol::ICMP, icmp::ECHO) } else { (protocol::ICMPV6, icmp::V6_ECHO) };
-        return Ok(FlowKey { protocol, icmp_type, ..key });
-    }
-    let form = || format!("{service:?} is no service; write tcp/5432, udp/53, sctp/9 or ping");
-    let (name, port) = service.split_once('/').with_context(form)?;
-    let protocol = match name {
-        "tcp" => protocol::TCP,
-        "udp" => protocol::UDP,
-        "sctp" => protocol::SCTP,
-        _ => bail!(form()),
+/// Any service that a rule may name, if packets between such addresses can have it.
+fn asked(text: &str, address: IpAddr) -> anyhow::Result<Service> {
+    let service: Service = text.parse()?;
+    let (protocol, other) = match address {
+        IpAddr::V4(_) => (protocol::ICMPV6, "icmp"),
+        IpAddr::V6(_) => (protocol::ICMP, "icmp6"),
     };
-    let port: u16 = port.parse().with_context(form)?;
-    Ok(FlowKey { protocol, dst_port: port.to_be(), ..key })
+    match service {
+        Service::Protocol(number) | Service::Icmp { protocol: number, .. } if number == protocol => {
+            bail!("`{text}` is of the other address family than {address}; ask about {other}")
+        }
+        service => Ok(service),
+    }
 }
 
 #[cfg(test)]
@@ -221,12 +233,37 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_decides_one_way() {
+        let rules = r#"{"networks": {"blue": {"prefixes": ["10.1.0.0/24"]}},
+            "groups": {"pool": {"prefixes": ["10.1.0.0/28"]}},
+            "rules": {"the web": {"from": {"ends": ["pool"]}, "to": {"ends": ["world"]},
+                "action": "allow", "services": ["tcp/443"]}}}"#;
+        let policy: Policy = serde_json::from_str(rules).unwrap();
+        let ask = |dst, service| explain(&policy, &ends(), ("veth-web", dst, service), Some(1)).unwrap();
+        let web = ask("1.1.1.1", Some("tcp/443"));
+        assert_eq!((&*web.forward.reason, web.forward.rule.as_deref()), ("allowed-by-rule", Some("the web")));
+        assert_eq!((&*web.reverse.reason, web.reverse.rule), ("default-deny", None));
+        assert!(web.one_way && web.dst.world && web.src.groups == ["pool"]);
+        // Some pass, but not all: no, and still one-way.
+        let all = ask("1.1.1.1", None);
+        assert_eq!((&*all.forward.verdict, all.one_way), ("drop", true));
+    }
+
+    #[test]
+    fn before_the_first_policy_nobody_is_asked_about_memberships() {
+        let ask = |dst| explain(&Policy::default(), &ends(), ("veth-web", dst, None), Some(0)).unwrap();
+        assert_eq!(ask("10.9.0.7").forward.reason, "no-policy");
+        assert_eq!(ask("10.1.0.1").forward.reason, "default-deny");
+    }
+
+    #[test]
     fn mistakes_in_the_question_say_what_to_write() {
         for (src, dst, service, part) in [
             ("nobody", "10.9.0.7", None, "neither an address nor an endpoint"),
             ("10.1.0.5", "2001:db8::1", None, "different address families"),
-            ("10.1.0.5", "10.9.0.7", Some("tcp"), "write tcp/5432"),
-            ("10.1.0.5", "10.9.0.7", Some("tcp/99999"), "write tcp/5432"),
+            ("10.1.0.5", "10.9.0.7", Some("ssh"), "write any, ping, tcp"),
+            ("10.1.0.5", "10.9.0.7", Some("tcp/99999"), "write a number from 0 to 65535"),
+            ("10.1.0.5", "10.9.0.7", Some("icmp6/1"), "ask about icmp"),
         ] {
             let error = explain(&policy(), &ends(), (src, dst, service), None).unwrap_err();
             assert!(error.to_string().contains(part), "{error}");

@@ -20,7 +20,7 @@ use enforcer::{
         bank::idle_bank,
         load::{DEFAULT_MARK_MASK, Datapath, Options},
     },
-    policy::{self, Capacity, IdTable, Policy, Source},
+    policy::{self, Capacity, Ids, Policy, Source},
 };
 use enforcer_common::{
     control::Generation,
@@ -40,7 +40,7 @@ pub struct Lab {
     interfaces: BTreeMap<String, u32>,
     endpoints: BTreeMap<String, Endpoint>,
     policy: Policy,
-    ids: IdTable,
+    ids: Ids,
     /// The reason counters behind the latest frame, while nothing else ran since: reading them is slow.
     counted: Option<Vec<(Verdict, Counter)>>,
     // Last: the interfaces disappear with it.
@@ -71,7 +71,7 @@ impl Lab {
             interfaces: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             policy: Policy::default(),
-            ids: IdTable::default(),
+            ids: Ids::default(),
             counted: None,
             _namespace: namespace,
         }

@@ -36,7 +36,7 @@ impl Lab {
     /// What passed because of one network.
     pub fn network(&self, name: &str) -> Counter {
         let name: Name = name.parse().expect("a valid name");
-        let id = self.ids.id(&name).expect("a network of the policy");
+        let id = self.ids.networks.id(&name).expect("a network of the policy");
         self.datapath.tables.network_counter(id).expect("the counters are readable")
     }
 
@@ -84,7 +84,7 @@ struct Known<'lab>(&'lab Lab);
 
 impl Names for Known<'_> {
     fn network(&self, id: u32) -> Option<String> {
-        self.0.ids.name(id).map(ToString::to_string)
+        self.0.ids.networks.name(id).map(ToString::to_string)
     }
 
     fn endpoint(&self, id: EndpointId) -> Option<String> {

@@ -1,0 +1,282 @@
+//! What differs between two policies, by the names that people gave.
+//!
+//! Beside the policy's way: a question to two models.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    model::{AddressSet, Policy},
+    name::{Name, RuleName},
+    prefix::Prefix,
+    rule::{Action, Rule, Side},
+};
+
+/// Everything that differs; what is equal in both is not told.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Diff {
+    /// Networks, in name order.
+    pub networks: Vec<SetChange>,
+    /// Groups, in name order.
+    pub groups: Vec<SetChange>,
+    /// Rules, in name order.
+    pub rules: Vec<RuleChange>,
+}
+
+/// What becomes of a name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// It is new.
+    Added,
+    /// It means something else.
+    Changed,
+    /// It is gone.
+    Removed,
+}
+
+/// A network or a group that differs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SetChange {
+    /// Its name.
+    pub name: Name,
+    /// What becomes of it.
+    pub change: Change,
+    /// Prefixes that it has now.
+    pub prefixes_added: Vec<Prefix>,
+    /// Prefixes that it had.
+    pub prefixes_removed: Vec<Prefix>,
+    /// Exceptions that it has now.
+    pub except_added: Vec<Prefix>,
+    /// Exceptions that it had.
+    pub except_removed: Vec<Prefix>,
+}
+
+/// A rule that differs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RuleChange {
+    /// Its name.
+    pub name: RuleName,
+    /// What becomes of it.
+    pub change: Change,
+    /// What it was.
+    pub before: Option<Rule>,
+    /// What it is.
+    pub after: Option<Rule>,
+}
+
+impl Diff {
+    /// What differs from `old` to `new`.
+    pub fn between(old: &Policy, new: &Policy) -> Self {
+        let rules = differing(&old.rules, &new.rules).map(|(name, change, before, after)| RuleChange {
+            name: name.clone(),
+            change,
+            before: before.cloned(),
+            after: after.cloned(),
+        });
+        Self {
+            networks: sets(&old.networks, &new.networks),
+            groups: sets(&old.groups, &new.groups),
+            rules: rules.collect(),
+        }
+    }
+
+    /// Whether both are the same policy.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn sets(old: &BTreeMap<Name, AddressSet>, new: &BTreeMap<Name, AddressSet>) -> Vec<SetChange> {
+    let nothing = BTreeSet::new();
+    let changes = differing(old, new).map(|(name, change, before, after)| {
+        let only =
+            |here: Option<&AddressSet>, there: Option<&AddressSet>, part: fn(&AddressSet) -> &BTreeSet<_>| {
+                let (here, there) = (here.map_or(&nothing, part), there.map_or(&nothing, part));
+                here.difference(there).copied().collect()
+            };
+        SetChange {
+            name: name.clone(),
+            change,
+            prefixes_added: only(after, before, AddressSet::prefixes),
+            prefixes_removed: only(before, after, AddressSet::prefixes),
+            except_added: only(after, before, AddressSet::except),
+            except_removed: only(before, after, AddressSet::except),
+        }
+    });
+    changes.collect()
+}
+
+/// The names of which not both sides say the same, with what each says.
+fn differing<'a, K: Ord, V: PartialEq>(
+    old: &'a BTreeMap<K, V>,
+    new: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, Change, Option<&'a V>, Option<&'a V>)> {
+    let names: BTreeSet<&K> = old.keys().chain(new.keys()).collect();
+    names.into_iter().filter_map(|name| {
+        let (before, after) = (old.get(name), new.get(name));
+        let change = match (before, after) {
+            (None, _) => Change::Added,
+            (_, None) => Change::Removed,
+            _ => Change::Changed,
+        };
+        (before != after).then_some((name, change, before, after))
+    })
+}
+
+/// A rule in one line.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let action = match self.action() {
+            Action::Allow => "allow",
+            Action::Deny => "deny",
+        };
+        write!(f, "{action} {} from {} to {}", list(self.services()), self.from(), self.to())
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&list(&self.ends))?;
+        if self.except.is_empty() { Ok(()) } else { write!(f, " except {}", list(&self.except)) }
+    }
+}
+
+fn list<T: fmt::Display>(things: &BTreeSet<T>) -> String {
+    things.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(json: &str) -> Policy {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn old() -> Policy {
+        policy(
+            r#"{"networks": {"blue": {"prefixes": ["10.1.0.0/24", "10.2.0.0/24"], "except": ["10.1.0.13/32"]},
+                             "green": {"prefixes": ["10.5.0.0/16"]}, "same": {"prefixes": ["10.6.0.0/16"]}},
+                "rules": {"smtp": {"from": {"ends": ["blue"]}, "to": {"ends": ["world"]},
+                                   "action": "deny", "services": ["tcp/25"]}}}"#,
+        )
+    }
+
+    fn new() -> Policy {
+        policy(
+            r#"{"networks": {"blue": {"prefixes": ["10.1.0.0/24", "10.3.0.0/24"]},
+                             "same": {"prefixes": ["10.6.0.0/16"]}},
+                "groups": {"green": {"prefixes": ["10.5.0.0/16"]}},
+                "rules": {"smtp": {"from": {"ends": ["blue", "host"], "except": ["green"]},
+                                   "to": {"ends": ["world"]}, "action": "deny",
+                                   "services": ["tcp/25", "tcp/587"]}}}"#,
+        )
+    }
+
+    #[test]
+    fn what_differs_is_told_by_name() {
+        let diff = serde_json::to_string_pretty(&Diff::between(&old(), &new())).unwrap();
+        insta::assert_snapshot!(diff, @r#"
+        {
+          "networks": [
+            {
+              "name": "blue",
+              "change": "changed",
+              "prefixes_added": [
+                "10.3.0.0/24"
+              ],
+              "prefixes_removed": [
+                "10.2.0.0/24"
+              ],
+              "except_added": [],
+              "except_removed": [
+                "10.1.0.13/32"
+              ]
+            },
+            {
+              "name": "green",
+              "change": "removed",
+              "prefixes_added": [],
+              "prefixes_removed": [
+                "10.5.0.0/16"
+              ],
+              "except_added": [],
+              "except_removed": []
+            }
+          ],
+          "groups": [
+            {
+              "name": "green",
+              "change": "added",
+              "prefixes_added": [
+                "10.5.0.0/16"
+              ],
+              "prefixes_removed": [],
+              "except_added": [],
+              "except_removed": []
+            }
+          ],
+          "rules": [
+            {
+              "name": "smtp",
+              "change": "changed",
+              "before": {
+                "from": {
+                  "ends": [
+                    "blue"
+                  ]
+                },
+                "to": {
+                  "ends": [
+                    "world"
+                  ]
+                },
+                "action": "deny",
+                "services": [
+                  "tcp/25"
+                ]
+              },
+              "after": {
+                "from": {
+                  "ends": [
+                    "blue",
+                    "host"
+                  ],
+                  "except": [
+                    "green"
+                  ]
+                },
+                "to": {
+                  "ends": [
+                    "world"
+                  ]
+                },
+                "action": "deny",
+                "services": [
+                  "tcp/25",
+                  "tcp/587"
+                ]
+              }
+            }
+          ]
+        }
+        "#);
+    }
+
+    #[test]
+    fn equal_policies_do_not_differ() {
+        assert!(Diff::between(&old(), &old()).is_empty());
+        assert!(!Diff::between(&old(), &new()).is_empty());
+    }
+
+    #[test]
+    fn a_rule_is_one_line() {
+        let rule = &new().rules[&"smtp".parse().unwrap()];
+        insta::assert_snapshot!(rule, @"deny tcp/25, tcp/587 from blue, host except green to world");
+    }
+}
