@@ -42,7 +42,7 @@ pub fn may_use(endpoint: &Endpoint, address: Address) -> bool {
 
 /// An interface identifier that was made of a MAC belongs to the interface with that MAC.
 #[inline(always)]
-fn fits_mac(endpoint: &Endpoint, address: Address) -> bool {
+pub fn fits_mac(endpoint: &Endpoint, address: Address) -> bool {
     address.eui64_mac().is_none_or(|mac| has_mac(endpoint, mac))
 }
 

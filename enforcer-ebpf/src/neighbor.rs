@@ -63,7 +63,9 @@ fn from_endpoint(endpoint: &Endpoint, packet: &Packet) -> bool {
 #[inline(always)]
 fn probes_for_free(endpoint: &Endpoint, address: Address) -> bool {
     let owner = endpoint::owner(address).endpoint;
-    owner == EndpointId::REMOTE || owner == endpoint.id
+    let free = owner == EndpointId::REMOTE
+        && (address.scope() != Scope::LinkLocal || endpoint::fits_mac(endpoint, address));
+    free || owner == endpoint.id
 }
 
 /// A local endpoint's address may only be spoken for by a packet that entered through its veth, the host's

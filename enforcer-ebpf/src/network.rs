@@ -49,6 +49,9 @@ pub fn ipv4(
     const MORE_FRAGMENTS: u16 = 0x2000;
     const FRAGMENT_OFFSET: u16 = 0x1fff;
     let ip = cursor.take::<Ipv4>().ok_or(DropReason::Truncated)?;
+    // Even of a header that is refused: whose packet it is says who drops it.
+    packet.key.src = Address::from_v4(ip.src);
+    packet.key.dst = Address::from_v4(ip.dst);
     let header = u32::from(ip.version_ihl & 0x0f) * 4;
     let total = if quoted { available } else { u32::from(u16::from_be(ip.total_length)) };
     if ip.version_ihl >> 4 != 4 || header < size_of::<Ipv4>() as u32 || total < header {
@@ -58,8 +61,6 @@ pub fn ipv4(
         return Err(DropReason::Truncated);
     }
     cursor.skip(header - size_of::<Ipv4>() as u32).ok_or(DropReason::BadHeader)?;
-    packet.key.src = Address::from_v4(ip.src);
-    packet.key.dst = Address::from_v4(ip.dst);
     // Source routes lie, and nothing else is needed (RFC 7126) but by routers who listen to groups.
     if header > size_of::<Ipv4>() as u32 && !quoted && packet.key.dst.scope() != Scope::Multicast {
         return Err(DropReason::IpOptions);
@@ -84,6 +85,12 @@ pub fn ipv6(
 ) -> Result<Payload, DropReason> {
     const HEADER: u32 = size_of::<Ipv6>() as u32;
     let ip = cursor.take::<Ipv6>().ok_or(DropReason::Truncated)?;
+    let (src, dst) = (Address(ip.src), Address(ip.dst));
+    // From here on a mapped address means IPv4, so one on the wire must not get further.
+    let mapped = src.is_v4() || dst.is_v4();
+    if !mapped {
+        (packet.key.src, packet.key.dst) = (src, dst);
+    }
     let declared = u32::from(u16::from_be(ip.payload_length));
     let length = if quoted { available.saturating_sub(HEADER) } else { declared };
     if u32::from_be(ip.version_class_label) >> 28 != 6 {
@@ -92,10 +99,7 @@ pub fn ipv6(
     if length + HEADER > available {
         return Err(DropReason::Truncated);
     }
-    packet.key.src = Address(ip.src);
-    packet.key.dst = Address(ip.dst);
-    // From here on a mapped address means IPv4, so one on the wire must not get further.
-    if packet.key.src.is_v4() || packet.key.dst.is_v4() {
+    if mapped {
         return Err(DropReason::MappedAddress);
     }
     let payload = Payload { length, hop_limit: ip.hop_limit };
@@ -125,14 +129,14 @@ fn extensions(
             packet.key.protocol = next;
             return Ok(Payload { length: left, ..payload });
         }
-        // Behind it the packet goes somewhere else than its destination says (RFC 5095).
-        if next == ROUTING {
-            return Err(DropReason::RoutingHeader);
-        }
         // RFC 8200 §4.1: hop-by-hop options stand first or not at all, and a datagram is cut once.
         let again = (next == HOP_BY_HOP && position > 0) || (next == FRAGMENT && packet.fragment.was_cut());
         if position == MAX_EXTENSION_HEADERS || again {
             return Err(DropReason::ExtensionHeaders);
+        }
+        // Behind it the packet goes somewhere else than its destination says (RFC 5095).
+        if next == ROUTING {
+            return Err(DropReason::RoutingHeader);
         }
         let header = cursor.take::<Extension>().ok_or(DropReason::Truncated)?;
         let length = match next {

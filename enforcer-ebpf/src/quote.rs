@@ -77,9 +77,6 @@ fn admission(journey: &Journey, owners: [EndpointId; 2], back: bool) -> Admissio
 /// Whether the endpoint may still be told of an error by a router that nobody here knows.
 #[inline(always)]
 pub fn affordable(journey: &Journey) -> bool {
-    if journey.looks_only {
-        return true;
-    }
     let Some(budget) = maps::ERROR_BUDGET.get_ptr_mut(journey.endpoint.0) else { return false };
     // SAFETY: this CPU's own slot, and the program is not preempted by itself.
     let budget = unsafe { &mut *budget };
@@ -87,6 +84,7 @@ pub fn affordable(journey: &Journey) -> bool {
     if budget.second != second {
         (budget.second, budget.spent) = (second, 0);
     }
-    budget.spent += 1;
-    budget.spent <= u64::from(ROUTER_ERRORS_PER_SECOND)
+    let affordable = budget.spent < u64::from(ROUTER_ERRORS_PER_SECOND);
+    budget.spent += u64::from(affordable && !journey.looks_only);
+    affordable
 }

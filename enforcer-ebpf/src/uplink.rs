@@ -2,6 +2,7 @@
 //! be from here. Everything else is the host's own business.
 
 use enforcer_common::{
+    address::Scope,
     endpoint::EndpointId,
     verdict::{DropReason, PassReason},
 };
@@ -21,10 +22,11 @@ pub fn judge(frame: impl Frame, journey: &mut Journey) -> (Role, FlowRecord) {
     let parsed = parse::read(frame);
     let key = &journey.packet.key;
     let is_ip = journey.packet.kind != Kind::Neighbor || !key.src.is_v4();
+    // The key of a frame that is not IP, or was not read so far, is nobody's.
     let owner = endpoint::owner(key.dst);
     journey.judgement = match (parsed, endpoint::owner(key.src).endpoint) {
-        // The key of a frame that is not IP, or was not read so far, is nobody's.
-        (Ok(()), source) if is_ip && source != EndpointId::REMOTE => {
+        // Every link has its link-local addresses, and the one outside has them, too.
+        (Ok(()), source) if is_ip && source != EndpointId::REMOTE && key.src.scope() != Scope::LinkLocal => {
             Judgement::dropped(DropReason::SpoofedOutside)
         }
         _ => Judgement::passed(PassReason::Uplink),

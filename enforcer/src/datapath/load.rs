@@ -18,7 +18,10 @@ use super::{
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/enforcer"));
 
 /// The programs, by the hook they are for.
-pub const PROGRAMS: [&str; 3] = ["from_endpoint", "to_endpoint", "xdp_guard"];
+pub const PROGRAMS: [&str; 3] = [FROM_ENDPOINT, TO_ENDPOINT, GUARD];
+const FROM_ENDPOINT: &str = "from_endpoint";
+const TO_ENDPOINT: &str = "to_endpoint";
+const GUARD: &str = "xdp_guard";
 
 /// Lines of a verifier log worth showing; the whole goes to a file.
 const VERIFIER_LINES: usize = 25;
@@ -118,7 +121,7 @@ impl Datapath {
             .override_global(aya_log::LEVEL, &log_level, true)
             .verifier_log_level(VerifierLogLevel::DEBUG | VerifierLogLevel::STATS);
         let mut ebpf = loader.load(OBJECT)?;
-        for program in PROGRAMS {
+        for program in [FROM_ENDPOINT, TO_ENDPOINT] {
             load_program(&mut ebpf, program)?;
         }
         let mut tables = Tables::collect(|name| ebpf.take_map(name).ok_or(TableError::Missing(name)), true)?;
@@ -131,9 +134,15 @@ impl Datapath {
         self.ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()
     }
 
-    /// The program of the early guard.
-    pub fn guard(&mut self) -> Result<&mut Xdp, ProgramError> {
-        self.ebpf.program_mut("xdp_guard").ok_or(ProgramError::NotLoaded)?.try_into()
+    /// The program of the early guard. Few hosts want one, so it is loaded when it is asked for first.
+    pub fn guard(&mut self) -> Result<&mut Xdp, LoadError> {
+        let refused = |error: ProgramError| LoadError::Program { program: GUARD, reason: error.to_string() };
+        let loaded = self.ebpf.program(GUARD).is_some_and(|program| program.fd().is_ok());
+        if !loaded {
+            load_program(&mut self.ebpf, GUARD)?;
+        }
+        let program = self.ebpf.program_mut(GUARD).ok_or(ProgramError::NotLoaded).map_err(refused)?;
+        program.try_into().map_err(refused)
     }
 
     /// The ring of drop events; it can be taken once.

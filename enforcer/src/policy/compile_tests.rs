@@ -237,7 +237,7 @@ proptest! {
         let edges = edges(&policy);
         for (src, dst) in edges.iter().zip(edges.iter().rev()).chain(edges.iter().zip(edges.iter().skip(1))) {
             let (a, b) = (expected(&policy, &ids, *src), expected(&policy, &ids, *dst));
-            let decided = shared_network(tables.membership(*src), tables.membership(*dst), &tables);
+            let decided = shared_network(&tables.membership(*src), &tables.membership(*dst), &tables);
             prop_assert_eq!(decided, a.intersection(&b).next().copied(), "{} {}", src, dst);
         }
     }

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use enforcer_common::{
     address::Address,
     policy::{
-        EndPair, Ends, Membership, Networks, Point, RuleWord, Rules, Run, Search, ServiceList, ServiceRange,
-        SetMember, first_in, match_ends, search,
+        self, EndPair, Ends, Membership, Networks, Party, Point, RuleWord, Rules, Ruling, Run, Search,
+        ServiceList, ServiceRange, SetMember, first_in, match_ends, search,
     },
 };
 
@@ -73,6 +73,11 @@ impl Tables {
             }
             (prefix, bits) = (address & mask(common), common);
         }
+    }
+
+    /// What the kernel rules on a packet that opens something.
+    pub fn ruling(&self, src: &Party, dst: &Party, point: Point) -> Ruling {
+        policy::ruling(src, dst, point, self, &mut Rules::default())
     }
 
     /// The networks of a membership of these tables, in id order.

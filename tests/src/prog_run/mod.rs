@@ -134,7 +134,7 @@ impl Lab {
     /// What the kernel says about a program.
     pub fn program(&mut self, name: &'static str) -> ProgramInfo {
         let info = match name {
-            "xdp_guard" => self.datapath.guard().and_then(|program| program.info()),
+            "xdp_guard" => self.datapath.guard().expect("the guard loads").info(),
             _ => self.datapath.program(name).and_then(|program| program.info()),
         };
         info.expect("the program is loaded")

@@ -4,7 +4,7 @@ use std::{fmt::Write, net::IpAddr};
 
 use enforcer_common::{
     flow::FlowKey,
-    policy::{Party, Point, Ruling, ServiceRange, ruling},
+    policy::{Party, Point, Ruling, ServiceRange},
 };
 use rstest::rstest;
 
@@ -130,7 +130,7 @@ fn who_shares_a_group_is_denied_until_a_rule_says_otherwise() {
             local: true,
         };
         let point = Point::of(&FlowKey { protocol: 6, ..FlowKey::default() });
-        ruling(&party("10.1.0.1"), &party("10.2.1.1"), point, &tables)
+        tables.ruling(&party("10.1.0.1"), &party("10.2.1.1"), point)
     };
     assert_eq!(says(""), Ruling::Silent);
     assert_eq!(says(&rule("other", "from = ['g']\nto = ['host']\nallow = ['any']")), Ruling::Silent);

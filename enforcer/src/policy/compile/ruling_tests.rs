@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use enforcer_common::{
     address::{Address, Scope},
     flow::{FlowKey, protocol},
-    policy::{Party, Point, Ruling, ruling},
+    policy::{Party, Point, Ruling},
 };
 use proptest::{prelude::*, sample::Index};
 
@@ -155,7 +155,7 @@ fn ruled(tables: &Tables, src: Peer, dst: Peer, key: &FlowKey) -> Ruling {
         Owner::Host => Party { membership: tables.host, local: true },
         owner => Party { membership: tables.membership(peer.address), local: owner == Owner::Endpoint },
     };
-    ruling(&party(src), &party(dst), Point::of(key), tables)
+    tables.ruling(&party(src), &party(dst), Point::of(key))
 }
 
 const SETS: [&str; 7] = ["n0", "n1", "n2", "n3", "g0", "g1", "g2"];

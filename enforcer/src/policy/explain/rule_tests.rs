@@ -259,7 +259,7 @@ fn the_compiled_tables_say_the_same() {
     for (src, dst, service) in questions(&ADDRESSES, &services) {
         let explanation = ask(src, dst, service);
         let point = Point(*explanation.findings[0].points.start());
-        let said = policy::ruling(&party(src), &party(dst), point, &tables);
+        let said = tables.ruling(&party(src), &party(dst), point);
         let expected = match explanation.cause() {
             Cause::Denied(rule) => Ruling::Denied(ids.rules.id(rule).unwrap()),
             Cause::Shared(network) => Ruling::Shared(ids.networks.id(network).unwrap()),
