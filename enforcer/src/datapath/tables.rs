@@ -70,6 +70,8 @@ pub enum TableError {
 /// Typed handles of all tables but the event ring and the datapath's own state.
 pub struct Tables {
     pub(super) control: Mapped<Control>,
+    /// Programs that are loaded later need its descriptor.
+    _control_map: MapData,
     pub(super) generations: Array<MapData, Generation>,
     pub(super) endpoints: HashMap<MapData, u32, Endpoint>,
     pub(super) addresses: LpmTrie<MapData, Address, AddressOwner>,
@@ -94,14 +96,15 @@ impl Tables {
         mut take: impl FnMut(&'static str) -> Result<Map, TableError>,
         writable: bool,
     ) -> Result<Self, TableError> {
-        let control = data("CONTROL", take("CONTROL")?)?;
-        let control = Mapped::new(control.fd(), writable).map_err(|source| TableError::Io {
+        let control_map = data("CONTROL", take("CONTROL")?)?;
+        let control = Mapped::new(control_map.fd(), writable).map_err(|source| TableError::Io {
             operation: "map",
             name: "CONTROL",
             source,
         })?;
         Ok(Self {
             control,
+            _control_map: control_map,
             generations: typed("GENERATIONS", &mut take)?,
             endpoints: typed("ENDPOINTS", &mut take)?,
             addresses: typed("ADDRESSES", &mut take)?,
