@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Everything that a verdict depends on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Case {
-    /// The policy before the first step, if any.
+    /// The policy before the first step; none only in a lab that never had any.
     pub(super) policy: Option<String>,
     pub(super) endpoints: Vec<Workload>,
     pub(super) host: Vec<IpNet>,
@@ -96,6 +96,26 @@ impl Workload {
 }
 
 impl Case {
+    /// The case without one of its parts, numbered from 0: a step, or what somebody owns.
+    pub(super) fn without(&self, part: usize) -> Option<Self> {
+        let mut smaller = self.clone();
+        let Some(mut part) = part.checked_sub(self.steps.len()) else {
+            smaller.steps.remove(part);
+            return Some(smaller);
+        };
+        let owned = smaller.endpoints.iter_mut().map(|workload| &mut workload.addresses);
+        let mut removed = false;
+        for addresses in owned.chain([&mut smaller.host]) {
+            if part < addresses.len() {
+                addresses.remove(part);
+                removed = true;
+                break;
+            }
+            part -= addresses.len();
+        }
+        removed.then_some(smaller)
+    }
+
     /// Runs it; every frame's answer goes to `seen`. The error is a page of text, for who has to tell who is
     /// wrong.
     pub(super) fn run(&self, lab: &mut Lab, mut seen: impl FnMut(Hook, &Answer)) -> Result<(), String> {
@@ -123,10 +143,8 @@ impl Case {
             let judged = lab.judge(&arrival);
             if !judged.as_ref().is_ok_and(|&judged| agree(&expected, judged)) {
                 let judged = judged.map_or_else(|error| error, |judged| judged.to_string());
-                return Err(format!(
-                    "\nstep {number}\nreference: {expected:?}\nkernel: {judged}\n{}",
-                    report(lab, &arrival, &world)
-                ));
+                let report = report(lab, &arrival, &world);
+                return Err(format!("\nstep {number}\nreference: {expected:?}\nkernel: {judged}\n{report}"));
             }
             seen(place.hook, &expected);
         }

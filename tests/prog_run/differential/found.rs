@@ -14,17 +14,15 @@ fn directory() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("prog_run/differential/found")
 }
 
-/// Drops every step that a failure does not need; the case, and what is wrong with it.
+/// Drops everything that a failure does not need; the case, and what is wrong with it.
 pub(super) fn minimise(lab: &mut Lab, mut case: Case) -> (Case, String) {
     let mut fails = |case: &Case| case.run(lab, |_, _| {}).err();
     let mut error = fails(&case).unwrap_or_else(|| "it does not fail again".to_owned());
-    let mut at = case.steps.len();
-    while at > 0 {
-        at -= 1;
-        let mut smaller = case.clone();
-        smaller.steps.remove(at);
-        if let Some(other) = fails(&smaller) {
-            (case, error) = (smaller, other);
+    let mut part = 0;
+    while let Some(smaller) = case.without(part) {
+        match fails(&smaller) {
+            Some(other) => (case, error) = (smaller, other),
+            None => part += 1,
         }
     }
     (case, error)

@@ -88,7 +88,7 @@ impl Who {
     /// Somebody who takes part in conversations.
     pub(super) fn talking() -> impl Strategy<Value = Self> + Clone {
         prop_oneof![
-            6 => (0..super::scene::ENDPOINTS.len(), any::<Index>()).prop_map(|(one, which)| Self::Endpoint(one, which)),
+            12 => (0..super::scene::ENDPOINTS.len(), any::<Index>()).prop_map(|(one, which)| Self::Endpoint(one, which)),
             2 => any::<Index>().prop_map(Self::Host),
             2 => any::<Index>().prop_map(Self::Correspondent),
         ]

@@ -1,5 +1,7 @@
 //! Random policies, over a few prefixes that lie within and next to each other.
 
+use std::fmt::Write as _;
+
 use ipnet::IpNet;
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -94,10 +96,11 @@ impl Sketch {
         let side = || {
             (vec(any::<usize>(), 1..3), prop_oneof![3 => Just(Vec::new()), 1 => vec(any::<usize>(), 1..3)])
         };
-        let services = vec(select(&SERVICES[..]), 1..4);
-        let rule = (0..9_u8, prop::bool::weighted(0.3), side(), side(), services)
+        let broad = select(&["any", "tcp", "udp", "ping"][..]);
+        let services = vec(prop_oneof![1 => broad, 2 => select(&SERVICES[..])], 1..5);
+        let rule = (0..9_u8, prop::bool::weighted(0.25), side(), side(), services)
             .prop_map(|(name, deny, from, to, services)| Rule { name, deny, from, to, services });
-        (sets(4), sets(3), vec(rule, 0..7)).prop_map(|(networks, groups, rules)| Self {
+        (sets(4), sets(3), vec(rule, 0..9)).prop_map(|(networks, groups, rules)| Self {
             networks,
             groups,
             rules,
@@ -115,7 +118,8 @@ impl Sketch {
                 except.retain(|except| {
                     prefixes.iter().any(|prefix| prefix.contains(except) || except.contains(prefix))
                 });
-                text += &format!(
+                let _ = write!(
+                    text,
                     "[{kind}.{letter}{number}]\nprefixes = {}\nexcept = {}\n",
                     list(&prefixes),
                     list(&except)
@@ -134,7 +138,8 @@ impl Sketch {
 
     fn rule(&self, rule: &Rule) -> String {
         let known = self.names();
-        let words = ["any", "world", "host"].map(str::to_owned);
+        // So often that rules match at all.
+        let words = ["any", "any", "any", "any", "world", "host", "host"].map(str::to_owned);
         let all = [&words[..], &known].concat();
         let (from, mut to) = (pick(&all, &rule.from.0), pick(&all, &rule.to.0));
         // No packet goes from one family to the other, and who writes such a rule is told so.
@@ -172,7 +177,7 @@ impl Sketch {
         names.extend(globs);
         // Twice, so that names are not drowned.
         names.extend(names.clone());
-        names.extend(PREFIXES.iter().step_by(3).chain(&LINK_LOCAL).map(|&text| text.to_owned()));
+        names.extend(PREFIXES.iter().step_by(4).chain(&LINK_LOCAL).map(|&text| text.to_owned()));
         names
     }
 }

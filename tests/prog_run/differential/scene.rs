@@ -52,7 +52,7 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) fn any() -> impl Strategy<Value = Self> + Clone {
-        let owners = vec(0..ENDPOINTS.len() + 4, OWNABLE.len());
+        let owners = vec(0..ENDPOINTS.len() + 2, OWNABLE.len());
         let some = |often| vec(prop::bool::weighted(often), ENDPOINTS.len());
         (owners, some(0.5), some(0.2), some(0.2)).prop_map(|(owners, macs, servers, routers)| Self {
             owners,

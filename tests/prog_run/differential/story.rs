@@ -3,15 +3,12 @@
 use std::net::IpAddr;
 
 use enforcer_common::event::Hook;
-use proptest::{
-    collection::vec,
-    option::weighted,
-    prelude::*,
-    sample::{Index, select},
-};
+use proptest::{collection::vec, option::weighted, prelude::*, sample::select};
 
 use super::{
     case::{Hex, Place, Step},
+    dhcp::Dhcp,
+    error::Error,
     people::{Home, People, Who},
     policy::Sketch,
     scene::{ENDPOINTS, UPLINK, mac},
@@ -71,22 +68,22 @@ pub(super) fn steps(people: &People, events: &[Event]) -> Vec<Step> {
 }
 
 /// What has happened so far.
-struct Story<'p> {
-    people: &'p People,
+pub(super) struct Story<'p> {
+    pub(super) people: &'p People,
     steps: Vec<Step>,
     /// For errors to quote.
-    packets: Vec<Vec<u8>>,
+    pub(super) packets: Vec<Vec<u8>>,
 }
 
 impl Story<'_> {
     /// A packet goes from where its source lives to where its destination does, past every hook on its way.
-    fn send(&mut self, packet: &[u8], guarded: bool) {
+    pub(super) fn send(&mut self, packet: &[u8], guarded: bool) {
         let Some((src, dst)) = ends(packet) else { return };
         let (from, to) = (self.people.home(src), self.people.home(dst));
         self.send_between(from, to, packet, guarded);
     }
 
-    fn send_between(&mut self, from: Home, to: Home, packet: &[u8], guarded: bool) {
+    pub(super) fn send_between(&mut self, from: Home, to: Home, packet: &[u8], guarded: bool) {
         let number = if let Home::Endpoint(index) = from { index } else { 0x77 };
         let frame = wire::frame(mac(number), packet);
         let (guard, stamp) = match from {
@@ -112,7 +109,7 @@ impl Story<'_> {
 }
 
 /// Source and destination of a packet with a whole header.
-fn ends(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
+pub(super) fn ends(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
     let v4 = |at: usize| packet.get(at..at + 4)?.first_chunk::<4>().copied().map(IpAddr::from);
     let v6 = |at: usize| packet.get(at..at + 16)?.first_chunk::<16>().copied().map(IpAddr::from);
     if packet.first()? >> 4 == 4 { Some((v4(12)?, v4(16)?)) } else { Some((v6(8)?, v6(24)?)) }
@@ -120,7 +117,7 @@ fn ends(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
 
 /// Who talks about what.
 #[derive(Clone, Debug)]
-struct Topic {
+pub(super) struct Topic {
     v6: bool,
     asking: Who,
     asked: Who,
@@ -132,7 +129,7 @@ struct Topic {
 const PING: u8 = wire::ICMP;
 
 impl Topic {
-    fn any() -> impl Strategy<Value = Self> + Clone {
+    pub(super) fn any() -> impl Strategy<Value = Self> + Clone {
         let protocol =
             prop_oneof![4 => Just(TCP), 4 => Just(UDP), 2 => Just(PING), 1 => Just(SCTP), 1 => Just(47)];
         let ports = (select(vec![4000, 40000, 53]), select(vec![22, 53, 4000, 67]));
@@ -140,12 +137,17 @@ impl Topic {
             .prop_map(|(v6, asking, asked, protocol, ports)| Self { v6, asking, asked, protocol, ports })
     }
 
-    fn ends(&self, people: &People, asks: bool) -> (IpAddr, IpAddr) {
+    /// The same in IPv6.
+    pub(super) fn in_v6(&self) -> Self {
+        Self { v6: true, ..self.clone() }
+    }
+
+    pub(super) fn ends(&self, people: &People, asks: bool) -> (IpAddr, IpAddr) {
         let (asking, asked) = (people.address(self.asking, self.v6), people.address(self.asked, self.v6));
         if asks { (asking, asked) } else { (asked, asking) }
     }
 
-    fn body(&self, asks: bool, flags: u8) -> Body {
+    pub(super) fn body(&self, asks: bool, flags: u8) -> Body {
         let (src, dst) = if asks { self.ports } else { (self.ports.1, self.ports.0) };
         match self.protocol {
             PING => {
@@ -172,7 +174,7 @@ pub(super) struct Talk {
 }
 
 const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
+pub(super) const ACK: u8 = 0x10;
 
 impl Talk {
     fn any() -> impl Strategy<Value = Self> + Clone {
@@ -199,15 +201,18 @@ impl Talk {
 
 /// The fragments of a datagram, in any order.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a coin of its own")]
 pub(super) struct Pieces {
     topic: Topic,
     asks: bool,
     /// So that it may be an answer.
     asked_before: bool,
+    /// Destination options behind the fragment header.
     options: bool,
     id: u8,
-    /// Offsets in units of eight bytes; zero is the first, of so many bytes at most.
+    /// In units of eight bytes; zero is the first fragment.
     offsets: Vec<u16>,
+    /// Bytes of the first one.
     cut: Option<usize>,
     guarded: bool,
 }
@@ -246,169 +251,6 @@ impl Pieces {
             let body = Body { protocol: whole.protocol, bytes };
             let part = Part { id: self.id, offset, more: offset < 0x1fff };
             story.send(&wire::fragment(src, dst, &body, part), self.guarded);
-        }
-    }
-}
-
-/// An ICMP error.
-#[derive(Clone, Debug)]
-pub(super) struct Error {
-    about: About,
-    kind: Index,
-    reporter: Reporter,
-    /// To somebody else than the quoted packet's sender.
-    astray: Option<Who>,
-    /// So much of the packet is quoted.
-    length: usize,
-    damage: Option<(Index, u8)>,
-    /// It comes in pieces.
-    fragmented: bool,
-    guarded: bool,
-}
-
-#[derive(Clone, Debug)]
-enum About {
-    Earlier(Index),
-    Another(Topic, bool),
-    /// An IPv6 packet with extension headers.
-    Extended(Topic),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Reporter {
-    Receiver,
-    Another(Who),
-}
-
-impl Error {
-    fn any() -> impl Strategy<Value = Self> + Clone {
-        let about = prop_oneof![
-            6 => any::<Index>().prop_map(About::Earlier),
-            2 => (Topic::any(), any::<bool>()).prop_map(|(topic, asks)| About::Another(topic, asks)),
-            1 => Topic::any().prop_map(About::Extended),
-        ];
-        let reporter =
-            prop_oneof![1 => Just(Reporter::Receiver), 1 => Who::talking().prop_map(Reporter::Another)];
-        let length = prop_oneof![4 => Just(usize::MAX), 2 => Just(48), 2 => Just(28), 1 => 0..60_usize];
-        let dress = (
-            length,
-            weighted(0.1, (any::<Index>(), any::<u8>())),
-            prop::bool::weighted(0.1),
-            prop::bool::weighted(0.4),
-        );
-        (about, any::<Index>(), reporter, weighted(0.1, Who::talking()), dress).prop_map(
-            |(about, kind, reporter, astray, (length, damage, fragmented, guarded))| Self {
-                about,
-                kind,
-                reporter,
-                astray,
-                length,
-                damage,
-                fragmented,
-                guarded,
-            },
-        )
-    }
-
-    fn tell(&self, story: &mut Story) {
-        let Some(quoted) = self.quoted(story) else { return };
-        let Some((sender, receiver)) = ends(&quoted) else { return };
-        let v6 = sender.is_ipv6();
-        let src = match self.reporter {
-            Reporter::Receiver => receiver,
-            Reporter::Another(who) => story.people.address(who, v6),
-        };
-        let dst = self.astray.map_or(sender, |who| story.people.address(who, v6));
-        let kind = *self.kind.get(if v6 { &[1, 2, 3, 4, 100] } else { &[3, 4, 11, 12, 3] });
-        let mut quote = quoted[..self.length.min(quoted.len())].to_vec();
-        if let Some((index, value)) = self.damage.filter(|_| !quote.is_empty()) {
-            *index.get_mut(&mut quote) = value;
-        }
-        let body = Body::icmp(v6, kind, 0, &quote);
-        if self.fragmented {
-            let part = |offset, more| Part { id: 3, offset, more };
-            story.send(&wire::fragment(src, dst, &body, part(0, true)), self.guarded);
-            story.send(&wire::fragment(src, dst, &body, part(20, false)), self.guarded);
-        } else {
-            story.send(&wire::packet(src, dst, &body), self.guarded);
-        }
-    }
-
-    fn quoted(&self, story: &Story) -> Option<Vec<u8>> {
-        match &self.about {
-            About::Earlier(_) if story.packets.is_empty() => None,
-            About::Earlier(index) => Some(index.get(&story.packets).clone()),
-            About::Another(topic, asks) => {
-                let (src, dst) = topic.ends(story.people, *asks);
-                Some(wire::packet(src, dst, &topic.body(*asks, ACK)))
-            }
-            About::Extended(topic) => {
-                let topic = Topic { v6: true, ..topic.clone() };
-                let (src, dst) = topic.ends(story.people, true);
-                Some(wire::packet(src, dst, &topic.body(true, ACK).behind_options()))
-            }
-        }
-    }
-}
-
-/// Somebody asks for an address, or gives one away.
-#[derive(Clone, Debug)]
-pub(super) struct Dhcp {
-    workload: usize,
-    v6: bool,
-    asks: bool,
-    /// With its own address already.
-    addressed: Option<Index>,
-    dst: Option<Who>,
-    /// Whose MAC the client says it has.
-    chaddr: usize,
-    /// Bytes behind the UDP header.
-    length: usize,
-    fragmented: bool,
-}
-
-impl Dhcp {
-    fn any() -> impl Strategy<Value = Self> + Clone {
-        let workload = 0..ENDPOINTS.len();
-        let ends = (weighted(0.6, any::<Index>()), weighted(0.6, Who::talking()));
-        let length = prop_oneof![3 => Just(44), 1 => 0..44_usize];
-        let dress = (0..2_usize, length, prop::bool::weighted(0.2));
-        (workload, any::<bool>(), any::<bool>(), ends, dress).prop_map(
-            |(workload, v6, asks, (addressed, dst), (chaddr, length, fragmented))| Self {
-                workload,
-                v6,
-                asks,
-                addressed,
-                dst,
-                chaddr,
-                length,
-                fragmented,
-            },
-        )
-    }
-
-    fn tell(&self, story: &mut Story) {
-        let (nobody, everybody) =
-            if self.v6 { ("fe80::1", "ff02::1:2") } else { ("0.0.0.0", "255.255.255.255") };
-        let parse = |text: &str| text.parse::<IpAddr>().expect("an address");
-        let own = |index| story.people.address(Who::Endpoint(self.workload, index), self.v6);
-        let src = self.addressed.map_or(parse(nobody), own);
-        let dst = self.dst.map_or(parse(everybody), |who| story.people.address(who, self.v6));
-        let (client, server) = if self.v6 { (546, 547) } else { (68, 67) };
-        let (from, to) = if self.asks { (client, server) } else { (server, client) };
-        let message = [&[0; 28][..], &mac(self.workload + self.chaddr), &[0; 10]].concat();
-        let mut body = Body::ports(UDP, from, to, 0);
-        body.bytes.truncate(8);
-        body.bytes.extend(&message[..self.length]);
-        let home = Home::Endpoint(self.workload);
-        let to = story.people.home(dst);
-        if self.fragmented {
-            for (offset, more) in [(0, true), (5, false)] {
-                let packet = wire::fragment(src, dst, &body, Part { id: 4, offset, more });
-                story.send_between(home, to, &packet, true);
-            }
-        } else {
-            story.send_between(home, to, &wire::packet(src, dst, &body), true);
         }
     }
 }

@@ -157,9 +157,10 @@ impl Traffic {
             _ => ENDPOINTS[step.elsewhere.unwrap_or(usual)],
         };
         let fitting = matches!(self.src, Who::Host(_));
-        let locally_generated = step.locally_generated.unwrap_or(fitting);
-        // A guard comes before every mark.
-        let stamp = stamp.filter(|_| hook != Hook::Guard).map(str::to_owned);
+        // A guard comes before every mark, and before everything that the host sends.
+        let behind = hook != Hook::Guard;
+        let locally_generated = step.locally_generated.unwrap_or(fitting) && behind;
+        let stamp = stamp.filter(|_| behind).map(str::to_owned);
         Place { hook, endpoint: endpoint.to_owned(), stamp, locally_generated }
     }
 

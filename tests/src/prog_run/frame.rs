@@ -10,7 +10,7 @@ use enforcer_common::{
     address::{Address, V4_PREFIX_OFFSET},
     counter::Counter,
     event::Hook,
-    flow::{FlowEntry, FlowKey},
+    flow::FlowKey,
     state::StateEntry,
     verdict::Verdict,
 };
@@ -137,21 +137,16 @@ impl Lab {
         }
     }
 
-    /// Nothing is known of what happened before: no conversation, no flow, no fragment; and ids are given
-    /// anew.
+    /// Nothing that happened before is remembered: conversations are closed, flow records are stale, ids are
+    /// given anew.
     pub fn forget_memory(&mut self) {
-        self.ids = Default::default();
-        self.clear::<FlowKey, StateEntry>("STATE");
-        self.clear::<FlowKey, FlowEntry>("FLOWS");
-        self.clear::<FlowKey, FlowEntry>("DENIED");
-    }
-
-    fn clear<K: aya::Pod, V: aya::Pod>(&mut self, table: &str) {
-        let map = self.datapath.ebpf_mut().map_mut(table).expect("the object has this table");
-        let mut map: HashMap<&mut MapData, K, V> = map.try_into().expect("it is a hash map");
-        let keys: Vec<K> = map.keys().collect::<Result<_, _>>().expect("the table is readable");
+        drop(std::mem::take(&mut self.ids));
+        self.forget_flows();
+        let map = self.datapath.ebpf_mut().map_mut("STATE").expect("the object has this table");
+        let mut state: HashMap<&mut MapData, FlowKey, StateEntry> = map.try_into().expect("it is a hash map");
+        let keys: Vec<FlowKey> = state.keys().collect::<Result<_, _>>().expect("the table is readable");
         for key in keys {
-            map.remove(&key).expect("entries can be removed");
+            state.remove(&key).expect("conversations can be removed");
         }
     }
 }

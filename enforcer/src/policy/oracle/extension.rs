@@ -3,7 +3,7 @@
 use enforcer_common::verdict::DropReason;
 use etherparse::Ipv6FragmentHeaderSlice;
 
-use super::Why;
+use super::{Why, frame::malformed};
 
 /// How many extension headers are walked, and where the last one must have ended: so many bytes behind
 /// the frame's start.
@@ -101,6 +101,6 @@ fn length(protocol: u8, bytes: &[u8]) -> Result<usize, Why> {
 }
 
 fn read_fragment(header: &[u8]) -> Result<Fragment, Why> {
-    let header = Ipv6FragmentHeaderSlice::from_slice(header).map_err(|_| Why::Malformed)?;
+    let header = Ipv6FragmentHeaderSlice::from_slice(header).map_err(malformed)?;
     Ok(Fragment::new(header.identification(), header.fragment_offset().value(), header.more_fragments()))
 }

@@ -18,7 +18,7 @@ const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
 /// How long the later fragments of a datagram may take (RFC 8200 §4.5).
-const REASSEMBLY: Duration = Duration::from_secs(60);
+const REASSEMBLY: Duration = Duration::from_mins(1);
 
 /// ICMP errors of foreign routers that an endpoint is told per second.
 const ROUTER_ERRORS: usize = 100;
@@ -68,9 +68,8 @@ impl Conversation {
             TCP if self.closing => 120,
             TCP if !self.answered => 60,
             TCP => 7440,
-            ICMP | ICMPV6 => 30,
             UDP if self.answered => 180,
-            UDP => 30,
+            UDP | ICMP | ICMPV6 => 30,
             _ if self.answered => 3600,
             _ => 60,
         })

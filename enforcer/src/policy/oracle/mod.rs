@@ -297,10 +297,11 @@ impl Endpoint {
 
     /// Whether `address` is none that is made of another interface's MAC (RFC 4291 §2.5.1).
     fn may_derive(&self, address: IpAddr) -> bool {
-        let (IpAddr::V6(v6), Some([a, b, c, d, e, f])) = (address, self.mac) else { return true };
+        let (IpAddr::V6(v6), Some(mac)) = (address, self.mac) else { return true };
         let interface: [u8; 8] = std::array::from_fn(|index| v6.octets()[8 + index]);
         let derived = Scope::of(address) == Scope::LinkLocal && interface[3..5] == [0xff, 0xfe];
-        !derived || interface == [a ^ 2, b, c, 0xff, 0xfe, d, e, f]
+        let own = [mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]];
+        !derived || interface == own
     }
 }
 

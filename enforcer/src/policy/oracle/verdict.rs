@@ -63,7 +63,7 @@ impl World {
     }
 
     /// The host speaks to a workload: only a rule stops it, and no rule stops an answer.
-    pub(super) fn from_host(&self, memory: &mut Memory, packet: &Datagram) -> Answer {
+    pub(super) fn by_host(&self, memory: &mut Memory, packet: &Datagram) -> Answer {
         match self.ruling(packet.flow) {
             Ruling::Denied(_) if memory.is_answer(packet) => memory.answer(packet),
             Ruling::Denied(_) if packet.flow.reversed().is_on_allow_list() => {}

@@ -80,7 +80,7 @@ impl World {
             (Owner::Nobody, None) => {}
             (Owner::Host, None) if arrival.locally_generated => {
                 return match forbidden {
-                    None => self.from_host(memory, packet),
+                    None => self.by_host(memory, packet),
                     Some(DropReason::Multicast) => host_open(memory, packet),
                     Some(reason) => drop(reason),
                 };
