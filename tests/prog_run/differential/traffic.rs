@@ -2,62 +2,20 @@
 
 use std::net::IpAddr;
 
-use enforcer::policy::oracle::{Arrival, World};
 use enforcer_common::event::Hook;
 use enforcer_tests::packet::{self, Packet, from};
-use ipnet::IpNet;
-use proptest::{collection::vec, option::weighted, prelude::*, sample::select};
+use proptest::{
+    collection::vec,
+    option::weighted,
+    prelude::*,
+    sample::{Index, select},
+};
 
-use super::scene::{ENDPOINTS, mac};
-
-/// Addresses of nobody on this host, as a rule: neighbours of prefixes' edges, and special ones.
-const STRANGERS: [&str; 45] = [
-    "10.1.0.0",
-    "10.1.0.3",
-    "10.1.0.8",
-    "10.1.0.200",
-    "10.1.0.255",
-    "10.1.1.0",
-    "10.1.1.6",
-    "10.2.0.127",
-    "10.2.1.0",
-    "9.255.255.255",
-    "11.0.0.0",
-    "127.255.255.255",
-    "128.0.0.0",
-    "203.0.113.9",
-    "0.0.0.0",
-    "0.0.0.1",
-    "127.0.0.1",
-    "169.254.169.254",
-    "224.0.0.1",
-    "239.255.255.255",
-    "240.0.0.1",
-    "255.255.255.255",
-    "255.255.255.254",
-    "2001:db8:1::",
-    "2001:db8:1::3",
-    "2001:db8:1::8",
-    "2001:db8:1:0:ffff:ffff:ffff:ffff",
-    "2001:db8:1:1::6",
-    "2001:db8:2::2",
-    "2001:db7:ffff:ffff:ffff:ffff:ffff:ffff",
-    "2001:db9::",
-    "64:ff9b::a01:5",
-    "8000::1",
-    "fe80::1",
-    "febf::1",
-    "fec0::1",
-    "ff02::1",
-    "ff02::16",
-    "ff02::1:ff00:5",
-    "ff05::1",
-    "::",
-    "::1",
-    "::2",
-    "::ffff:10.1.0.5",
-    "::ffff:0:10.1.0.5",
-];
+use super::{
+    case::{self, Hex, Place},
+    people::{People, Who},
+    scene::{ENDPOINTS, UPLINK, mac},
+};
 
 /// A frame and the places that it comes to.
 #[derive(Clone, Debug)]
@@ -75,15 +33,6 @@ pub(super) struct Traffic {
     steps: Vec<Step>,
     /// Its receiver answers.
     answered: bool,
-}
-
-/// Somebody with an address.
-#[derive(Clone, Copy, Debug)]
-enum Who {
-    /// The sender as source, the receiver as destination.
-    Party(usize),
-    Host(usize),
-    Stranger(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -123,12 +72,21 @@ struct Damage {
 /// A place on its way.
 #[derive(Clone, Copy, Debug)]
 struct Step {
-    sent: bool,
+    at: At,
     stamp: Stamp,
     /// Else as fits its source.
     locally_generated: Option<bool>,
     /// Not where it belongs.
     elsewhere: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum At {
+    Sender,
+    Receiver,
+    /// The guard of the sender's veth.
+    Guard,
+    Uplink,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -139,34 +97,10 @@ enum Stamp {
     Of(usize),
 }
 
-/// A [`Step`] of a certain frame.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    hook: Hook,
-    endpoint: &'static str,
-    stamp: Option<&'static str>,
-    locally_generated: bool,
-}
-
-impl Place {
-    /// `frame` comes here.
-    pub(super) const fn arrival<'a>(&self, frame: &'a [u8]) -> Arrival<'a> {
-        let Self { hook, endpoint, stamp, locally_generated } = *self;
-        Arrival { hook, endpoint, frame, stamp, locally_generated }
-    }
-
-    // KNOWN: when a workload sends to itself from a link-local address, its own interface remembers the
-    // denial at the source (*default-deny*) and answers with it at the destination, which would have said
-    // *masked-source*.
-    fn is_link_local_hairpin(&self, frame: &[u8]) -> bool {
-        let link_local = frame[12..14] == [0x86, 0xdd] && frame[22] == 0xfe && frame[23] & 0xc0 == 0x80;
-        link_local && self.hook == Hook::ToEndpoint && self.stamp == Some(self.endpoint)
-    }
-}
-
 impl Traffic {
-    pub(super) fn any() -> impl Strategy<Value = Self> {
-        let ends = (0..ENDPOINTS.len(), 0..ENDPOINTS.len(), who(), who());
+    pub(super) fn any() -> impl Strategy<Value = Self> + Clone {
+        let ends = (0..ENDPOINTS.len(), 0..ENDPOINTS.len())
+            .prop_flat_map(|(sender, receiver)| (Just(sender), Just(receiver), who(sender), who(receiver)));
         let what = (any::<bool>(), shape(), dress(), damage());
         let way = (prop::bool::weighted(0.05), vec(step(), 1..4), prop::bool::weighted(0.3));
         (ends, what, way).prop_map(
@@ -176,34 +110,49 @@ impl Traffic {
         )
     }
 
-    /// The frames, each at its place.
-    pub(super) fn frames(&self, world: &World) -> Vec<(Place, Vec<u8>)> {
-        let src = self.src.address(world, self.sender, self.v6);
-        let dst = self.dst.address(world, self.receiver, self.v6);
+    /// The frame at each of its places, twice in a row: what is remembered of it answers, too.
+    pub(super) fn steps(&self, people: &People) -> Vec<case::Step> {
+        let (src, dst) = (people.address(self.src, self.v6), people.address(self.dst, self.v6));
         let packet = self.packet(src, dst);
         let (frame, answer) = (self.frame(&packet, self.sender), self.frame(&packet.answer(), self.receiver));
         let mut frames: Vec<_> = self.steps.iter().map(|step| (self.place(step), frame.clone())).collect();
         if self.answered {
-            let endpoint = ENDPOINTS[self.receiver];
+            let endpoint = ENDPOINTS[self.receiver].to_owned();
             let place = Place { hook: Hook::FromEndpoint, endpoint, stamp: None, locally_generated: false };
             frames.push((place, answer));
         }
-        frames.retain(|(place, frame)| !place.is_link_local_hairpin(frame));
-        frames
+        let steps = frames.into_iter().map(|(place, mut frame)| {
+            let shortest = shortest(place.hook, &frame);
+            if frame.len() < shortest {
+                frame.resize(shortest, 0);
+            }
+            case::Step::Frame(place, Hex(frame))
+        });
+        steps.flat_map(|step| [step.clone(), step]).collect()
     }
 
     fn place(&self, step: &Step) -> Place {
-        let (hook, usual) =
-            if step.sent { (Hook::FromEndpoint, self.sender) } else { (Hook::ToEndpoint, self.receiver) };
+        let (hook, usual) = match step.at {
+            At::Sender => (Hook::FromEndpoint, self.sender),
+            At::Receiver => (Hook::ToEndpoint, self.receiver),
+            At::Guard | At::Uplink => (Hook::Guard, self.sender),
+        };
+        let own = matches!(self.src, Who::Endpoint(..)).then_some(ENDPOINTS[self.sender]);
         let stamp = match step.stamp {
-            Stamp::Fitting => matches!(self.src, Who::Party(_)).then_some(ENDPOINTS[self.sender]),
+            Stamp::Fitting => own,
             Stamp::None => None,
             Stamp::Of(endpoint) => Some(ENDPOINTS[endpoint]),
         };
-        let endpoint = ENDPOINTS[step.elsewhere.unwrap_or(usual)];
+        let endpoint = match step.at {
+            At::Uplink => UPLINK,
+            _ => ENDPOINTS[step.elsewhere.unwrap_or(usual)],
+        };
         let fitting = matches!(self.src, Who::Host(_));
-        let locally_generated = step.locally_generated.unwrap_or(fitting);
-        Place { hook, endpoint, stamp, locally_generated }
+        // A guard comes before every mark, and before everything that the host sends.
+        let behind = hook != Hook::Guard;
+        let locally_generated = step.locally_generated.unwrap_or(fitting) && behind;
+        let stamp = stamp.filter(|_| behind).map(str::to_owned);
+        Place { hook, endpoint: endpoint.to_owned(), stamp, locally_generated }
     }
 
     fn frame(&self, packet: &Packet, sender: usize) -> Vec<u8> {
@@ -257,25 +206,6 @@ fn link(src: IpAddr, dst: IpAddr, kind: u8, directed: bool) -> Packet {
     octets.fold(group, |packet, (index, octet)| packet.byte(14 + 24 + index, octet))
 }
 
-impl Who {
-    /// One of the family's; a stranger's where there is none.
-    fn address(self, world: &World, party: usize, v6: bool) -> IpAddr {
-        let (owned, number): (&[IpNet], _) = match self {
-            Self::Party(number) => (&world.endpoints[party].addresses, number),
-            Self::Host(number) => (&world.host, number),
-            Self::Stranger(number) => (&[], number),
-        };
-        let of_family = owned.iter().filter(|net| net.addr().is_ipv6() == v6);
-        let ends = of_family.flat_map(|net| [net.network(), net.broadcast()]);
-        let strangers = STRANGERS.iter().map(|text| text.parse::<IpAddr>().expect("an address"));
-        let mut all: Vec<IpAddr> = ends.collect();
-        if all.is_empty() {
-            all = strangers.filter(|address| address.is_ipv6() == v6).collect();
-        }
-        all[number % all.len()]
-    }
-}
-
 impl Dress {
     fn on(&self, packet: Packet) -> Packet {
         let mut packet = packet.hop_limit(self.hop_limit).payload(self.payload);
@@ -312,32 +242,30 @@ impl Damage {
         if let Some(length) = self.length {
             frame.truncate(length);
         }
-        let shortest = shortest(&frame);
-        if frame.len() < shortest {
-            frame.resize(shortest, 0);
-        }
         frame
     }
 }
 
-/// `BPF_PROG_TEST_RUN` itself refuses frames without a whole network header.
-fn shortest(frame: &[u8]) -> usize {
-    match frame[12..14] {
-        [0x08, 0x00] => 14 + 20,
-        [0x86, 0xdd] => 14 + 40,
+/// `BPF_PROG_TEST_RUN` itself refuses socket buffers without a whole network header, and any frame without
+/// an Ethernet header.
+fn shortest(hook: Hook, frame: &[u8]) -> usize {
+    match (hook, &frame[12..14]) {
+        (Hook::Guard, _) => 14,
+        (_, [0x08, 0x00]) => 14 + 20,
+        (_, [0x86, 0xdd]) => 14 + 40,
         _ => 14 + 1,
     }
 }
 
-fn who() -> impl Strategy<Value = Who> {
+fn who(party: usize) -> impl Strategy<Value = Who> + Clone {
     prop_oneof![
-        8 => any::<usize>().prop_map(Who::Party),
-        2 => any::<usize>().prop_map(Who::Host),
-        2 => any::<usize>().prop_map(Who::Stranger),
+        8 => any::<Index>().prop_map(move |index| Who::Endpoint(party, index)),
+        2 => any::<Index>().prop_map(Who::Host),
+        2 => any::<Index>().prop_map(Who::Stranger),
     ]
 }
 
-fn shape() -> impl Strategy<Value = Shape> {
+fn shape() -> impl Strategy<Value = Shape> + Clone {
     let ports = || {
         let port = || select(vec![4000, 53, 67, 68, 22, 0]);
         prop_oneof![3 => (port(), port()), 1 => Just((68, 67)), 1 => Just((67, 68))]
@@ -348,14 +276,14 @@ fn shape() -> impl Strategy<Value = Shape> {
         1 => ports().prop_map(|(from, to)| Shape::Sctp(from, to)),
         2 => Just(Shape::Ping),
         2 => Just(Shape::Pong),
-        2 => (select(vec![0, 1, 3, 8, 11, 128, 129, 130, 131, 132, 133, 134, 135, 136, 137, 143]), 0..2_u8)
+        2 => (select(vec![0, 1, 3, 5, 8, 11, 128, 129, 130, 131, 132, 133, 134, 135, 136, 137, 143]), 0..2_u8)
             .prop_map(|(kind, code)| Shape::Icmp(kind, code)),
         1 => select(vec![1, 2, 47, 50, 58, 59, 89, 135]).prop_map(Shape::Protocol),
         4 => (0..12_u8, any::<bool>()).prop_map(|(kind, directed)| Shape::Link(kind, directed)),
     ]
 }
 
-fn dress() -> impl Strategy<Value = Dress> {
+fn dress() -> impl Strategy<Value = Dress> + Clone {
     let hop_limit = prop_oneof![3 => Just(64), 2 => Just(255), 1 => Just(1)];
     let options = prop_oneof![4 => Just(0), 1 => 0..=10_usize];
     let extensions = prop_oneof![6 => Just(Vec::new()), 1 => vec(0..12_u8, 1..9)];
@@ -375,24 +303,25 @@ fn dress() -> impl Strategy<Value = Dress> {
     )
 }
 
-fn damage() -> impl Strategy<Value = Damage> {
+fn damage() -> impl Strategy<Value = Damage> + Clone {
     let bytes = prop_oneof![9 => Just(Vec::new()), 1 => vec((12..80_usize, any::<u8>()), 1..3)];
     let padding = prop_oneof![4 => Just(0), 1 => 1..60_usize];
-    (bytes, weighted(0.04, 15..120_usize), padding).prop_map(|(bytes, length, padding)| Damage {
+    (bytes, weighted(0.04, 14..120_usize), padding).prop_map(|(bytes, length, padding)| Damage {
         bytes,
         length,
         padding,
     })
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = Step> + Clone {
     let stamp = prop_oneof![
         6 => Just(Stamp::Fitting),
         2 => Just(Stamp::None),
         1 => (0..ENDPOINTS.len()).prop_map(Stamp::Of),
     ];
     let elsewhere = weighted(0.1, 0..ENDPOINTS.len());
-    (any::<bool>(), stamp, weighted(0.3, any::<bool>()), elsewhere).prop_map(
-        |(sent, stamp, locally_generated, elsewhere)| Step { sent, stamp, locally_generated, elsewhere },
+    let at = prop_oneof![4 => Just(At::Sender), 4 => Just(At::Receiver), 1 => Just(At::Guard), 1 => Just(At::Uplink)];
+    (at, stamp, weighted(0.3, any::<bool>()), elsewhere).prop_map(
+        |(at, stamp, locally_generated, elsewhere)| Step { at, stamp, locally_generated, elsewhere },
     )
 }

@@ -90,6 +90,25 @@ impl Lab {
         EndpointFacts { lab: self, name: name.to_owned() }
     }
 
+    /// The endpoint is declared to provide these and nothing else: [`Endpoint::DHCP_SERVER`],
+    /// [`Endpoint::ROUTER`].
+    pub fn provides(&mut self, name: &str, flags: u32) {
+        let ifindex = self.interface(name);
+        let endpoint = self.endpoints.get_mut(name).expect("it was registered");
+        endpoint.flags = endpoint.flags & Endpoint::ADDRESSED | flags;
+        self.datapath.tables.write_endpoint(ifindex, endpoint).expect("there is room for endpoints");
+        self.datapath.tables.facts_changed();
+    }
+
+    /// The interface `name` leads outside.
+    pub fn uplink(&mut self, name: &str) {
+        let ifindex = self.interface(name);
+        let uplink = Endpoint { flags: Endpoint::UPLINK, ..Endpoint::default() };
+        self.datapath.tables.write_endpoint(ifindex, &uplink).expect("there is room for endpoints");
+        self.datapath.tables.facts_changed();
+        self.uplinks.push(name.to_owned());
+    }
+
     /// The veth `name` stays, its endpoint is forgotten.
     pub fn forget(&mut self, name: &str) {
         let ifindex = self.interface(name);

@@ -2,9 +2,9 @@
 
 use aya::{
     maps::{HashMap, MapData},
-    programs::{TestRun as _, TestRunOptions},
+    programs::{TestRun as _, TestRunOptions, Xdp},
 };
-use bytemuck::Zeroable as _;
+use bytemuck::{Pod, Zeroable};
 use enforcer::policy::oracle::Arrival;
 use enforcer_common::{
     address::{Address, V4_PREFIX_OFFSET},
@@ -21,6 +21,23 @@ use super::{
     run::{FOREIGN_MARK, SkBuff, program_of},
 };
 
+/// The early guard.
+const GUARD: &str = "xdp_guard";
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+
+/// The kernel's `struct xdp_md`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Pod, Zeroable)]
+struct XdpMd {
+    data: u32,
+    data_end: u32,
+    data_meta: u32,
+    ingress_ifindex: u32,
+    rx_queue_index: u32,
+    egress_ifindex: u32,
+}
+
 impl Owned for IpNet {
     fn prefixes(&self) -> Vec<(Address, u8)> {
         let offset = if matches!(self, Self::V4(_)) { V4_PREFIX_OFFSET } else { 0 };
@@ -32,6 +49,13 @@ impl Lab {
     /// What the programs make of a frame, or what about it cannot be: a changed byte, a wrong mark, a
     /// counter that contradicts the return value.
     pub fn judge(&mut self, arrival: &Arrival) -> Result<Judged, String> {
+        match arrival.hook {
+            Hook::Guard => self.judge_early(arrival),
+            Hook::FromEndpoint | Hook::ToEndpoint => self.judge_buffer(arrival),
+        }
+    }
+
+    fn judge_buffer(&mut self, arrival: &Arrival) -> Result<Judged, String> {
         let ingress_ifindex = match (arrival.locally_generated, arrival.stamp) {
             (true, _) => 0,
             (false, Some(stamp)) => self.interface(stamp),
@@ -73,7 +97,34 @@ impl Lab {
         }
     }
 
-    /// No endpoint, address or conversation is known any more. Policy, flow records and counters stay.
+    /// What the early guard makes of a frame: it counts only what it drops.
+    fn judge_early(&mut self, arrival: &Arrival) -> Result<Judged, String> {
+        let ingress_ifindex = self.interface(arrival.endpoint);
+        let context_in = XdpMd { data_end: arrival.frame.len() as u32, ingress_ifindex, ..XdpMd::default() };
+        let before = self.counted.take().unwrap_or_else(|| self.reasons());
+        let mut frame_out = vec![0; arrival.frame.len() + 64];
+        let program = self.datapath.ebpf_mut().program_mut(GUARD).ok_or("the object has no guard")?;
+        let program: &mut Xdp = program.try_into().map_err(|error| format!("{GUARD}: {error}"))?;
+        let run = program.test_run(TestRunOptions {
+            data_in: Some(arrival.frame),
+            data_out: Some(&mut frame_out),
+            ctx_in: Some(bytemuck::bytes_of(&context_in)),
+            ..TestRunOptions::default()
+        });
+        let run = run.map_err(|error| format!("the kernel refuses the frame: {error:?}"))?;
+        let after = self.reasons();
+        let judged = judged(&before, &after, true)?;
+        self.counted = Some(after);
+        if frame_out[..run.data_size_out as usize] != *arrival.frame {
+            return Err("the frame was changed".to_owned());
+        }
+        match (judged.is_pass(), run.return_value) {
+            (true, XDP_PASS) | (false, XDP_DROP) => Ok(judged),
+            (_, code) => Err(format!("{judged}, but the guard returned {code}")),
+        }
+    }
+
+    /// No endpoint, address or uplink is known any more. Policy, flow records and counters stay.
     pub fn forget_everybody(&mut self) {
         for (address, bits, _) in self.datapath.tables.addresses().expect("the addresses are readable") {
             self.datapath.tables.remove_address(address, bits).expect("addresses can be removed");
@@ -81,6 +132,16 @@ impl Lab {
         for name in std::mem::take(&mut self.endpoints).into_keys() {
             self.forget(&name);
         }
+        for name in std::mem::take(&mut self.uplinks) {
+            self.forget(&name);
+        }
+    }
+
+    /// Nothing that happened before is remembered: conversations are closed, flow records are stale, ids are
+    /// given anew.
+    pub fn forget_memory(&mut self) {
+        drop(std::mem::take(&mut self.ids));
+        self.forget_flows();
         let map = self.datapath.ebpf_mut().map_mut("STATE").expect("the object has this table");
         let mut state: HashMap<&mut MapData, FlowKey, StateEntry> = map.try_into().expect("it is a hash map");
         let keys: Vec<FlowKey> = state.keys().collect::<Result<_, _>>().expect("the table is readable");

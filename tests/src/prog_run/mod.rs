@@ -39,6 +39,8 @@ pub struct Lab {
     /// Host-side interfaces by name.
     interfaces: BTreeMap<String, u32>,
     endpoints: BTreeMap<String, Endpoint>,
+    /// Interfaces that are known to lead outside.
+    uplinks: Vec<String>,
     policy: Policy,
     ids: Ids,
     /// The reason counters behind the latest frame, while nothing else ran since: reading them is slow.
@@ -70,6 +72,7 @@ impl Lab {
             datapath,
             interfaces: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            uplinks: Vec::new(),
             policy: Policy::default(),
             ids: Ids::default(),
             counted: None,

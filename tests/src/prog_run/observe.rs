@@ -66,7 +66,7 @@ impl Lab {
     }
 
     /// The names of the networks that `address` is a member of, and who owns it.
-    pub(super) fn memberships(&self, address: IpAddr) -> String {
+    pub fn memberships(&self, address: IpAddr) -> String {
         let networks = self.policy.memberships(address);
         let networks: Vec<&str> = networks.into_iter().map(Name::as_str).collect();
         let owners = self.datapath.tables.addresses().expect("the addresses are readable");

@@ -8,10 +8,17 @@ use enforcer_common::{
 };
 
 use super::{
-    Answer, Arrival, Endpoint, Owner, World, drop,
-    frame::{Content, Discovery, Frame},
+    Answer, Arrival, Endpoint, Owner, World,
+    datagram::{Datagram, Discovery},
+    drop,
+    flow::ICMP,
+    frame::{Content, Frame},
+    pass,
     scope::Scope,
 };
+
+/// Type of an ICMP redirect.
+const REDIRECT: u8 = 5;
 
 /// A packet of the link, and for whose address it speaks.
 struct Speech {
@@ -20,41 +27,54 @@ struct Speech {
     claim: IpAddr,
     /// What ARP says about its sender's MAC is what the frame says.
     honest_mac: bool,
-    router: bool,
 }
 
 /// The answer; `None` for what is judged like anything else.
 pub(super) fn judge(world: &World, arrival: &Arrival, endpoint: &Endpoint, frame: &Frame) -> Option<Answer> {
+    let sends = arrival.hook != Hook::ToEndpoint;
+    if sends && !endpoint.router && routes(frame) {
+        return Some(drop(DropReason::RouterAdvertisement));
+    }
     let speech = speech(frame)?;
-    let honest = match arrival.hook {
-        Hook::FromEndpoint | Hook::Guard if speech.router => {
-            return Some(drop(DropReason::RouterAdvertisement));
-        }
-        Hook::FromEndpoint | Hook::Guard if leaves_link(world, speech.dst) => return None,
-        Hook::FromEndpoint | Hook::Guard => speech.honest_mac && may_say(world, endpoint, &speech),
-        Hook::ToEndpoint => may_be_heard(world, arrival, speech.claim),
+    if sends && leaves_link(world, speech.dst) {
+        return None;
+    }
+    let honest = if sends {
+        speech.honest_mac && may_say(world, endpoint, &speech)
+    } else {
+        may_be_heard(world, arrival, speech.claim)
     };
-    Some(if honest { Answer::Pass(PassReason::Neighbor) } else { drop(DropReason::SpoofedNeighbor) })
+    Some(if honest { pass(PassReason::Neighbor) } else { drop(DropReason::SpoofedNeighbor) })
+}
+
+/// What only routers say, in either family; of IPv4 it is no more than that, and judged like anything else.
+fn routes(frame: &Frame) -> bool {
+    let Content::Ip(packet) = &frame.content else { return false };
+    let redirects =
+        packet.flow.protocol == ICMP && packet.flow.icmp.is_some_and(|(kind, _)| kind == REDIRECT);
+    redirects || packet.discovery == Some(Discovery::Routing)
 }
 
 fn speech(frame: &Frame) -> Option<Speech> {
-    let packet = match &frame.content {
+    match &frame.content {
         &Content::Arp { mac, sender, target } => {
             let (src, dst) = (sender.into(), target.into());
-            return Some(Speech { src, dst, claim: src, honest_mac: mac == frame.mac, router: false });
+            Some(Speech { src, dst, claim: src, honest_mac: mac == frame.mac })
         }
-        Content::Ip(packet) => packet,
-    };
-    let quiet =
-        Speech { src: packet.src, dst: packet.dst, claim: packet.src, honest_mac: true, router: false };
+        Content::Ip(packet) => {
+            let (src, dst) = (packet.flow.src, packet.flow.dst);
+            Some(Speech { src, dst, claim: claim(packet)?, honest_mac: true })
+        }
+    }
+}
+
+fn claim(packet: &Datagram) -> Option<IpAddr> {
+    let src = packet.flow.src;
     Some(match packet.discovery? {
         // Who has no address yet asks for the one that it wants.
-        Discovery::Solicitation(target) if Scope::of(packet.src) == Scope::Unspecified => {
-            Speech { claim: target.into(), ..quiet }
-        }
-        Discovery::Advertisement(target) => Speech { claim: target.into(), ..quiet },
-        Discovery::Solicitation(_) | Discovery::Asking => quiet,
-        Discovery::Routing => Speech { router: true, ..quiet },
+        Discovery::Solicitation(target) if Scope::of(src) == Scope::Unspecified => target.into(),
+        Discovery::Advertisement(target) => target.into(),
+        Discovery::Solicitation(_) | Discovery::Asking | Discovery::Routing => src,
     })
 }
 
@@ -75,14 +95,14 @@ pub(super) const fn is_of_link(group: Ipv6Addr) -> bool {
 
 /// A workload speaks for itself. One without an address may ask for any that nobody else has.
 fn may_say(world: &World, endpoint: &Endpoint, speech: &Speech) -> bool {
-    if Scope::of(speech.src) == Scope::Unspecified {
-        return match world.owner(speech.claim) {
-            Owner::Nobody => true,
-            Owner::Host => false,
-            Owner::Endpoint(owner) => owner.name == endpoint.name,
-        };
+    if Scope::of(speech.src) != Scope::Unspecified {
+        return world.may_speak_as(endpoint, speech.src) && world.may_speak_as(endpoint, speech.claim);
     }
-    world.may_use(endpoint, speech.src) && world.may_use(endpoint, speech.claim)
+    match world.owner(speech.claim) {
+        Owner::Nobody => endpoint.may_derive(speech.claim),
+        Owner::Host => false,
+        Owner::Endpoint(owner) => owner.name == endpoint.name,
+    }
 }
 
 /// Who is local proves it; of strangers nobody knows better.

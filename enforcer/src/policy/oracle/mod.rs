@@ -4,6 +4,10 @@
 //! interned sets, no flow cache, no shared parser, and none of the decisions in `enforcer_common`, whose
 //! reasons it uses as names. The kernel's programs are tested against it.
 //!
+//! A frame's way: [`frame`] and [`datagram`] read it, [`link`] answers what needs no policy, [`veth`] and
+//! [`uplink`] ask whether its addresses may be where they are, [`verdict`] asks the policy ([`ruling`]) and
+//! what earlier packets left behind ([`memory`]).
+//!
 //! # Reasons and classes
 //!
 //! Everything is an exact reason but one: a header that is cut short, contradicts itself or lies too deep
@@ -12,7 +16,7 @@
 //!
 //! # Where the rules differ from etherparse
 //!
-//! [`frame`] takes single headers from etherparse, never whole packets, and decides itself
+//! [`datagram`] takes single headers from etherparse, never whole packets, and decides itself
 //!
 //! - that an IP packet is as long as its header says: bytes behind it are padding, fewer are none;
 //! - that no payload length means an empty payload, not a jumbogram or offloaded segments;
@@ -22,14 +26,21 @@
 //!   must cover them (options may be cut), 8 of UDP (whose length field is nobody's business), SCTP, ICMP;
 //! - that ARP speaks of IPv4 over Ethernet.
 
+mod datagram;
+mod extension;
+mod flow;
 mod frame;
 mod link;
+mod memory;
+mod quote;
+mod ruling;
 mod scope;
+mod services;
+mod uplink;
+mod verdict;
+mod veth;
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::{net::IpAddr, time::Duration};
 
 use enforcer_common::{
     event::Hook,
@@ -37,8 +48,9 @@ use enforcer_common::{
 };
 use ipnet::IpNet;
 
-use super::{Policy, Prefix};
-use frame::{Content, Datagram, Frame};
+use super::{Name, Policy, RuleName};
+use frame::Content;
+pub use memory::Memory;
 use scope::Scope;
 
 /// A host, as far as a verdict depends on it.
@@ -46,12 +58,16 @@ use scope::Scope;
 pub struct World {
     /// What was applied last, if anything was.
     pub policy: Option<Policy>,
+    /// Every network that a policy ever had, in the order of their ids.
+    pub networks: Vec<Name>,
+    /// Every rule that a policy ever had, in the order of their ids.
+    pub rules: Vec<RuleName>,
     /// The local workloads.
     pub endpoints: Vec<Endpoint>,
     /// The host's own addresses.
     pub host: Vec<IpNet>,
-    /// What the host opened.
-    pub conversations: Vec<Conversation>,
+    /// Interfaces that lead outside.
+    pub uplinks: Vec<String>,
 }
 
 /// A workload behind its veth.
@@ -63,18 +79,10 @@ pub struct Endpoint {
     pub mac: Option<[u8; 6]>,
     /// What it owns; without any it is quarantined.
     pub addresses: Vec<IpNet>,
-}
-
-/// What tells two conversations apart, in one of their directions.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Conversation {
-    src: IpAddr,
-    dst: IpAddr,
-    protocol: u8,
-    /// The identifier of an echo twice; zero where a protocol has none.
-    ports: (u16, u16),
-    /// Of an echo.
-    code: u8,
+    /// Declared to answer DHCP.
+    pub dhcp_server: bool,
+    /// Declared to be a router.
+    pub router: bool,
 }
 
 /// A frame in front of a hook.
@@ -82,7 +90,7 @@ pub struct Conversation {
 pub struct Arrival<'a> {
     /// Where it is seen.
     pub hook: Hook,
-    /// Behind whose veth.
+    /// Behind whose veth; or the uplink that it comes from.
     pub endpoint: &'a str,
     /// The Ethernet header and everything behind it.
     pub frame: &'a [u8],
@@ -90,15 +98,38 @@ pub struct Arrival<'a> {
     pub stamp: Option<&'a str>,
     /// The host itself sent it.
     pub locally_generated: bool,
+    /// When, since some beginning.
+    pub now: Duration,
 }
 
 /// What should become of a frame.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
     /// It goes on.
-    Pass(PassReason),
+    Pass {
+        /// Why.
+        reason: PassReason,
+        /// What decided.
+        by: By,
+    },
     /// It is gone.
-    Drop(Why),
+    Drop {
+        /// Why.
+        why: Why,
+        /// What decided.
+        by: By,
+    },
+}
+
+/// What of the policy decided.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum By {
+    /// Nothing that has a name.
+    Nothing,
+    /// A network that both ends share.
+    Network(Name),
+    /// A rule.
+    Rule(RuleName),
 }
 
 /// Why a frame is dropped.
@@ -120,142 +151,104 @@ enum Owner<'a> {
 
 impl Answer {
     /// Whether a verdict of the kernel says the same.
-    pub fn agrees_with(self, verdict: Verdict) -> bool {
+    pub fn agrees_with(&self, verdict: Verdict) -> bool {
         match (self, verdict) {
-            (Self::Pass(expected), Verdict::Pass(seen)) => expected == seen,
-            (Self::Drop(Why::Exactly(expected)), Verdict::Drop(seen)) => expected == seen,
-            (Self::Drop(Why::Malformed), Verdict::Drop(seen)) => {
+            (Self::Pass { reason, .. }, Verdict::Pass(seen)) => *reason == seen,
+            (Self::Drop { why: Why::Exactly(reason), .. }, Verdict::Drop(seen)) => *reason == seen,
+            (Self::Drop { why: Why::Malformed, .. }, Verdict::Drop(seen)) => {
                 matches!(seen, DropReason::Truncated | DropReason::BadHeader | DropReason::ExtensionHeaders)
             }
             _ => false,
         }
     }
+
+    /// Whether the frame goes on.
+    pub const fn is_pass(&self) -> bool {
+        matches!(self, Self::Pass { .. })
+    }
+
+    const fn refused(why: Why) -> Self {
+        Self::Drop { why, by: By::Nothing }
+    }
+}
+
+const fn pass(reason: PassReason) -> Answer {
+    Answer::Pass { reason, by: By::Nothing }
 }
 
 const fn drop(reason: DropReason) -> Answer {
-    Answer::Drop(Why::Exactly(reason))
+    Answer::refused(Why::Exactly(reason))
 }
 
-/// What becomes of a frame.
-pub fn judge(world: &World, arrival: &Arrival) -> Answer {
+fn allowed(rule: &RuleName) -> Answer {
+    Answer::Pass { reason: PassReason::AllowedByRule, by: By::Rule(rule.clone()) }
+}
+
+fn denied(rule: &RuleName) -> Answer {
+    Answer::Drop { why: Why::Exactly(DropReason::DeniedByRule), by: By::Rule(rule.clone()) }
+}
+
+/// What becomes of a frame, and what is remembered of it.
+pub fn judge(world: &World, memory: &mut Memory, arrival: &Arrival) -> Answer {
+    memory.now = arrival.now;
+    if arrival.hook != Hook::Guard {
+        return at_endpoint(world, memory, arrival);
+    }
+    // A guard only looks: what passes is judged once more behind it. Ports alone are no verdict.
+    let mut afterwards = memory.clone();
+    let answer = if world.uplinks.iter().any(|uplink| uplink == arrival.endpoint) {
+        uplink::judge(world, &mut afterwards, arrival)
+    } else {
+        let sending = Arrival { hook: Hook::FromEndpoint, ..*arrival };
+        at_endpoint(world, &mut afterwards, &sending)
+    };
+    memory.take_fragments(afterwards);
+    answer
+}
+
+/// What becomes of a frame at a workload's veth.
+fn at_endpoint(world: &World, memory: &mut Memory, arrival: &Arrival) -> Answer {
     let Some(endpoint) = world.endpoints.iter().find(|endpoint| endpoint.name == arrival.endpoint) else {
         return drop(DropReason::NoEndpoint);
     };
-    let frame = match frame::read(arrival.frame) {
+    let mut frame = match frame::read(arrival.frame) {
         Ok(frame) => frame,
-        Err(why) => return Answer::Drop(why),
+        Err(why) => return Answer::refused(why),
     };
-    let sends = matches!(arrival.hook, Hook::FromEndpoint);
-    if sends && endpoint.mac.is_some_and(|mac| mac != frame.mac) {
+    let sends = arrival.hook == Hook::FromEndpoint;
+    if sends && !endpoint.is_sender_of(&frame) {
         return drop(DropReason::SpoofedMac);
+    }
+    if let Content::Ip(packet) = &mut frame.content
+        && let Err(reason) = memory.resolve(packet)
+    {
+        return drop(reason);
     }
     if let Some(answer) = link::judge(world, arrival, endpoint, &frame) {
         return answer;
     }
-    match &frame.content {
-        Content::Arp { .. } => unreachable!("ARP never leaves its link"),
-        Content::Ip(packet) if sends => world.sent(endpoint, packet),
-        Content::Ip(packet) => world.delivered(arrival, endpoint, packet),
+    let Content::Ip(packet) = frame.content else { unreachable!("ARP never leaves its link") };
+    let answer = if sends {
+        world.sent(memory, endpoint, &packet)
+    } else {
+        world.delivered(memory, arrival, endpoint, &packet)
+    };
+    if answer.is_pass() {
+        memory.remember(&packet);
     }
+    answer
 }
-
-/// What the host opens with this frame, once it has reached a workload; the workload may answer.
-pub fn opens(frame: &[u8]) -> Option<Conversation> {
-    let Ok(Frame { content: Content::Ip(packet), .. }) = frame::read(frame) else { return None };
-    let asks = !matches!(packet.protocol, ICMP | ICMPV6) || packet.is_echo_request();
-    // The ports of a later fragment are not known.
-    (asks && !packet.is_later_fragment()).then(|| packet.conversation())
-}
-
-const ICMP: u8 = 1;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const ICMPV6: u8 = 58;
-const SCTP: u8 = 132;
-
-/// Ports of a `DHCPv4` client and server.
-const CLIENT: u16 = 68;
-const SERVER: u16 = 67;
 
 impl World {
-    /// What a workload sends: may this address be there, is it the sender's, who is it for?
-    fn sent(&self, sender: &Endpoint, packet: &Datagram) -> Answer {
-        let broadcast = packet.dst == IpAddr::V4(Ipv4Addr::BROADCAST);
-        let own = self.may_use(sender, packet.src);
-        let nobody = Scope::of(packet.src) == Scope::Unspecified;
-        if packet.is_udp(CLIENT, SERVER) && broadcast && (own || nobody) {
-            return Answer::Pass(PassReason::HostAllowed);
-        }
-        if let Some(reason) = scope::forbidden(packet.src, packet.dst) {
-            return drop(reason);
-        }
-        if sender.addresses.is_empty() {
-            return drop(DropReason::Quarantined);
-        }
-        if !own {
-            return drop(DropReason::SpoofedSource);
-        }
-        match self.owner(packet.dst) {
-            Owner::Host => self.to_host(packet),
-            Owner::Nobody | Owner::Endpoint(_) => self.between(packet),
-        }
-    }
-
-    /// What reaches a workload: is it for this one, is its sender who it says it is, may they talk?
-    fn delivered(&self, arrival: &Arrival, receiver: &Endpoint, packet: &Datagram) -> Answer {
-        let forbidden = scope::forbidden(packet.src, packet.dst);
-        if forbidden == Some(DropReason::Multicast) && !arrival.locally_generated {
-            return drop(DropReason::Multicast);
-        }
-        // The address that the host's DHCP server gives away is nobody's yet.
-        let by_host = arrival.locally_generated && matches!(self.owner(packet.src), Owner::Host);
-        let offer = by_host && packet.is_udp(SERVER, CLIENT);
-        if forbidden.is_none() && !self.may_use(receiver, packet.dst) && !offer {
-            return drop(DropReason::NotOwner);
-        }
-        match (self.owner(packet.src), arrival.stamp) {
-            (Owner::Endpoint(owner), Some(stamp)) if owner.name == stamp => {}
-            (Owner::Endpoint(_), _) => return drop(DropReason::UnstampedSource),
-            (Owner::Nobody, None) => {}
-            (Owner::Host, None) if arrival.locally_generated => {
-                return match forbidden {
-                    None | Some(DropReason::Multicast) => Answer::Pass(PassReason::HostOpen),
-                    Some(reason) => drop(reason),
-                };
-            }
-            (Owner::Nobody | Owner::Host, _) => return drop(DropReason::MaskedSource),
-        }
-        forbidden.map_or_else(|| self.between(packet), drop)
-    }
-
-    /// The allow list, and answers to what the host asked.
-    fn to_host(&self, packet: &Datagram) -> Answer {
-        if packet.is_later_fragment() {
-            return drop(DropReason::Fragment);
-        }
-        let allowed = match (packet.protocol, packet.ports.1) {
-            (UDP, 53 | 67) | (TCP, 53) => true,
-            _ => packet.is_echo_request(),
-        };
-        if allowed {
-            return Answer::Pass(PassReason::HostAllowed);
-        }
-        let answered = packet.question();
-        if answered.is_some_and(|question| self.conversations.contains(&question)) {
-            Answer::Pass(PassReason::Reply)
-        } else {
-            drop(DropReason::DefaultDeny)
-        }
-    }
-
-    /// Do the two share a network?
-    fn between(&self, packet: &Datagram) -> Answer {
-        let Some(policy) = &self.policy else { return drop(DropReason::NoPolicy) };
-        if shares_network(policy, packet.src, packet.dst) {
-            Answer::Pass(PassReason::SharedNetwork)
-        } else {
-            drop(DropReason::DefaultDeny)
-        }
+    /// A new policy, whose new names get the next ids.
+    pub fn apply(&mut self, policy: Policy) {
+        let networks = policy.networks.keys().filter(|name| !self.networks.contains(name));
+        let networks: Vec<Name> = networks.cloned().collect();
+        self.networks.extend(networks);
+        let rules = policy.rules.keys().filter(|name| !self.rules.contains(name));
+        let rules: Vec<RuleName> = rules.cloned().collect();
+        self.rules.extend(rules);
+        self.policy = Some(policy);
     }
 
     /// The longest prefix wins.
@@ -283,20 +276,33 @@ impl World {
             Owner::Nobody => address.is_ipv6() && Scope::of(address) == Scope::LinkLocal,
         }
     }
+
+    /// The same for who speaks: a link-local address that is made of a MAC is made of the speaker's own,
+    /// unless it has the address anyway.
+    fn may_speak_as(&self, endpoint: &Endpoint, address: IpAddr) -> bool {
+        let owned = matches!(self.owner(address), Owner::Endpoint(_));
+        self.may_use(endpoint, address) && (owned || endpoint.may_derive(address))
+    }
 }
 
-/// Whether one network has both as members; link-local addresses are members of nothing.
-fn shares_network(policy: &Policy, src: IpAddr, dst: IpAddr) -> bool {
-    let both = [src, dst];
-    both.iter().all(|&address| Scope::of(address) == Scope::Global)
-        && policy.networks.values().any(|network| {
-            both.iter()
-                .all(|&address| covers(network.prefixes(), address) && !covers(network.except(), address))
-        })
-}
+impl Endpoint {
+    /// Whether the frame, and a DHCP request in it, come from its interface.
+    fn is_sender_of(&self, frame: &frame::Frame) -> bool {
+        let chaddr = match &frame.content {
+            Content::Ip(packet) => packet.chaddr,
+            Content::Arp { .. } => None,
+        };
+        self.mac.is_none_or(|mac| mac == frame.mac) && chaddr.is_none_or(|chaddr| chaddr == frame.mac)
+    }
 
-fn covers(prefixes: &BTreeSet<Prefix>, address: IpAddr) -> bool {
-    prefixes.iter().any(|&prefix| IpNet::from(prefix).contains(&address))
+    /// Whether `address` is none that is made of another interface's MAC (RFC 4291 §2.5.1).
+    fn may_derive(&self, address: IpAddr) -> bool {
+        let (IpAddr::V6(v6), Some(mac)) = (address, self.mac) else { return true };
+        let interface: [u8; 8] = std::array::from_fn(|index| v6.octets()[8 + index]);
+        let derived = Scope::of(address) == Scope::LinkLocal && interface[3..5] == [0xff, 0xfe];
+        let own = [mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]];
+        !derived || interface == own
+    }
 }
 
 #[cfg(test)]
