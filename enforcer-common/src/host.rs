@@ -13,6 +13,11 @@ const DNS: u16 = 53;
 /// Whether [`HOST_ALLOW`] admits a workload's packet to its host.
 #[inline(always)]
 pub const fn allows(key: &FlowKey) -> bool {
+    key.has_ports() && names(key)
+}
+
+#[inline(always)]
+const fn names(key: &FlowKey) -> bool {
     match key.protocol {
         protocol::UDP => matches!(u16::from_be(key.dst_port), DNS | DHCP_SERVER),
         protocol::TCP => u16::from_be(key.dst_port) == DNS,

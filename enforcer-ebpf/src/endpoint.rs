@@ -56,7 +56,10 @@ pub fn sender(origin: Origin, source: Address) -> Result<AddressOwner, DropReaso
     let owner = owner(source);
     let Origin { stamp, from_host } = origin;
     match owner.endpoint {
-        EndpointId::REMOTE if stamp == 0 => Ok(owner),
+        // What is on a link only, NAT leaves alone, and its own veth has let it speak so.
+        EndpointId::REMOTE if stamp == 0 || (!source.is_v4() && source.scope() == Scope::LinkLocal) => {
+            Ok(AddressOwner { stamp, ..owner })
+        }
         EndpointId::HOST if stamp == 0 && from_host => Ok(owner),
         EndpointId::REMOTE | EndpointId::HOST => Err(DropReason::MaskedSource),
         _ if stamp == owner.stamp => Ok(owner),

@@ -122,20 +122,22 @@ fn delivered_by(
         (EndpointId::HOST, None) => by_host(journey, endpoint),
         // Not cacheable: of a source of the host, whether it is believed depends on who sent it.
         (_, Some(reason)) => Judgement::dropped(reason),
-        (src, None) => by_other(journey, endpoint, src),
+        (_, None) => by_other(journey, endpoint, &sender),
     };
     Judgement { src: sender.endpoint, stamp: sender.stamp, ..judgement }
 }
 
 /// Whoever sends to an endpoint and is not its host.
 #[inline(always)]
-fn by_other(journey: &mut Journey, endpoint: &Endpoint, src: EndpointId) -> Judgement {
+fn by_other(journey: &mut Journey, endpoint: &Endpoint, sender: &AddressOwner) -> Judgement {
+    let src = sender.endpoint;
     if journey.packet.kind == Kind::Error {
         if journey.quote.key.src != journey.packet.key.dst {
             return Judgement::dropped(DropReason::BadQuote);
         }
         if let Some(judgement) = quote::related(journey, endpoint.id) {
-            let from_router = src == EndpointId::REMOTE && journey.quote.key.dst != journey.packet.key.src;
+            let stranger = src == EndpointId::REMOTE && sender.stamp == 0;
+            let from_router = stranger && journey.quote.key.dst != journey.packet.key.src;
             return if from_router && !quote::affordable(journey) {
                 Judgement::dropped(DropReason::IcmpErrorRate)
             } else {

@@ -85,11 +85,14 @@ pub fn ipv6(
 ) -> Result<Payload, DropReason> {
     const HEADER: u32 = size_of::<Ipv6>() as u32;
     let ip = cursor.take::<Ipv6>().ok_or(DropReason::Truncated)?;
-    let (src, dst) = (Address(ip.src), Address(ip.dst));
     // From here on a mapped address means IPv4, so one on the wire must not get further.
+    let (src, dst) = (Address(ip.src), Address(ip.dst));
     let mapped = src.is_v4() || dst.is_v4();
-    if !mapped {
-        (packet.key.src, packet.key.dst) = (src, dst);
+    if !src.is_v4() {
+        packet.key.src = src;
+    }
+    if !dst.is_v4() {
+        packet.key.dst = dst;
     }
     let declared = u32::from(u16::from_be(ip.payload_length));
     let length = if quoted { available.saturating_sub(HEADER) } else { declared };

@@ -321,7 +321,8 @@ fn transport(cursor: &mut Cursor, payload: &Payload, packet: &mut Packet) -> Res
             icmp::read(cursor, payload, packet)?;
             8
         }
-        _ => 0,
+        // Of what nobody reads nothing can be rewritten; eight bytes as for the others.
+        _ => 8,
     };
     let walked = packet.fragment.header_bytes.get();
     packet.fragment.header_bytes.set(walked.wrapping_add(header_bytes as u16));

@@ -2,6 +2,7 @@
 //! errors, and who may talk would never learn of a smaller path MTU.
 
 use enforcer_common::{
+    address,
     endpoint::{Endpoint, EndpointId},
     host,
     limits::ROUTER_ERRORS_PER_SECOND,
@@ -31,7 +32,13 @@ pub fn is_for_sender(endpoint: &Endpoint, packet: &Packet, quote: &Packet) -> bo
 /// quoted packet's source is.
 #[inline(always)]
 pub fn related(journey: &Journey, owner: EndpointId) -> Option<Judgement> {
-    let owners = [owner, endpoint::owner(journey.quote.key.dst).endpoint];
+    let key = &journey.quote.key;
+    // Only the host needs no policy; and what is not from one to one was never asked about.
+    let lawless = journey.control.active.generation() == 0 && owner != EndpointId::HOST;
+    if lawless || address::forbidden(key.src, key.dst).is_some() {
+        return None;
+    }
+    let owners = [owner, endpoint::owner(key.dst).endpoint];
     policy::introduce(question::QUOTE, owners);
     let admitted = match admission(journey, owners, false) {
         Admission::Always => true,

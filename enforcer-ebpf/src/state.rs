@@ -41,7 +41,7 @@ pub fn answers(journey: &Journey) -> bool {
     let packet = &journey.packet;
     let can = packet.fragment.place.get() == Place::Later
         || state::can_answer(packet.key.protocol, packet.tcp_flags);
-    can && speaks_back(&packet.key) && state_answer(0) != 0
+    can && speaks_back(&packet.key) && state_answer(question::ANSWERED) != 0
 }
 
 /// Whether the conversation that a [`question`] is about is open.
@@ -140,9 +140,9 @@ pub extern "C" fn state_score(index: u32, way: u32, newcomer: u32) -> u64 {
 /// A station of its own: refreshes the conversation that the packet answers; 0 when there is none.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn state_answer(_: u32) -> u32 {
+pub extern "C" fn state_answer(question: u32) -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
-    let Some(entry) = entry(state_find(question::ANSWERED)) else { return 0 };
+    let Some(entry) = entry(state_find(question)) else { return 0 };
     // SAFETY: see `state_find`; whole words, and the last writer wins.
     unsafe {
         if journey.packet.fragment.place.get() != Place::Later {

@@ -144,11 +144,15 @@ impl Tables {
     pub(super) fn seed(&mut self) -> Result<(), TableError> {
         let failed = |source| TableError::Map { name: "SEED", source };
         if self.seed.get(&0, 0).map_err(failed)? == 0 {
-            // The standard library's hashers are keyed with the kernel's random bytes.
-            let random = RandomState::new().hash_one(0_u8) | 1;
-            self.seed.set(0, random, 0).map_err(failed)?;
+            self.seed.set(0, random_seed(), 0).map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// Makes the datapath forget every conversation: under another seed nobody finds them.
+    pub fn forget_conversations(&mut self) -> Result<(), TableError> {
+        let failed = |source| TableError::Map { name: "SEED", source };
+        self.seed.set(0, random_seed(), 0).map_err(failed)
     }
 
     /// What decides at this moment.
@@ -166,6 +170,11 @@ impl Tables {
         let record = self.generations.get(&word.slot(), 0);
         record.map(Some).map_err(|source| TableError::Map { name: "GENERATIONS", source })
     }
+}
+
+/// Never 0. The standard library's hashers are keyed with the kernel's random bytes.
+fn random_seed() -> u64 {
+    RandomState::new().hash_one(0_u8) | 1
 }
 
 fn typed<T: TryFrom<Map, Error = MapError>>(

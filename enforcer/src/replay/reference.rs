@@ -1,20 +1,18 @@
 //! The reference evaluator as a judge.
 
-use enforcer_common::{
-    event::Hook,
-    verdict::{DropReason, Verdict},
-};
+use enforcer_common::verdict::{DropReason, Verdict};
 use ipnet::IpNet;
 
 use super::{Cast, Judge, Opinion, Sighting};
 use crate::policy::{
     Policy,
-    oracle::{self, Answer, Arrival, Endpoint, Why, World},
+    oracle::{self, Answer, Arrival, By, Endpoint, Memory, Why, World},
 };
 
 /// The policy, evaluated as it is worded.
 pub struct Reference {
     world: World,
+    memory: Memory,
 }
 
 impl Reference {
@@ -22,34 +20,41 @@ impl Reference {
     pub fn new(policy: Policy, cast: &Cast) -> Self {
         let endpoint = |(name, address): (&str, _)| Endpoint {
             name: name.to_owned(),
-            mac: None,
             addresses: vec![IpNet::from(address)],
+            ..Endpoint::default()
         };
-        let host = cast.host().iter().map(|&address| IpNet::from(address)).collect();
-        let endpoints = cast.endpoints().map(endpoint).collect();
-        Self { world: World { policy: Some(policy), endpoints, host, conversations: Vec::new() } }
+        let mut world = World {
+            endpoints: cast.endpoints().map(endpoint).collect(),
+            host: cast.host().iter().map(|&address| IpNet::from(address)).collect(),
+            ..World::default()
+        };
+        world.apply(policy);
+        Self { world, memory: Memory::default() }
     }
 }
 
 impl Judge for Reference {
     fn judge(&mut self, sighting: &Sighting) -> anyhow::Result<Option<Opinion>> {
-        let Sighting { hook, endpoint, frame, stamp, locally_generated, now: _ } = *sighting;
-        let answer = oracle::judge(&self.world, &Arrival { hook, endpoint, frame, stamp, locally_generated });
-        if locally_generated && hook == Hook::ToEndpoint && matches!(answer, Answer::Pass(_)) {
-            self.world.conversations.extend(oracle::opens(frame));
-        }
-        Ok(Some(opinion(answer)))
+        let Sighting { hook, endpoint, frame, stamp, locally_generated, now } = *sighting;
+        let arrival = Arrival { hook, endpoint, frame, stamp, locally_generated, now };
+        Ok(Some(opinion(oracle::judge(&self.world, &mut self.memory, &arrival))))
     }
 }
 
 fn opinion(answer: Answer) -> Opinion {
-    match answer {
-        Answer::Pass(reason) => Opinion::exactly(Verdict::Pass(reason)),
-        Answer::Drop(Why::Exactly(reason)) => Opinion::exactly(Verdict::Drop(reason)),
-        Answer::Drop(Why::Malformed) => {
+    let (opinion, by) = match answer {
+        Answer::Pass { reason, by } => (Opinion::exactly(Verdict::Pass(reason)), by),
+        Answer::Drop { why: Why::Exactly(reason), by } => (Opinion::exactly(Verdict::Drop(reason)), by),
+        Answer::Drop { why: Why::Malformed, by } => {
             let reasons = [DropReason::Truncated, DropReason::BadHeader, DropReason::ExtensionHeaders];
             let reasons = reasons.map(|reason| reason.slug().to_owned()).into();
-            Opinion { verdict: "drop".to_owned(), reasons, by: None }
+            (Opinion { verdict: "drop".to_owned(), reasons, by: None }, by)
         }
-    }
+    };
+    let by = match by {
+        By::Nothing => None,
+        By::Network(network) => Some(network.to_string()),
+        By::Rule(rule) => Some(rule.to_string()),
+    };
+    Opinion { by, ..opinion }
 }

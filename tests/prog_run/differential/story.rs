@@ -64,17 +64,7 @@ pub(super) fn steps(people: &People, events: &[Event]) -> Vec<Step> {
             Event::Apply(sketch) => story.steps.push(Step::Apply(sketch.text())),
         }
     }
-    story.steps.retain(|step| !is_link_local_hairpin(step));
     story.steps
-}
-
-// KNOWN: when a workload sends to itself from a link-local address, its own interface remembers the denial
-// at the source (*default-deny*) and answers with it at the destination, which would have said
-// *masked-source*.
-fn is_link_local_hairpin(step: &Step) -> bool {
-    let Step::Frame(place, Hex(frame)) = step else { return false };
-    let link_local = matches!(frame[12..], [0x86, 0xdd, _, _, _, _, _, _, _, _, 0xfe, 0x80..=0xbf, ..]);
-    link_local && place.hook == Hook::ToEndpoint && place.stamp.as_ref() == Some(&place.endpoint)
 }
 
 /// What has happened so far.

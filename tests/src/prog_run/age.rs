@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use aya::maps::{HashMap, MapData};
-use enforcer_common::{flow::FlowKey, state::StateEntry};
+use aya::maps::{Array, MapData};
+use enforcer_common::state::StateSet;
 
 use super::Lab;
 
@@ -11,13 +11,19 @@ impl Lab {
     /// Every open conversation has been silent for so much longer.
     pub fn silence(&mut self, time: Duration) {
         let map = self.datapath.ebpf_mut().map_mut("STATE").expect("the object has this table");
-        let mut state: HashMap<&mut MapData, FlowKey, StateEntry> = map.try_into().expect("it is a hash map");
-        let entries: Vec<(FlowKey, StateEntry)> =
-            state.iter().collect::<Result<_, _>>().expect("the table is readable");
-        assert!(!entries.is_empty(), "no conversation is open");
-        for (key, entry) in entries {
-            let last_seen = entry.last_seen.wrapping_sub(time.as_nanos() as u64);
-            state.insert(key, StateEntry { last_seen, ..entry }, 0).expect("the entry is there already");
+        let mut state: Array<&mut MapData, StateSet> = map.try_into().expect("it is an array");
+        let sets: Vec<StateSet> = state.iter().collect::<Result<_, _>>().expect("the table is readable");
+        let mut open = 0;
+        for (index, mut set) in (0..).zip(sets) {
+            let used = set.entries.iter_mut().filter(|entry| entry.last_seen != 0);
+            let aged =
+                used.map(|entry| entry.last_seen = entry.last_seen.wrapping_sub(time.as_nanos() as u64));
+            let aged = aged.count();
+            if aged > 0 {
+                state.set(index, set, 0).expect("the set is there already");
+            }
+            open += aged;
         }
+        assert!(open > 0, "no conversation is open");
     }
 }

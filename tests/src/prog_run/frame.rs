@@ -1,17 +1,17 @@
 //! Frames as bytes, many of them: for tests that compare the programs with another judge.
 
 use aya::{
-    maps::{HashMap, MapData},
-    programs::{TestRun as _, TestRunOptions, Xdp},
+    maps::{HashMap, MapData, PerCpuArray, PerCpuValues},
+    programs::{TestRun as _, TestRunOptions},
+    util::nr_cpus,
 };
 use bytemuck::{Pod, Zeroable};
 use enforcer::policy::oracle::Arrival;
 use enforcer_common::{
     address::{Address, V4_PREFIX_OFFSET},
     counter::Counter,
-    event::Hook,
-    flow::FlowKey,
-    state::StateEntry,
+    event::{ErrorBudget, Hook},
+    fragment::{FragmentEntry, FragmentKey},
     verdict::Verdict,
 };
 use ipnet::IpNet;
@@ -21,8 +21,6 @@ use super::{
     run::{FOREIGN_MARK, SkBuff, program_of},
 };
 
-/// The early guard.
-const GUARD: &str = "xdp_guard";
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 
@@ -103,8 +101,7 @@ impl Lab {
         let context_in = XdpMd { data_end: arrival.frame.len() as u32, ingress_ifindex, ..XdpMd::default() };
         let before = self.counted.take().unwrap_or_else(|| self.reasons());
         let mut frame_out = vec![0; arrival.frame.len() + 64];
-        let program = self.datapath.ebpf_mut().program_mut(GUARD).ok_or("the object has no guard")?;
-        let program: &mut Xdp = program.try_into().map_err(|error| format!("{GUARD}: {error}"))?;
+        let program = self.datapath.guard().map_err(|error| error.to_string())?;
         let run = program.test_run(TestRunOptions {
             data_in: Some(arrival.frame),
             data_out: Some(&mut frame_out),
@@ -142,11 +139,28 @@ impl Lab {
     pub fn forget_memory(&mut self) {
         drop(std::mem::take(&mut self.ids));
         self.forget_flows();
-        let map = self.datapath.ebpf_mut().map_mut("STATE").expect("the object has this table");
-        let mut state: HashMap<&mut MapData, FlowKey, StateEntry> = map.try_into().expect("it is a hash map");
-        let keys: Vec<FlowKey> = state.keys().collect::<Result<_, _>>().expect("the table is readable");
+        self.datapath.tables.forget_conversations().expect("the seed is writable");
+        let map = self.datapath.ebpf_mut().map_mut("FRAGMENTS").expect("the object has this table");
+        let mut fragments: HashMap<&mut MapData, FragmentKey, FragmentEntry> =
+            map.try_into().expect("it is a hash map");
+        let keys: Vec<FragmentKey> =
+            fragments.keys().collect::<Result<_, _>>().expect("the table is readable");
         for key in keys {
-            state.remove(&key).expect("conversations can be removed");
+            fragments.remove(&key).expect("fragments can be removed");
+        }
+        self.forget_errors();
+    }
+
+    /// No endpoint was told of any error yet.
+    pub fn forget_errors(&mut self) {
+        let last = self.endpoints.len() as u32;
+        let map = self.datapath.ebpf_mut().map_mut("ERROR_BUDGET").expect("the object has this table");
+        let mut budgets: PerCpuArray<&mut MapData, ErrorBudget> = map.try_into().expect("it is per CPU");
+        for id in 0..=last {
+            let cpus = nr_cpus().expect("the kernel says how many");
+            let unspent =
+                PerCpuValues::try_from(vec![ErrorBudget::default(); cpus]).expect("one for each CPU");
+            budgets.set(id, unspent, 0).expect("the table is writable");
         }
     }
 }

@@ -55,12 +55,14 @@ pub(super) struct Walk<'a> {
 pub(super) fn walk(mut protocol: u8, deep: usize, bytes: &[u8]) -> Result<Walk<'_>, Why> {
     let mut rest = bytes;
     let mut fragment = Fragment::Whole;
+    let mut cut = false;
     for walked in 0.. {
         if !is_extension(protocol) {
             break;
         }
-        // RFC 8200 §4.1: hop-by-hop options stand first or not at all.
-        if walked == MAX_EXTENSIONS || (protocol == HOP_BY_HOP && walked > 0) {
+        // RFC 8200 §4.1: hop-by-hop options stand first or not at all, and a datagram is cut once.
+        let again = (protocol == HOP_BY_HOP && walked > 0) || (protocol == FRAGMENT && cut);
+        if walked == MAX_EXTENSIONS || again {
             return Err(Why::Malformed);
         }
         if protocol == ROUTING {
@@ -73,17 +75,13 @@ pub(super) fn walk(mut protocol: u8, deep: usize, bytes: &[u8]) -> Result<Walk<'
         }
         let kind = std::mem::replace(&mut protocol, header[0]);
         if kind == FRAGMENT {
-            match (read_fragment(header)?, fragment) {
+            fragment = read_fragment(header)?;
+            cut = true;
+            if matches!(fragment, Fragment::Later { .. }) {
                 // Nobody knows what is behind it.
-                (later @ Fragment::Later { .. }, _) => return Ok(Walk { protocol, fragment: later, rest }),
-                (outermost, Fragment::Whole) => {
-                    fragment = outermost;
-                    continue;
-                }
-                _ => {}
+                break;
             }
-        }
-        if let Fragment::First { extensions, .. } = &mut fragment {
+        } else if let Fragment::First { extensions, .. } = &mut fragment {
             *extensions += header.len();
         }
     }

@@ -277,8 +277,8 @@ impl World {
         }
     }
 
-    /// The same for who speaks: a link-local address that is made of a MAC is made of the speaker's own,
-    /// unless it has the address anyway.
+    /// The same, but a link-local address that is made of a MAC is made of the endpoint's own, unless it has
+    /// the address anyway.
     fn may_speak_as(&self, endpoint: &Endpoint, address: IpAddr) -> bool {
         let owned = matches!(self.owner(address), Owner::Endpoint(_));
         self.may_use(endpoint, address) && (owned || endpoint.may_derive(address))

@@ -23,7 +23,11 @@ type Headers<'a> = (Flow, bool, &'a [u8]);
 
 fn ipv4(bytes: &[u8]) -> Option<Headers<'_>> {
     let header = Ipv4HeaderSlice::from_slice(bytes).ok()?;
-    let later = header.fragments_offset().value() > 0;
+    let offset = usize::from(header.fragments_offset().value()) * 8;
+    let later = offset > 0;
+    if reaches_into_tcp(header.protocol().0, offset) {
+        return None;
+    }
     let flow = bare(header.source_addr().into(), header.destination_addr().into(), header.protocol().0);
     Some((flow, later, &bytes[header.slice().len()..]))
 }
@@ -36,7 +40,17 @@ fn ipv6(deep: usize, bytes: &[u8]) -> Option<Headers<'_>> {
     }
     let walk = walk(header.next_header().0, deep + 40, &bytes[40..]).ok()?;
     let later = matches!(walk.fragment, Fragment::Later { .. });
+    if let Fragment::Later { offset, .. } = walk.fragment
+        && reaches_into_tcp(walk.protocol, offset)
+    {
+        return None;
+    }
     Some((bare(src.into(), dst.into(), walk.protocol), later, walk.rest))
+}
+
+/// A later fragment that nobody here lets pass (RFC 3128).
+const fn reaches_into_tcp(protocol: u8, offset: usize) -> bool {
+    protocol == TCP && offset > 0 && offset < 20
 }
 
 const fn bare(src: IpAddr, dst: IpAddr, protocol: u8) -> Flow {

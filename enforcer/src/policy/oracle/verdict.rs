@@ -5,7 +5,7 @@ use enforcer_common::verdict::{DropReason, PassReason};
 
 use super::{
     Answer, By, Owner, World, allowed, datagram::Datagram, denied, drop, flow::Flow, memory::Memory, pass,
-    ruling::Ruling,
+    ruling::Ruling, scope,
 };
 
 impl World {
@@ -77,6 +77,10 @@ impl World {
     /// Whether this is an ICMP error about a packet that was allowed.
     fn admits_error(&self, memory: &Memory, error: &Datagram) -> bool {
         let Some(quoted) = error.quote else { return false };
+        // What is not from one to one was never asked about.
+        if scope::forbidden(quoted.src, quoted.dst).is_some() {
+            return false;
+        }
         let answer = quoted.reversed();
         let (forth, back) = (self.ruling(quoted), self.ruling(answer));
         match (self.owner(quoted.src), self.owner(quoted.dst)) {

@@ -71,13 +71,15 @@ impl World {
         // The address that the host's DHCP server gives away is nobody's yet.
         let by_host = arrival.locally_generated && matches!(self.owner(src), Owner::Host);
         let offer = by_host && packet.flow.is_udp(SERVER, CLIENT);
-        if forbidden.is_none() && !self.may_use(receiver, dst) && !offer {
+        if forbidden.is_none() && !self.may_speak_as(receiver, dst) && !offer {
             return drop(DropReason::NotOwner);
         }
         match (self.owner(src), arrival.stamp) {
             (Owner::Endpoint(owner), Some(stamp)) if owner.name == stamp => {}
             (Owner::Endpoint(_), _) => return drop(DropReason::UnstampedSource),
             (Owner::Nobody, None) => {}
+            // What is on a link only, NAT leaves alone, and its own veth has let it speak so.
+            (Owner::Nobody, Some(_)) if src.is_ipv6() && Scope::of(src) == Scope::LinkLocal => {}
             (Owner::Host, None) if arrival.locally_generated => {
                 return match forbidden {
                     None => self.by_host(memory, packet),
@@ -90,18 +92,24 @@ impl World {
         if let Some(reason) = forbidden {
             return drop(reason);
         }
-        self.delivered_from_others(memory, receiver, packet)
+        self.delivered_from_others(memory, arrival, receiver, packet)
     }
 
     /// The addresses are in order, and the host did not send it.
-    fn delivered_from_others(&self, memory: &mut Memory, receiver: &Endpoint, packet: &Datagram) -> Answer {
+    fn delivered_from_others(
+        &self,
+        memory: &mut Memory,
+        arrival: &Arrival,
+        receiver: &Endpoint,
+        packet: &Datagram,
+    ) -> Answer {
         let Flow { src, dst, .. } = packet.flow;
         if packet.quote.is_some_and(|quote| quote.src != dst) {
             return drop(DropReason::BadQuote);
         }
         let answer = self.between(memory, packet);
         // Who is not the quoted packet's receiver was a router on its way, or says so.
-        let foreign_router = matches!(self.owner(src), Owner::Nobody)
+        let foreign_router = matches!((self.owner(src), arrival.stamp), (Owner::Nobody, None))
             && packet.quote.is_some_and(|quote| quote.dst != src)
             && answer == pass(PassReason::IcmpError);
         if foreign_router && !memory.tell(&receiver.name) {
