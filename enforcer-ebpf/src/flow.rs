@@ -57,7 +57,9 @@ fn standing(entry: *mut FlowEntry, control: &Control, asking: Asking) -> Option<
         Asking::Sender(src) => entry.src_endpoint == src,
         Asking::Receiver { dst, stamp } => entry.dst_endpoint == dst && entry.stamp == stamp,
     };
-    if !checked || entry.control != control.active || entry.flags & FlowEntry::CACHED == 0 {
+    // What somebody sends to itself meets both hooks of one interface, which ask different questions.
+    let to_itself = entry.src_endpoint == entry.dst_endpoint;
+    if !checked || to_itself || entry.control != control.active || entry.flags & FlowEntry::CACHED == 0 {
         return None;
     }
     Some(Judgement {

@@ -39,6 +39,9 @@ pub fn related(journey: &Journey, owner: EndpointId) -> Option<Judgement> {
         return None;
     }
     let owners = [owner, endpoint::owner(key.dst).endpoint];
+    if owners == [EndpointId::HOST; 2] {
+        return None;
+    }
     policy::introduce(question::QUOTE, owners);
     let admitted = match admission(journey, owners, false) {
         Admission::Always => true,

@@ -84,6 +84,7 @@ impl World {
         let answer = quoted.reversed();
         let (forth, back) = (self.ruling(quoted), self.ruling(answer));
         match (self.owner(quoted.src), self.owner(quoted.dst)) {
+            (Owner::Host, Owner::Host) => false,
             // What the host sent: asking, answering what it always answers, or what a rule lets others ask.
             (Owner::Host, _) => {
                 memory.holds(quoted) && !forth.denies()
