@@ -66,9 +66,12 @@ impl Address {
     /// The MAC that an IPv6 interface identifier was made of (RFC 4291, appendix A).
     #[inline(always)]
     pub const fn eui64_mac(self) -> Option<[u8; 6]> {
-        let [a, b, c, d] = self.0[2].to_ne_bytes();
-        let [e, f, g, h] = self.0[3].to_ne_bytes();
-        if !self.is_v4() && d == 0xff && e == 0xfe { Some([a ^ 2, b, c, f, g, h]) } else { None }
+        let [flipped, second, third, ff] = self.0[2].to_ne_bytes();
+        let [fe, last @ ..] = self.0[3].to_ne_bytes();
+        if self.is_v4() || ff != 0xff || fe != 0xfe {
+            return None;
+        }
+        Some([flipped ^ 2, second, third, last[0], last[1], last[2]])
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 /// Volatile, because the compiler would keep it in a register, where the verifier follows it.
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
-pub struct Forgotten<T: Copy>(T);
+pub struct Forgotten<T>(T);
 
 impl<T: Copy> Forgotten<T> {
     /// The value.

@@ -294,7 +294,7 @@ impl Rules {
     /// The first rule of the same action as `like`.
     #[inline(always)]
     pub fn first(&self, like: RuleWord) -> RuleWord {
-        self.0[like.denies() as usize].get()
+        self.0[usize::from(like.denies())].get()
     }
 
     /// The better of what was found and what comes.
@@ -388,7 +388,7 @@ pub fn shared_network(a: &Membership, b: &Membership, sets: &impl Networks) -> O
         return sets.number_at(a.first);
     }
     let (short, long) = if a.networks <= b.networks { (a, b) } else { (b, a) };
-    sets.first_in(Run { first: short.first, count: short.networks as u32 }, long.set)
+    sets.first_in(Run { first: short.first, count: u32::from(short.networks) }, long.set)
 }
 
 /// The first network of a list that a set holds.

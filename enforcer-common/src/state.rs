@@ -99,14 +99,13 @@ impl StateEntry {
         match self.key.protocol {
             protocol::TCP if self.flags & Self::RESET != 0 => 10 * SECOND,
             protocol::TCP if self.flags & Self::CLOSING != 0 => 120 * SECOND,
-            // A SYN is repeated for about a minute; keep-alives come every two hours (RFC 9293 §3.8.4).
-            protocol::TCP if !answered => 60 * SECOND,
-            protocol::TCP => 7_440 * SECOND,
-            protocol::ICMP | protocol::ICMPV6 => 30 * SECOND,
+            // Keep-alives come every two hours (RFC 9293 §3.8.4).
+            protocol::TCP if answered => 7_440 * SECOND,
             // A binding lives two minutes at least (RFC 4787 REQ-5).
             protocol::UDP if answered => 180 * SECOND,
-            protocol::UDP => 30 * SECOND,
+            protocol::UDP | protocol::ICMP | protocol::ICMPV6 => 30 * SECOND,
             _ if answered => 3_600 * SECOND,
+            // A SYN is repeated for about a minute, and others give up no later.
             _ => 60 * SECOND,
         }
     }
