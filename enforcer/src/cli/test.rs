@@ -122,8 +122,8 @@ mod tests {
         assert_eq!(outcome, Outcome::Done);
         insta::assert_snapshot!(text, @r"
         NO      TIME  PROTO  SRC              DST           VERDICT  REASON          KERNEL  BY
-         1  0.000000  udp    10.1.0.5:40000   10.1.0.6:53   pass     shared-network  -       -
-         2  0.001000  udp    10.1.0.6:40000   10.1.0.5:53   pass     shared-network  -       -
+         1  0.000000  udp    10.1.0.5:40000   10.1.0.6:53   pass     shared-network  -       blue
+         2  0.001000  udp    10.1.0.6:40000   10.1.0.5:53   pass     shared-network  -       blue
          3  0.002000  udp    10.1.0.5:40000   10.9.0.7:53   drop     default-deny    -       -
          4  0.003000  udp    192.0.2.7:40000  10.1.0.5:53   drop     default-deny    -       -
          5  0.004000  udp    192.0.2.7:40000  10.1.0.99:53  -        -               -       no endpoint receives it
