@@ -1,8 +1,9 @@
 //! The programs against the reference evaluator: random policies, facts and packets, and both must say the
 //! same, whatever happened before.
 //!
-//! The scenes are the same in every run, so that a failure is about the change at hand; `PROPTEST_CASES`
-//! asks for that many others. What is found is kept as a file and tried again for ever.
+//! The scenes are the same in every run, so that a failure is about the change at hand; `ENFORCER_CASES` asks
+//! for only so many of them, `PROPTEST_CASES` for that many others. What is found is kept as a file and tried
+//! again for ever.
 
 mod case;
 mod dhcp;
@@ -15,7 +16,7 @@ mod story;
 mod traffic;
 mod wire;
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{cell::RefCell, collections::BTreeMap, env};
 
 use case::Case;
 use enforcer::policy::oracle::{Answer, Why};
@@ -175,9 +176,9 @@ struct Cases<P> {
 
 impl<P: Strategy<Value = Option<Sketch>> + Clone> Cases<P> {
     fn compare(&self, mix: Mix, important: &[&str]) {
-        let random = std::env::var_os("PROPTEST_CASES").is_some();
+        let extent = Extent::asked_for();
         let lab = RefCell::new((Lab::new(), Seen::new()));
-        let outcome = self.runner(random).run(
+        let outcome = self.runner(extent).run(
             &(Scene::any(), self.policy.clone(), vec(Event::of(mix), 20..80)),
             |sketched| {
                 let (lab, seen) = &mut *lab.borrow_mut();
@@ -190,7 +191,7 @@ impl<P: Strategy<Value = Option<Sketch>> + Clone> Cases<P> {
         let (policies, frames) = (lab.generation(), seen.values().sum::<u32>());
         println!("{frames} frames under {policies} policies");
         match outcome {
-            Ok(()) if random => {}
+            Ok(()) if extent != Extent::All => {}
             Ok(()) => {
                 assert!(policies >= self.least.0 && frames >= self.least.1, "too little was judged");
                 assert_holds(&seen, important);
@@ -203,14 +204,37 @@ impl<P: Strategy<Value = Option<Sketch>> + Clone> Cases<P> {
         }
     }
 
-    fn runner(&self, random: bool) -> TestRunner {
+    fn runner(&self, extent: Extent) -> TestRunner {
         let config =
             ProptestConfig { max_shrink_iters: 400, failure_persistence: None, ..Default::default() };
-        if random {
-            return TestRunner::new(config);
-        }
+        let cases = match extent {
+            Extent::Random => return TestRunner::new(config),
+            Extent::First(cases) => cases,
+            Extent::All => self.count,
+        };
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[self.seed; 32]);
-        TestRunner::new_with_rng(ProptestConfig { cases: self.count, ..config }, rng)
+        TestRunner::new_with_rng(ProptestConfig { cases, ..config }, rng)
+    }
+}
+
+/// Which cases of a test are judged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// All that are the same in every run.
+    All,
+    /// The first so many of them.
+    First(u32),
+    /// Others, as many as proptest reads from `PROPTEST_CASES`.
+    Random,
+}
+
+impl Extent {
+    fn asked_for() -> Self {
+        if env::var_os("PROPTEST_CASES").is_some() {
+            return Self::Random;
+        }
+        env::var("ENFORCER_CASES")
+            .map_or(Self::All, |cases| Self::First(cases.parse().expect("ENFORCER_CASES is a number")))
     }
 }
 

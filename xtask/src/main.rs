@@ -6,9 +6,14 @@
 mod bench;
 mod demo;
 mod lint;
+mod mutant;
+mod mutants;
+mod mutate;
 mod programs;
 mod root;
+mod scratch;
 mod setup;
+mod soak;
 mod step;
 mod test;
 mod tidy;
@@ -60,6 +65,16 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Compare the programs with the reference evaluator, over ever other scenes, as root.
+    Soak {
+        #[command(flatten)]
+        length: soak::Length,
+    },
+    /// Break decisions on purpose, in a scratch copy, and show which tests notice; as root.
+    Mutate {
+        /// Only the mutants whose name contains this.
+        filter: Option<String>,
+    },
     /// Check format and lints of all crates, the eBPF half included.
     Lint,
     /// Write the papers that are made from the source.
@@ -101,6 +116,16 @@ fn run(cli: Cli) -> Result<ExitCode> {
             root::require("bench")?;
             prepare()?;
             match bench::run(&args)? {}
+        }
+        Chore::Soak { length } => {
+            root::require("soak")?;
+            prepare()?;
+            soak::run(length)?;
+        }
+        Chore::Mutate { filter } => {
+            root::require("mutate")?;
+            prepare()?;
+            mutate::run(filter.as_deref().unwrap_or_default())?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -6,7 +6,7 @@ use std::env;
 use std::io::{self, BufRead, BufReader, IsTerminal, PipeReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -71,22 +71,34 @@ pub fn exec(mut command: Command) -> Result<Infallible> {
 }
 
 /// Runs a talkative command: shows its latest line while it runs, one line when it is done, its tail if it fails.
-pub fn run(title: &str, mut command: Command) -> Result<()> {
+pub fn run(title: &str, command: Command) -> Result<()> {
     let typed = format!("{command:?}");
     let started = Instant::now();
-    let (reader, writer) = io::pipe().context("failed to open a pipe")?;
-    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-    let mut child = command.spawn().with_context(|| format!("failed to run {typed}"))?;
-    // The command holds our ends of the pipe: the reader sees its end only when the child's are the last.
-    drop(command);
-    let tail = follow(title, started, &lines(reader));
-    let exit = child.wait()?;
+    let mut tail = VecDeque::with_capacity(TAIL);
+    let exit = listen(title, command, |line| {
+        if tail.len() == TAIL {
+            tail.pop_front();
+        }
+        tail.push_back(line.to_owned());
+    })?;
     if !exit.success() {
         let tail = Vec::from(tail).join("\n  ");
         bail!("{title} failed: {exit}\n  {tail}\nthe command was: {typed}");
     }
     eprintln!("{title}: done ({})", seconds(started));
     Ok(())
+}
+
+/// Runs a talkative command: shows its latest line while it runs, and hands every line on.
+pub fn listen(title: &str, mut command: Command, heard: impl FnMut(&str)) -> Result<ExitStatus> {
+    let typed = format!("{command:?}");
+    let (reader, writer) = io::pipe().context("failed to open a pipe")?;
+    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+    let mut child = command.spawn().with_context(|| format!("failed to run {typed}"))?;
+    // The command holds our ends of the pipe: the reader sees its end only when the child's are the last.
+    drop(command);
+    follow(title, &lines(reader), heard);
+    Ok(child.wait()?)
 }
 
 /// Reads the output line by line; of a line that rewrites itself only the last state counts.
@@ -104,26 +116,24 @@ fn lines(output: PipeReader) -> Receiver<String> {
     lines
 }
 
-/// Shows the status until the output ends, and hands back its last lines.
-fn follow(title: &str, started: Instant, lines: &Receiver<String>) -> VecDeque<String> {
-    let mut tail = VecDeque::with_capacity(TAIL);
+/// Shows the status until the output ends.
+fn follow(title: &str, lines: &Receiver<String>, mut heard: impl FnMut(&str)) {
+    let started = Instant::now();
+    let mut latest = String::new();
     let mut status = Status { title, started, shown: started, terminal: io::stderr().is_terminal() };
     status.announce();
     loop {
         match lines.recv_timeout(TICK) {
             Ok(line) => {
-                if tail.len() == TAIL {
-                    tail.pop_front();
-                }
-                tail.push_back(line);
+                heard(&line);
+                latest = line;
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        status.update(tail.back().map_or("", |line| line.trim()));
+        status.update(latest.trim());
     }
     status.erase();
-    tail
 }
 
 /// The line about a running step: rewritten in place on a terminal, repeated now and then in a log file.

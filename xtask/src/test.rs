@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -17,11 +18,18 @@ use crate::{
 pub fn run(filters: &[OsString], extra: &[OsString]) -> Result<Infallible> {
     // The tests of the command line run the real binary; cargo builds it for no test by itself.
     programs::build(Profile::Dev)?;
+    let mut nextest = nextest(step::workspace())?;
+    nextest.arg("--workspace").args(filters).args(extra);
+    step::exec(nextest)
+}
+
+/// cargo-nextest, about to run tests of the workspace in this directory.
+pub fn nextest(workspace: &Path) -> Result<Command> {
     let runner = setup::nextest().context("cargo-nextest is not installed; type: cargo xtask setup")?;
     // Called directly, not as `cargo nextest`: a changed PATH would rebuild the eBPF half.
     let mut nextest = Command::new(runner);
-    nextest.current_dir(step::workspace());
+    nextest.current_dir(workspace);
     step::forget_this_package(&mut nextest);
-    nextest.args(["nextest", "run", "--workspace"]).args(filters).args(extra);
-    step::exec(nextest)
+    nextest.args(["nextest", "run"]);
+    Ok(nextest)
 }

@@ -1,0 +1,263 @@
+//! The mutants: what the tests must notice.
+//!
+//! Each is a mistake that somebody could make in the decision code. One that survives is a missing test, or is no
+//! mistake; then another takes its place here.
+
+use crate::mutant::Mutant;
+
+const POLICY: &str = "enforcer-common/src/policy.rs";
+const STATE: &str = "enforcer-common/src/state.rs";
+const EBPF_POLICY: &str = "enforcer-ebpf/src/policy.rs";
+const EBPF_STATE: &str = "enforcer-ebpf/src/state.rs";
+const DATAPATH: &str = "enforcer-ebpf/src/datapath.rs";
+const ENDPOINT: &str = "enforcer-ebpf/src/endpoint.rs";
+const FRAGMENT: &str = "enforcer-ebpf/src/fragment.rs";
+const JUDGE: &str = "enforcer-ebpf/src/judge.rs";
+const NETWORK: &str = "enforcer-ebpf/src/network.rs";
+const QUOTE: &str = "enforcer-ebpf/src/quote.rs";
+const COMPILE_SERVICES: &str = "enforcer/src/policy/compile/services.rs";
+const COMPILE_STATE: &str = "enforcer/src/policy/compile/state.rs";
+
+/// All of them, in the order in which they are tried.
+pub const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "ruling-deny-behind-shared",
+        file: POLICY,
+        text: "    if deny != RuleWord::NONE {",
+        replacement: "    if deny != RuleWord::NONE && shared_network(&src.membership, &dst.membership, sets).is_none() {",
+        breaks: "a shared network passes what a rule denies",
+    },
+    Mutant {
+        name: "ruling-allow-and-deny-mixed-up",
+        file: POLICY,
+        text: "self.0[like.denies() as usize].get()",
+        replacement: "self.0[!like.denies() as usize].get()",
+        breaks: "what allows denies, and the other way round",
+    },
+    Mutant {
+        name: "ruling-highest-id",
+        file: POLICY,
+        text: "if rule.0.wrapping_sub(1) < best.get().0.wrapping_sub(1) {",
+        replacement: "if rule.0 > best.get().0 {",
+        breaks: "of several rules the last one is named, and an unsure one beats a sure one",
+    },
+    Mutant {
+        name: "ruling-local-target-is-of-the-world",
+        file: POLICY,
+        text: "let world = if local { 0 } else { self.world_targets as u32 };",
+        replacement: "let world = self.world_targets as u32;",
+        breaks: "what is allowed to the world is allowed to local workloads",
+    },
+    Mutant {
+        name: "party-endpoint-is-of-the-world",
+        file: EBPF_POLICY,
+        text: "party.local = owner != EndpointId::REMOTE.0;",
+        replacement: "party.local = owner == EndpointId::HOST.0;",
+        breaks: "only the host is local",
+    },
+    Mutant {
+        name: "party-host-is-a-member",
+        file: EBPF_POLICY,
+        text: "if owner == EndpointId::HOST.0 { *host } else { bank.membership(*address) }",
+        replacement: "if owner == u32::MAX { *host } else { bank.membership(*address) }",
+        breaks: "the host is in the networks that cover its address",
+    },
+    Mutant {
+        name: "parse-total-length",
+        file: NETWORK,
+        text: "    if total > available {",
+        replacement: "    if total > available + 64 {",
+        breaks: "an IPv4 packet may declare more than its frame holds",
+    },
+    Mutant {
+        name: "parse-header-length",
+        file: NETWORK,
+        text: "let header = u32::from(ip.version_ihl & 0x0f) * 4;",
+        replacement: "let header = size_of::<Ipv4>() as u32;",
+        breaks: "IPv4 options are taken for ports",
+    },
+    Mutant {
+        name: "parse-extension-bound",
+        file: NETWORK,
+        text: "if position == MAX_EXTENSION_HEADERS || again {",
+        replacement: "if position + 1 == MAX_EXTENSION_HEADERS || again {",
+        breaks: "the sixth extension header is refused",
+    },
+    Mutant {
+        name: "parse-hop-by-hop-anywhere",
+        file: NETWORK,
+        text: "(next == HOP_BY_HOP && position > 0) || ",
+        replacement: "",
+        breaks: "hop-by-hop options may stand behind others",
+    },
+    Mutant {
+        name: "parse-last-fragment-is-whole",
+        file: NETWORK,
+        text: "    if offset > 0 {",
+        replacement: "    if offset > 0 && more {",
+        breaks: "the last fragment's data is taken for ports",
+    },
+    Mutant {
+        name: "parse-mapped-address",
+        file: NETWORK,
+        text: "    if mapped {",
+        replacement: "    if mapped && quoted {",
+        breaks: "an IPv6 packet has an IPv4 address",
+    },
+    Mutant {
+        name: "state-answer-not-reversed",
+        file: EBPF_STATE,
+        text: "state_answer(question::ANSWERED) != 0",
+        replacement: "state_answer(question::PACKET) != 0",
+        breaks: "who asks again is answered, and the answer is not",
+    },
+    Mutant {
+        name: "state-answer-without-ack",
+        file: STATE,
+        text: "protocol != protocol::TCP || tcp_flags & (tcp::ACK | tcp::RST) != 0",
+        replacement: "{ let _ = (protocol, tcp_flags); true }",
+        breaks: "a SYN answers, and so opens the other way",
+    },
+    Mutant {
+        name: "state-timeout-flipped",
+        file: STATE,
+        text: "(now.wrapping_sub(self.last_seen) as i64) < self.timeout() as i64",
+        replacement: "(now.wrapping_sub(self.last_seen) as i64) >= self.timeout() as i64",
+        breaks: "a conversation opens when it should be over",
+    },
+    Mutant {
+        name: "state-opened-by-default-deny",
+        file: JUDGE,
+        text: "        Ruling::Silent => (0, DropReason::DefaultDeny),",
+        replacement: "        Ruling::Silent => { state::open(journey, outside); (0, DropReason::DefaultDeny) }",
+        breaks: "what is denied may be answered",
+    },
+    Mutant {
+        name: "state-not-renewed-by-known-flow",
+        file: JUDGE,
+        text: "        state::open(journey, judgement.flags & FlowEntry::OUTSIDE != 0);",
+        replacement: "        let _ = FlowEntry::OUTSIDE;",
+        breaks: "a conversation times out although packets flow",
+    },
+    Mutant {
+        name: "state-known-answer-not-asked-for",
+        file: JUDGE,
+        text: "judgement.flags & FlowEntry::ANSWERS == 0 || judgement.is_pass() == state::answers(journey)",
+        replacement: "{ let _ = FlowEntry::ANSWERS; true }",
+        breaks: "a known answer passes when its conversation is over, a refused one never",
+    },
+    Mutant {
+        name: "fragment-overlap",
+        file: FRAGMENT,
+        text: "packet.fragment.offset < first.header_bytes",
+        replacement: "packet.fragment.offset <= first.header_bytes",
+        breaks: "a fragment right behind the transport header is an overlap",
+    },
+    Mutant {
+        name: "fragment-of-dropped-datagram",
+        file: DATAPATH,
+        text: "    if journey.judgement.is_pass() {\n        fragment::remember",
+        replacement: "    {\n        fragment::remember",
+        breaks: "fragments are judged by a first one that was dropped",
+    },
+    Mutant {
+        name: "fragment-never-times-out",
+        file: FRAGMENT,
+        text: "    if age >= FRAGMENT_TIMEOUT as i64 {",
+        replacement: "    if age >= FRAGMENT_TIMEOUT as i64 * 1000 {",
+        breaks: "a fragment is judged by a datagram of long ago",
+    },
+    Mutant {
+        name: "quote-source",
+        file: QUOTE,
+        text: "    quote.key.src == packet.key.dst\n        && (",
+        replacement: "    (",
+        breaks: "an error about a packet of somebody else passes",
+    },
+    Mutant {
+        name: "quote-destination",
+        file: QUOTE,
+        text: "endpoint::may_use(endpoint, quote.key.dst))",
+        replacement: "true)",
+        breaks: "a workload complains about packets that were not for it",
+    },
+    Mutant {
+        name: "quote-state-not-asked",
+        file: QUOTE,
+        text: "Admission::Asked => state::knows(question::QUOTE),",
+        replacement: "Admission::Asked => true,",
+        breaks: "an error about a packet that was never sent passes",
+    },
+    Mutant {
+        name: "endpoint-any-stamp",
+        file: ENDPOINT,
+        text: "_ if stamp == owner.stamp => Ok(owner),",
+        replacement: "_ if stamp != 0 => Ok(owner),",
+        breaks: "one workload's stamp proves another's address",
+    },
+    Mutant {
+        name: "endpoint-uses-unowned-address",
+        file: ENDPOINT,
+        text: "            && address.scope() == Scope::LinkLocal\n",
+        replacement: "",
+        breaks: "a workload speaks as anybody of IPv6 whom nobody owns",
+    },
+    Mutant {
+        name: "judge-masked-source",
+        file: ENDPOINT,
+        text: "EndpointId::HOST if stamp == 0 && from_host => Ok(owner),",
+        replacement: "EndpointId::HOST if stamp == 0 || from_host => Ok(owner),",
+        breaks: "somebody forwarded speaks for the host",
+    },
+    Mutant {
+        name: "compile-world-ends-always",
+        file: COMPILE_STATE,
+        text: "if by_world { matched.by_world.push(number) }",
+        replacement: "if by_world { matched.always.push(number) }",
+        breaks: "the world's ends are given to local workloads",
+    },
+    Mutant {
+        name: "compile-exceptions-ignored",
+        file: COMPILE_STATE,
+        text: "self.includes > 0 && self.excepts == 0",
+        replacement: "self.includes > 0",
+        breaks: "an excepted address is a member",
+    },
+    Mutant {
+        name: "compile-rule-exceptions-ignored",
+        file: COMPILE_STATE,
+        text: "if set.none_of.iter().any(|&term| self.terms[term] > 0) {",
+        replacement: "if set.none_of.iter().any(|&term| self.terms[term] > 1_000_000) {",
+        breaks: "a rule reaches whom it excepts",
+    },
+    Mutant {
+        name: "compile-unsure-is-sure",
+        file: COMPILE_SERVICES,
+        text: "of(protocol..protocol + 1, word.unsure())",
+        replacement: "of(protocol..protocol + 1, word)",
+        breaks: "a fragment passes by a rule about other ports",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs};
+
+    use super::*;
+    use crate::step;
+
+    #[test]
+    fn every_mutant_finds_its_text() {
+        for mutant in MUTANTS {
+            let content = fs::read_to_string(step::workspace().join(mutant.file)).expect("the file exists");
+            let mutated = mutant.apply(&content).unwrap_or_else(|error| panic!("{error}"));
+            assert_ne!(mutated, content, "{} changes nothing", mutant.name);
+        }
+    }
+
+    #[test]
+    fn every_mutant_has_a_name_of_its_own() {
+        let names: BTreeSet<_> = MUTANTS.iter().map(|mutant| mutant.name).collect();
+        assert_eq!(names.len(), MUTANTS.len());
+    }
+}
