@@ -30,8 +30,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ruling-allow-and-deny-mixed-up",
         file: POLICY,
-        text: "self.0[like.denies() as usize].get()",
-        replacement: "self.0[!like.denies() as usize].get()",
+        text: "self.0[usize::from(like.denies())].get()",
+        replacement: "self.0[usize::from(!like.denies())].get()",
         breaks: "what allows denies, and the other way round",
     },
     Mutant {

@@ -29,67 +29,118 @@ pub fn run(filter: &str) -> Result<()> {
     let mutants: Vec<&Mutant> = MUTANTS.iter().filter(|mutant| mutant.name.contains(filter)).collect();
     ensure!(!mutants.is_empty(), "no mutant's name contains `{filter}`; they are in xtask/src/mutants.rs");
     let scratch = Scratch::copy()?;
-    match fate("without a mutant", &scratch, true)? {
-        Fate::Survived => {}
-        Fate::Caught(test) => bail!("{test} fails without any mutant: mend that first"),
-        Fate::NotBuilt(error) => bail!("the workspace does not build: {error}"),
-        Fate::Refused => bail!("the kernel refuses the programs without any mutant"),
-    }
+    mutants.iter().try_for_each(|mutant| scratch.accepts(mutant))?;
+    let failing = failing(&scratch)?;
     let mut rows = Vec::new();
     for (number, mutant) in (1..).zip(&mutants) {
         let title = format!("mutant {number} of {}: {}", mutants.len(), mutant.name);
         let started = Instant::now();
-        let fate = scratch.with(mutant, || fate(&title, &scratch, mutant.is_in_libraries()))?;
+        let fate = scratch.with(mutant, || fate(&title, &scratch, mutant, &failing))?;
         eprintln!("{title}: {fate} ({})", step::seconds(started));
         rows.push((*mutant, fate, started.elapsed().as_secs()));
     }
     report(&rows)
 }
 
-/// Builds what lies in the copy and runs the tests up to the first that fails, the quick ones first.
-fn fate(title: &str, scratch: &Scratch, libraries: bool) -> Result<Fate> {
-    if libraries {
-        let fate = tested(&format!("{title}: libraries"), scratch, &["--lib"])?;
-        if !matches!(fate, Fate::Survived) {
-            return Ok(fate);
+/// The tests that fail anyway, and so notice nothing.
+fn failing(scratch: &Scratch) -> Result<Vec<String>> {
+    let mut failing = Vec::new();
+    for stage in Stage::ALL {
+        let title = format!("without a mutant: {}", stage.title());
+        let mut heard = Heard::default();
+        let mut tests = tests(scratch, stage, &[])?;
+        tests.arg("--no-fail-fast");
+        let exit = step::listen(&title, tests, |line| heard.hear(line))?;
+        if !exit.success() && exit.code() != Some(TESTS_FAILED) {
+            bail!("{title}: {exit}, {}", heard.error.unwrap_or_default());
+        }
+        failing.extend(heard.failed);
+    }
+    if !failing.is_empty() {
+        eprintln!("left out, because they fail without any mutant:\n  {}", failing.join("\n  "));
+    }
+    Ok(failing)
+}
+
+/// Builds what lies in the copy and runs the tests up to the first that fails.
+fn fate(title: &str, scratch: &Scratch, mutant: &Mutant, left_out: &[String]) -> Result<Fate> {
+    for stage in Stage::ALL {
+        if stage == Stage::Libraries && !mutant.is_in_libraries() {
+            continue;
+        }
+        let title = format!("{title}: {}", stage.title());
+        let mut heard = Heard::default();
+        let mut tests = tests(scratch, stage, left_out)?;
+        tests.args(["--max-fail", "1:immediate"]);
+        let exit = step::listen(&title, tests, |line| heard.hear(line))?;
+        if exit.success() {
+            continue;
+        }
+        let code = exit.code();
+        return match (heard.failed.into_iter().next(), heard.error) {
+            _ if heard.refused => Ok(Fate::Refused),
+            (Some(test), _) if code == Some(TESTS_FAILED) => Ok(Fate::Caught(test)),
+            (None, Some(error)) => Ok(Fate::NotBuilt(error)),
+            (_, error) => bail!("{title}: {exit}, {}", error.unwrap_or_default()),
+        };
+    }
+    Ok(Fate::Survived)
+}
+
+/// Which tests are run, those that take least time for what they find first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// That load no program.
+    Libraries,
+    /// The programs against the reference evaluator.
+    Differential,
+    /// All other packets, but for what programs cost: that says nothing about what they decide.
+    Packets,
+}
+
+impl Stage {
+    const ALL: [Self; 3] = [Self::Libraries, Self::Differential, Self::Packets];
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Libraries => "libraries",
+            Self::Differential => "differential tests",
+            Self::Packets => "other packets",
         }
     }
-    // What a program costs says nothing about what it decides.
-    let filters = ["--test", "prog_run", "--filterset", "not test(/^budget::/)"];
-    tested(&format!("{title}: programs"), scratch, &filters)
-}
 
-fn tested(title: &str, scratch: &Scratch, filters: &[&str]) -> Result<Fate> {
-    let mut heard = Heard::default();
-    let exit = step::listen(title, tests(scratch, filters)?, |line| heard.hear(line))?;
-    if exit.success() {
-        return Ok(Fate::Survived);
+    const fn targets(self) -> &'static [&'static str] {
+        match self {
+            Self::Libraries => &["--lib"],
+            Self::Differential | Self::Packets => &["--test", "prog_run"],
+        }
     }
-    if heard.refused {
-        return Ok(Fate::Refused);
-    }
-    match (exit.code(), heard.failed, heard.error) {
-        (Some(TESTS_FAILED), Some(test), _) => Ok(Fate::Caught(test)),
-        (_, None, Some(error)) => Ok(Fate::NotBuilt(error)),
-        (_, _, error) => bail!("{title}: cargo-nextest failed: {exit}, {}", error.unwrap_or_default()),
+
+    const fn filterset(self) -> &'static str {
+        match self {
+            Self::Libraries => "all()",
+            Self::Differential => "test(/^differential::/)",
+            Self::Packets => "not test(/^(differential|budget)::/)",
+        }
     }
 }
 
-/// The same packages whatever is filtered: else their dependencies have other features and are built anew.
-fn tests(scratch: &Scratch, filters: &[&str]) -> Result<Command> {
+/// The same packages in every stage: else their dependencies have other features and are built anew.
+fn tests(scratch: &Scratch, stage: Stage, left_out: &[String]) -> Result<Command> {
+    let left_out: String = left_out.iter().map(|test| format!(" - test(={test})")).collect();
     let mut tests = test::nextest(scratch.root())?;
     scratch.prepare(&mut tests);
     tests.env("ENFORCER_CASES", CASES).env_remove("PROPTEST_CASES");
     tests.args(["--package", "enforcer-common", "--package", "enforcer", "--package", "enforcer-tests"]);
-    tests.args(["--max-fail", "1:immediate"]).args(filters);
+    tests.args(stage.targets()).args(["--filterset", &format!("{}{left_out}", stage.filterset())]);
     Ok(tests)
 }
 
 /// What matters of the output of cargo and cargo-nextest.
 #[derive(Default)]
 struct Heard {
-    /// The first test that failed.
-    failed: Option<String>,
+    /// The tests that failed, each once.
+    failed: Vec<String>,
     /// The compiler's first error.
     error: Option<String>,
     /// The kernel refused a program.
@@ -105,8 +156,10 @@ impl Heard {
         }
         // "FAIL [   0.123s] (12/34) enforcer-tests::prog_run verdict::an_exception_is_no_member"
         let failed = ["FAIL [", "TIMEOUT [", "SIGABRT ["].iter().any(|status| line.starts_with(status));
-        if failed && self.failed.is_none() {
-            self.failed = line.rsplit(' ').next().map(ToOwned::to_owned);
+        if let Some(test) = line.rsplit(' ').next().filter(|_| failed)
+            && self.failed.iter().all(|known| known != test)
+        {
+            self.failed.push(test.to_owned());
         }
     }
 }
@@ -149,17 +202,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_failed_test_is_named() {
+    fn failed_tests_are_named_once() {
         let mut heard = Heard::default();
         for line in [
             "        PASS [   0.004s] ( 1/23) enforcer-common state::tests::one",
             "        FAIL [   0.123s] ( 2/23) enforcer-tests::prog_run verdict::two::family_1_V4",
             "        FAIL [   0.123s] ( 3/23) enforcer-tests::prog_run verdict::three",
+            "        FAIL [   0.123s] ( 2/23) enforcer-tests::prog_run verdict::two::family_1_V4",
             "error: test run failed",
         ] {
             heard.hear(line);
         }
-        assert_eq!(heard.failed.as_deref(), Some("verdict::two::family_1_V4"));
+        assert_eq!(heard.failed, ["verdict::two::family_1_V4", "verdict::three"]);
         assert!(!heard.refused);
     }
 }

@@ -44,6 +44,11 @@ impl Scratch {
         }
     }
 
+    /// Fails where the mutant's text is not there, or not once.
+    pub fn accepts(&self, mutant: &Mutant) -> Result<()> {
+        mutant.apply(&self.read(Path::new(mutant.file))?).map(drop)
+    }
+
     /// Has `work` done while the mutant is in the copy, and takes it out again.
     pub fn with<T>(&self, mutant: &Mutant, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let file = Path::new(mutant.file);
