@@ -1,9 +1,9 @@
 //! The programs against the reference evaluator: random policies, facts and packets, and both must say the
 //! same, whatever happened before.
 //!
-//! The scenes are the same in every run, so that a failure is about the change at hand; `ENFORCER_CASES` asks
-//! for only so many of them, `PROPTEST_CASES` for that many others. What is found is kept as a file and tried
-//! again for ever.
+//! The scenes are the same in every run, so that a failure is about the change at hand; `PROPTEST_CASES` asks
+//! for that many others. What is found is kept as a file and tried again for ever. `ENFORCER_CASES` asks for
+//! the first so many scenes, and whether there is anything to find: it is not made small, and not kept.
 
 mod case;
 mod dhcp;
@@ -196,6 +196,7 @@ impl<P: Strategy<Value = Option<Sketch>> + Clone> Cases<P> {
                 assert!(policies >= self.least.0 && frames >= self.least.1, "too little was judged");
                 assert_holds(&seen, important);
             }
+            Err(TestError::Fail(why, _)) if matches!(extent, Extent::First(_)) => panic!("{why}"),
             Err(TestError::Fail(_, sketched)) => {
                 let (case, error) = found::minimise(&mut lab, case(&sketched));
                 panic!("{error}\nkept as {}", found::keep(&case).display());
@@ -207,13 +208,13 @@ impl<P: Strategy<Value = Option<Sketch>> + Clone> Cases<P> {
     fn runner(&self, extent: Extent) -> TestRunner {
         let config =
             ProptestConfig { max_shrink_iters: 400, failure_persistence: None, ..Default::default() };
-        let cases = match extent {
+        let config = match extent {
             Extent::Random => return TestRunner::new(config),
-            Extent::First(cases) => cases,
-            Extent::All => self.count,
+            Extent::First(cases) => ProptestConfig { cases, max_shrink_iters: 0, ..config },
+            Extent::All => ProptestConfig { cases: self.count, ..config },
         };
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[self.seed; 32]);
-        TestRunner::new_with_rng(ProptestConfig { cases, ..config }, rng)
+        TestRunner::new_with_rng(config, rng)
     }
 }
 

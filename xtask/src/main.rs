@@ -72,8 +72,8 @@ enum Chore {
     },
     /// Break decisions on purpose, in a scratch copy, and show which tests notice; as root.
     Mutate {
-        /// Only the mutants whose name contains this.
-        filter: Option<String>,
+        /// Only the mutants whose name contains one of these.
+        filters: Vec<String>,
     },
     /// Check format and lints of all crates, the eBPF half included.
     Lint,
@@ -122,10 +122,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
             prepare()?;
             soak::run(length)?;
         }
-        Chore::Mutate { filter } => {
+        Chore::Mutate { filters } => {
             root::require("mutate")?;
             prepare()?;
-            mutate::run(filter.as_deref().unwrap_or_default())?;
+            mutate::run(&filters)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -24,10 +24,11 @@ enum Fate {
     Refused,
 }
 
-/// Tries every mutant whose name contains `filter`.
-pub fn run(filter: &str) -> Result<()> {
-    let mutants: Vec<&Mutant> = MUTANTS.iter().filter(|mutant| mutant.name.contains(filter)).collect();
-    ensure!(!mutants.is_empty(), "no mutant's name contains `{filter}`; they are in xtask/src/mutants.rs");
+/// Tries every mutant whose name contains one of `filters`; all without any.
+pub fn run(filters: &[String]) -> Result<()> {
+    let meant = |mutant: &&Mutant| filters.iter().any(|filter| mutant.name.contains(filter));
+    let mutants: Vec<&Mutant> = MUTANTS.iter().filter(|mutant| filters.is_empty() || meant(mutant)).collect();
+    ensure!(!mutants.is_empty(), "no mutant is called {}; see xtask/src/mutants.rs", filters.join(", "));
     let scratch = Scratch::copy()?;
     mutants.iter().try_for_each(|mutant| scratch.accepts(mutant))?;
     let failing = failing(&scratch)?;
@@ -51,8 +52,8 @@ fn failing(scratch: &Scratch) -> Result<Vec<String>> {
         let mut tests = tests(scratch, stage, &[])?;
         tests.arg("--no-fail-fast");
         let exit = step::listen(&title, tests, |line| heard.hear(line))?;
-        if !exit.success() && exit.code() != Some(TESTS_FAILED) {
-            bail!("{title}: {exit}, {}", heard.error.unwrap_or_default());
+        if heard.cut_short || (!exit.success() && exit.code() != Some(TESTS_FAILED)) {
+            bail!("{title}: cut short, {exit}, {}", heard.error.unwrap_or_default());
         }
         failing.extend(heard.failed);
     }
@@ -145,12 +146,19 @@ struct Heard {
     error: Option<String>,
     /// The kernel refused a program.
     refused: bool,
+    /// Not all tests were run.
+    cut_short: bool,
 }
 
 impl Heard {
     fn hear(&mut self, line: &str) {
         let line = line.trim();
         self.refused |= line.contains("the kernel refused");
+        // "Summary [   1.234s] 12/34 tests run: …"; with all of them it is "34 tests run".
+        self.cut_short |= line.starts_with("Summary [") && {
+            let run = line.split_once("tests run").map_or("", |(before, _)| before);
+            run.split_once(']').is_some_and(|(_, run)| run.contains('/'))
+        };
         if self.error.is_none() && (line.starts_with("error: ") || line.starts_with("error[")) {
             self.error = Some(line.to_owned());
         }
@@ -208,12 +216,15 @@ mod tests {
             "        PASS [   0.004s] ( 1/23) enforcer-common state::tests::one",
             "        FAIL [   0.123s] ( 2/23) enforcer-tests::prog_run verdict::two::family_1_V4",
             "        FAIL [   0.123s] ( 3/23) enforcer-tests::prog_run verdict::three",
+            "     Summary [   0.478s] 3 tests run: 1 passed, 2 failed, 484 skipped",
             "        FAIL [   0.123s] ( 2/23) enforcer-tests::prog_run verdict::two::family_1_V4",
             "error: test run failed",
         ] {
             heard.hear(line);
         }
         assert_eq!(heard.failed, ["verdict::two::family_1_V4", "verdict::three"]);
-        assert!(!heard.refused);
+        assert!(!heard.refused && !heard.cut_short);
+        heard.hear("     Summary [   0.478s] 3/23 tests run: 1 passed, 2 failed, 484 skipped");
+        assert!(heard.cut_short);
     }
 }
