@@ -4,7 +4,9 @@
 //! Two cores that others share make noise: compare only figures of one run.
 
 mod packets;
+mod policies;
 mod scale;
+mod scenario;
 
 use clap::{Parser, ValueEnum};
 
@@ -17,7 +19,7 @@ struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// Verified instructions, and nanoseconds per packet
+    /// Verified instructions, and nanoseconds per packet, with few rules and with many
     Packets,
     /// Ten thousand networks with a hundred thousand prefixes
     Scale,
