@@ -1,5 +1,5 @@
-//! `cargo xtask soak`: the differential tests over random scenes, round after round, until the time is over or the
-//! programs and the reference evaluator disagree.
+//! `cargo xtask soak`: the differential tests over random scenes, round after round, until the time is over
+//! or the programs and the reference evaluator disagree.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,8 +11,6 @@ use crate::{programs, step, test};
 
 /// Cases of each test in a round, and a case has one policy or more. The tests of a round share the cores.
 const CASES: &str = "120";
-
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// How long to go on.
 #[derive(Args, Clone, Copy)]
@@ -27,7 +25,8 @@ pub struct Length {
 
 impl Length {
     fn duration(self) -> Duration {
-        self.hours.map_or(MINUTE * self.minutes, |hours| 60 * MINUTE * hours)
+        let minutes = self.hours.map_or(u64::from(self.minutes), |hours| 60 * u64::from(hours));
+        Duration::from_mins(minutes)
     }
 }
 
@@ -45,7 +44,7 @@ pub fn run(length: Length) -> Result<()> {
         }
         eprintln!("round {number}: {}", total.since(started));
         if started.elapsed() >= length {
-            println!("soak: {number} rounds, no disagreement: {}", total.since(started));
+            println!("soak: no disagreement after {number} rounds: {}", total.since(started));
             break;
         }
     }

@@ -59,20 +59,14 @@ fn many_ports() -> String {
 fn others() -> String {
     let mut text = String::new();
     for group in 0..GROUPS {
-        write!(
-            text,
-            "[group.g{group}]\nprefixes = [\"172.16.{group}.0/24\", \"2001:db8:f:{group:x}::/64\"]\n"
-        )
-        .expect("a string");
+        let prefixes = format!("\"172.16.{group}.0/24\", \"2001:db8:f:{group:x}::/64\"");
+        write!(text, "[group.g{group}]\nprefixes = [{prefixes}]\n").expect("a string");
     }
     for number in 0..GROUPS * GROUPS {
         let (from, to) = (number / GROUPS, number % GROUPS);
-        write!(
-            text,
-            "[[rule]]\nname = \"rule {number}\"\nfrom = [\"g{from}\"]\nto = [\"g{to}\"]\nallow = [\"tcp/{}\"]\n",
-            number + 1
-        )
-        .expect("a string");
+        write!(text, "[[rule]]\nname = \"rule {number}\"\nallow = [\"tcp/{}\"]\n", number + 1)
+            .expect("a string");
+        write!(text, "from = [\"g{from}\"]\nto = [\"g{to}\"]\n").expect("a string");
     }
     text
 }
