@@ -151,7 +151,8 @@ impl Core {
             } else if known.iter().any(|(endpoint, _)| *endpoint == ifindex) {
                 running.push((ifindex, Role::Endpoint));
             } else {
-                guard::detach(&self.kernel.pins, ifindex)?;
+                let detached = guard::detach(&self.kernel.pins, ifindex);
+                detached.unwrap_or_else(|error| warn!("a guard that nobody wants stays: {error}"));
             }
         }
         for ifindex in uplinks.into_iter().filter(|uplink| running.iter().all(|(other, _)| other != uplink)) {

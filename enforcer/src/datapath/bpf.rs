@@ -146,7 +146,7 @@ pub fn link_target(link: impl AsFd) -> io::Result<LinkTarget> {
 /// Detaches a link at once (`BPF_LINK_DETACH`); by its last reference it would go some time later.
 pub fn detach_link(link: impl AsFd) -> io::Result<()> {
     let mut attr = zeroed();
-    attr.link_detach.link_fd = fd(link);
+    attr.link_detach.link_fd = fd(&link);
     bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
 }
 

@@ -105,7 +105,6 @@ mod tests {
     #[test]
     fn a_rule_is_named_where_one_denied() {
         let mut drops = samples::drops();
-        drops.reasons.clear();
         drops.recent[0] = RecentDrop {
             reason: "denied-by-rule".to_owned(),
             rule: Some("quarantine".to_owned()),

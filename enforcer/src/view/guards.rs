@@ -8,7 +8,8 @@ impl View<'_> {
     pub(super) fn guards(&self) -> anyhow::Result<Vec<GuardReport>> {
         let uplinks = self.tables.uplinks()?;
         let guards = self.pins.list_guards()?.into_iter().filter_map(|(ifindex, mode)| {
-            let name = nix::net::if_::if_indextoname(ifindex).ok()?;
+            // Of an interface that is gone nix says the empty name.
+            let name = nix::net::if_::if_indextoname(ifindex).ok().filter(|name| !name.is_empty())?;
             Some(GuardReport {
                 interface: name.to_string_lossy().into_owned(),
                 ifindex,
