@@ -112,7 +112,9 @@ mod tests {
             ..drops.recent[0].clone()
         };
         insta::assert_snapshot!(text(&drops, Format::Table), @r"
-        no packet has been dropped
+        REASON        CATEGORY   PKTS    BYTES  MEANING
+        truncated     integrity     1      20B  the packet ends before its headers do
+        default-deny  policy     1234  89.2KiB  no common network and no rule admits it
 
         ENDPOINT  HOOK           REASON          PROTO  SRC             DST            LAST    RULE
         veth-web  guard          denied-by-rule  tcp    10.1.0.5:40000  10.9.0.7:5432  3m ago  quarantine
