@@ -166,6 +166,15 @@ impl Daemon {
         interfaces.iter().copied().filter(|interface| !is_ready(interface)).collect()
     }
 
+    /// Packets dropped for a reason since the tables were made.
+    #[track_caller]
+    pub fn dropped(&self, reason: &str) -> u64 {
+        let drops = self.json(&["drops"]);
+        let mut reasons = drops["reasons"].as_array().expect("`reasons` is an array").iter();
+        let total = reasons.find(|entry| entry["reason"] == reason).map(|entry| &entry["packets"]);
+        total.and_then(Value::as_u64).unwrap_or_else(|| panic!("no reason {reason} in {drops}"))
+    }
+
     /// What the daemon printed since it was first started.
     pub fn log(&self) -> String {
         fs::read_to_string(self.scratch.log()).unwrap_or_default()
