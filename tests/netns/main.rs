@@ -8,6 +8,8 @@ mod flows;
 mod isolation;
 mod lab;
 mod lifecycle;
+mod pair;
+mod path_mtu;
 mod policy_swap;
 mod refusals;
 mod spoofing;

@@ -137,6 +137,16 @@ impl Daemon {
         }
     }
 
+    /// How many packets were judged for a reason since the tables were made.
+    #[track_caller]
+    pub fn counted(&self, reason: &str) -> u64 {
+        let drops = self.json(&["drops"]);
+        let mut reasons = drops["reasons"].as_array().expect("`reasons` is an array").iter();
+        let entry = reasons.find(|entry| entry["reason"] == reason);
+        let count = entry.and_then(|entry| entry["packets"].as_u64());
+        count.unwrap_or_else(|| panic!("no reason {reason} in {drops}"))
+    }
+
     /// Applies a policy; panics when it is refused.
     #[track_caller]
     pub fn apply(&self, policy: &str) {
