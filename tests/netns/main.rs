@@ -4,7 +4,10 @@
 mod addresses;
 mod clean;
 mod clsact;
+mod direction;
+mod ends;
 mod flows;
+mod fragments;
 mod isolation;
 mod lab;
 mod lifecycle;
@@ -13,4 +16,5 @@ mod path_mtu;
 mod policy_swap;
 mod refusals;
 mod spoofing;
+mod tools;
 mod town;

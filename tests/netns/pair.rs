@@ -6,7 +6,7 @@ use enforcer_tests::{Daemon, Host, Workload};
 pub const NETWORKS: &str = r#"
 version = 1
 [network.clients]
-prefixes = ["10.1.0.5/32", "2001:db8:1::/64"]
+prefixes = ["10.1.0.0/24", "2001:db8:1::/64"]
 [network.servers]
 prefixes = ["10.2.0.0/24", "2001:db8:2::/64"]
 "#;
