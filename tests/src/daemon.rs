@@ -1,5 +1,6 @@
 //! The real `enforcer` on a host of the lab, with directories and a BPF file system of its own.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -140,11 +141,24 @@ impl Daemon {
     /// How many packets were judged for a reason since the tables were made.
     #[track_caller]
     pub fn counted(&self, reason: &str) -> u64 {
+        let count = self.reasons(|_| true).remove(reason);
+        count.unwrap_or_else(|| panic!("no reason is called {reason}"))
+    }
+
+    /// How many packets were dropped since the tables were made, reason by reason.
+    #[track_caller]
+    pub fn dropped(&self) -> BTreeMap<String, u64> {
+        self.reasons(|verdict| verdict == "drop")
+    }
+
+    /// The packets of all reasons with such a verdict.
+    #[track_caller]
+    fn reasons(&self, is_wanted: impl Fn(&str) -> bool) -> BTreeMap<String, u64> {
         let drops = self.json(&["drops"]);
-        let mut reasons = drops["reasons"].as_array().expect("`reasons` is an array").iter();
-        let entry = reasons.find(|entry| entry["reason"] == reason);
-        let count = entry.and_then(|entry| entry["packets"].as_u64());
-        count.unwrap_or_else(|| panic!("no reason {reason} in {drops}"))
+        let reasons = drops["reasons"].as_array().expect("`reasons` is an array").iter();
+        let wanted = reasons.filter(|entry| entry["verdict"].as_str().is_some_and(&is_wanted));
+        let count = |entry: &Value| Some((entry["reason"].as_str()?.to_owned(), entry["packets"].as_u64()?));
+        wanted.map(|entry| count(entry).expect("a reason has packets")).collect()
     }
 
     /// Applies a policy; panics when it is refused.
