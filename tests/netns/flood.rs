@@ -41,7 +41,10 @@ fn a_flood_of_flows_costs_nobody_else_a_connection() {
         connection
     });
     flood(&flooder, &pair.server);
-    assert!(pair.daemon.counted("allowed-by-rule") > u64::from(MAX_STATE), "all of them were admitted");
+    assert!(
+        pair.daemon.counts("pass")["allowed-by-rule"] > u64::from(MAX_STATE),
+        "all of them were admitted"
+    );
     for connection in &connections {
         // The server speaks first: nothing of the client's refreshes the state.
         (&connection.server).write_all(b"!").unwrap();
@@ -51,7 +54,8 @@ fn a_flood_of_flows_costs_nobody_else_a_connection() {
 
 /// What was dropped since `before`, for reasons that had any.
 fn dropped_since(daemon: &Daemon, before: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
-    let news = daemon.dropped().into_iter().map(|(reason, count)| (reason.clone(), count - before[&reason]));
+    let news =
+        daemon.counts("drop").into_iter().map(|(reason, count)| (reason.clone(), count - before[&reason]));
     news.filter(|(_, count)| *count > 0).collect()
 }
 
@@ -67,7 +71,7 @@ fn what_was_sent_is_what_arrived_and_what_was_dropped() {
         let to = if to == "server" { server } else { client };
         Numbered::new(from, to, address).port(port).rate(1500).start()
     };
-    let before = pair.daemon.dropped();
+    let before = pair.daemon.counts("drop");
     let streams = [
         ("", stream(client, "server", server.ipv4(), 7000)),
         ("", stream(client, "server", server.ipv6(), 7001)),

@@ -45,7 +45,7 @@ fn a_fragmented_dns_answer_reaches_who_asked() {
             assert_eq!(answer.unwrap_or_else(|error| panic!("from {address}: {error}")), ANSWER);
         }
     }
-    assert_eq!(pair.daemon.counted("fragment"), 0);
+    assert_eq!(pair.daemon.dropped("fragment"), 0);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn unsolicited_fragments_reach_nobody() {
         let victim = pair.client.netns().enter(|| UdpSocket::bind((to, 0))).unwrap();
         victim.set_read_timeout(Some(PATIENCE)).unwrap();
         let nameserver = pair.server.netns().enter(|| UdpSocket::bind((from, DNS))).unwrap();
-        let count = || ["default-deny", "fragment"].map(|reason| pair.daemon.counted(reason));
+        let count = || ["default-deny", "fragment"].map(|reason| pair.daemon.dropped(reason));
         let before = count();
         for _ in 0..5 {
             nameserver.send_to(&[2; ANSWER], victim.local_addr().unwrap()).unwrap();
@@ -108,5 +108,5 @@ fn iperf3_loses_no_fragmented_datagram() {
         let sum = &report["end"]["sum"];
         assert_eq!((&sum["packets"], &sum["lost_packets"]), (&1500.into(), &0.into()), "{sum}");
     }
-    assert_eq!(pair.daemon.counted("fragment"), 0);
+    assert_eq!(pair.daemon.dropped("fragment"), 0);
 }

@@ -125,10 +125,10 @@ fn services() -> Vec<(&'static str, Packet)> {
 fn each_frame_is_dropped_for_its_reason() {
     let street = Street::build("hostile");
     for (reason, packet) in frames() {
-        let mut expected = street.daemon.dropped();
+        let mut expected = street.daemon.counts("drop");
         *expected.get_mut(reason).unwrap() += 3;
         (0..3).for_each(|_| street.sends(&packet));
-        assert_eq!(street.daemon.dropped(), expected, "{reason}: {packet}\n{}", packet.hex());
+        assert_eq!(street.daemon.counts("drop"), expected, "{reason}: {packet}\n{}", packet.hex());
     }
 }
 
@@ -147,13 +147,13 @@ fn honest_frames_sent_in_the_same_way_pass() {
         ("neighbor", packet::neighbor_solicitation(OWN6, GATEWAY6)),
         ("neighbor", packet::dad_probe(OWN_LINK)),
     ];
-    let before = street.daemon.dropped();
+    let before = street.daemon.counts("drop");
     for (reason, packet) in honest {
-        let count = street.daemon.counted(reason);
+        let count = street.daemon.counts("pass")[reason];
         street.sends(&packet);
-        assert!(street.daemon.counted(reason) > count, "{reason}: {packet}\n{}", packet.hex());
+        assert!(street.daemon.counts("pass")[reason] > count, "{reason}: {packet}\n{}", packet.hex());
     }
-    assert_eq!(street.daemon.dropped(), before);
+    assert_eq!(street.daemon.counts("drop"), before);
 }
 
 /// Errors about packets that their sender cannot have got: sent to somebody else, or by somebody else.
@@ -167,9 +167,9 @@ fn an_error_about_the_packet_of_somebody_else_is_dropped() {
     ];
     for (kind, code, [client, server, nobody]) in families {
         let complains = |quoted: Packet| {
-            let before = pair.daemon.counted("bad-quote");
+            let before = pair.daemon.dropped("bad-quote");
             icmp::send(pair.client.netns(), server, kind, code, [0; 4], &quoted.bytes()[14..]);
-            pair.daemon.counted("bad-quote") - before
+            pair.daemon.dropped("bad-quote") - before
         };
         assert_eq!(complains(from(server).to(nobody).udp(9)), 1, "not sent to the complainer, {client}");
         assert_eq!(complains(from(nobody).to(client).udp(9)), 1, "not sent by {server}");

@@ -16,7 +16,7 @@ fn a_spoofed_source_is_dropped_at_the_senders_veth() {
     // The victim's flow exists: no cache may help the spoofer.
     assert!(tcp(&town.api, town.web.ipv4(), ECHO_PORT));
     for (stolen, target) in [(town.api.ipv4(), town.web.ipv4()), (town.api.ipv6(), town.web.ipv6())] {
-        let before = town.daemon.counted("spoofed-source");
+        let before = town.daemon.dropped("spoofed-source");
         let (length, nodad) = if stolen.is_ipv4() { (32, "") } else { (128, " nodad") };
         town.db.netns().ip(&format!("address add {stolen}/{length} dev lo{nodad}"));
         town.db.netns().enter(|| {
@@ -27,7 +27,7 @@ fn a_spoofed_source_is_dropped_at_the_senders_veth() {
                     .expect("a datagram can be sent");
             }
         });
-        assert_eq!(town.daemon.counted("spoofed-source") - before, 50, "as {stolen}");
+        assert_eq!(town.daemon.dropped("spoofed-source") - before, 50, "as {stolen}");
     }
 }
 
@@ -59,7 +59,7 @@ fn an_address_somebody_has_cannot_be_claimed() {
 #[test]
 fn a_local_source_from_elsewhere_on_the_host_is_dropped() {
     let town = Town::governed("unstamped");
-    let before = town.daemon.counted("unstamped-source");
+    let before = town.daemon.dropped("unstamped-source");
     // The host itself plays a workload: it has the address, but not the veth's stamp.
     let stolen: IpAddr = town.web.ipv4();
     town.host.netns().enter(|| {
@@ -71,7 +71,7 @@ fn a_local_source_from_elsewhere_on_the_host_is_dropped() {
                 .expect("a datagram can be sent");
         }
     });
-    assert_eq!(town.daemon.counted("unstamped-source") - before, 20);
+    assert_eq!(town.daemon.dropped("unstamped-source") - before, 20);
 }
 
 #[test]

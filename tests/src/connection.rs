@@ -61,7 +61,7 @@ fn carry(mut from: &TcpStream, mut to: &TcpStream, bytes: usize) -> io::Result<(
     to.set_read_timeout(Some(STALL))?;
     thread::scope(|scope| {
         let writer = scope.spawn(move || {
-            let chunk = [0x5a; WRITE];
+            let chunk = vec![0x5a; WRITE];
             let mut left = bytes;
             while left > 0 {
                 let length = left.min(WRITE);

@@ -138,29 +138,6 @@ impl Daemon {
         }
     }
 
-    /// How many packets were judged for a reason since the tables were made.
-    #[track_caller]
-    pub fn counted(&self, reason: &str) -> u64 {
-        let count = self.reasons(|_| true).remove(reason);
-        count.unwrap_or_else(|| panic!("no reason is called {reason}"))
-    }
-
-    /// How many packets were dropped since the tables were made, reason by reason.
-    #[track_caller]
-    pub fn dropped(&self) -> BTreeMap<String, u64> {
-        self.reasons(|verdict| verdict == "drop")
-    }
-
-    /// The packets of all reasons with such a verdict.
-    #[track_caller]
-    fn reasons(&self, is_wanted: impl Fn(&str) -> bool) -> BTreeMap<String, u64> {
-        let drops = self.json(&["drops"]);
-        let reasons = drops["reasons"].as_array().expect("`reasons` is an array").iter();
-        let wanted = reasons.filter(|entry| entry["verdict"].as_str().is_some_and(&is_wanted));
-        let count = |entry: &Value| Some((entry["reason"].as_str()?.to_owned(), entry["packets"].as_u64()?));
-        wanted.map(|entry| count(entry).expect("a reason has packets")).collect()
-    }
-
     /// Applies a policy; panics when it is refused.
     #[track_caller]
     pub fn apply(&self, policy: &str) {
@@ -188,6 +165,25 @@ impl Daemon {
             endpoints.iter().any(|endpoint| endpoint["name"] == interface && endpoint["state"] == "ready")
         };
         interfaces.iter().copied().filter(|interface| !is_ready(interface)).collect()
+    }
+
+    /// Packets dropped for a reason since the tables were made.
+    #[track_caller]
+    pub fn dropped(&self, reason: &str) -> u64 {
+        let drops = self.json(&["drops"]);
+        let mut reasons = drops["reasons"].as_array().expect("`reasons` is an array").iter();
+        let total = reasons.find(|entry| entry["reason"] == reason).map(|entry| &entry["packets"]);
+        total.and_then(Value::as_u64).unwrap_or_else(|| panic!("no reason {reason} in {drops}"))
+    }
+
+    /// Packets by reason since the tables were made, of all reasons with this verdict: `pass` or `drop`.
+    #[track_caller]
+    pub fn counts(&self, verdict: &str) -> BTreeMap<String, u64> {
+        let drops = self.json(&["drops"]);
+        let reasons = drops["reasons"].as_array().expect("`reasons` is an array").iter();
+        let count = |entry: &Value| Some((entry["reason"].as_str()?.to_owned(), entry["packets"].as_u64()?));
+        let wanted = reasons.filter(|entry| entry["verdict"] == verdict);
+        wanted.map(|entry| count(entry).unwrap_or_else(|| panic!("no count in {entry}"))).collect()
     }
 
     /// What the daemon printed since it was first started.
