@@ -107,6 +107,11 @@ fn an_interface_gets_its_addresses_under_default_deny() {
     client.netns().sysctls(&[("net/ipv6/conf/eth0/accept_dad", "1")]);
     // Takes the IPv6 addresses and the routes away.
     client.netns().ip("link set eth0 down\nlink set eth0 up\nroute add default via 10.1.0.1\n");
+    // The announcement is made once.
+    client.netns().wait_for_carrier("eth0");
+    for interface in [client.interface(), "br-10.1.0"] {
+        host.netns().wait_for_carrier(interface);
+    }
     router::advertise(host.netns(), "br-10.1.0", Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0));
     let formed =
         wait::until("the client has formed an address, and found all of its own free", PATIENCE, || {
