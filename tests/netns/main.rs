@@ -4,14 +4,23 @@
 mod addresses;
 mod clean;
 mod clsact;
+mod direction;
+mod ends;
+mod flood;
 mod flows;
+mod fragments;
 mod guard;
+
+mod hostile;
 mod isolation;
 mod lab;
 mod lifecycle;
+mod pair;
+mod path_mtu;
 mod policy_swap;
 mod provides;
 mod refusals;
 mod rules;
 mod spoofing;
+mod tools;
 mod town;

@@ -1,5 +1,6 @@
 //! The real `enforcer` on a host of the lab, with directories and a BPF file system of its own.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -135,6 +136,16 @@ impl Daemon {
             Ok(value) => value,
             Err(error) => panic!("enforcer {}: no JSON: {error}\n{}", args.join(" "), transcript(&output)),
         }
+    }
+
+    /// Packets by reason since the tables were made, of all reasons with this verdict: `pass` or `drop`.
+    #[track_caller]
+    pub fn counts(&self, verdict: &str) -> BTreeMap<String, u64> {
+        let drops = self.json(&["drops"]);
+        let reasons = drops["reasons"].as_array().expect("`reasons` is an array").iter();
+        let count = |entry: &Value| Some((entry["reason"].as_str()?.to_owned(), entry["packets"].as_u64()?));
+        let wanted = reasons.filter(|entry| entry["verdict"] == verdict);
+        wanted.map(|entry| count(entry).unwrap_or_else(|| panic!("no count in {entry}"))).collect()
     }
 
     /// Applies a policy; panics when it is refused.
