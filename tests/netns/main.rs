@@ -10,7 +10,6 @@ mod flood;
 mod flows;
 mod fragments;
 mod guard;
-
 mod hostile;
 mod isolation;
 mod lab;
