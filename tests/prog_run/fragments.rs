@@ -1,6 +1,8 @@
 //! Fragments of both families: the first one says what the datagram is, and the later ones are judged by it.
 //! Nothing is reassembled, and ports are read from no other.
 
+use std::time::Duration;
+
 use enforcer_common::verdict::{DropReason::*, PassReason::*};
 use enforcer_tests::{
     packet::{BLUE_A, BLUE_B, DB, Family, Family::*, Packet, from},
@@ -60,6 +62,16 @@ fn a_first_fragment_that_is_dropped_speaks_for_nobody(mut ruled: Lab, #[values(V
     ruled.sent_by("a", to_db(family).udp(53).fragment(0, true)).passes(AllowedByRule);
     ruled.sent_by("a", to_db(family).udp(54).fragment(0, true)).drops(DefaultDeny);
     ruled.sent_by("a", to_db(family).udp(53).fragment(185, false)).passes(AllowedByRule);
+}
+
+#[rstest]
+fn a_first_fragment_is_remembered_for_a_minute(mut ruled: Lab, #[values(V4, V6)] family: Family) {
+    let later = to_db(family).udp(53).fragment(185, false);
+    ruled.sent_by("a", to_db(family).udp(53).fragment(0, true)).passes(AllowedByRule);
+    ruled.age_fragments(Duration::from_secs(55));
+    ruled.sent_by("a", &later).passes(AllowedByRule);
+    ruled.age_fragments(Duration::from_secs(6));
+    ruled.sent_by("a", &later).drops(Fragment);
 }
 
 #[rstest]
