@@ -11,4 +11,5 @@ mod lifecycle;
 mod policy_swap;
 mod refusals;
 mod spoofing;
+mod tagging;
 mod town;

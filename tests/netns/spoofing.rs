@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::town::Town;
 
-fn dropped(daemon: &Daemon, reason: &str) -> u64 {
+/// Packets dropped for this reason so far.
+pub fn dropped(daemon: &Daemon, reason: &str) -> u64 {
     let drops: Value = daemon.json(&["drops"]);
     let reasons = drops["reasons"].as_array().unwrap();
     reasons.iter().find(|entry| entry["reason"] == reason).unwrap()["packets"].as_u64().unwrap()
