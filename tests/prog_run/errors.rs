@@ -118,7 +118,7 @@ fn foreign_routers_speak_so_often_and_no_more(mut ruled: Lab, #[values(V4, V6)] 
     let mut told = 0;
     while let Judged::As(Verdict::Pass(_)) = ruled.delivered_to("a", &error).outcome().judged {
         told += 1;
-        assert!(began.elapsed() < Duration::from_secs(60), "no end after {told} errors");
+        assert!(began.elapsed() < Duration::from_mins(1), "no end after {told} errors");
     }
     assert!(told >= ROUTER_ERRORS_PER_SECOND, "only {told} were told");
     let cpus = std::thread::available_parallelism().expect("the kernel says how many").get() as u64;

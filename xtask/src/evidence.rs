@@ -33,7 +33,7 @@ fn untested_rows(paper: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether a cell such as `` `prog_run::module::function` `` names a function in tests/prog_run/module.rs.
+/// Whether a cell such as `` `prog_run::module::function` `` names a function in `tests/prog_run/module.rs`.
 fn exists(cell: &str) -> bool {
     let path: Vec<&str> = cell.trim().trim_matches('`').split("::").collect();
     let [program, module, function] = path[..] else { return false };
