@@ -169,7 +169,9 @@ impl Packet {
     /// What its receiver would answer: addresses and ports change places, a ping becomes a pong.
     pub fn answer(&self) -> Self {
         let mut answer = Self { src: self.dst, dst: self.src, ..self.clone() };
-        answer.flags = self.flags.answer();
+        if matches!(self.body, Body::Tcp(_)) {
+            answer.flags = self.flags.answer();
+        }
         match &mut answer.body {
             Body::Tcp(port) | Body::Udp(port) | Body::Sctp(port) => {
                 std::mem::swap(port, &mut answer.src_port);
