@@ -3,7 +3,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use enforcer_common::verdict::{DropReason, DropReason::*, PassReason::*};
+use enforcer_common::{
+    endpoint::Endpoint,
+    verdict::{DropReason, DropReason::*, PassReason::*},
+};
 use enforcer_tests::{
     packet::{
         ALL_NODES, BLUE_A, BLUE_B, BLUE_FAR, DB, Family, Family::*, HOST, OUTSIDER, Packet, arp_reply,
@@ -86,6 +89,15 @@ fn a_workload_is_no_router(mut lab: Lab, #[case] packet: Packet) {
     lab.sent_by("a", &packet).drops(RouterAdvertisement).is_not_stamped();
     // The real router is the host, or whoever the host lets through.
     lab.delivered_to("b", &packet).stamped_by("a").passes_counted_before();
+}
+
+#[rstest]
+fn a_declared_router_speaks_for_itself(mut lab: Lab) {
+    lab.provides("a", Endpoint::ROUTER);
+    lab.sent_by("a", router_advertisement(LINK_LOCAL)).passes(Neighbor).is_stamped_as("a");
+    lab.sent_by("a", redirect(LINK_LOCAL, BLUE_B.v6, DB.v6)).passes(Neighbor);
+    lab.sent_by("a", router_advertisement(BLUE_B.v6)).drops(SpoofedNeighbor);
+    lab.sent_by("b", router_advertisement(LINK_LOCAL)).drops(RouterAdvertisement);
 }
 
 #[rstest]
