@@ -99,6 +99,7 @@ fn link() -> Vec<(&'static str, Packet)> {
     vec![
         ("spoofed-neighbor", packet::arp_reply(VICTIM, OWN)),
         ("spoofed-neighbor", packet::arp_request(VICTIM, GATEWAY)),
+        ("spoofed-neighbor", packet::arp_request(Ipv4Addr::UNSPECIFIED, VICTIM)),
         ("spoofed-neighbor", packet::arp_reply(GATEWAY, GATEWAY)),
         ("spoofed-neighbor", packet::neighbor_advertisement(OWN6, VICTIM6)),
         ("spoofed-neighbor", packet::neighbor_solicitation(VICTIM6, GATEWAY6)),
@@ -143,7 +144,7 @@ fn honest_frames_sent_in_the_same_way_pass() {
         ("host-allowed", honest_discover()),
         ("neighbor", packet::arp_request(OWN, GATEWAY)),
         // A probe claims nothing (RFC 5227 §2.1.1).
-        ("neighbor", packet::arp_request(Ipv4Addr::UNSPECIFIED, VICTIM)),
+        ("neighbor", packet::arp_request(Ipv4Addr::UNSPECIFIED, OWN)),
         ("neighbor", packet::neighbor_solicitation(OWN6, GATEWAY6)),
         ("neighbor", packet::dad_probe(OWN_LINK)),
     ];

@@ -177,6 +177,10 @@ fn a_probe_for_somebody_elses_address_is_no_probe(mut lab: Lab) {
     lab.sent_by("a", dad_probe(OUTSIDER.v6)).passes(Neighbor);
     lab.sent_by("a", dad_probe(BLUE_B.v6)).drops(SpoofedNeighbor);
     lab.sent_by("a", dad_probe(HOST.v6)).drops(SpoofedNeighbor);
+    lab.sent_by("a", arp_request(ANY_V4, BLUE_A.v4)).passes(Neighbor);
+    lab.sent_by("a", arp_request(ANY_V4, OUTSIDER.v4)).passes(Neighbor);
+    lab.sent_by("a", arp_request(ANY_V4, BLUE_B.v4)).drops(SpoofedNeighbor);
+    lab.sent_by("a", arp_request(ANY_V4, HOST.v4)).drops(SpoofedNeighbor);
 }
 
 #[rstest]
