@@ -25,7 +25,9 @@ pub struct DropEvent {
     /// [`Hook`] as a number.
     pub hook: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 2],
+    /// Deciding rule; 0 none.
+    pub rule: u32,
 }
 
 map_layout!(DropEvent, 80);

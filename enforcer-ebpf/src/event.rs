@@ -37,7 +37,8 @@ pub extern "C" fn event_dropped(ifindex: u32, length: u32, hook: u32) -> u32 {
         length,
         verdict: journey.judgement.verdict,
         hook: hook as u8,
-        reserved: [0; 6],
+        reserved: [0; 2],
+        rule: journey.judgement.rule,
     });
     event.submit(0);
     1

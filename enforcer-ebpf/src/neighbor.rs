@@ -53,7 +53,8 @@ fn from_endpoint(endpoint: &Endpoint, packet: &Packet) -> bool {
         return false;
     }
     if claims_nothing(packet.key.src) {
-        return probes_for_free(endpoint, packet.claim);
+        // The target of ARP is its destination; it claims nothing of it where it is delivered.
+        return probes_for_free(endpoint, if packet.key.src.is_v4() { packet.key.dst } else { packet.claim });
     }
     endpoint::may_use(endpoint, packet.key.src)
         && (packet.claim == packet.key.src || endpoint::may_use(endpoint, packet.claim))

@@ -14,7 +14,7 @@ use enforcer_common::{
 use crate::{
     journey::{Journey, question},
     maps, packet,
-    parse::Place,
+    parse::{Packet, Place},
 };
 
 /// Remembers that the packet's source spoke, so that the destination may answer. `outside` says that the
@@ -38,10 +38,14 @@ pub fn open_for_host(journey: &Journey) {
 /// Whether the packet answers a conversation that is open.
 #[inline(always)]
 pub fn answers(journey: &Journey) -> bool {
-    let packet = &journey.packet;
-    let can = packet.fragment.place.get() == Place::Later
-        || state::can_answer(packet.key.protocol, packet.tcp_flags);
-    can && speaks_back(&packet.key) && state_answer(question::ANSWERED) != 0
+    can_answer(&journey.packet) && state_answer(question::ANSWERED) != 0
+}
+
+/// Whether it can answer any.
+#[inline(always)]
+fn can_answer(packet: &Packet) -> bool {
+    let later = packet.fragment.place.get() == Place::Later;
+    (later || state::can_answer(packet.key.protocol, packet.tcp_flags)) && speaks_back(&packet.key)
 }
 
 /// Whether the conversation that a [`question`] is about is open.
@@ -110,7 +114,12 @@ pub extern "C" fn state_open(payer: u32) -> u32 {
         }
         return 1;
     }
-    let index = index_of(journey.digest);
+    // Who answers opens nothing: else a conversation would outlive the rule that it was opened by.
+    let digest = journey.digest;
+    if can_answer(&journey.packet) && answer(journey, state_find(question::ANSWERED)) {
+        return 1;
+    }
+    let index = index_of(digest);
     let way = state::victim(|way| state_score(index, way as u32, payer)) & (WAYS - 1);
     let Some(set) = maps::STATE.get_ptr_mut(index) else { return 0 };
     let flags = StateEntry::asked(0, journey.packet.tcp_flags);
@@ -118,12 +127,12 @@ pub extern "C" fn state_open(payer: u32) -> u32 {
     // half-written entry for a whole one.
     unsafe {
         let entry = &raw mut (*set).entries[way];
-        ptr::write_volatile(&raw mut (*entry).check, !check_of(journey.digest));
+        ptr::write_volatile(&raw mut (*entry).check, !check_of(digest));
         ptr::write_volatile(&raw mut (*entry).last_seen, now);
         (*entry).key = journey.packet.key;
         (*entry).payer = payer;
         (*entry).flags = flags;
-        ptr::write_volatile(&raw mut (*entry).check, check_of(journey.digest));
+        ptr::write_volatile(&raw mut (*entry).check, check_of(digest));
     }
     1
 }
@@ -141,8 +150,13 @@ pub extern "C" fn state_score(index: u32, way: u32, newcomer: u32) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn state_answer(question: u32) -> u32 {
-    let Some(journey) = Journey::current() else { return 0 };
-    let Some(entry) = entry(state_find(question)) else { return 0 };
+    Journey::current().is_some_and(|journey| answer(journey, state_find(question))).into()
+}
+
+/// Refreshes the conversation that was found for an answer, if one was.
+#[inline(always)]
+fn answer(journey: &Journey, found: u32) -> bool {
+    let Some(entry) = entry(found) else { return false };
     // SAFETY: see `state_find`; whole words, and the last writer wins.
     unsafe {
         if journey.packet.fragment.place.get() != Place::Later {
@@ -150,7 +164,7 @@ pub extern "C" fn state_answer(question: u32) -> u32 {
         }
         (*entry).last_seen = packet::now();
     }
-    1
+    true
 }
 
 /// The entry that [`state_find`] found.

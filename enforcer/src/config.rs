@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use enforcer_common::address::{Address, Scope};
+use enforcer_common::{
+    address::{Address, Scope},
+    endpoint::Endpoint,
+};
 use ipnet::IpNet;
 use serde::Deserialize;
 use wildmatch::WildMatch;
@@ -56,7 +59,9 @@ pub struct Config {
     pub policy: Vec<PathBuf>,
     /// Which interfaces are workloads'.
     pub attach: Attach,
-    /// Endpoints whose addresses are declared.
+    /// Where the early guard runs.
+    pub guard: Guard,
+    /// Endpoints of which something is declared.
     pub endpoints: Vec<DeclaredEndpoint>,
     /// How the datapath works.
     pub datapath: DatapathConfig,
@@ -74,8 +79,21 @@ pub struct Attach {
 impl Attach {
     /// Whether the host-side interface `name` belongs to a workload.
     pub fn wants(&self, name: &str) -> bool {
-        let any = |patterns: &[WildMatch]| patterns.iter().any(|pattern| pattern.matches(name));
-        any(&self.include) && !any(&self.exclude)
+        any(&self.include, name) && !any(&self.exclude, name)
+    }
+}
+
+/// Where the early guard runs: at an endpoint's veth it judges what the endpoint sends, any other
+/// interface is an uplink.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    include: Vec<WildMatch>,
+}
+
+impl Guard {
+    /// Whether the guard is to run on the interface `name`.
+    pub fn wants(&self, name: &str) -> bool {
+        any(&self.include, name)
     }
 }
 
@@ -90,12 +108,45 @@ pub enum Unknown {
     Ignore,
 }
 
-/// An endpoint whose addresses are declared instead of discovered.
+/// What is declared of an endpoint instead of discovered.
 #[derive(Clone, Debug)]
 pub struct DeclaredEndpoint {
     name: WildMatch,
-    /// Addresses and prefixes that it owns.
+    /// Addresses and prefixes that it owns; none means that they are discovered.
     pub addresses: Vec<IpNet>,
+    /// What it may be for others.
+    pub provides: Vec<Provides>,
+}
+
+/// What an endpoint may be for others, and no endpoint is by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Provides {
+    /// It answers DHCP.
+    DhcpServer,
+    /// It advertises itself as a router, redirects, and reports errors about what others sent.
+    Router,
+}
+
+impl Provides {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::DhcpServer, Self::Router];
+
+    /// Its word in the host file and in reports.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::DhcpServer => "dhcp-server",
+            Self::Router => "router",
+        }
+    }
+
+    /// Its flag in an endpoint's record.
+    pub const fn flag(self) -> u32 {
+        match self {
+            Self::DhcpServer => Endpoint::DHCP_SERVER,
+            Self::Router => Endpoint::ROUTER,
+        }
+    }
 }
 
 impl DeclaredEndpoint {
@@ -136,6 +187,7 @@ impl Config {
                 exclude: patterns(&file.attach.exclude),
                 unknown: file.attach.unknown,
             },
+            guard: Guard { include: patterns(&file.guard.include) },
             endpoints: endpoints.collect::<Result<_, _>>()?,
             datapath: file.datapath.check(path)?,
         })
@@ -148,6 +200,16 @@ impl Config {
             .filter(|endpoint| endpoint.is(name))
             .flat_map(|endpoint| endpoint.addresses.clone())
     }
+
+    /// What the endpoint behind `name` is declared to be for others.
+    pub fn provided(&self, name: &str) -> impl Iterator<Item = Provides> {
+        let endpoints = self.endpoints.iter().filter(|endpoint| endpoint.is(name));
+        endpoints.flat_map(|endpoint| endpoint.provides.iter().copied())
+    }
+}
+
+fn any(patterns: &[WildMatch], name: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(name))
 }
 
 fn patterns(texts: &[String]) -> Vec<WildMatch> {
@@ -162,6 +224,8 @@ struct File {
     policy: Vec<PathBuf>,
     #[serde(default)]
     attach: AttachTable,
+    #[serde(default)]
+    guard: GuardTable,
     #[serde(default)]
     endpoint: Vec<EndpointTable>,
     #[serde(default)]
@@ -188,16 +252,34 @@ impl Default for AttachTable {
     }
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GuardTable {
+    #[serde(rename = "match")]
+    include: Vec<String>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EndpointTable {
     #[serde(rename = "match")]
     name: String,
+    #[serde(default)]
     addresses: Vec<String>,
+    #[serde(default)]
+    provides: Vec<Provides>,
 }
 
 impl EndpointTable {
     fn check(self, path: &Path) -> Result<DeclaredEndpoint, ConfigError> {
+        if self.addresses.is_empty() && self.provides.is_empty() {
+            return Err(ConfigError::Value {
+                path: path.to_owned(),
+                key: "endpoint.match",
+                value: self.name,
+                fix: "nothing is declared of it; add `addresses`, `provides` or both".to_owned(),
+            });
+        }
         let addresses = self.addresses.iter().map(|text| {
             declared(text).map_err(|fix| ConfigError::Value {
                 path: path.to_owned(),
@@ -209,6 +291,7 @@ impl EndpointTable {
         Ok(DeclaredEndpoint {
             name: WildMatch::new(&self.name),
             addresses: addresses.collect::<Result<_, _>>()?,
+            provides: self.provides,
         })
     }
 }
@@ -273,55 +356,4 @@ impl DatapathTable {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<Config, ConfigError> {
-        Config::parse(Path::new("enforcer.toml"), text)
-    }
-
-    #[test]
-    fn defaults_want_container_veths_only() {
-        let config = parse("").unwrap();
-        for (name, wanted) in [("veth1a2b", true), ("ve-web", true), ("cali12", true), ("eth0", false)] {
-            assert_eq!(config.attach.wants(name), wanted, "{name}");
-        }
-        assert_eq!(config.attach.unknown, Unknown::Quarantine);
-        assert_eq!(config.datapath.mark_mask, 0x0ff0_0000);
-    }
-
-    #[test]
-    fn exclusion_beats_inclusion() {
-        let config = parse("[attach]\nmatch = [\"veth*\"]\nexclude = [\"veth-mgmt*\"]").unwrap();
-        assert!(config.attach.wants("veth-web") && !config.attach.wants("veth-mgmt0"));
-    }
-
-    #[test]
-    fn declared_addresses_are_found_by_name() {
-        let config =
-            parse("[[endpoint]]\nmatch = \"veth-web\"\naddresses = [\"10.1.0.5\", \"2001:db8::/64\"]")
-                .unwrap();
-        let declared: Vec<String> = config.declared("veth-web").map(|network| network.to_string()).collect();
-        assert_eq!(declared, ["10.1.0.5/32", "2001:db8::/64"]);
-        assert_eq!(config.declared("veth-db").count(), 0);
-    }
-
-    #[test]
-    fn mistakes_name_file_place_and_fix() {
-        let unknown = parse("[attach]\nmatched = []").unwrap_err().to_string();
-        assert!(
-            unknown.contains("enforcer.toml") && unknown.contains("line 2") && unknown.contains("match"),
-            "{unknown}"
-        );
-        let bits =
-            parse("[[endpoint]]\nmatch = \"v\"\naddresses = [\"10.1.0.5/24\"]").unwrap_err().to_string();
-        assert!(bits.contains("10.1.0.5/24") && bits.contains("host bits"), "{bits}");
-        for wide in ["::/0", "0.0.0.0/0", "fe80::1", "fe80::/9"] {
-            let text = format!("[[endpoint]]\nmatch = \"v\"\naddresses = [\"{wide}\"]");
-            let error = parse(&text).unwrap_err().to_string();
-            assert!(error.contains(wide) && error.contains("no endpoint can own"), "{error}");
-        }
-        let mask = parse("[datapath]\nmark_mask = \"ff\"").unwrap_err().to_string();
-        assert!(mask.contains("0x0ff00000"), "{mask}");
-    }
-}
+mod tests;

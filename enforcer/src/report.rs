@@ -1,14 +1,23 @@
 //! What `enforcer` tells about itself: the answers of the control socket, and what the command line
 //! prints. Field names are a contract with scripts; they only ever grow.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use enforcer_common::counter::{Counter, EndpointCounters};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    datapath::attach::Mechanism,
-    policy::{Policy, Source, diff::Diff, world::WorldMoves},
+    datapath::{attach::Mechanism, guard::Mode},
+    policy::{
+        Policy, Source,
+        diff::Diff,
+        rule::{Action, Side},
+        service::Service,
+        world::WorldMoves,
+    },
 };
 
 /// The state of the whole host.
@@ -36,10 +45,16 @@ pub struct Status {
     pub prefixes: u32,
     /// Distinct membership sets.
     pub sets: u32,
+    /// Rules of the policy.
+    #[serde(default)]
+    pub rules: u32,
     /// Endpoints whose address is known.
     pub endpoints_ready: u32,
     /// Endpoints without a known address: nothing passes there.
     pub endpoints_quarantined: u32,
+    /// Where the early guard runs.
+    #[serde(default)]
+    pub guards: Vec<GuardReport>,
     /// Packets that passed, counted where they entered.
     pub passed: Counter,
     /// Packets that were dropped.
@@ -48,6 +63,19 @@ pub struct Status {
     pub events_lost: u64,
     /// What somebody should look at.
     pub warnings: Vec<String>,
+}
+
+/// An interface with an early guard.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GuardReport {
+    /// Its name.
+    pub interface: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// Whether the driver runs it.
+    pub mode: Mode,
+    /// `veth`: it judges what the endpoint sends; `uplink`: what comes from outside.
+    pub role: String,
 }
 
 /// The running daemon.
@@ -78,6 +106,27 @@ pub struct NetworkReport {
     pub bytes: u64,
 }
 
+/// One rule.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RuleReport {
+    /// Its name.
+    pub name: String,
+    /// Its stable id.
+    pub id: u32,
+    /// What becomes of what it matches.
+    pub action: Action,
+    /// Who opens.
+    pub from: Side,
+    /// To whom.
+    pub to: Side,
+    /// What.
+    pub services: BTreeSet<Service>,
+    /// What it decided, passes and drops.
+    pub packets: u64,
+    /// The bytes of that.
+    pub bytes: u64,
+}
+
 /// One local endpoint.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct EndpointReport {
@@ -95,6 +144,9 @@ pub struct EndpointReport {
     pub addresses: Vec<String>,
     /// Networks that it is a member of through them.
     pub networks: Vec<String>,
+    /// What it is declared to be for others: `dhcp-server`, `router`.
+    #[serde(default)]
+    pub provides: Vec<String>,
     /// Addresses it claims but somebody else owns; empty without a daemon.
     pub conflicts: Vec<String>,
     /// What it sent and received.
@@ -136,10 +188,13 @@ pub struct RecentDrop {
     pub time: String,
     /// The endpoint whose hook dropped it.
     pub endpoint: Option<String>,
-    /// `from-endpoint` or `to-endpoint`; unknown without a daemon.
+    /// `from-endpoint`, `to-endpoint` or `guard`; unknown without a daemon.
     pub hook: Option<String>,
     /// Slug.
     pub reason: String,
+    /// The rule that denies it.
+    #[serde(default)]
+    pub rule: Option<String>,
     /// Protocol; nothing where the packet was not understood.
     pub proto: Option<String>,
     /// Source.

@@ -16,6 +16,7 @@ use enforcer_common::{
 };
 
 use crate::{
+    config::Provides,
     daemon::{
         op::Owned,
         store::{Saved, Store},
@@ -29,12 +30,14 @@ use crate::{
     },
     policy::Policy,
     report::{
-        Drops, EndpointReport, ExplainReport, NetworkReport, PolicyReport, ReasonReport, RecentDrop, Status,
-        digest_text,
+        Drops, EndpointReport, ExplainReport, NetworkReport, PolicyReport, ReasonReport, RecentDrop,
+        RuleReport, Status, digest_text,
     },
 };
 
 mod explain;
+mod guards;
+mod rules;
 
 pub use explain::{Ends, explain, explain_policy};
 
@@ -46,6 +49,8 @@ const RECENT_PER_ENDPOINT: usize = 5;
 pub struct View<'a> {
     /// What the kernel holds.
     pub tables: &'a Tables,
+    /// What keeps it there.
+    pub pins: &'a Pins,
     /// What it was compiled from.
     pub saved: &'a Saved,
 }
@@ -59,6 +64,10 @@ struct NameBook<'a> {
 impl Names for NameBook<'_> {
     fn network(&self, id: u32) -> Option<String> {
         self.saved.ids.networks.name(id).map(ToString::to_string)
+    }
+
+    fn rule(&self, id: u32) -> Option<String> {
+        self.saved.ids.rules.name(id).map(ToString::to_string)
     }
 
     fn endpoint(&self, id: EndpointId) -> Option<String> {
@@ -102,8 +111,10 @@ impl View<'_> {
             networks: generation.map_or(0, |generation| generation.networks),
             prefixes: generation.map_or(0, |generation| generation.prefixes),
             sets: generation.map_or(0, |generation| generation.sets),
+            rules: generation.map_or(0, |generation| generation.rules),
             endpoints_ready: ready,
             endpoints_quarantined: endpoints.len() as u32 - ready,
+            guards: self.guards()?,
             passed,
             dropped,
             events_lost: self.tables.lost_events()?,
@@ -154,6 +165,7 @@ impl View<'_> {
                 mac: mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":")),
                 addresses: owned.iter().map(|owned| owned.text()).collect(),
                 networks: networks.into_iter().collect(),
+                provides: provided(&endpoint),
                 conflicts: Vec::new(),
                 counters: self.tables.endpoint_counters(endpoint.id)?,
             });
@@ -225,6 +237,7 @@ fn recent(flow: &Flow) -> RecentDrop {
         endpoint: flow.endpoint_src.clone().or_else(|| flow.endpoint_dst.clone()),
         hook: None,
         reason: flow.reason.clone(),
+        rule: flow.rule.clone(),
         proto: Some(flow.proto.clone()),
         src: Some(flow.src),
         src_port: flow.src_port,
@@ -263,6 +276,11 @@ fn is_addressed(endpoint: &Endpoint) -> bool {
     endpoint.flags & Endpoint::ADDRESSED != 0
 }
 
+fn provided(endpoint: &Endpoint) -> Vec<String> {
+    let provided = Provides::ALL.into_iter().filter(|provides| endpoint.flags & provides.flag() != 0);
+    provided.map(|provides| provides.word().to_owned()).collect()
+}
+
 /// The name in an endpoint's record.
 pub fn endpoint_name(endpoint: &Endpoint) -> String {
     String::from_utf8_lossy(&endpoint.name).trim_end_matches('\0').to_owned()
@@ -280,6 +298,7 @@ fn memberships(policy: &Policy, address: IpAddr) -> Vec<String> {
 /// The same answers with no daemon: the pinned tables and the saved policy.
 pub struct Offline {
     tables: Tables,
+    pins: Pins,
     saved: Saved,
     attach: Mechanism,
 }
@@ -293,12 +312,12 @@ impl Offline {
         }
         let tables = Tables::open_pinned(&pins)?;
         let saved = Store::new(state_dir.to_owned()).load()?.unwrap_or_default();
-        let linked = !pins.list_links()?.is_empty();
-        Ok(Self { tables, saved, attach: if linked { Mechanism::Tcx } else { Mechanism::best() } })
+        let linked = pins.list_links()?.len() > pins.list_guards()?.len();
+        Ok(Self { tables, pins, saved, attach: if linked { Mechanism::Tcx } else { Mechanism::best() } })
     }
 
     const fn view(&self) -> View<'_> {
-        View { tables: &self.tables, saved: &self.saved }
+        View { tables: &self.tables, pins: &self.pins, saved: &self.saved }
     }
 
     /// See [`View::status`].
@@ -313,6 +332,11 @@ impl Offline {
     /// See [`View::networks`].
     pub fn networks(&self) -> anyhow::Result<Vec<NetworkReport>> {
         self.view().networks()
+    }
+
+    /// See [`View::rules`].
+    pub fn rules(&self) -> anyhow::Result<Vec<RuleReport>> {
+        self.view().rules()
     }
 
     /// See [`View::endpoints`].

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aya::maps::{MapData, lpm_trie::Key};
 use enforcer::datapath::bpf::{TcxHook, tcx_programs, update_batch};
+use enforcer::datapath::pins::Pins;
 use enforcer_common::address::Address;
 use enforcer_common::endpoint::{AddressOwner, EndpointId};
 use enforcer_common::limits::MAX_ADDRESSES;
@@ -109,7 +110,7 @@ fn an_index_that_is_used_again_is_another_endpoint() {
 #[test]
 fn a_table_that_is_full_is_told_and_heals() {
     let town = Town::governed("full");
-    let table = MapData::from_pin(town.daemon.bpffs().join("maps-v1/ADDRESSES")).unwrap();
+    let table = MapData::from_pin(Pins::new(town.daemon.bpffs()).map("ADDRESSES")).unwrap();
     let stranger = AddressOwner { endpoint: EndpointId(4000), ifindex: 4_000_000, ..AddressOwner::default() };
     let address = |number: u32| Address([0x2001_0db8_u32.to_be(), u32::MAX, 0, number]);
     // The kernel stops at the first that finds no room.

@@ -5,15 +5,8 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use enforcer_tests::host::{HOST_IPV4, HOST_IPV6};
 use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
 use enforcer_tests::{Daemon, Host};
-use serde_json::Value;
 
 use crate::town::Town;
-
-fn dropped(daemon: &Daemon, reason: &str) -> u64 {
-    let drops: Value = daemon.json(&["drops"]);
-    let reasons = drops["reasons"].as_array().unwrap();
-    reasons.iter().find(|entry| entry["reason"] == reason).unwrap()["packets"].as_u64().unwrap()
-}
 
 #[test]
 fn a_spoofed_source_is_dropped_at_the_senders_veth() {
@@ -23,7 +16,7 @@ fn a_spoofed_source_is_dropped_at_the_senders_veth() {
     // The victim's flow exists: no cache may help the spoofer.
     assert!(tcp(&town.api, town.web.ipv4(), ECHO_PORT));
     for (stolen, target) in [(town.api.ipv4(), town.web.ipv4()), (town.api.ipv6(), town.web.ipv6())] {
-        let before = dropped(&town.daemon, "spoofed-source");
+        let before = town.daemon.dropped("spoofed-source");
         let (length, nodad) = if stolen.is_ipv4() { (32, "") } else { (128, " nodad") };
         town.db.netns().ip(&format!("address add {stolen}/{length} dev lo{nodad}"));
         town.db.netns().enter(|| {
@@ -34,7 +27,7 @@ fn a_spoofed_source_is_dropped_at_the_senders_veth() {
                     .expect("a datagram can be sent");
             }
         });
-        assert_eq!(dropped(&town.daemon, "spoofed-source") - before, 50, "as {stolen}");
+        assert_eq!(town.daemon.dropped("spoofed-source") - before, 50, "as {stolen}");
     }
 }
 
@@ -66,7 +59,7 @@ fn an_address_somebody_has_cannot_be_claimed() {
 #[test]
 fn a_local_source_from_elsewhere_on_the_host_is_dropped() {
     let town = Town::governed("unstamped");
-    let before = dropped(&town.daemon, "unstamped-source");
+    let before = town.daemon.dropped("unstamped-source");
     // The host itself plays a workload: it has the address, but not the veth's stamp.
     let stolen: IpAddr = town.web.ipv4();
     town.host.netns().enter(|| {
@@ -78,7 +71,7 @@ fn a_local_source_from_elsewhere_on_the_host_is_dropped() {
                 .expect("a datagram can be sent");
         }
     });
-    assert_eq!(dropped(&town.daemon, "unstamped-source") - before, 20);
+    assert_eq!(town.daemon.dropped("unstamped-source") - before, 20);
 }
 
 #[test]

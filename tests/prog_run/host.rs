@@ -8,7 +8,7 @@ use std::{
 
 use enforcer_common::verdict::{DropReason::*, PassReason::*};
 use enforcer_tests::{
-    packet::{BLUE_A, BLUE_B, BLUE_FAR, DB, Family, Family::*, HOST, OUTSIDER, Packet, dhcp_discover, from},
+    packet::{BLUE_A, BLUE_B, BLUE_FAR, DB, Family, Family::*, HOST, Packet, from},
     prog_run::Lab,
 };
 use rstest::rstest;
@@ -49,7 +49,7 @@ fn a_workload_may_ask_its_host_for_little(
 #[case::from_the_dns_port(|packet: Packet| packet.udp(4000).from_port(53))]
 #[case::dns_over_sctp(|packet: Packet| packet.sctp(53))]
 #[case::pong(Packet::pong)]
-#[case::icmp_error(|packet: Packet| packet.icmp(3, 3))]
+#[case::experimental_icmp(|packet: Packet| packet.icmp(200, 0))]
 #[case::gre(|packet: Packet| packet.protocol(47))]
 fn and_for_nothing_else(mut lab: Lab, #[case] make: fn(Packet) -> Packet, #[values(V4, V6)] family: Family) {
     for _ in 0..2 {
@@ -98,27 +98,32 @@ fn an_answer_matches_in_every_part(mut lab: Lab, #[values(V4, V6)] family: Famil
 }
 
 #[rstest]
-#[case::tcp(|packet: Packet| packet.tcp(8080), 7_440)]
-#[case::udp(|packet: Packet| packet.udp(8080), 180)]
-#[case::ping(Packet::ping, 60)]
+#[case::tcp(|packet: Packet| packet.tcp(8080), 60, 7_440)]
+#[case::udp(|packet: Packet| packet.udp(8080), 30, 180)]
+#[case::sctp(|packet: Packet| packet.sctp(8080), 60, 3_600)]
+#[case::ping(Packet::ping, 30, 30)]
 fn a_conversation_that_fell_silent_is_over(
     mut lab: Lab,
     #[case] make: fn(Packet) -> Packet,
-    #[case] timeout: u64,
+    #[case] unanswered: u64,
+    #[case] answered: u64,
     #[values(V4, V6)] family: Family,
 ) {
-    const MARGIN: u64 = 30;
+    const MARGIN: u64 = 5;
     let question = make(from_host(family));
     lab.delivered_to("a", &question).locally_generated().passes(HostOpen);
-    // Each answer keeps it open for another while.
-    for _ in 0..2 {
-        lab.silence(Duration::from_secs(timeout - MARGIN));
-        lab.sent_by("a", question.answer()).passes(Reply);
-    }
-    lab.silence(Duration::from_secs(timeout + MARGIN));
+    lab.silence(Duration::from_secs(unanswered + MARGIN));
     lab.sent_by("a", question.answer()).drops(DefaultDeny);
     lab.delivered_to("a", &question).locally_generated().passes(HostOpen);
+    lab.silence(Duration::from_secs(unanswered - MARGIN));
+    // Each answer keeps it open for another while, and that is longer.
+    for _ in 0..2 {
+        lab.sent_by("a", question.answer()).passes(Reply);
+        lab.silence(Duration::from_secs(answered - MARGIN));
+    }
     lab.sent_by("a", question.answer()).passes(Reply);
+    lab.silence(Duration::from_secs(answered + MARGIN));
+    lab.sent_by("a", question.answer()).drops(DefaultDeny);
 }
 
 #[rstest]
@@ -140,13 +145,15 @@ fn what_others_forward_opens_nothing(mut lab: Lab, #[values(V4, V6)] family: Fam
 
 #[rstest]
 fn a_later_fragment_says_not_what_it_asks_for(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    let later = |packet: Packet| packet.udp(53).fragment(185, false);
+    lab.sent_by("a", later(to_host(family))).drops(Fragment);
+    // Its first one says it, and only of its own datagram.
     lab.sent_by("a", to_host(family).udp(53).fragment(0, true)).passes(HostAllowed);
-    lab.sent_by("a", to_host(family).udp(53).fragment(185, false)).drops(Fragment);
-    // The host's own fragments reach the workload.
-    lab.delivered_to("a", from_host(family).udp(53).fragment(185, false))
-        .locally_generated()
-        .passes(HostOpen);
-    lab.sent_by("a", to_host(family).udp(53).fragment(185, false)).drops(Fragment);
+    lab.sent_by("a", later(to_host(family))).passes(HostAllowed);
+    lab.sent_by("a", later(to_host(family)).id(2)).drops(Fragment);
+    // The host's own fragments reach the workload, and do not make its own any better.
+    lab.delivered_to("a", later(from_host(family)).id(3)).locally_generated().passes(HostOpen);
+    lab.sent_by("a", later(to_host(family)).id(3)).drops(Fragment);
 }
 
 #[rstest]
@@ -157,61 +164,6 @@ fn the_hosts_multicast_reaches_the_workload_and_nobody_elses(mut lab: Lab) {
     lab.delivered_to("b", &of_host).drops(Multicast);
     lab.sent_by("a", &of_workload).drops(Multicast);
     lab.delivered_to("b", &of_workload).stamped_by("a").drops(Multicast);
-}
-
-#[rstest]
-fn a_client_finds_the_hosts_dhcp_server_and_nobody_elses(mut lab: Lab) {
-    lab.endpoint("new");
-    // Asked by an endpoint that has no address yet, and before any policy.
-    for endpoint in ["new", "a"] {
-        lab.sent_by(endpoint, dhcp_discover()).passes(HostAllowed).is_stamped_as(endpoint);
-        lab.sent_by(endpoint, dhcp_discover()).passes(HostAllowed).is_stamped_as(endpoint);
-    }
-}
-
-#[rstest]
-fn a_clients_broadcast_reaches_no_other_workload(mut lab: Lab) {
-    lab.sent_by("a", dhcp_discover()).passes(HostAllowed);
-    lab.delivered_to("b", dhcp_discover()).stamped_by("a").drops(Multicast);
-    lab.delivered_to("b", dhcp_discover()).drops(Multicast);
-}
-
-#[rstest]
-#[case::other_source_port(dhcp_discover().from_port(69))]
-#[case::other_destination_port(dhcp_discover().udp(68))]
-#[case::over_tcp(dhcp_discover().tcp(67))]
-fn only_a_dhcp_client_may_speak_without_an_address(mut lab: Lab, #[case] packet: Packet) {
-    lab.sent_by("a", packet).drops(Multicast);
-}
-
-#[rstest]
-fn nobody_speaks_to_one_without_an_address(mut lab: Lab) {
-    lab.sent_by("a", from(Ipv4Addr::UNSPECIFIED).to(BLUE_B.v4).udp(67).from_port(68)).drops(Martian);
-}
-
-#[rstest]
-fn a_client_renews_only_what_is_its_own(mut lab: Lab) {
-    let renewal = |address: Ipv4Addr| from(address).to(Ipv4Addr::BROADCAST).udp(67).from_port(68);
-    lab.sent_by("a", renewal(BLUE_A.v4)).passes(HostAllowed);
-    lab.sent_by("a", renewal(BLUE_B.v4)).drops(Multicast);
-    lab.sent_by("a", renewal(OUTSIDER.v4)).drops(Multicast);
-}
-
-#[rstest]
-fn the_hosts_dhcp_answer_reaches_who_has_no_address_yet(mut lab: Lab) {
-    lab.endpoint("new");
-    let offer = from(HOST.v4).to(BLUE_FAR.v4).udp(68).from_port(67);
-    lab.delivered_to("new", &offer).locally_generated().passes(HostOpen);
-    lab.delivered_to("new", &offer).drops(NotOwner);
-    let no_offer = from(HOST.v4).to(BLUE_FAR.v4).udp(69).from_port(67);
-    lab.delivered_to("new", no_offer).locally_generated().drops(NotOwner);
-}
-
-#[rstest]
-fn a_workload_is_no_dhcp_server(mut lab: Lab) {
-    let broadcast = Ipv4Addr::BROADCAST;
-    lab.sent_by("a", from(BLUE_A.v4).to(broadcast).udp(68).from_port(67)).drops(Multicast);
-    lab.sent_by("a", from(BLUE_A.v4).to(DB.v4).udp(68).from_port(67)).drops(DefaultDeny);
 }
 
 #[rstest]

@@ -3,12 +3,22 @@
 
 mod accounting;
 mod budget;
+mod connections;
+mod conversations;
+mod dhcp;
 mod differential;
+mod errors;
+mod flood;
+mod fragments;
 mod generations;
 mod host;
+mod link_local;
 mod neighbor;
 mod parse;
+mod protocols;
+mod quotes;
 mod spoofing;
+mod uplink;
 mod verdict;
 
 use enforcer_tests::{
@@ -26,6 +36,15 @@ prefixes = ["10.1.0.0/24", "10.7.3.0/26", "2001:db8:1::/64", "2001:db8:73::/64"]
 prefixes = ["10.9.0.0/24", "2001:db8:9::/64"]
 "#;
 
+/// *blue* may ask *db*, and not the other way around.
+const DIRECTION: &str = r#"
+[[rule]]
+name = "db"
+from = ["blue"]
+to = ["db"]
+allow = ["tcp/5432", "udp/53", "sctp/3868", "ping"]
+"#;
+
 /// A connection attempt between two parties.
 fn between(family: Family, src: Party, dst: Party) -> Packet {
     from(src.on(family)).to(dst.on(family)).tcp(5432)
@@ -38,6 +57,14 @@ fn without_policy() -> Lab {
     lab.endpoint("b").owns([BLUE_B]);
     lab.endpoint("db").owns([DB]);
     lab.host_owns([HOST]);
+    lab
+}
+
+/// The same, with networks and a rule.
+#[fixture]
+fn ruled() -> Lab {
+    let mut lab = without_policy();
+    lab.apply(&format!("{TENANTS}{DIRECTION}"));
     lab
 }
 

@@ -3,7 +3,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use enforcer_common::verdict::{DropReason, DropReason::*, PassReason::*};
+use enforcer_common::{
+    endpoint::Endpoint,
+    verdict::{DropReason, DropReason::*, PassReason::*},
+};
 use enforcer_tests::{
     packet::{
         ALL_NODES, BLUE_A, BLUE_B, BLUE_FAR, DB, Family, Family::*, HOST, OUTSIDER, Packet, arp_reply,
@@ -89,6 +92,15 @@ fn a_workload_is_no_router(mut lab: Lab, #[case] packet: Packet) {
 }
 
 #[rstest]
+fn a_declared_router_speaks_for_itself(mut lab: Lab) {
+    lab.provides("a", Endpoint::ROUTER);
+    lab.sent_by("a", router_advertisement(LINK_LOCAL)).passes(Neighbor).is_stamped_as("a");
+    lab.sent_by("a", redirect(LINK_LOCAL, BLUE_B.v6, DB.v6)).passes(Neighbor);
+    lab.sent_by("a", router_advertisement(BLUE_B.v6)).drops(SpoofedNeighbor);
+    lab.sent_by("b", router_advertisement(LINK_LOCAL)).drops(RouterAdvertisement);
+}
+
+#[rstest]
 fn the_hosts_router_advertisements_reach_the_endpoint(mut lab: Lab) {
     let packet = router_advertisement(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
     lab.delivered_to("b", &packet).locally_generated().passes(Neighbor);
@@ -165,6 +177,10 @@ fn a_probe_for_somebody_elses_address_is_no_probe(mut lab: Lab) {
     lab.sent_by("a", dad_probe(OUTSIDER.v6)).passes(Neighbor);
     lab.sent_by("a", dad_probe(BLUE_B.v6)).drops(SpoofedNeighbor);
     lab.sent_by("a", dad_probe(HOST.v6)).drops(SpoofedNeighbor);
+    lab.sent_by("a", arp_request(ANY_V4, BLUE_A.v4)).passes(Neighbor);
+    lab.sent_by("a", arp_request(ANY_V4, OUTSIDER.v4)).passes(Neighbor);
+    lab.sent_by("a", arp_request(ANY_V4, BLUE_B.v4)).drops(SpoofedNeighbor);
+    lab.sent_by("a", arp_request(ANY_V4, HOST.v4)).drops(SpoofedNeighbor);
 }
 
 #[rstest]

@@ -1,5 +1,6 @@
 //! The real `enforcer` on a host of the lab, with directories and a BPF file system of its own.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -137,6 +138,16 @@ impl Daemon {
         }
     }
 
+    /// Packets by reason since the tables were made, of all reasons with this verdict: `pass` or `drop`.
+    #[track_caller]
+    pub fn counts(&self, verdict: &str) -> BTreeMap<String, u64> {
+        let drops = self.json(&["drops"]);
+        let reasons = drops["reasons"].as_array().expect("`reasons` is an array").iter();
+        let count = |entry: &Value| Some((entry["reason"].as_str()?.to_owned(), entry["packets"].as_u64()?));
+        let wanted = reasons.filter(|entry| entry["verdict"] == verdict);
+        wanted.map(|entry| count(entry).unwrap_or_else(|| panic!("no count in {entry}"))).collect()
+    }
+
     /// Applies a policy; panics when it is refused.
     #[track_caller]
     pub fn apply(&self, policy: &str) {
@@ -164,6 +175,15 @@ impl Daemon {
             endpoints.iter().any(|endpoint| endpoint["name"] == interface && endpoint["state"] == "ready")
         };
         interfaces.iter().copied().filter(|interface| !is_ready(interface)).collect()
+    }
+
+    /// Packets dropped for a reason since the tables were made.
+    #[track_caller]
+    pub fn dropped(&self, reason: &str) -> u64 {
+        let drops = self.json(&["drops"]);
+        let mut reasons = drops["reasons"].as_array().expect("`reasons` is an array").iter();
+        let total = reasons.find(|entry| entry["reason"] == reason).map(|entry| &entry["packets"]);
+        total.and_then(Value::as_u64).unwrap_or_else(|| panic!("no reason {reason} in {drops}"))
     }
 
     /// What the daemon printed since it was first started.

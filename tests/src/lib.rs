@@ -19,12 +19,15 @@
 //! Everything stands inside namespaces of its own, so the machine's own network stays untouched, and everything
 //! goes away with the values that own it. What a killed process left behind, the next one sweeps.
 
+pub mod beyond;
 pub mod bridge;
 mod carrier;
 pub mod command;
+pub mod connection;
 pub mod daemon;
 pub mod echo;
 pub mod host;
+pub mod icmp;
 pub mod leftovers;
 pub mod netns;
 pub mod numbered;

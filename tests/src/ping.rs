@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
+use crate::icmp::checksum;
+
 /// Length of an echo header: type, code, checksum, identifier, sequence number.
 const HEADER_LEN: usize = 8;
 
@@ -68,15 +70,6 @@ fn message_in(received: &[u8], from: IpAddr) -> &[u8] {
         _ => 0,
     };
     received.get(header_len..).unwrap_or_default()
-}
-
-/// The Internet checksum (RFC 1071).
-fn checksum(message: &[u8]) -> u16 {
-    let words =
-        message.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).copied().map_or(0, u32::from));
-    let sum: u32 = words.sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    !((folded & 0xffff) + (folded >> 16)) as u16
 }
 
 #[cfg(test)]

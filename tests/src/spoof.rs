@@ -1,13 +1,17 @@
-//! Sockets with an address that the namespace does not have.
+//! What only a malicious program sends: with an address that its namespace does not have, or any frame at all.
 
 use std::io;
+use std::mem::size_of_val;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt::IpFreebind,
     sockopt::IpTransparent,
 };
+
+use crate::netns::NetNs;
 
 /// A UDP socket bound to `address`, whoever's that is: what a malicious host process would do.
 pub fn bind_foreign(address: SocketAddr) -> io::Result<UdpSocket> {
@@ -18,4 +22,32 @@ pub fn bind_foreign(address: SocketAddr) -> io::Result<UdpSocket> {
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     // SAFETY: the descriptor is a UDP socket, owned by nobody else.
     Ok(unsafe { UdpSocket::from_raw_fd(socket.into_raw_fd()) })
+}
+
+/// Sends a whole frame from an interface of a namespace, whatever it claims. No kernel
+/// looks at it before the host does.
+#[track_caller]
+pub fn send_frame(netns: &NetNs, interface: &str, frame: &[u8]) {
+    let sent = netns.enter(|| send_frame_here(interface, frame));
+    sent.unwrap_or_else(|error| panic!("failed to send a frame from {interface}: {error}"));
+}
+
+fn send_frame_here(interface: &str, frame: &[u8]) -> io::Result<()> {
+    let raw = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+    // SAFETY: all of `sockaddr_ll` is plain numbers, for which zero is a value.
+    let mut link: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    link.sll_family = libc::AF_PACKET as libc::sa_family_t;
+    link.sll_ifindex = if_nametoindex(interface)? as libc::c_int;
+    // SAFETY: frame and address are live and as long as is said.
+    let sent = unsafe {
+        libc::sendto(
+            raw.as_raw_fd(),
+            frame.as_ptr().cast(),
+            frame.len(),
+            0,
+            (&raw const link).cast(),
+            size_of_val(&link) as libc::socklen_t,
+        )
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -156,7 +156,7 @@ fn ask_by_datagram(to: SocketAddr, question: &str, patience: Duration) -> io::Re
 }
 
 /// The wildcard address of the same family.
-pub(crate) fn unspecified_like(address: IpAddr) -> IpAddr {
+pub fn unspecified_like(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),

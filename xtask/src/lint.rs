@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{step, tidy};
+use crate::{evidence, step, tidy};
 
 /// The manifest of the eBPF half.
 const EBPF: &str = "enforcer-ebpf/Cargo.toml";
@@ -28,6 +28,10 @@ pub fn run() -> Result<()> {
     if let Err(error) = tidy::check() {
         eprintln!("{error:#}");
         failed.push("tidy");
+    }
+    if let Err(error) = evidence::check() {
+        eprintln!("{error:#}");
+        failed.push("evidence");
     }
     if !failed.is_empty() {
         bail!("lint failed: {}", failed.join(", "));

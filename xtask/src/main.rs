@@ -5,6 +5,7 @@
 
 mod bench;
 mod demo;
+mod evidence;
 mod lint;
 mod mutant;
 mod mutants;

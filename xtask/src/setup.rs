@@ -27,9 +27,10 @@ const EBPF_PACKAGES: [&str; 10] = [
 ];
 
 /// What the tests, the demo and the benchmark call.
-const TEST_PACKAGES: [&str; 9] = [
+const TEST_PACKAGES: [&str; 10] = [
     "iproute2",
     "iputils-ping",
+    "traceroute",
     "iperf3",
     "tcpdump",
     "nftables",

@@ -14,6 +14,9 @@ pub struct FlowQuery {
     /// Flows that this network admitted
     #[arg(long, value_name = "NAME")]
     pub network: Option<String>,
+    /// Flows that this rule admitted or denied
+    #[arg(long, value_name = "NAME")]
+    pub rule: Option<String>,
     /// Flows from or to this local endpoint
     #[arg(long, value_name = "NAME")]
     pub endpoint: Option<String>,
@@ -114,6 +117,7 @@ impl FlowQuery {
             wanted.is_none() || actual.contains(&wanted)
         };
         has(&self.network, &[&flow.network])
+            && has(&self.rule, &[&flow.rule])
             && has(&self.endpoint, &[&flow.endpoint_src, &flow.endpoint_dst])
             && self.src.is_none_or(|block| block.contains(flow.src))
             && self.dst.is_none_or(|block| block.contains(flow.dst))
@@ -180,6 +184,14 @@ mod tests {
     #[case::no_limit_is_no_cut("--limit 1000", "10.1.0.6 2001:db8:1::2 10.9.0.7 10.1.0.7")]
     fn options_select(#[case] options: &str, #[case] destinations: &str) {
         assert_eq!(select(options), destinations);
+    }
+
+    #[test]
+    fn a_rule_selects_what_it_admitted() {
+        let mut flows = samples::flows();
+        flows[1].rule = Some("the web".to_owned());
+        let line = Line::try_parse_from(["flows", "--rule", "the web"]).unwrap();
+        assert_eq!(line.query.select(flows.clone()), flows[1..2]);
     }
 
     #[test]

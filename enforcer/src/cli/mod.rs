@@ -34,6 +34,7 @@ mod flow_query;
 mod flows;
 mod networks;
 mod plan;
+mod rules;
 mod run;
 mod source;
 mod status;
@@ -122,6 +123,7 @@ enum Verb {
     Apply(apply::Arguments),
     Status(status::Arguments),
     Networks(networks::Arguments),
+    Rules(rules::Arguments),
     Endpoints(endpoints::Arguments),
     Flows(flows::Arguments),
     Drops(drops::Arguments),
@@ -167,6 +169,7 @@ impl Cli {
             Verb::Apply(apply) => apply.execute(global, out),
             Verb::Status(_) => status::Arguments::execute(global, out),
             Verb::Networks(networks) => networks.execute(global, out),
+            Verb::Rules(rules) => rules.execute(global, out),
             Verb::Endpoints(endpoints) => endpoints.execute(global, out),
             Verb::Flows(flows) => flows.execute(global, out),
             Verb::Drops(_) => drops::Arguments::execute(global, out),

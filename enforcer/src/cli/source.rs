@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     datapath::{flows::Flow, pins::Pins},
-    report::{Drops, EndpointReport, ExplainReport, NetworkReport, PolicyReport, Status},
+    report::{Drops, EndpointReport, ExplainReport, NetworkReport, PolicyReport, RuleReport, Status},
     view::Offline,
 };
 
@@ -37,6 +37,11 @@ impl<'a> Source<'a> {
     /// The logical networks.
     pub fn networks(&mut self) -> anyhow::Result<Vec<NetworkReport>> {
         self.ask("/v1/networks", Offline::networks)
+    }
+
+    /// The rules.
+    pub fn rules(&mut self) -> anyhow::Result<Vec<RuleReport>> {
+        self.ask("/v1/rules", Offline::rules)
     }
 
     /// The local endpoints.

@@ -5,7 +5,10 @@ use std::{fs, path::Path};
 use anyhow::{Context, bail};
 use aya::programs::loaded_programs;
 use futures_util::TryStreamExt;
-use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcOption};
+use netlink_packet_route::{
+    link::{LinkAttribute, LinkXdp},
+    tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcOption},
+};
 use rtnetlink::Handle;
 
 use super::{Lock, store::Store};
@@ -25,6 +28,10 @@ pub fn clean(bpffs: &Path, state_dir: &Path, socket: &Path) -> anyhow::Result<Ve
     let pins = Pins::new(bpffs.to_owned());
     let mut removed = Vec::new();
     for (ifindex, program, path) in pins.list_links()? {
+        // By its last reference alone it would go, and be found, some time later.
+        bpf::open_pin(&path)
+            .and_then(bpf::detach_link)
+            .with_context(|| format!("cannot detach {}", path.display()))?;
         fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         removed.push(format!("link of {program} on interface {ifindex}"));
     }
@@ -59,17 +66,23 @@ pub fn clean_check(bpffs: &Path, state_dir: &Path, socket: &Path) -> anyhow::Res
         }
     }
     left.extend(attached_programs()?);
+    left.extend(block_on(find_guards())?);
     left.extend(block_on(find_filters())?.into_iter().map(|filter| filter.text()));
     Ok(left)
 }
 
-/// Our programs on the tcx hooks of this namespace's interfaces.
-fn attached_programs() -> anyhow::Result<Vec<String>> {
-    let ours: Vec<u32> = loaded_programs()
+/// Ids of our programs, in whatever namespace they run.
+fn our_programs() -> Vec<u32> {
+    loaded_programs()
         .filter_map(Result::ok)
         .filter(|program| program.name_as_str().is_some_and(|name| PROGRAMS.contains(&name)))
         .map(|program| program.id())
-        .collect();
+        .collect()
+}
+
+/// Our programs on the tcx hooks of this namespace's interfaces.
+fn attached_programs() -> anyhow::Result<Vec<String>> {
+    let ours = our_programs();
     let mut left = Vec::new();
     for (ifindex, name) in interfaces()? {
         for hook in [TcxHook::Ingress, TcxHook::Egress] {
@@ -79,6 +92,24 @@ fn attached_programs() -> anyhow::Result<Vec<String>> {
             if found > 0 {
                 left.push(format!("{found} program(s) on {hook:?} of {name}"));
             }
+        }
+    }
+    Ok(left)
+}
+
+/// Our XDP programs on this namespace's interfaces.
+async fn find_guards() -> anyhow::Result<Vec<String>> {
+    let ours = our_programs();
+    let links = open_netlink()?.link().get().execute().try_collect::<Vec<_>>().await;
+    let mut left = Vec::new();
+    for link in links.context("cannot list interfaces")? {
+        let xdp = link.attributes.iter().filter_map(|attribute| match attribute {
+            LinkAttribute::Xdp(xdp) => Some(xdp),
+            _ => None,
+        });
+        let is_ours = |xdp: &LinkXdp| matches!(xdp, LinkXdp::ProgId(id) if ours.contains(id));
+        if xdp.flatten().any(is_ours) {
+            left.push(format!("guard on interface {}", link.header.index));
         }
     }
     Ok(left)

@@ -28,6 +28,7 @@ pub fn router(core: Shared) -> Router {
     Router::new()
         .route("/v1/status", get(async |core| answer(core, Snapshot::status).await))
         .route("/v1/networks", get(async |core| answer(core, |now: &Snapshot| now.view().networks()).await))
+        .route("/v1/rules", get(async |core| answer(core, |now: &Snapshot| now.view().rules()).await))
         .route("/v1/endpoints", get(async |core| answer(core, Snapshot::endpoints).await))
         .route("/v1/flows", get(async |core| answer(core, |now: &Snapshot| now.view().flows()).await))
         .route("/v1/drops", get(async |core| answer(core, Snapshot::drops).await))

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use super::{
     event::{Event, NewPolicy},
+    guards::Role,
     kernel::{LiveKernel, perform_all, perform_each},
     op::Owned,
     snapshot::Snapshot,
@@ -28,6 +29,7 @@ use crate::{
     config::Config,
     datapath::{
         attach::{self, Mechanism},
+        guard,
         load::Datapath,
         pins::Pins,
         tables::Tables,
@@ -133,8 +135,30 @@ impl Core {
         }
         // A daemon that died between a write and this left flows judged under facts that are gone.
         tables.facts_changed();
-        self.state.adopt(&known, &addresses);
+        let guards = self.adopt_guards(&known)?;
+        self.state.adopt(&known, &addresses, &guards);
         Ok(())
+    }
+
+    /// Guards of an earlier daemon that still run, where there is a record to run by.
+    fn adopt_guards(&mut self, known: &[(u32, Endpoint)]) -> anyhow::Result<Vec<(u32, Role)>> {
+        let tables = &mut self.kernel.datapath.tables;
+        let uplinks = tables.uplinks()?;
+        let mut running = Vec::new();
+        for (ifindex, _) in self.kernel.pins.list_guards()? {
+            if uplinks.contains(&ifindex) {
+                running.push((ifindex, Role::Uplink));
+            } else if known.iter().any(|(endpoint, _)| *endpoint == ifindex) {
+                running.push((ifindex, Role::Endpoint));
+            } else {
+                let detached = guard::detach(&self.kernel.pins, ifindex);
+                detached.unwrap_or_else(|error| warn!("a guard that nobody wants stays: {error}"));
+            }
+        }
+        for ifindex in uplinks.into_iter().filter(|uplink| running.iter().all(|(other, _)| other != uplink)) {
+            tables.remove_endpoint(ifindex)?;
+        }
+        Ok(running)
     }
 
     /// The last good policy, or the files of a host that never had one. A kernel that enforces the saved
@@ -172,6 +196,13 @@ impl Core {
         for ifindex in failures.unattached {
             // Tried again with the next look; nothing to do before.
             let nothing = self.state.step(Event::AttachFailed { ifindex });
+            debug_assert!(nothing.is_empty());
+        }
+        for (ifindex, reason) in failures.unguarded {
+            if self.state.guards.refusal(ifindex) != Some(&reason) {
+                warn!(ifindex, "an interface stays unguarded until this works: {reason}");
+            }
+            let nothing = self.state.step(Event::GuardFailed { ifindex, reason });
             debug_assert!(nothing.is_empty());
         }
     }
@@ -257,6 +288,7 @@ impl Core {
         let endpoints = self.state.endpoints.iter();
         Snapshot {
             tables: self.reader.clone(),
+            pins: self.kernel.pins.clone(),
             saved: self.saved.clone(),
             mechanism: self.kernel.mechanism,
             started_at: self.started_at,
@@ -289,6 +321,9 @@ impl Core {
             if !endpoint.attached {
                 warnings.push(format!("{name} could not be attached to and is not enforced"));
             }
+        }
+        for (name, reason) in self.state.guards.failing() {
+            warnings.push(format!("{name} is not guarded: {reason}"));
         }
         warnings
     }

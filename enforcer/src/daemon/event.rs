@@ -34,6 +34,13 @@ pub enum Event {
         /// Its index.
         ifindex: u32,
     },
+    /// Guarding an interface did not work; it is tried again with the next look.
+    GuardFailed {
+        /// Its index.
+        ifindex: u32,
+        /// Why, for people.
+        reason: String,
+    },
 }
 
 /// A compiled policy on its way to the kernel.
@@ -54,6 +61,8 @@ pub struct Observation {
     pub host: BTreeSet<IpNet>,
     /// Every wanted veth, by index.
     pub veths: BTreeMap<u32, Veth>,
+    /// Names of the interfaces that are to be guarded and are no wanted veth, by index.
+    pub uplinks: BTreeMap<u32, String>,
 }
 
 /// One host-side veth.

@@ -7,6 +7,7 @@ use tracing::{debug, warn};
 use super::op::Op;
 use crate::datapath::{
     attach::{self, AttachError, Interface, Mechanism},
+    guard,
     load::Datapath,
     pins::Pins,
     tables::TableError,
@@ -49,6 +50,18 @@ impl Kernel for LiveKernel {
                 self.datapath.attach(interface, self.mechanism, &self.pins)?;
             }
             Op::Forget { ifindex, name } => attach::detach(Interface { name, ifindex: *ifindex }, &self.pins),
+            Op::Guard { ifindex, name, uplink } => {
+                if let Some(record) = uplink {
+                    tables.write_endpoint(*ifindex, record)?;
+                }
+                self.datapath.attach_guard(Interface { name, ifindex: *ifindex }, &self.pins)?;
+            }
+            Op::Unguard { ifindex, uplink } => {
+                guard::detach(&self.pins, *ifindex)?;
+                if *uplink {
+                    tables.remove_endpoint(*ifindex)?;
+                }
+            }
             Op::ResetCounters(id) => tables.reset_endpoint_counters(*id)?,
             Op::WriteEndpoint { ifindex, endpoint } => tables.write_endpoint(*ifindex, endpoint)?,
             Op::RemoveEndpoint { ifindex } => tables.remove_endpoint(*ifindex)?,
@@ -69,6 +82,8 @@ impl Kernel for LiveKernel {
 pub struct Failures {
     /// Interfaces that could not be attached to.
     pub unattached: Vec<u32>,
+    /// Interfaces that could not be guarded, and why.
+    pub unguarded: Vec<(u32, String)>,
     /// Writes that the kernel refused.
     pub refused: usize,
 }
@@ -86,6 +101,10 @@ pub fn perform_each(kernel: &mut impl Kernel, ops: &[Op]) -> Failures {
             (Err(error), Op::Attach { ifindex, .. }) => {
                 warn!(error = &error as &dyn Error, "an endpoint stays unprotected until this works");
                 failures.unattached.push(*ifindex);
+            }
+            // The core tells it once.
+            (Err(error), Op::Guard { ifindex, .. }) => {
+                failures.unguarded.push((*ifindex, format!("{:#}", anyhow::Error::from(error))));
             }
             (Err(error), _) => {
                 warn!(error = &error as &dyn Error, ?op, "kernel operation failed");

@@ -20,7 +20,7 @@ use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage},
-    link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
+    link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage},
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
 };
 use netlink_sys::SocketAddr;
@@ -81,7 +81,7 @@ pub struct Links {
     handle: Handle,
     messages: Pin<Box<dyn Stream<Item = Message> + Send + Sync>>,
     patience: Duration,
-    /// Wanted interfaces that were told of already.
+    /// Wanted veths and uplinks that were told of already.
     announced: BTreeSet<u32>,
     last: Observation,
 }
@@ -164,14 +164,16 @@ impl Links {
     pub async fn look(&mut self) -> Result<Observation, LinkError> {
         let mut observation = self.look_once().await?;
         let shrunk = self.last.host.difference(&observation.host).next().is_some()
-            || self.last.veths.keys().any(|ifindex| !observation.veths.contains_key(ifindex));
+            || self.last.veths.keys().any(|ifindex| !observation.veths.contains_key(ifindex))
+            || self.last.uplinks.keys().any(|ifindex| !observation.uplinks.contains_key(ifindex));
         if shrunk {
             let second = self.look_once().await?;
             observation.host.extend(second.host);
             observation.veths.extend(second.veths);
+            observation.uplinks.extend(second.uplinks);
         }
         self.last = observation.clone();
-        self.announced = observation.veths.keys().copied().collect();
+        self.announced = observation.veths.keys().chain(observation.uplinks.keys()).copied().collect();
         Ok(observation)
     }
 
@@ -180,7 +182,9 @@ impl Links {
         let routes = self.routes().await?;
         let mut veths = BTreeMap::new();
         let mut inside = BTreeMap::new();
-        for link in links.iter().filter(|link| link.is_veth && self.config.attach.wants(&link.name)) {
+        let (workloads, others): (Vec<_>, Vec<_>) =
+            links.iter().partition(|link| link.is_veth && self.config.attach.wants(&link.name));
+        for link in workloads {
             if let Some(nsid) = link.peer_nsid
                 && !inside.contains_key(&nsid)
             {
@@ -189,7 +193,9 @@ impl Links {
             veths.insert(link.ifindex, link.observe(&routes, &inside));
         }
         let host = routes.iter().filter(|route| route.interface.is_none()).map(|route| route.network);
-        Ok(Observation { host: host.collect(), veths })
+        let uplinks = others.iter().filter(|link| !link.is_internal && self.config.guard.wants(&link.name));
+        let uplinks = uplinks.map(|link| (link.ifindex, link.name.clone())).collect();
+        Ok(Observation { host: host.collect(), veths, uplinks })
     }
 
     /// The links and addresses of another namespace. It may vanish while it is asked: then there is
@@ -266,6 +272,9 @@ struct Link {
     ifindex: u32,
     name: String,
     is_veth: bool,
+    /// The loopback or a bridge: the host and local endpoints speak through it, so it is no uplink, whatever
+    /// the host file says.
+    is_internal: bool,
     mac: Option<[u8; 6]>,
     bridge: Option<u32>,
     /// Index of the other end, in its own namespace.
@@ -279,6 +288,7 @@ impl Link {
             ifindex: message.header.index,
             name: String::new(),
             is_veth: false,
+            is_internal: message.header.link_layer_type == LinkLayerType::Loopback,
             mac: None,
             bridge: None,
             peer: None,
@@ -292,7 +302,9 @@ impl Link {
                 LinkAttribute::Link(peer) => link.peer = Some(*peer),
                 LinkAttribute::LinkNetNsId(nsid) => link.peer_nsid = Some(*nsid),
                 LinkAttribute::LinkInfo(infos) => {
-                    link.is_veth = infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Veth)));
+                    let is = |kind| infos.contains(&LinkInfo::Kind(kind));
+                    link.is_veth = is(InfoKind::Veth);
+                    link.is_internal |= is(InfoKind::Bridge);
                 }
                 _ => {}
             }

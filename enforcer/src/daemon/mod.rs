@@ -43,6 +43,9 @@ mod clean;
 pub mod control;
 pub mod core;
 pub mod event;
+pub mod guards;
+#[cfg(test)]
+mod guards_tests;
 pub mod kernel;
 pub mod links;
 pub mod op;

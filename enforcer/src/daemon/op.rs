@@ -28,6 +28,22 @@ pub enum Op {
         /// Its name, when last seen.
         name: String,
     },
+    /// Put the early guard on an interface, or replace it there.
+    Guard {
+        /// Its index.
+        ifindex: u32,
+        /// Its name.
+        name: String,
+        /// The record of an uplink; written first.
+        uplink: Option<Endpoint>,
+    },
+    /// Take the early guard off an interface.
+    Unguard {
+        /// Its index.
+        ifindex: u32,
+        /// Whether there is an uplink's record; removed last.
+        uplink: bool,
+    },
     /// Counters of this id start anew.
     ResetCounters(EndpointId),
     /// Say who is behind an interface.

@@ -19,6 +19,7 @@ use crate::{
     datapath::{
         attach::Mechanism,
         flows::{Clock, protocol_name},
+        pins::Pins,
         tables::Tables,
     },
     report::{DaemonStatus, Drops, EndpointReport, RecentDrop, Status},
@@ -31,6 +32,7 @@ static NOTHING_SAVED: LazyLock<Saved> = LazyLock::new(Saved::default);
 /// See the module.
 pub struct Snapshot {
     pub(super) tables: Arc<Tables>,
+    pub(super) pins: Pins,
     pub(super) saved: Option<Arc<Saved>>,
     pub(super) mechanism: Mechanism,
     pub(super) started_at: SystemTime,
@@ -43,7 +45,11 @@ pub struct Snapshot {
 impl Snapshot {
     /// What the kernel holds.
     pub fn view(&self) -> View<'_> {
-        View { tables: &self.tables, saved: self.saved.as_deref().unwrap_or(&NOTHING_SAVED) }
+        View { tables: &self.tables, pins: &self.pins, saved: self.saved() }
+    }
+
+    fn saved(&self) -> &Saved {
+        self.saved.as_deref().unwrap_or(&NOTHING_SAVED)
     }
 
     /// What the kernel knows and what only the daemon knows.
@@ -80,12 +86,13 @@ impl Snapshot {
         let key = &event.key;
         let understood = *key != FlowKey::default();
         let proto = || if is_arp(key) { "arp".to_owned() } else { protocol_name(key.protocol) };
-        let hook = if event.hook == Hook::FromEndpoint as u8 { "from-endpoint" } else { "to-endpoint" };
+        let rule = (event.rule != 0).then(|| self.saved().ids.rules.name(event.rule)).flatten();
         RecentDrop {
             time: clock.text(event.time),
             endpoint: self.names.get(&event.endpoint).cloned(),
-            hook: Some(hook.to_owned()),
+            hook: hook_name(event.hook),
             reason: Verdict::from_code(event.verdict).map_or("unknown", Verdict::slug).to_owned(),
+            rule: rule.map(ToString::to_string),
             proto: understood.then(proto),
             src: understood.then(|| key.src.into()),
             src_port: u16::from_be(key.src_port),
@@ -94,6 +101,13 @@ impl Snapshot {
             generation: event.generation,
         }
     }
+}
+
+/// A hook of another version of the datapath has no name.
+fn hook_name(hook: u8) -> Option<String> {
+    let names =
+        [(Hook::FromEndpoint, "from-endpoint"), (Hook::ToEndpoint, "to-endpoint"), (Hook::Guard, "guard")];
+    names.into_iter().find(|(known, _)| *known as u8 == hook).map(|(_, name)| name.to_owned())
 }
 
 /// ARP is told in the words of a flow, but has no IP protocol; no IPv4 packet has protocol 0.

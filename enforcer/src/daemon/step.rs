@@ -20,6 +20,7 @@ use ipnet::IpNet;
 use super::{
     claims::{self, Claims, Contest, MAX_LEARNED, Origin},
     event::{Event, NewPolicy, Observation, Veth},
+    guards::{Guards, Role, Wanted},
     op::{Op, Owned},
 };
 use crate::{
@@ -54,6 +55,8 @@ pub struct State {
     pub endpoints: BTreeMap<u32, EndpointState>,
     /// Interfaces for which there was no id left: attached to and closed for good.
     pub unregistered: BTreeMap<u32, String>,
+    /// Early guards.
+    pub guards: Guards,
     /// The host's addresses.
     pub host: BTreeSet<Owned>,
     /// The deciding generation.
@@ -68,6 +71,7 @@ impl State {
             config,
             endpoints: BTreeMap::new(),
             unregistered: BTreeMap::new(),
+            guards: Guards::new(),
             host: BTreeSet::new(),
             generation,
             last_id: 0,
@@ -82,7 +86,13 @@ impl State {
 
     /// Takes over what an earlier daemon wrote: ids, so that counters and flows keep their meaning, and
     /// addresses, so that what was learned stays learned. The programs are put on again.
-    pub fn adopt(&mut self, endpoints: &[(u32, Endpoint)], addresses: &[(Owned, AddressOwner)]) {
+    pub fn adopt(
+        &mut self,
+        endpoints: &[(u32, Endpoint)],
+        addresses: &[(Owned, AddressOwner)],
+        guards: &[(u32, Role)],
+    ) {
+        self.guards.adopt(guards);
         for (ifindex, endpoint) in endpoints {
             let mine = addresses.iter().filter(|(_, owner)| owner.ifindex == *ifindex);
             let name = String::from_utf8_lossy(&endpoint.name).trim_end_matches('\0').to_owned();
@@ -122,6 +132,10 @@ impl State {
                 if let Some(endpoint) = self.endpoints.get_mut(&ifindex) {
                     endpoint.attached = false;
                 }
+                Vec::new()
+            }
+            Event::GuardFailed { ifindex, reason } => {
+                self.guards.refused(ifindex, reason);
                 Vec::new()
             }
         }
@@ -186,24 +200,23 @@ impl State {
     }
 
     fn record(&self, endpoint: &EndpointState) -> Endpoint {
-        let mut name = [0; 16];
-        for (to, from) in name.iter_mut().zip(endpoint.name.bytes().take(15)) {
-            *to = from;
-        }
+        let addressed = if endpoint.owned.is_empty() { 0 } else { Endpoint::ADDRESSED };
+        let provided = self.config.provided(&endpoint.name);
         Endpoint {
             id: endpoint.id,
-            flags: if endpoint.owned.is_empty() { 0 } else { Endpoint::ADDRESSED },
+            flags: provided.fold(addressed, |flags, provides| flags | provides.flag()),
             stamp: endpoint.id.stamp(self.config.datapath.mark_mask),
             mac: endpoint.mac.unwrap_or_default(),
             reserved: 0,
-            name,
+            name: padded_name(&endpoint.name),
         }
     }
 
     /// Compares a complete look with what is known. What goes, goes first: so an address can move from
     /// one endpoint to another within one step.
     fn observed(&mut self, observation: &Observation) -> Vec<Op> {
-        let mut ops = self.vanished(observation);
+        let mut ops = self.guards.released(&self.guarded(observation));
+        ops.extend(self.vanished(observation));
         ops.extend(self.observed_host(&observation.host));
         let claims: Claims = observation
             .veths
@@ -218,10 +231,22 @@ impl State {
         for (ifindex, veth) in &observation.veths {
             ops.extend(self.settled(*ifindex, veth, &claims[ifindex], &contest, &mut owners));
         }
-        if ops.iter().any(|op| !matches!(op, Op::Attach { .. })) {
+        if ops.iter().any(|op| !matches!(op, Op::Attach { .. } | Op::Unguard { .. })) {
             ops.push(Op::FactsChanged);
         }
+        let guarded = self.guarded(observation);
+        ops.extend(self.guards.settled(&guarded));
         ops
+    }
+
+    /// Where the early guard is to run: at uplinks, and at veths whose endpoint is registered.
+    fn guarded<'a>(&self, observation: &'a Observation) -> Wanted<'a> {
+        let uplinks = observation.uplinks.iter().map(|(ifindex, name)| (*ifindex, (Role::Uplink, &**name)));
+        let veths = observation.veths.iter().map(|(ifindex, veth)| (*ifindex, (Role::Endpoint, &*veth.name)));
+        let veths = veths.filter(|(ifindex, (_, name))| {
+            self.endpoints.contains_key(ifindex) && self.config.guard.wants(name)
+        });
+        uplinks.chain(veths).collect()
     }
 
     fn vanished(&mut self, observation: &Observation) -> Vec<Op> {
@@ -233,7 +258,7 @@ impl State {
 
     /// Everything that is known of an interface.
     fn forget(&mut self, ifindex: u32) -> Vec<Op> {
-        let mut ops = Vec::new();
+        let mut ops: Vec<Op> = self.guards.forget(ifindex).into_iter().collect();
         if let Some(endpoint) = self.endpoints.remove(&ifindex) {
             ops.push(Op::RemoveEndpoint { ifindex });
             ops.extend(endpoint.owned.into_keys().map(Op::RemoveAddress));
@@ -356,6 +381,15 @@ fn write_address(ifindex: u32, endpoint: &EndpointState, network: Owned, origin:
         network,
         owner: AddressOwner { endpoint: endpoint.id, ifindex, stamp, flags: origin.flags() },
     }
+}
+
+/// A name as records hold it: NUL padded, and NUL terminated as the kernel's names are.
+pub(super) fn padded_name(name: &str) -> [u8; 16] {
+    let mut padded = [0; 16];
+    for (to, from) in padded.iter_mut().zip(name.bytes().take(15)) {
+        *to = from;
+    }
+    padded
 }
 
 /// Loopback addresses of the host never meet a veth.

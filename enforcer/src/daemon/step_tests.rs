@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{config::Config, policy};
 
-fn state(config: &str) -> State {
+pub(super) fn state(config: &str) -> State {
     let config = Config::parse(Path::new("enforcer.toml"), config).unwrap();
     State::new(Arc::new(config), Generation::default())
 }
@@ -33,7 +33,7 @@ fn owned(text: &str) -> Owned {
 }
 
 /// A veth on a bridge with `10.1.0.0/24` and `2001:db8:1::/64`.
-fn bridged(name: &str, inside: &[&str]) -> Veth {
+pub(super) fn bridged(name: &str, inside: &[&str]) -> Veth {
     Veth {
         name: name.to_owned(),
         mac: Some([2, 0, 0, 0, 0, 1]),
@@ -50,7 +50,7 @@ fn routed(name: &str, routes: &[&str], inside: &[&str]) -> Veth {
 fn look(host: &[&str], veths: &[(u32, Veth)]) -> Event {
     let veths: BTreeMap<u32, Veth> = veths.iter().cloned().collect();
     let host = host.iter().map(|text| text.parse::<IpAddr>().unwrap().into()).collect();
-    Event::Observed(Observation { host, veths })
+    Event::Observed(Observation { host, veths, uplinks: BTreeMap::new() })
 }
 
 fn written(ops: &[Op]) -> Vec<(String, u32)> {
@@ -203,7 +203,7 @@ fn a_new_mark_mask_gives_everything_a_new_stamp() {
     let owner =
         AddressOwner { endpoint: record.id, ifindex: 7, stamp: record.stamp, flags: AddressOwner::LEARNED };
     let mut after = state("[datapath]\nmark_mask = \"0xf000\"");
-    after.adopt(&[(7, record)], &[(owned("10.1.0.5"), owner)]);
+    after.adopt(&[(7, record)], &[(owned("10.1.0.5"), owner)], &[]);
     let ops = after.step(host);
     let stamps = ops.iter().filter_map(|op| match op {
         Op::WriteAddress { owner, .. } => Some(owner.stamp),
@@ -220,7 +220,7 @@ fn only_learned_addresses_survive_a_restart_unclaimed() {
     let record = before.endpoints[&7].record;
     let owner = AddressOwner { endpoint: record.id, ifindex: 7, stamp: record.stamp, flags: 0 };
     let mut after = state("");
-    after.adopt(&[(7, record)], &[(owned("10.1.0.5"), owner)]);
+    after.adopt(&[(7, record)], &[(owned("10.1.0.5"), owner)], &[]);
     let ops = after.step(look(&[], &[(7, routed("veth7", &[], &[]))]));
     assert_eq!(removed(&ops), ["10.1.0.5"], "the route went while no daemon looked");
 }
@@ -310,7 +310,7 @@ fn adopting_keeps_ids_and_learned_addresses_and_attaches_again() {
         })
         .collect();
     let mut after = state("");
-    after.adopt(&endpoints[endpoints.len() - 1..], &owners);
+    after.adopt(&endpoints[endpoints.len() - 1..], &owners, &[]);
     let ops = after.step(look(&["10.1.0.1"], &[(7, bridged("veth7", &[]))]));
     assert_eq!(ops, [Op::Attach { ifindex: 7, name: "veth7".to_owned() }], "nothing else changes");
     assert_eq!(after.endpoints[&7].id, before.endpoints[&7].id);

@@ -13,7 +13,12 @@ use aya::programs::{
     tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
 };
 
-use super::{bpf, load::Datapath, pins::Pins, probe};
+use super::{
+    bpf,
+    load::{Datapath, LoadError},
+    pins::Pins,
+    probe,
+};
 
 /// Where our filters stand on a clsact qdisc: what finds them again after a restart.
 const FILTER_PRIORITY: u16 = 1;
@@ -63,6 +68,15 @@ pub enum AttachError {
         /// What aya said.
         source: ProgramError,
     },
+    /// Somebody else's XDP program is there, and an interface runs only one.
+    #[error("another XDP program runs on {name} and is left alone")]
+    Occupied {
+        /// The interface.
+        name: String,
+    },
+    /// The program of the early guard cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// The qdisc could not be made.
     #[error("failed to add a clsact qdisc to {name}")]
     Qdisc {
@@ -119,7 +133,7 @@ impl Datapath {
     }
 }
 
-fn refused(program: &'static str, interface: Interface<'_>, source: ProgramError) -> AttachError {
+pub(super) fn refused(program: &'static str, interface: Interface<'_>, source: ProgramError) -> AttachError {
     if current_index(interface.name) == Some(interface.ifindex) {
         AttachError::Attach { program, name: interface.name.to_owned(), source }
     } else {
@@ -152,8 +166,17 @@ fn attach_tcx(
         .attach_with_options(interface.name, hook, options)
         .and_then(|id| classifier.take_link(id))
         .map_err(|source| refused(program, interface, source))?;
+    pin_link(link, interface, pin)
+}
+
+/// Lets a new link outlive the process.
+pub(super) fn pin_link(
+    link: impl TryInto<FdLink, Error = LinkError>,
+    interface: Interface<'_>,
+    pin: &Path,
+) -> Result<(), AttachError> {
     let failed = |reason: String| AttachError::Pin { operation: "pin", path: pin.to_owned(), reason };
-    let link = FdLink::try_from(link).map_err(|error: LinkError| failed(error.to_string()))?;
+    let link = link.try_into().map_err(|error| failed(error.to_string()))?;
     // Names move: make sure that this is still the interface that was meant.
     let pinned = link.pin(pin).map_err(|error| failed(error.to_string()))?;
     match link_ifindex(pin) {
@@ -166,7 +189,10 @@ fn attach_tcx(
 }
 
 /// The pinned link if it still holds on to the interface; a dead one is removed.
-fn living_link(pin: &Path, ifindex: u32) -> Result<Option<SchedClassifierLink>, AttachError> {
+pub(super) fn living_link<L: TryFrom<FdLink, Error = LinkError>>(
+    pin: &Path,
+    ifindex: u32,
+) -> Result<Option<L>, AttachError> {
     if !pin.exists() {
         return Ok(None);
     }

@@ -119,7 +119,7 @@ fn lookup_batch<K, V>(
     }
 }
 
-/// What a tcx link is attached to.
+/// What a tcx or XDP link is attached to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LinkTarget {
     /// Interface; 0 when it is gone.
@@ -128,7 +128,7 @@ pub struct LinkTarget {
     pub program_id: u32,
 }
 
-/// Asks a tcx link what it is attached to (`BPF_OBJ_GET_INFO_BY_FD`).
+/// Asks a tcx or XDP link what it is attached to (`BPF_OBJ_GET_INFO_BY_FD`).
 pub fn link_target(link: impl AsFd) -> io::Result<LinkTarget> {
     // SAFETY: plain data for the kernel to fill.
     let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
@@ -137,9 +137,17 @@ pub fn link_target(link: impl AsFd) -> io::Result<LinkTarget> {
     attr.info.info_len = size_of::<bpf_link_info>() as u32;
     attr.info.info = &raw mut info as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    // SAFETY: all variants of the union are plain data, and only tcx links are asked.
+    // SAFETY: all variants of the union are plain data, and only tcx and XDP links are asked, whose variants
+    // both begin with the index.
     let ifindex = unsafe { info.__bindgen_anon_1.tcx.ifindex };
     Ok(LinkTarget { ifindex, program_id: info.prog_id })
+}
+
+/// Detaches a link at once (`BPF_LINK_DETACH`); by its last reference it would go some time later.
+pub fn detach_link(link: impl AsFd) -> io::Result<()> {
+    let mut attr = zeroed();
+    attr.link_detach.link_fd = fd(&link);
+    bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
 }
 
 /// Opens a pinned object (`BPF_OBJ_GET`).

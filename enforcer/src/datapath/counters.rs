@@ -1,4 +1,4 @@
-//! Totals: per reason, per endpoint, per network. Summed over the CPUs; they are never lost.
+//! Totals: per reason, per endpoint, per network, per rule. Summed over the CPUs; they are never lost.
 
 use enforcer_common::{
     counter::{Counter, EndpointCounters},
@@ -33,6 +33,12 @@ impl Tables {
     pub fn network_counter(&self, network: u32) -> Result<Counter, TableError> {
         let values = self.network_counters.get(&network, 0);
         Ok(sum(&values.map_err(|source| TableError::Map { name: "NETWORK_COUNTERS", source })?))
+    }
+
+    /// What one rule decided.
+    pub fn rule_counter(&self, rule: u32) -> Result<Counter, TableError> {
+        let values = self.rule_counters.get(&rule, 0);
+        Ok(sum(&values.map_err(|source| TableError::Map { name: "RULE_COUNTERS", source })?))
     }
 
     /// Drop events that never reached the ring: over the rate, or the ring was full.

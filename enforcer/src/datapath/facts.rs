@@ -1,7 +1,10 @@
 //! Facts: who sits behind which veth and who owns which address. Written at once, whatever policy
 //! decides; after each change the version moves, and with it dies what flows remember.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use aya::maps::{MapError, PerCpuValues, lpm_trie::Key};
 use enforcer_common::{
@@ -44,6 +47,18 @@ impl Tables {
 
     /// Every endpoint, by interface.
     pub fn endpoints(&self) -> Result<Vec<(u32, Endpoint)>, TableError> {
+        let mut records = self.interfaces()?;
+        records.retain(|(_, record)| !is_uplink(record));
+        Ok(records)
+    }
+
+    /// The interfaces that lead outside and are guarded.
+    pub fn uplinks(&self) -> Result<BTreeSet<u32>, TableError> {
+        let uplinks = self.interfaces()?.into_iter().filter(|(_, record)| is_uplink(record));
+        Ok(uplinks.map(|(ifindex, _)| ifindex).collect())
+    }
+
+    fn interfaces(&self) -> Result<Vec<(u32, Endpoint)>, TableError> {
         let entries: Result<_, _> = self.endpoints.iter().collect();
         entries.map_err(|source| TableError::Map { name: "ENDPOINTS", source })
     }
@@ -78,6 +93,11 @@ impl Tables {
         let facts = unsafe { AtomicU64::from_ptr(&raw mut (*self.control.as_ptr()).facts) };
         facts.fetch_add(1, Ordering::Release);
     }
+}
+
+/// Nobody local: a record for the early guard only.
+const fn is_uplink(record: &Endpoint) -> bool {
+    record.flags & Endpoint::UPLINK != 0
 }
 
 fn gone(name: &'static str, outcome: Result<(), MapError>) -> Result<(), TableError> {

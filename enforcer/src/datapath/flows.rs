@@ -23,6 +23,8 @@ use super::{
 pub trait Names {
     /// Name of a network.
     fn network(&self, id: u32) -> Option<String>;
+    /// Name of a rule.
+    fn rule(&self, id: u32) -> Option<String>;
     /// Name of a local endpoint.
     fn endpoint(&self, id: EndpointId) -> Option<String>;
 }
@@ -128,7 +130,7 @@ fn flow(
         verdict: verdict.map_or("unknown", Verdict::name).to_owned(),
         reason: verdict.map_or("unknown", Verdict::slug).to_owned(),
         network: (entry.network != 0).then(|| names.network(entry.network)).flatten(),
-        rule: None,
+        rule: (entry.rule != 0).then(|| names.rule(entry.rule)).flatten(),
         generation: entry.control.generation(),
         first_seen: clock.text(entry.first_seen),
         last_seen: clock.text(last_seen),

@@ -21,7 +21,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/en
 pub const PROGRAMS: [&str; 3] = [FROM_ENDPOINT, TO_ENDPOINT, GUARD];
 const FROM_ENDPOINT: &str = "from_endpoint";
 const TO_ENDPOINT: &str = "to_endpoint";
-const GUARD: &str = "xdp_guard";
+pub(super) const GUARD: &str = "xdp_guard";
 
 /// Lines of a verifier log worth showing; the whole goes to a file.
 const VERIFIER_LINES: usize = 25;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/maps-v1/NAME           one pin per table; the number is the ABI version of the layouts
-//! DIR/links/IFINDEX-PROGRAM  one pin per attached tcx program
+//! DIR/links/IFINDEX-PROGRAM  one pin per attached program; an early guard's says its mode
 //! DIR/qdiscs/IFINDEX         an empty directory: the clsact qdisc there was made by us
 //! ```
 //!
@@ -18,6 +18,8 @@ use nix::{
     mount::{MsFlags, mount},
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
+
+use super::guard::Mode;
 
 /// Where bpf filesystems are mounted by convention.
 const BPFFS: &str = "/sys/fs/bpf";
@@ -83,6 +85,17 @@ impl Pins {
     /// Where the link of `program` on `ifindex` is pinned.
     pub fn link(&self, ifindex: u32, program: &str) -> PathBuf {
         self.links().join(format!("{ifindex}-{program}"))
+    }
+
+    /// Where the link of the early guard on `ifindex` is pinned: its mode is one for its life.
+    pub fn guard(&self, ifindex: u32, mode: Mode) -> PathBuf {
+        self.link(ifindex, mode.pin_name())
+    }
+
+    /// The interfaces with a pinned guard.
+    pub fn list_guards(&self) -> Result<Vec<(u32, Mode)>, PinError> {
+        let links = self.list_links()?.into_iter();
+        Ok(links.filter_map(|(ifindex, name, _)| Some((ifindex, Mode::of_pin(&name)?))).collect())
     }
 
     /// Remembers that we made the clsact qdisc of an interface. Without the mark the qdisc stays behind,

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{
     Screen, count,
-    table::{Column, end, wide, write_table},
+    table::{Column, end, filled, wide, write_table},
     units::{ago, bytes},
 };
 use crate::report::{Drops, ReasonReport, RecentDrop};
@@ -28,6 +28,7 @@ const RECENT: &[Column<RecentDrop>] = &[
     Column::text("DST", |drop, _| drop_end(drop, drop.dst.zip(Some(drop.dst_port)))),
     wide(Column::number("GENERATION", |drop, _| drop.generation.to_string())),
     Column::text("LAST", |drop, screen| ago(&drop.time, screen.now)),
+    filled(Column::text("RULE", |drop, _| drop.rule.clone().unwrap_or_default())),
 ];
 
 /// Nothing where the packet was not understood that far.
@@ -93,9 +94,31 @@ mod tests {
         martian         drop     integrity     0       0B  an address that cannot be on this wire
         default-deny    drop     policy     1234  89.2KiB  no common network and no rule admits it
 
-        ENDPOINT  HOOK           REASON        PROTO  SRC             DST            GENERATION  LAST
-        veth-web  from-endpoint  default-deny  tcp    10.1.0.5:40000  10.9.0.7:5432           4  3m ago
-        veth-web  from-endpoint  truncated     -      -               -                       4  2h ago
+        ENDPOINT  HOOK           REASON        PROTO  SRC             DST            GENERATION  LAST    RULE
+        veth-web  from-endpoint  default-deny  tcp    10.1.0.5:40000  10.9.0.7:5432           4  3m ago  -
+        veth-web  from-endpoint  truncated     -      -               -                       4  2h ago  -
+
+        17 drops counted, but too fast to be told one by one
+        ");
+    }
+
+    #[test]
+    fn a_rule_is_named_where_one_denied() {
+        let mut drops = samples::drops();
+        drops.recent[0] = RecentDrop {
+            reason: "denied-by-rule".to_owned(),
+            rule: Some("quarantine".to_owned()),
+            hook: Some("guard".to_owned()),
+            ..drops.recent[0].clone()
+        };
+        insta::assert_snapshot!(text(&drops, Format::Table), @r"
+        REASON        CATEGORY   PKTS    BYTES  MEANING
+        truncated     integrity     1      20B  the packet ends before its headers do
+        default-deny  policy     1234  89.2KiB  no common network and no rule admits it
+
+        ENDPOINT  HOOK           REASON          PROTO  SRC             DST            LAST    RULE
+        veth-web  guard          denied-by-rule  tcp    10.1.0.5:40000  10.9.0.7:5432  3m ago  quarantine
+        veth-web  from-endpoint  truncated       -      -               -              2h ago  -
 
         17 drops counted, but too fast to be told one by one
         ");

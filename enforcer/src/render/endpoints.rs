@@ -16,6 +16,7 @@ const COLUMNS: &[Column<EndpointReport>] = &[
     Column::text("STATE", |endpoint, _| endpoint.state.clone()),
     wide(Column::text("MAC", |endpoint, _| endpoint.mac.clone().unwrap_or_default())),
     Column::text("ADDRESSES", |endpoint, screen| list(&endpoint.addresses, screen)),
+    wide(Column::text("PROVIDES", |endpoint, screen| list(&endpoint.provides, screen))),
     wide(Column::text("CONFLICTS", |endpoint, screen| list(&endpoint.conflicts, screen))),
     Column::text("NETWORKS", |endpoint, screen| list(&endpoint.networks, screen)),
     Column::number("SENT", |endpoint, _| endpoint.counters.sent.packets.to_string()),
@@ -58,9 +59,9 @@ mod tests {
     #[test]
     fn wide_tells_what_identifies_it() {
         insta::assert_snapshot!(text(Format::Wide), @r"
-        NAME      ID  IFINDEX  STATE        MAC                ADDRESSES               CONFLICTS  NETWORKS  SENT  SENT-BYTES  RECEIVED  RECEIVED-BYTES  SENT-DROPPED  RECEIVED-DROPPED
-        veth-web   1        7  ready        02:00:00:00:00:05  10.1.0.5,2001:db8:1::1  -          blue      1203     96.7KiB      1103          3.3MiB             1                 0
-        veth-db    2        9  quarantined  -                  -                       10.1.0.5   -            0          0B         0              0B             0                 0
+        NAME      ID  IFINDEX  STATE        MAC                ADDRESSES               PROVIDES     CONFLICTS  NETWORKS  SENT  SENT-BYTES  RECEIVED  RECEIVED-BYTES  SENT-DROPPED  RECEIVED-DROPPED
+        veth-web   1        7  ready        02:00:00:00:00:05  10.1.0.5,2001:db8:1::1  dhcp-server  -          blue      1203     96.7KiB      1103          3.3MiB             1                 0
+        veth-db    2        9  quarantined  -                  -                       -            10.1.0.5   -            0          0B         0              0B             0                 0
         ");
     }
 }

@@ -4,12 +4,12 @@ use std::io::{self, Write};
 
 use super::{
     Screen,
-    table::{Column, end, wide, write_table},
+    table::{Column, end, filled, wide, write_table},
     units::{ago, bytes},
 };
 use crate::datapath::flows::Flow;
 
-/// Times stand last: "3s ago" is two words for `awk`.
+/// Times and names of rules stand last: "3s ago" is two words for `awk`.
 const COLUMNS: &[Column<Flow>] = &[
     Column::text("PROTO", |flow, _| flow.proto.clone()),
     Column::text("SRC", |flow, _| end(flow.src, flow.src_port, &flow.proto)),
@@ -24,6 +24,7 @@ const COLUMNS: &[Column<Flow>] = &[
     wide(Column::number("GENERATION", |flow, _| flow.generation.to_string())),
     wide(Column::text("FIRST", |flow, screen| ago(&flow.first_seen, screen.now))),
     Column::text("LAST", |flow, screen| ago(&flow.last_seen, screen.now)),
+    filled(Column::text("RULE", |flow, _| flow.rule.clone().unwrap_or_default())),
 ];
 
 /// Writes a row for each flow; packets and bytes are forward/reverse.
@@ -54,13 +55,27 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_is_named_where_one_decided() {
+        let mut flows = samples::flows();
+        flows.truncate(2);
+        flows[1].rule = Some("name service".to_owned());
+        let mut out = Vec::new();
+        write_flows(&mut out, &flows, &samples::screen(Format::Table)).unwrap();
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
+        PROTO  SRC                    DST                 VERDICT  REASON          NETWORK       PKTS           BYTES  LAST    RULE
+        tcp    10.1.0.5:40000         10.1.0.6:80         pass     shared-network  blue     1200/1100  96.5KiB/3.3MiB  3s ago  -
+        udp    [2001:db8:1::1]:40000  [2001:db8:1::2]:53  pass     shared-network  blue           1/1        86B/500B  1m ago  name service
+        ");
+    }
+
+    #[test]
     fn wide_tells_who_and_since_when() {
         insta::assert_snapshot!(text(Format::Wide), @r"
-        PROTO  SRC                    DST                 VERDICT  REASON          NETWORK       PKTS           BYTES  SRC-ENDPOINT  DST-ENDPOINT  GENERATION  FIRST   LAST
-        tcp    10.1.0.5:40000         10.1.0.6:80         pass     shared-network  blue     1200/1100  96.5KiB/3.3MiB  veth-web      -                      4  1h ago  3s ago
-        udp    [2001:db8:1::1]:40000  [2001:db8:1::2]:53  pass     shared-network  blue           1/1        86B/500B  veth-web      -                      4  1h ago  1m ago
-        tcp    10.1.0.5:40000         10.9.0.7:5432       drop     default-deny    -              1/0          74B/0B  veth-web      veth-db                4  1h ago  3m ago
-        icmp   10.1.0.5               10.1.0.7            pass     shared-network  blue           2/2       196B/196B  veth-web      -                      4  1h ago  2h ago
+        PROTO  SRC                    DST                 VERDICT  REASON          NETWORK       PKTS           BYTES  SRC-ENDPOINT  DST-ENDPOINT  GENERATION  FIRST   LAST    RULE
+        tcp    10.1.0.5:40000         10.1.0.6:80         pass     shared-network  blue     1200/1100  96.5KiB/3.3MiB  veth-web      -                      4  1h ago  3s ago  -
+        udp    [2001:db8:1::1]:40000  [2001:db8:1::2]:53  pass     shared-network  blue           1/1        86B/500B  veth-web      -                      4  1h ago  1m ago  -
+        tcp    10.1.0.5:40000         10.9.0.7:5432       drop     default-deny    -              1/0          74B/0B  veth-web      veth-db                4  1h ago  3m ago  -
+        icmp   10.1.0.5               10.1.0.7            pass     shared-network  blue           2/2       196B/196B  veth-web      -                      4  1h ago  2h ago  -
         ");
     }
 }

@@ -20,6 +20,7 @@ mod flows;
 mod networks;
 mod plan;
 mod replay;
+mod rules;
 #[cfg(test)]
 pub(crate) mod samples;
 mod status;
@@ -34,6 +35,7 @@ pub use flows::write_flows;
 pub use networks::write_networks;
 pub use plan::{write_plan, write_world};
 pub use replay::write_replay;
+pub use rules::write_rules;
 pub use status::write_status;
 pub use units::{count, short_digest};
 

@@ -6,17 +6,17 @@ use enforcer_common::counter::{Counter, EndpointCounters};
 
 use super::{Format, Screen};
 use crate::{
-    datapath::{attach::Mechanism, flows::Flow},
-    policy::{
-        diff::{Change, Diff, RuleChange, SetChange},
-        rule::{Action, Rule, Side},
-        world::WorldMoves,
-    },
+    datapath::{attach::Mechanism, flows::Flow, guard::Mode},
+    policy::rule::{Action, Side},
     report::{
-        DaemonStatus, DirectionReport, Drops, EndReport, EndpointReport, ExplainReport, NetworkReport,
-        PlanReport, ReasonReport, RecentDrop, Status, UsageReport,
+        DaemonStatus, DirectionReport, Drops, EndReport, EndpointReport, ExplainReport, GuardReport,
+        NetworkReport, ReasonReport, RecentDrop, RuleReport, Status,
     },
 };
+
+mod plan;
+
+pub(crate) use plan::plan;
 
 /// Noon of the samples' day.
 pub(crate) fn screen(format: Format) -> Screen {
@@ -130,6 +130,33 @@ pub(crate) fn networks() -> Vec<NetworkReport> {
     vec![blue, db]
 }
 
+/// One that admits and was asked often, one that denies with exceptions and was never hit.
+pub(crate) fn rules() -> Vec<RuleReport> {
+    let ends = |ends: &[&str]| ends.iter().map(|end| end.parse().unwrap()).collect();
+    let side = |from: &[&str], except: &[&str]| Side { ends: ends(from), except: ends(except) };
+    let quarantine = RuleReport {
+        name: "quarantine".to_owned(),
+        id: 2,
+        action: Action::Deny,
+        from: side(&["10.1.0.66/32"], &[]),
+        to: side(&["any"], &["blue", "db"]),
+        services: ["any".parse().unwrap()].into(),
+        packets: 0,
+        bytes: 0,
+    };
+    let web = RuleReport {
+        name: "the web".to_owned(),
+        id: 1,
+        action: Action::Allow,
+        from: side(&["blue"], &[]),
+        to: side(&["world"], &[]),
+        services: ["tcp/80", "tcp/443", "udp/443", "ping"].map(|service| service.parse().unwrap()).into(),
+        packets: 1203,
+        bytes: 1_048_576,
+    };
+    vec![quarantine, web]
+}
+
 /// One ready, one whose address somebody else owns.
 pub(crate) fn endpoints() -> Vec<EndpointReport> {
     let web = EndpointReport {
@@ -140,6 +167,7 @@ pub(crate) fn endpoints() -> Vec<EndpointReport> {
         mac: Some("02:00:00:00:00:05".to_owned()),
         addresses: texts(["10.1.0.5", "2001:db8:1::1"]),
         networks: texts(["blue"]),
+        provides: texts(["dhcp-server"]),
         conflicts: Vec::new(),
         counters: EndpointCounters {
             sent: counter(1203, 99_047),
@@ -156,6 +184,7 @@ pub(crate) fn endpoints() -> Vec<EndpointReport> {
         mac: None,
         addresses: Vec::new(),
         networks: Vec::new(),
+        provides: Vec::new(),
         conflicts: texts(["10.1.0.5"]),
         counters: EndpointCounters::default(),
     };
@@ -180,6 +209,7 @@ pub(crate) fn drops() -> Drops {
         endpoint: Some("veth-web".to_owned()),
         hook: Some("from-endpoint".to_owned()),
         reason: "default-deny".to_owned(),
+        rule: None,
         proto: Some("tcp".to_owned()),
         src: Some("10.1.0.5".parse().unwrap()),
         src_port: 40_000,
@@ -237,8 +267,23 @@ pub(crate) fn status() -> Status {
         networks: 2,
         prefixes: 6,
         sets: 2,
+        rules: 3,
         endpoints_ready: 1,
         endpoints_quarantined: 1,
+        guards: vec![
+            GuardReport {
+                interface: "eth0".to_owned(),
+                ifindex: 2,
+                mode: Mode::Native,
+                role: "uplink".to_owned(),
+            },
+            GuardReport {
+                interface: "veth-web".to_owned(),
+                ifindex: 7,
+                mode: Mode::Generic,
+                role: "veth".to_owned(),
+            },
+        ],
         passed: counter(2306, 3_556_000),
         dropped: counter(1235, 91_336),
         events_lost: 17,
@@ -318,57 +363,4 @@ pub(crate) fn by_rule() -> ExplainReport {
         one_way: true,
         generation: Some(4),
     }
-}
-
-/// A network grows, one becomes a group, and the web is opened.
-pub(crate) fn plan() -> PlanReport {
-    PlanReport {
-        generation: Some(4),
-        digest_before: "1a".repeat(32),
-        digest_after: "2b".repeat(32),
-        diff: diff(),
-        world: WorldMoves {
-            into: vec!["10.99.0.0/16".parse().unwrap()],
-            out_of: (0..12).map(|n| format!("10.{n}.0.0/24").parse().unwrap()).collect(),
-        },
-        force_needed_by: Some("the web".to_owned()),
-        capacity: [("prefix entries", 12, 1_048_576), ("rules", 2, 65_535)]
-            .map(|(of, used, limit)| UsageReport { of: of.to_owned(), used, limit })
-            .into(),
-    }
-}
-
-fn diff() -> Diff {
-    let many = |count: u8| (0..count).map(|n| format!("10.{n}.0.0/24").parse().unwrap()).collect();
-    let set = |name: &str, change, prefixes_added, prefixes_removed| SetChange {
-        name: name.parse().unwrap(),
-        change,
-        prefixes_added,
-        prefixes_removed,
-        except_added: Vec::new(),
-        except_removed: Vec::new(),
-    };
-    let except_added = vec!["10.1.0.13/32".parse().unwrap()];
-    Diff {
-        networks: vec![
-            set("all", Change::Added, many(9), Vec::new()),
-            SetChange { except_added, ..set("blue", Change::Changed, Vec::new(), many(1)) },
-            set("db", Change::Removed, Vec::new(), many(1)),
-        ],
-        groups: vec![set("db", Change::Added, many(1), Vec::new())],
-        rules: vec![
-            rule("the web", Change::Changed, Some("tcp/80"), Some("tcp/443")),
-            rule("time", Change::Added, None, Some("udp/123")),
-        ],
-    }
-}
-
-/// A rule about a service of the world.
-fn rule(name: &str, change: Change, before: Option<&str>, after: Option<&str>) -> RuleChange {
-    let allow = |service: &str| {
-        let side = |end: &str| Side { ends: [end.parse().unwrap()].into(), except: [].into() };
-        let services = [service.parse().unwrap()].into();
-        Rule::new(side("blue"), side("world"), Action::Allow, services).unwrap()
-    };
-    RuleChange { name: name.parse().unwrap(), change, before: before.map(allow), after: after.map(allow) }
 }

@@ -11,7 +11,10 @@ use super::{
     Screen, Tint, count, short_digest,
     units::{age, ago, bytes},
 };
-use crate::{datapath::attach::Mechanism, report::Status};
+use crate::{
+    datapath::attach::Mechanism,
+    report::{GuardReport, Status},
+};
 
 /// Writes everything that fits a line each.
 pub fn write_status(out: &mut impl Write, status: &Status, screen: &Screen) -> io::Result<()> {
@@ -33,6 +36,7 @@ fn facts(status: &Status, screen: &Screen) -> Vec<(&'static str, String)> {
         ("attach", attach(status.attach).to_owned()),
     ];
     facts.extend(status.features.iter().map(|(name, state)| ("feature", format!("{name}: {state}"))));
+    facts.extend(status.guards.iter().map(|guard| ("guard", self::guard(guard))));
     facts.extend([
         ("policy", policy(status, screen.now)),
         ("digest", digest(status, screen)),
@@ -64,6 +68,10 @@ const fn attach(mechanism: Mechanism) -> &'static str {
     }
 }
 
+fn guard(guard: &GuardReport) -> String {
+    format!("{} ({}), {}", guard.interface, guard.role, guard.mode.name())
+}
+
 fn policy(status: &Status, now: SystemTime) -> String {
     if status.generation == 0 {
         return "none yet: everything is denied".to_owned();
@@ -73,7 +81,8 @@ fn policy(status: &Status, now: SystemTime) -> String {
     let networks = count(status.networks as usize, "network");
     let entries = count(status.prefixes as usize, "entry");
     let sets = count(status.sets as usize, "set");
-    format!("generation {}{applied}: {networks}, {entries}, {sets}", status.generation)
+    let rules = count(status.rules as usize, "rule");
+    format!("generation {}{applied}: {networks}, {entries}, {sets}, {rules}", status.generation)
 }
 
 fn digest(status: &Status, screen: &Screen) -> String {
@@ -119,7 +128,9 @@ mod tests {
         attach:       tcx
         feature:      coarse clock: yes
         feature:      tcx links: yes
-        policy:       generation 4, applied 3m ago: 2 networks, 6 entries, 2 sets
+        guard:        eth0 (uplink), native
+        guard:        veth-web (veth), generic
+        policy:       generation 4, applied 3m ago: 2 networks, 6 entries, 2 sets, 3 rules
         digest:       1a1a1a1a1a1a…
         endpoints:    1 ready, 1 quarantined (no known address: nothing passes)
         passed:       2306 packets, 3.4MiB
@@ -138,6 +149,7 @@ mod tests {
             applied_at: None,
             endpoints_quarantined: 0,
             events_lost: 0,
+            guards: Vec::new(),
             warnings: Vec::new(),
             ..samples::status()
         };

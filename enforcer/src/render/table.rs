@@ -18,26 +18,47 @@ const GAP: u16 = 2;
 pub(super) struct Column<T> {
     title: &'static str,
     alignment: CellAlignment,
-    wide: bool,
+    room: Room,
     cell: fn(&T, &Screen) -> String,
+}
+
+/// When a column is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Always,
+    /// Where there is room.
+    Wide,
+    /// There too, and where some row has something to show in it.
+    Filled,
 }
 
 impl<T> Column<T> {
     /// A column of words.
     pub const fn text(title: &'static str, cell: fn(&T, &Screen) -> String) -> Self {
-        Self { title, alignment: CellAlignment::Left, wide: false, cell }
+        Self { title, alignment: CellAlignment::Left, room: Room::Always, cell }
     }
 
     /// A column of numbers.
     pub const fn number(title: &'static str, cell: fn(&T, &Screen) -> String) -> Self {
-        Self { title, alignment: CellAlignment::Right, wide: false, cell }
+        Self { title, alignment: CellAlignment::Right, room: Room::Always, cell }
+    }
+
+    fn is_shown(&self, screen: &Screen, rows: &[&T]) -> bool {
+        let is_filled = || rows.iter().any(|row| !(self.cell)(row, screen).is_empty());
+        screen.is_wide() || self.room == Room::Always || (self.room == Room::Filled && is_filled())
     }
 }
 
 /// The same column, but only where there is room.
 #[expect(clippy::needless_pass_by_value, reason = "nobody needs the narrow column afterwards")]
 pub(super) const fn wide<T>(column: Column<T>) -> Column<T> {
-    Column { wide: true, ..column }
+    Column { room: Room::Wide, ..column }
+}
+
+/// The same column, but only where there is room or something to show.
+#[expect(clippy::needless_pass_by_value, reason = "as for `wide`")]
+pub(super) const fn filled<T>(column: Column<T>) -> Column<T> {
+    Column { room: Room::Filled, ..column }
 }
 
 /// Writes a row for each of `rows`, under the titles of those columns that the screen has room for.
@@ -47,7 +68,8 @@ pub(super) fn write_table<'a, T: 'a>(
     columns: &[Column<T>],
     rows: impl IntoIterator<Item = &'a T>,
 ) -> io::Result<()> {
-    let columns: Vec<&Column<T>> = columns.iter().filter(|column| screen.is_wide() || !column.wide).collect();
+    let rows: Vec<&T> = rows.into_iter().collect();
+    let columns: Vec<&Column<T>> = columns.iter().filter(|column| column.is_shown(screen, &rows)).collect();
     let mut table = comfy_table::Table::new();
     table.load_style(presets::NOTHING);
     if screen.headers {

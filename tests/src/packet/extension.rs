@@ -25,8 +25,8 @@ impl Extension {
         }
     }
 
-    /// Its bytes in front of a header with the number `next`.
-    pub(super) fn bytes(self, next: IpNumber) -> Vec<u8> {
+    /// Its bytes in front of a header with the number `next`, in the datagram `id`.
+    pub(super) fn bytes(self, next: IpNumber, id: u16) -> Vec<u8> {
         match self {
             Self::HopByHop | Self::Routing => raw(next, 0),
             Self::DestinationOptions(more) => raw(next, more),
@@ -35,7 +35,7 @@ impl Extension {
             }
             Self::Fragment(offset, more) => {
                 let offset = IpFragOffset::try_new(offset).expect("a fragment offset has 13 bits");
-                Ipv6FragmentHeader::new(next, offset, more, 1).to_bytes().to_vec()
+                Ipv6FragmentHeader::new(next, offset, more, id.into()).to_bytes().to_vec()
             }
         }
     }

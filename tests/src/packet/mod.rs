@@ -7,6 +7,8 @@
 mod extension;
 mod neighbor;
 mod parties;
+mod quote;
+mod segment;
 mod wire;
 
 use std::{fmt, net::IpAddr};
@@ -14,6 +16,8 @@ use std::{fmt, net::IpAddr};
 use extension::Extension;
 pub use neighbor::*;
 pub use parties::*;
+use segment::Flags;
+pub use wire::WORKLOAD_MAC;
 
 /// Where packets come from unless said otherwise.
 pub const CLIENT_PORT: u16 = 40_000;
@@ -28,8 +32,11 @@ pub struct Packet {
     dst: IpAddr,
     body: Body,
     src_port: u16,
+    flags: Flags,
     payload: usize,
     hop_limit: u8,
+    /// Of the datagram that it is or may be a part of.
+    id: u16,
     /// Bytes of IPv4 options.
     options: usize,
     extensions: Vec<Extension>,
@@ -85,8 +92,10 @@ impl From {
             dst,
             body: Body::Udp(9),
             src_port: CLIENT_PORT,
+            flags: Flags::SYN,
             payload: 32,
             hop_limit: 64,
+            id: 1,
             options: 0,
             extensions: Vec::new(),
             fragment: None,
@@ -160,6 +169,9 @@ impl Packet {
     /// What its receiver would answer: addresses and ports change places, a ping becomes a pong.
     pub fn answer(&self) -> Self {
         let mut answer = Self { src: self.dst, dst: self.src, ..self.clone() };
+        if matches!(self.body, Body::Tcp(_)) {
+            answer.flags = self.flags.answer();
+        }
         match &mut answer.body {
             Body::Tcp(port) | Body::Udp(port) | Body::Sctp(port) => {
                 std::mem::swap(port, &mut answer.src_port);
@@ -211,6 +223,11 @@ impl Packet {
             Family::V4 => Self { fragment, ..self },
             Family::V6 => Self { fragment, ..self }.extension(Extension::Fragment(offset, more)),
         }
+    }
+
+    /// The datagram is not the first from its source, but this one.
+    pub fn id(self, id: u16) -> Self {
+        Self { id, ..self }
     }
 
     fn extension(mut self, extension: Extension) -> Self {

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use etherparse::{ArpEthIpv4Packet, ArpOperation, ArpPacket};
 
-use super::{Body, Packet, from};
+use super::{Body, Packet, WORKLOAD_MAC, from};
 
 /// All nodes on the link.
 pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -60,7 +60,15 @@ pub fn mld_report(sender: Ipv6Addr) -> Packet {
 
 /// A client without an address asks everybody for one.
 pub fn dhcp_discover() -> Packet {
-    from(Ipv4Addr::UNSPECIFIED).to(Ipv4Addr::BROADCAST).udp(67).from_port(68).payload(300)
+    dhcp_request(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, WORKLOAD_MAC)
+}
+
+/// A client asks for an address, and says that this is its MAC.
+pub fn dhcp_request(client: Ipv4Addr, server: Ipv4Addr, chaddr: [u8; 6]) -> Packet {
+    /// Ethernet, IPv4 and UDP headers, and what of DHCP is in front of it (RFC 2131 §2).
+    const CHADDR: usize = 14 + 20 + 8 + 28;
+    let request = from(client).to(server).udp(67).from_port(68).payload(300);
+    (0..6).fold(request, |request, byte| request.byte(CHADDR + byte, chaddr[byte]))
 }
 
 fn on_link(sender: Ipv6Addr, receiver: Ipv6Addr, kind: u8, data: Vec<u8>) -> Packet {

@@ -9,7 +9,8 @@ use etherparse::{
 
 use super::{Body, Packet, neighbor};
 
-const WORKLOAD_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
+/// The MAC that frames come from.
+pub const WORKLOAD_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
 const ROUTER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 2];
 
 const IPV4: u16 = 0x0800;
@@ -48,7 +49,8 @@ impl Packet {
         header
     }
 
-    fn network(&self) -> Vec<u8> {
+    /// Everything behind the Ethernet header.
+    pub(super) fn network(&self) -> Vec<u8> {
         match (&self.body, self.src, self.dst) {
             (Body::Arp { request }, IpAddr::V4(sender), IpAddr::V4(target)) => {
                 neighbor::arp(*request, WORKLOAD_MAC, sender, target)
@@ -68,6 +70,7 @@ impl Packet {
         let (offset, more) = self.fragment.unwrap_or_default();
         header.fragment_offset = IpFragOffset::try_new(offset).expect("a fragment offset has 13 bits");
         header.more_fragments = more;
+        header.identification = self.id;
         header.time_to_live = self.hop_limit;
         // End-of-list options are zeros.
         let options = vec![0; self.options];
@@ -84,7 +87,7 @@ impl Packet {
         });
         let mut next = IpNumber(self.protocol_number());
         for extension in self.extensions.iter().rev() {
-            payload = [extension.bytes(next), payload].concat();
+            payload = [extension.bytes(next, self.id), payload].concat();
             next = extension.number();
         }
         header.next_header = next;
@@ -108,7 +111,7 @@ impl Packet {
         };
         match &self.body {
             Body::Tcp(port) => {
-                let header = TcpHeader { syn: true, ..TcpHeader::new(self.src_port, *port, 1, 0xffff) };
+                let header = self.flags.on(TcpHeader::new(self.src_port, *port, 1, 0xffff));
                 with(TransportHeader::Tcp(header), payload)
             }
             Body::Udp(port) => {

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use aya::maps::{Array, MapData};
-use enforcer_common::state::StateSet;
+use aya::maps::{Array, HashMap, MapData};
+use enforcer_common::{
+    fragment::{FragmentEntry, FragmentKey},
+    state::StateSet,
+};
 
 use super::Lab;
 
@@ -25,5 +28,17 @@ impl Lab {
             open += aged;
         }
         assert!(open > 0, "no conversation is open");
+    }
+    /// Every first fragment was seen so much longer ago.
+    pub fn age_fragments(&mut self, time: Duration) {
+        let map = self.datapath.ebpf_mut().map_mut("FRAGMENTS").expect("the object has this table");
+        let mut fragments: HashMap<&mut MapData, FragmentKey, FragmentEntry> =
+            map.try_into().expect("it is a hash map");
+        let seen: Vec<_> = fragments.iter().collect::<Result<_, _>>().expect("the table is readable");
+        assert!(!seen.is_empty(), "no first fragment is remembered");
+        for (key, mut first) in seen {
+            first.seen = first.seen.wrapping_sub(time.as_nanos() as u64);
+            fragments.insert(key, first, 0).expect("the entry is there already");
+        }
     }
 }

@@ -95,6 +95,39 @@ impl Lab {
         }
     }
 
+    /// The endpoint sends all of these at once, and nobody asks what became of them.
+    pub fn flood_from(&mut self, endpoint: &str, frames: impl IntoIterator<Item = Vec<u8>>) {
+        let ingress_ifindex = self.interface(endpoint);
+        self.flood(Hook::FromEndpoint, endpoint, ingress_ifindex, frames);
+    }
+
+    /// All of these arrive from outside for the endpoint.
+    pub fn flood_to(&mut self, endpoint: &str, frames: impl IntoIterator<Item = Vec<u8>>) {
+        let ingress_ifindex = self.interface(UPLINK);
+        self.flood(Hook::ToEndpoint, endpoint, ingress_ifindex, frames);
+    }
+
+    fn flood(
+        &mut self,
+        hook: Hook,
+        endpoint: &str,
+        ingress_ifindex: u32,
+        frames: impl IntoIterator<Item = Vec<u8>>,
+    ) {
+        self.counted = None;
+        let context = SkBuff::new(FOREIGN_MARK, ingress_ifindex, self.interface(endpoint));
+        let program = self.datapath.program(program_of(hook)).expect("the object has this program");
+        for frame in frames {
+            let run = program.test_run(TestRunOptions {
+                data_in: Some(&frame),
+                ctx_in: Some(bytemuck::bytes_of(&context)),
+                ..TestRunOptions::default()
+            });
+            let run = run.unwrap_or_else(|error| panic!("the kernel refuses the frame: {error:?}"));
+            assert_eq!(run.return_value as i32, -1, "a frame of the flood was dropped");
+        }
+    }
+
     /// What the early guard makes of a frame: it counts only what it drops.
     fn judge_early(&mut self, arrival: &Arrival) -> Result<Judged, String> {
         let ingress_ifindex = self.interface(arrival.endpoint);

@@ -87,6 +87,10 @@ impl Names for Known<'_> {
         self.0.ids.networks.name(id).map(ToString::to_string)
     }
 
+    fn rule(&self, id: u32) -> Option<String> {
+        self.0.ids.rules.name(id).map(ToString::to_string)
+    }
+
     fn endpoint(&self, id: EndpointId) -> Option<String> {
         let named = self.0.endpoints.iter().find(|(_, endpoint)| endpoint.id == id);
         named.map(|(name, _)| name.clone())

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use bytemuck::{Pod, Zeroable};
+use enforcer::policy::oracle::Arrival;
 use enforcer_common::{
     event::Hook,
     verdict::{DropReason, PassReason},
@@ -25,7 +26,9 @@ pub(super) struct SkBuff {
     ingress_ifindex: u32,
     ifindex: u32,
     after_ifindex: [u32; 32],
-    end: [u32; 5],
+    before_gso_size: u32,
+    gso_size: u32,
+    end: [u32; 3],
 }
 
 const _: () = assert!(size_of::<SkBuff>() == 192);
@@ -46,6 +49,7 @@ pub struct Run<'lab> {
     packet: Packet,
     stamp: u32,
     ingress_ifindex: u32,
+    segment: u32,
 }
 
 impl Lab {
@@ -62,8 +66,15 @@ impl Lab {
         self.run(Hook::ToEndpoint, endpoint, packet.into(), ingress_ifindex)
     }
 
+    /// `packet` meets the early guard in front of the endpoint, or of an uplink.
+    pub fn guarded_by(&mut self, interface: &str, packet: impl Into<Packet>) -> Run<'_> {
+        let ingress_ifindex = self.interface(interface);
+        self.run(Hook::Guard, interface, packet.into(), ingress_ifindex)
+    }
+
     fn run(&mut self, hook: Hook, endpoint: &str, packet: Packet, ingress_ifindex: u32) -> Run<'_> {
-        Run { lab: self, hook, endpoint: endpoint.to_owned(), packet, stamp: 0, ingress_ifindex }
+        let endpoint = endpoint.to_owned();
+        Run { lab: self, hook, endpoint, packet, stamp: 0, ingress_ifindex, segment: 0 }
     }
 }
 
@@ -79,6 +90,11 @@ impl<'lab> Run<'lab> {
         Self { ingress_ifindex: 0, ..self }
     }
 
+    /// It is many packets in one buffer, which a network card will cut into segments of so many bytes.
+    pub fn segmented(self, bytes: u32) -> Self {
+        Self { segment: bytes, ..self }
+    }
+
     /// It passes for this reason.
     #[track_caller]
     pub fn passes(self, reason: PassReason) -> Outcome<'lab> {
@@ -88,6 +104,12 @@ impl<'lab> Run<'lab> {
     /// It passes where it was counted before.
     #[track_caller]
     pub fn passes_counted_before(self) -> Outcome<'lab> {
+        self.outcome().passes_counted_before()
+    }
+
+    /// It passes the guard: the hook behind it will count it.
+    #[track_caller]
+    pub fn passes_uncounted(self) -> Outcome<'lab> {
         self.outcome().passes_counted_before()
     }
 
@@ -117,11 +139,15 @@ impl<'lab> Run<'lab> {
     /// foreign bit of the mark, and exactly one reason is counted.
     #[track_caller]
     pub fn outcome(mut self) -> Outcome<'lab> {
+        if self.hook == Hook::Guard {
+            return self.guarded();
+        }
         self.lab.counted = None;
         let ifindex = self.lab.interface(&self.endpoint);
         let before = self.lab.reasons();
         let mark_in = FOREIGN_MARK | self.stamp;
-        let context_in = SkBuff::new(mark_in, self.ingress_ifindex, ifindex);
+        let context_in =
+            SkBuff { gso_size: self.segment, ..SkBuff::new(mark_in, self.ingress_ifindex, ifindex) };
         let (code, mark, bytes) = self.execute(context_in);
         assert_eq!(bytes, self.packet.bytes(), "the datapath changed {}", self.packet);
         assert_eq!(mark & !Lab::MARK_MASK, FOREIGN_MARK, "foreign bits of the mark of {}", self.packet);
@@ -130,6 +156,17 @@ impl<'lab> Run<'lab> {
         let Self { lab, hook, endpoint, packet, .. } = self;
         let outcome = Outcome { lab, hook, endpoint, packet, judged, stamp: mark & Lab::MARK_MASK };
         outcome.agrees_with(code)
+    }
+
+    /// The guard sets no mark, and its own half of the harness holds what is true of every frame.
+    #[track_caller]
+    fn guarded(self) -> Outcome<'lab> {
+        let Self { lab, hook, endpoint, packet, .. } = self;
+        let frame = packet.bytes();
+        let (stamp, locally_generated, now) = (None, false, Duration::ZERO);
+        let arrival = Arrival { hook, endpoint: &endpoint, frame: &frame, stamp, locally_generated, now };
+        let judged = lab.judge(&arrival).unwrap_or_else(|error| panic!("{packet}: {error}"));
+        Outcome { lab, hook, endpoint, packet, judged, stamp: 0 }
     }
 
     /// Return code, mark and packet behind the program.

@@ -98,8 +98,10 @@ fn may_say(world: &World, endpoint: &Endpoint, speech: &Speech) -> bool {
     if Scope::of(speech.src) != Scope::Unspecified {
         return world.may_speak_as(endpoint, speech.src) && world.may_speak_as(endpoint, speech.claim);
     }
-    match world.owner(speech.claim) {
-        Owner::Nobody => endpoint.may_derive(speech.claim),
+    // ARP asks for its target, whatever it claims.
+    let wanted = if speech.src.is_ipv4() { speech.dst } else { speech.claim };
+    match world.owner(wanted) {
+        Owner::Nobody => endpoint.may_derive(wanted),
         Owner::Host => false,
         Owner::Endpoint(owner) => owner.name == endpoint.name,
     }

@@ -108,10 +108,14 @@ impl Memory {
         self.position(flow).is_some()
     }
 
-    /// A packet that may do so begins a conversation, or goes on with it.
+    /// A packet that may do so begins a conversation, or goes on with it. Who answers begins nothing: else a
+    /// conversation would outlive the rule that it was opened by.
     pub(super) fn open(&mut self, packet: &Datagram) {
         if !packet.flow.opens() {
             return;
+        }
+        if self.position(packet.flow).is_none() && self.is_answer(packet) {
+            return self.answer(packet);
         }
         let at = self.position(packet.flow).unwrap_or_else(|| {
             self.conversations.retain(|known| known.flow != packet.flow);

@@ -17,7 +17,7 @@ use clap::Parser;
 use enforcer_tests::command::transcript;
 use enforcer_tests::traffic::ECHO_PORT;
 use enforcer_tests::{Daemon, Host, Workload};
-use matrix::Matrix;
+use matrix::{Expectation, Matrix};
 
 /// How long the endpoints may take to get ready.
 const READINESS: Duration = Duration::from_secs(10);
@@ -61,7 +61,7 @@ fn run(args: &Args) -> Result<Tally> {
     print_places(&workloads);
 
     steps.step("without an enforcer: does everybody reach everybody?")?;
-    let before = ask_everybody(&workloads);
+    let before = ask_everybody(&workloads, |_, _, _| true);
     let (answered, probes) = (before.iter().map(Matrix::answered).sum::<usize>(), sum_of_probes(&before));
     ensure!(answered == probes, "no enforcer yet, but only {answered} of {probes} probes answered");
     println!("         yes: {answered} of {probes} probes answered");
@@ -75,8 +75,14 @@ fn run(args: &Args) -> Result<Tally> {
     print!("{}", indented(&plan::policy()));
 
     steps.step("everybody asks everybody again, over TCP, UDP and ping, IPv4 and IPv6")?;
-    let after = ask_everybody(&workloads);
-    print_matrices(&after);
+    let networks = ask_everybody(&workloads, plan::shares_a_network);
+    print_matrices(&networks);
+
+    steps.step("and a rule, which has a direction: red may open this to blue")?;
+    daemon.apply(&plan::policy_with_rule());
+    print!("{}", indented(plan::RULE.trim_start()));
+    let rule = ask_everybody(&workloads, plan::may_open);
+    print_matrices(&rule);
 
     steps.step("what the enforcer says")?;
     print_answers(&daemon, &workloads)?;
@@ -84,7 +90,8 @@ fn run(args: &Args) -> Result<Tally> {
         look_around::stay(&host, &workloads, &daemon);
     }
     steps.say("everything goes away again");
-    Ok(Tally { as_expected: after.iter().map(Matrix::as_expected).sum(), probes: sum_of_probes(&after) })
+    let asked: Vec<Matrix> = networks.into_iter().chain(rule).collect();
+    Ok(Tally { as_expected: asked.iter().map(Matrix::as_expected).sum(), probes: sum_of_probes(&asked) })
 }
 
 /// The course of the demo in time.
@@ -107,8 +114,11 @@ impl Steps {
 }
 
 /// Both families' matrices, now.
-fn ask_everybody(workloads: &[Workload]) -> [Matrix; 2] {
-    [Matrix::ask("IPv4", workloads, Workload::ipv4), Matrix::ask("IPv6", workloads, Workload::ipv6)]
+fn ask_everybody(workloads: &[Workload], may_open: Expectation) -> [Matrix; 2] {
+    [
+        Matrix::ask("IPv4", workloads, Workload::ipv4, may_open),
+        Matrix::ask("IPv6", workloads, Workload::ipv6, may_open),
+    ]
 }
 
 /// How many probes both matrices took.
@@ -168,7 +178,9 @@ fn print_answers(daemon: &Daemon, workloads: &[Workload]) -> Result<()> {
     print_answer(daemon, &["flows", "--limit", "20"], 0)?;
     print_answer(daemon, &["drops"], 0)?;
     // Denied: the command says so by its exit status, too.
-    print_answer(daemon, &["explain", &from, &to, &port], 1)
+    print_answer(daemon, &["explain", &from, &to, &port], 1)?;
+    let [red, blue] = ["batch", "web"].map(|name| format!("veth-{name}"));
+    print_answer(daemon, &["explain", &red, &blue, &port], 0)
 }
 
 /// Runs a command, prints it and what it says, and insists on its exit status.

@@ -7,8 +7,6 @@ use std::time::Duration;
 use enforcer_tests::Workload;
 use enforcer_tests::traffic::{ECHO_PORT, Probe, Protocol, ask_all};
 
-use crate::plan::may_talk;
-
 /// Patient enough for a slow machine on which sixty probes run at a time.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -24,14 +22,14 @@ const COLUMN: usize = 8;
 struct Cell {
     from: usize,
     to: usize,
-    is_allowed: bool,
+    allowed: Vec<bool>,
     answers: Vec<bool>,
 }
 
 impl Cell {
     /// How many probes went as the policy says.
     fn as_expected(&self) -> usize {
-        self.answers.iter().filter(|is_answered| **is_answered == self.is_allowed).count()
+        self.answers.iter().zip(&self.allowed).filter(|(answer, allowed)| answer == allowed).count()
     }
 
     /// Whether all of them did.
@@ -39,17 +37,16 @@ impl Cell {
         self.as_expected() == PROTOCOLS.len()
     }
 
-    /// The letters of what was answered.
-    fn letters(&self) -> String {
-        let letters = PROTOCOLS.iter().zip(&self.answers);
-        letters.map(|((_, letter), is_answered)| if *is_answered { *letter } else { '-' }).collect()
+    /// Whether the policy lets anything pass.
+    fn is_open(&self) -> bool {
+        self.allowed.contains(&true)
     }
 
     /// The cell as shown: aligned, marked if unexpected, coloured on a terminal.
     fn shown(&self, is_coloured: bool) -> String {
         let mark = if self.is_as_expected() { "" } else { "!" };
-        let text = format!("{:COLUMN$}", self.letters() + mark);
-        let colour = match (self.is_as_expected(), self.is_allowed) {
+        let text = format!("{:COLUMN$}", letters(&self.answers) + mark);
+        let colour = match (self.is_as_expected(), self.is_open()) {
             (false, _) => "1;31",
             (true, true) => "32",
             (true, false) => "2",
@@ -57,6 +54,14 @@ impl Cell {
         if is_coloured { format!("\x1b[{colour}m{text}\x1b[0m") } else { text }
     }
 }
+
+/// The letters of what is true.
+fn letters(of: &[bool]) -> String {
+    PROTOCOLS.iter().zip(of).map(|((_, letter), is_so)| if *is_so { *letter } else { '-' }).collect()
+}
+
+/// What the policy says: whether one address may open this to another.
+pub type Expectation = fn(IpAddr, IpAddr, Protocol) -> bool;
 
 /// The reachability of all workloads in one family.
 #[derive(Debug)]
@@ -68,7 +73,12 @@ pub struct Matrix {
 
 impl Matrix {
     /// Sends all probes of one family, by the addresses that `address_of` gives.
-    pub fn ask(title: &'static str, workloads: &[Workload], address_of: fn(&Workload) -> IpAddr) -> Self {
+    pub fn ask(
+        title: &'static str,
+        workloads: &[Workload],
+        address_of: fn(&Workload) -> IpAddr,
+        may_open: Expectation,
+    ) -> Self {
         let pairs: Vec<(usize, usize)> = (0..workloads.len())
             .flat_map(|from| (0..workloads.len()).map(move |to| (from, to)))
             .filter(|(from, to)| from != to)
@@ -81,13 +91,11 @@ impl Matrix {
             })
             .collect();
         let answers = ask_all(&probes, PATIENCE);
-        let cells =
-            pairs.into_iter().zip(answers.chunks(PROTOCOLS.len())).map(|((from, to), answers)| Cell {
-                from,
-                to,
-                is_allowed: may_talk(address_of(&workloads[from]), address_of(&workloads[to])),
-                answers: answers.to_vec(),
-            });
+        let cells = pairs.into_iter().zip(answers.chunks(PROTOCOLS.len())).map(|((from, to), answers)| {
+            let (src, dst) = (address_of(&workloads[from]), address_of(&workloads[to]));
+            let allowed = PROTOCOLS.iter().map(|&(protocol, _)| may_open(src, dst, protocol)).collect();
+            Cell { from, to, allowed, answers: answers.to_vec() }
+        });
         let names = workloads.iter().map(|workload| workload.name().to_owned()).collect();
         Self { title, names, cells: cells.collect() }
     }
@@ -126,10 +134,10 @@ impl Matrix {
 
     /// How many pairs should reach each other, and how many do.
     fn expectation(&self) -> String {
-        let allowed = self.cells.iter().filter(|cell| cell.is_allowed);
+        let allowed = self.cells.iter().filter(|cell| cell.is_open());
         let (open, pairs) = (allowed.clone().count(), self.cells.len());
         let seen_open = allowed.filter(|cell| cell.is_as_expected()).count();
-        let seen_closed = self.cells.iter().filter(|cell| !cell.is_allowed && cell.is_as_expected()).count();
+        let seen_closed = self.cells.iter().filter(|cell| !cell.is_open() && cell.is_as_expected()).count();
         format!(
             "  expected: {open} pairs open, {} closed; seen: {seen_open} open, {seen_closed} closed, {} otherwise\n",
             pairs - open,
@@ -141,9 +149,9 @@ impl Matrix {
     fn mismatches(&self) -> String {
         let unexpected = self.cells.iter().filter(|cell| !cell.is_as_expected());
         let lines = unexpected.map(|cell| {
-            let expected = if cell.is_allowed { "TUP" } else { "---" };
+            let (expected, seen) = (letters(&cell.allowed), letters(&cell.answers));
             let (from, to) = (&self.names[cell.from], &self.names[cell.to]);
-            format!("  ! {} {from} to {to}: expected {expected}, seen {}\n", self.title, cell.letters())
+            format!("  ! {} {from} to {to}: expected {expected}, seen {seen}\n", self.title)
         });
         lines.collect()
     }

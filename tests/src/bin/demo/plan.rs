@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use enforcer_tests::{Host, Workload};
+use enforcer_tests::{Host, Workload, traffic::Protocol};
 use ipnet::IpNet;
 
 /// How a workload hangs on the host.
@@ -87,9 +87,31 @@ impl Network {
     }
 }
 
-/// The rule of the whole demo: two addresses talk if some network covers both.
+/// A rule besides: who is in `red` may open these to who is in `blue`, and nothing comes of the other
+/// direction.
+pub const RULE: &str = r#"
+[[rule]]
+name  = "red uses what blue serves"
+from  = ["red"]
+to    = ["blue"]
+allow = ["tcp/5432", "ping"]
+"#;
+
+/// What networks alone let pass: two addresses talk if one covers both.
 pub fn may_talk(one: IpAddr, other: IpAddr) -> bool {
     NETWORKS.iter().any(|network| network.covers(one) && network.covers(other))
+}
+
+/// The same for any probe.
+pub fn shares_a_network(from: IpAddr, to: IpAddr, _: Protocol) -> bool {
+    may_talk(from, to)
+}
+
+/// What networks and the rule let pass.
+pub fn may_open(from: IpAddr, to: IpAddr, protocol: Protocol) -> bool {
+    let ruled = matches!(protocol, Protocol::Tcp(5432) | Protocol::Ping);
+    let (red, blue) = (networks_of(from).contains(&"red"), networks_of(to).contains(&"blue"));
+    may_talk(from, to) || (ruled && red && blue)
 }
 
 /// The names of an address' networks.
@@ -103,4 +125,9 @@ pub fn policy() -> String {
         .iter()
         .map(|Network { name, prefixes }| format!("[network.{name}]\nprefixes = {prefixes:?}\n"));
     "version = 1\n\n".to_owned() + &networks.collect::<Vec<_>>().join("\n")
+}
+
+/// The same with the rule.
+pub fn policy_with_rule() -> String {
+    policy() + RULE
 }
