@@ -91,8 +91,7 @@ fn a_side_is_its_ends_without_the_excepted() {
 
 #[test]
 fn denials_then_networks_then_permissions_and_of_each_the_first() {
-    let rules =
-        "a allow any any any\nb allow any any udp\nc deny blue,db blue tcp\nd deny any blue tcp/22";
+    let rules = "a allow any any any\nb allow any any udp\nc deny blue,db blue tcp\nd deny any blue tcp/22";
     let mut town = Town::new(rules);
     assert_eq!(town.sent("web", &ip(WEB, API, udp(4000, 9))), "shared-network blue");
     assert_eq!(town.sent("web", &ip(WEB, DB, udp(4000, 9))), "allowed-by-rule a");
