@@ -40,7 +40,7 @@ pub fn run(length: Length) -> Result<()> {
         total.add(&heard.tally);
         if heard.failed {
             heard.report();
-            bail!("round {number} found a disagreement; before it: {}", total.since(started));
+            bail!("round {number} found a disagreement; judged by then: {}", total.since(started));
         }
         eprintln!("round {number}: {}", total.since(started));
         if started.elapsed() >= length {
@@ -102,7 +102,8 @@ struct Heard {
     failed: bool,
     /// Of the first test that failed, from its panic up to the file that was kept.
     page: Vec<String>,
-    kept: Option<String>,
+    /// The files that were kept: another test may find something before it hears of the first.
+    kept: Vec<String>,
 }
 
 impl Heard {
@@ -110,26 +111,29 @@ impl Heard {
         if let Some(tally) = Tally::parse(line) {
             self.tally.add(&tally);
         }
-        if self.kept.is_some() || (self.page.is_empty() && !line.contains("panicked at")) {
-            return;
+        if self.kept.is_empty() && (!self.page.is_empty() || line.contains("panicked at")) {
+            self.page.push(line.to_owned());
         }
-        self.page.push(line.to_owned());
-        self.kept = line.trim().strip_prefix("kept as ").map(ToOwned::to_owned);
+        self.kept.extend(line.trim().strip_prefix("kept as ").map(ToOwned::to_owned));
     }
 
     fn report(&self) {
         for line in &self.page {
             eprintln!("{line}");
         }
-        match &self.kept {
-            Some(path) => eprintln!(
-                "the case is {path}\nto replay it: cargo xtask test what_was_found_once_stays_found\n\
-                 once mended, commit the file: it is tried again in every run of the tests"
-            ),
-            None => eprintln!(
+        if self.kept.is_empty() {
+            eprintln!(
                 "no case was kept: the tests failed in another way; type: cargo xtask test differential"
-            ),
+            );
+            return;
         }
+        for path in &self.kept {
+            eprintln!("the case is {path}");
+        }
+        eprintln!(
+            "to replay it: cargo xtask test what_was_found_once_stays_found\n\
+             once mended, commit the file: it is tried again in every run of the tests"
+        );
     }
 }
 
@@ -145,13 +149,14 @@ mod tests {
             "    thread 'differential' panicked at tests/prog_run/differential.rs:1:2:",
             "    reference: Pass",
             "    kept as /src/found/12.json",
+            "    kept as /src/found/34.json",
             "    10 frames under 2 policies",
             "    note: run with RUST_BACKTRACE",
         ] {
             heard.hear(line);
         }
         assert_eq!((heard.tally.policies, heard.tally.frames), (36, 1210));
-        assert_eq!(heard.kept.as_deref(), Some("/src/found/12.json"));
+        assert_eq!(heard.kept, ["/src/found/12.json", "/src/found/34.json"]);
         assert_eq!(heard.page.len(), 3);
     }
 }

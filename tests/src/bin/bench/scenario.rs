@@ -93,7 +93,8 @@ impl Scenario {
             }
             Kind::Error => {
                 lab.sent_by("a", &other).passes(PassReason::AllowedByRule);
-                passes(lab, "db", &port_unreachable(&other), PassReason::IcmpError)
+                let error = from(DB.on(family)).to(BLUE_A.on(family)).unreachable(&other);
+                passes(lab, "db", &error, PassReason::IcmpError)
             }
         }
     }
@@ -106,15 +107,6 @@ fn question(src: IpAddr, dst: IpAddr) -> Packet {
 /// The rest of the datagram that `first` begins.
 fn later(first: &Packet) -> Packet {
     from(first.src()).to(first.dst()).udp(53).payload(22).fragment(129, false)
-}
-
-/// What a receiver says that has nobody at that port.
-fn port_unreachable(question: &Packet) -> Packet {
-    let quote = &question.bytes()[14..];
-    let (kind, code) = if question.src().is_ipv4() { (3, 3) } else { (1, 4) };
-    let error = from(question.dst()).to(question.src()).icmp(kind, code).payload(quote.len());
-    let begin = error.bytes().len() - quote.len();
-    (begin..).zip(quote).fold(error, |error, (index, &byte)| error.byte(index, byte))
 }
 
 /// Many runs of a packet that passes; the first makes its flow known.
