@@ -1,0 +1,85 @@
+use super::*;
+
+struct Lists(Vec<Vec<u32>>);
+
+impl Lists {
+    fn membership(&self, set: usize) -> Membership {
+        let first = self.0[..set].iter().map(Vec::len).sum::<usize>() as u32;
+        Membership { set: set as u32, first, networks: self.0[set].len() as u8, ..Membership::default() }
+    }
+}
+
+impl Networks for Lists {
+    fn number_at(&self, index: u32) -> Option<u32> {
+        self.0.concat().get(index as usize).copied()
+    }
+    fn holds(&self, member: SetMember) -> bool {
+        self.0[member.set as usize].contains(&member.network)
+    }
+    fn first_in(&self, networks: Run, set: u32) -> Option<u32> {
+        first_in(networks, set, self)
+    }
+    fn match_ends(&self, _: Run, _: Run, _: Point, _: &mut Rules) {}
+}
+
+#[test]
+fn the_lowest_common_network_decides_in_both_directions() {
+    let sets = Lists(vec![vec![], vec![1], vec![2], vec![1, 2, 3], vec![2, 3]]);
+    for (a, b, expected) in [
+        (1, 1, Some(1)),
+        (1, 2, None),
+        (1, 3, Some(1)),
+        (2, 3, Some(2)),
+        (3, 4, Some(2)),
+        (0, 3, None),
+        (0, 0, None),
+    ] {
+        let (x, y) = (sets.membership(a), sets.membership(b));
+        assert_eq!(shared_network(&x, &y, &sets), expected, "sets {a} and {b}");
+        assert_eq!(shared_network(&y, &x, &sets), expected, "sets {b} and {a}");
+    }
+}
+
+#[test]
+fn the_last_range_that_starts_before_a_point_decides() {
+    for count in 1..40_u32 {
+        let range = |index: u32| ServiceRange { start: Point(index * 10), rule: RuleWord::allow(index + 1) };
+        for point in 0..count * 10 + 5 {
+            let list = ServiceList { first: 7, count };
+            let found = search(list, Point(point), &mut Search::default(), |index| {
+                Some(range(index.checked_sub(7)?))
+            });
+            assert_eq!(found.id(), (point / 10).min(count - 1) + 1, "{point} of {count}");
+        }
+    }
+}
+
+#[test]
+fn a_sure_denial_comes_first_then_the_lowest_id() {
+    let first = |rules: &Rules| [RuleWord::deny(0), RuleWord::allow(0)].map(|like| rules.first(like));
+    let mut rules = Rules::default();
+    rules.add(RuleWord::NONE);
+    for word in [RuleWord::deny(3).unsure(), RuleWord::deny(9), RuleWord::allow(7), RuleWord::allow(4)] {
+        rules.add(word);
+    }
+    assert_eq!(first(&rules), [RuleWord::deny(9), RuleWord::allow(4)]);
+    rules.add(RuleWord::deny(8));
+    rules.add(RuleWord::allow(1).unsure());
+    assert_eq!(first(&rules), [RuleWord::deny(8), RuleWord::allow(4)]);
+}
+
+#[test]
+fn a_local_address_is_not_of_the_world() {
+    let membership = Membership {
+        ends: 10,
+        sources: 2,
+        world_sources: 1,
+        targets: 3,
+        world_targets: 4,
+        ..Default::default()
+    };
+    assert_eq!(membership.sources(true), Run { first: 10, count: 2 });
+    assert_eq!(membership.sources(false), Run { first: 10, count: 3 });
+    assert_eq!(membership.targets(true), Run { first: 13, count: 3 });
+    assert_eq!(membership.targets(false), Run { first: 13, count: 7 });
+}
