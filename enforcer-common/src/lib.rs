@@ -25,7 +25,7 @@ pub mod state;
 pub mod verdict;
 
 /// Version of all map layouts in this crate. Pinned maps of another version are not reused.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Declares a type as a map key or value: `aya::Pod` for userspace, and its size for ever.
 macro_rules! map_layout {

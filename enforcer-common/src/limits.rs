@@ -1,8 +1,9 @@
 //! Names, capacities and bounds. A bound of a loop in the kernel is a limit that the compiler of
 //! policies enforces by name.
 
-/// Policy banks: the active one, the one before it, and one to build in.
-pub const BANKS: u32 = 3;
+/// Policy banks: the deciding one, its fallback, the one that decided until just now (a packet may still be
+/// on its way through it), and one to build in.
+pub const BANKS: u32 = 4;
 
 /// Generation records; more than banks, so that the record of a bank in use is never overwritten.
 pub const GENERATION_SLOTS: u32 = 8;

@@ -176,6 +176,8 @@ impl RuleWord {
     pub const NONE: Self = Self(0);
     const DENY: u32 = 1 << 31;
     const UNSURE: u32 = 1 << 30;
+    /// Where the tables cannot be read: for all we know a rule denies.
+    pub const UNREADABLE: Self = Self::deny(0).unsure();
 
     /// Rule `id` allows.
     pub const fn allow(id: u32) -> Self {

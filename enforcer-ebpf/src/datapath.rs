@@ -9,7 +9,7 @@ use crate::{
     endpoint,
     flow::{self, Asking},
     fragment,
-    journey::{Journey, Judgement},
+    journey::{self, Journey, Judgement},
     judge, neighbor,
     packet::{Frame, Origin},
     parse::{self, Kind},
@@ -26,9 +26,9 @@ pub enum Role {
 /// Judges the packet, counts it, and says whether it goes on; if so, with the stamp that it deserves.
 #[inline(always)]
 pub fn enforce(ctx: &impl EbpfContext, frame: impl Frame, hook: Hook) -> Option<u32> {
-    let journey = Journey::current()?;
     let looks_only = matches!(hook, Hook::Guard);
-    journey.begin(looks_only);
+    journey::begin(u32::from(looks_only));
+    let journey = Journey::current()?;
     let origin = frame.origin();
     let (role, record) = match endpoint::behind(frame.ifindex()) {
         // Only the guard stands on uplinks.

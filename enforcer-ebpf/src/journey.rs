@@ -5,8 +5,9 @@
 //! function (verified once, by itself) may be given nothing but the context and numbers on kernels before
 //! 5.12.
 
+use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use enforcer_common::{
-    control::Control,
+    control::{Control, ControlWord},
     endpoint::EndpointId,
     flow::{FlowEntry, FlowKey},
     policy::{Party, Point, Rules, Search},
@@ -87,26 +88,43 @@ impl Journey {
         maps::JOURNEY.get_ptr_mut(0).map(|journey| unsafe { &mut *journey })
     }
 
-    /// Starts anew, under the generation and the facts of this moment. What only some packets have is reset
-    /// by who fills it.
-    #[inline(always)]
-    pub fn begin(&mut self, looks_only: bool) {
-        self.control = match maps::CONTROL.get_ptr(0) {
-            // SAFETY: an array entry lives as long as the program; the daemon stores whole words.
-            Some(control) => unsafe { core::ptr::read_volatile(control) },
-            None => Control::default(),
-        };
-        self.endpoint = EndpointId::REMOTE;
-        self.stamp = 0;
-        self.judgement = Judgement::default();
-        self.looks_only = looks_only;
-    }
-
     /// The key that a [`question`] is about.
     #[inline(always)]
     pub fn key(&self, question: u32) -> FlowKey {
         let packet = if question & question::QUOTE == 0 { &self.packet } else { &self.quote };
         if question & question::ANSWERED == 0 { packet.key } else { packet.key.reversed() }
+    }
+}
+
+/// A station of its own: starts a journey under the generation and the facts of this moment. What only some
+/// packets have is reset by who fills it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn begin(looks_only: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    journey.control = match maps::CONTROL.get_ptr(0) {
+        // SAFETY: an array entry lives as long as the program; the daemon stores whole words.
+        Some(control) => unsafe { core::ptr::read_volatile(control) },
+        None => Control::default(),
+    };
+    if journey.control.active.is_unconfirmed() {
+        journey.control.active = in_force(journey.control.active);
+    }
+    journey.endpoint = EndpointId::REMOTE;
+    journey.stamp = 0;
+    journey.judgement = Judgement::default();
+    journey.looks_only = looks_only != 0;
+    0
+}
+
+/// What decides now where the published generation awaits confirmation. The deadline is kept here and
+/// nowhere else, so it holds whether or not a daemon runs.
+#[inline(always)]
+fn in_force(word: ControlWord) -> ControlWord {
+    match maps::GENERATIONS.get(word.slot()) {
+        // SAFETY: the helper takes nothing and touches nothing.
+        Some(record) => record.in_force(word, unsafe { bpf_ktime_get_boot_ns() }),
+        None => ControlWord::default(),
     }
 }
 

@@ -75,7 +75,11 @@ pub extern "C" fn first_network(bank: u32, first: u32, count: u32, set: u32) -> 
 #[inline(never)]
 pub extern "C" fn match_rules(bank: u32, sources: u32, targets: u32, counts: u32, point: u32) -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
-    let Some(tables) = RuleTables::of(bank) else { return 0 };
+    let Some(tables) = RuleTables::of(bank) else {
+        // Without its tables no rule can be ruled out, a denying one least of all.
+        journey.rules.add(RuleWord::UNREADABLE);
+        return 0;
+    };
     let sources = Run { first: sources, count: counts >> 16 };
     let targets = Run { first: targets, count: counts & 0xffff };
     policy::match_ends(sources, targets, Point(point), &tables, &mut journey.rules);
@@ -86,8 +90,9 @@ pub extern "C" fn match_rules(bank: u32, sources: u32, targets: u32, counts: u32
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn service_rule(bank: u32, first: u32, count: u32, point: u32) -> u32 {
-    let Some(ranges) = maps::SERVICES.get(bank) else { return 0 };
-    let Some(journey) = Journey::current() else { return 0 };
+    let (Some(ranges), Some(journey)) = (maps::SERVICES.get(bank), Journey::current()) else {
+        return RuleWord::UNREADABLE.0;
+    };
     let list = ServiceList { first, count };
     policy::search(list, Point(point), &mut journey.search, |index| ranges.get(index).copied()).0
 }

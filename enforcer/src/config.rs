@@ -4,6 +4,7 @@ use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use enforcer_common::{
@@ -57,6 +58,8 @@ pub enum ConfigError {
 pub struct Config {
     /// Policy files that are loaded when no policy was ever applied.
     pub policy: Vec<PathBuf>,
+    /// How often what the kernel holds is compared with what it should.
+    pub inspection: Duration,
     /// Which interfaces are workloads'.
     pub attach: Attach,
     /// Where the early guard runs.
@@ -182,6 +185,7 @@ impl Config {
         let endpoints = file.endpoint.into_iter().map(|endpoint| endpoint.check(path));
         Ok(Self {
             policy: file.policy,
+            inspection: inspection(path, file.inspection)?,
             attach: Attach {
                 include: patterns(&file.attach.include),
                 exclude: patterns(&file.attach.exclude),
@@ -208,6 +212,16 @@ impl Config {
     }
 }
 
+fn inspection(path: &Path, text: String) -> Result<Duration, ConfigError> {
+    let period = humantime::parse_duration(&text).ok().filter(|period| *period >= Duration::from_millis(100));
+    period.ok_or_else(|| ConfigError::Value {
+        path: path.to_owned(),
+        key: "inspection",
+        value: text,
+        fix: "write a duration of at least 100ms, such as \"30s\"".to_owned(),
+    })
+}
+
 fn any(patterns: &[WildMatch], name: &str) -> bool {
     patterns.iter().any(|pattern| pattern.matches(name))
 }
@@ -222,6 +236,8 @@ fn patterns(texts: &[String]) -> Vec<WildMatch> {
 struct File {
     #[serde(default = "default_policy")]
     policy: Vec<PathBuf>,
+    #[serde(default = "default_inspection")]
+    inspection: String,
     #[serde(default)]
     attach: AttachTable,
     #[serde(default)]
@@ -230,6 +246,10 @@ struct File {
     endpoint: Vec<EndpointTable>,
     #[serde(default)]
     datapath: DatapathTable,
+}
+
+fn default_inspection() -> String {
+    "30s".to_owned()
 }
 
 fn default_policy() -> Vec<PathBuf> {

@@ -10,7 +10,7 @@ use enforcer_common::counter::{Counter, EndpointCounters};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    datapath::{attach::Mechanism, guard::Mode},
+    datapath::{attach::Mechanism, flows::Flow, guard::Mode},
     policy::{
         Policy, Source,
         diff::Diff,
@@ -39,6 +39,9 @@ pub struct Status {
     pub digest: Option<String>,
     /// When it was applied, RFC 3339.
     pub applied_at: Option<String>,
+    /// Seconds until it ends by itself, unless it is confirmed.
+    #[serde(default)]
+    pub seconds_left: Option<u64>,
     /// Networks of the policy.
     pub networks: u32,
     /// Entries of the membership table.
@@ -288,6 +291,9 @@ pub struct PlanReport {
     pub world: WorldMoves,
     /// A rule that makes `apply` insist on `--force`: it names the world, and addresses move into it.
     pub force_needed_by: Option<String>,
+    /// What becomes of conversations seen lately; `None` when only files were compared.
+    #[serde(default)]
+    pub impact: Option<Impact>,
     /// What the new policy takes of the kernel's tables.
     pub capacity: Vec<UsageReport>,
 }
@@ -316,6 +322,48 @@ pub struct ApplyReport {
     pub networks: u32,
     /// Its membership entries.
     pub prefixes: u32,
+    /// Seconds until it ends by itself, unless it is confirmed.
+    #[serde(default)]
+    pub seconds_left: Option<u64>,
+}
+
+/// A policy generation: one that decides, or one to go back to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GenerationReport {
+    /// Its number on this host.
+    pub generation: u64,
+    /// `active`, `unconfirmed` (it decides until its deadline), `fallback` (what decides after that) or
+    /// `kept`.
+    pub state: String,
+    /// When it was applied, RFC 3339.
+    pub applied_at: String,
+    /// Seconds until it ends by itself, unless it is confirmed.
+    pub seconds_left: Option<u64>,
+    /// SHA-256 of the canonical policy, in hex.
+    pub digest: String,
+    /// Its networks.
+    pub networks: usize,
+    /// Its groups.
+    pub groups: usize,
+    /// Its rules.
+    pub rules: usize,
+}
+
+/// What a policy would do to conversations that were seen lately.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Impact {
+    /// Those that pass now and would not.
+    pub cut: Vec<Flow>,
+    /// Those that are denied now and would pass.
+    pub admitted: Vec<Flow>,
+}
+
+/// What `rollback` sends.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct RollbackRequest {
+    /// The generation to go back to; the one before by default.
+    #[serde(default)]
+    pub to: Option<u64>,
 }
 
 /// What `apply` sends: the text of the policy files, so that diagnostics can show their lines.
@@ -326,6 +374,12 @@ pub struct ApplyRequest {
     /// Apply even if addresses move into the world and a rule names it.
     #[serde(default)]
     pub force: bool,
+    /// Go back to the policy before unless this one is confirmed within so many seconds.
+    #[serde(default)]
+    pub confirm_seconds: Option<u64>,
+    /// Refuse to cut more conversations than this that were seen lately.
+    #[serde(default)]
+    pub max_cut: Option<usize>,
 }
 
 /// Why a request was refused.

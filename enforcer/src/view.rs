@@ -30,16 +30,19 @@ use crate::{
     },
     policy::Policy,
     report::{
-        Drops, EndpointReport, ExplainReport, NetworkReport, PolicyReport, ReasonReport, RecentDrop,
-        RuleReport, Status, digest_text,
+        Drops, EndpointReport, ExplainReport, GenerationReport, NetworkReport, PolicyReport, ReasonReport,
+        RecentDrop, RuleReport, Status, digest_text,
     },
 };
 
 mod explain;
+mod generations;
 mod guards;
+mod impact;
 mod rules;
 
 pub use explain::{Ends, explain, explain_policy};
+pub use impact::impact;
 
 /// Denied flows told per endpoint.
 const RECENT_PER_ENDPOINT: usize = 5;
@@ -108,6 +111,7 @@ impl View<'_> {
             generation: generation.map_or(0, |generation| generation.number),
             digest: generation.map(|generation| digest_text(&generation.digest)),
             applied_at: generation.map(|generation| moment(generation.applied_at).to_string()),
+            seconds_left: self.tables.seconds_left()?,
             networks: generation.map_or(0, |generation| generation.networks),
             prefixes: generation.map_or(0, |generation| generation.prefixes),
             sets: generation.map_or(0, |generation| generation.sets),
@@ -213,7 +217,7 @@ impl View<'_> {
             };
             ends.insert(Owned { address, bits }, name);
         }
-        let generation = Some(self.tables.control().active.generation());
+        let generation = Some(self.tables.generation()?.map_or(0, |generation| generation.number));
         explain(&self.saved.policy, &ends, (src, dst, service), generation)
     }
 }
@@ -300,6 +304,7 @@ pub struct Offline {
     tables: Tables,
     pins: Pins,
     saved: Saved,
+    store: Store,
     attach: Mechanism,
 }
 
@@ -311,9 +316,17 @@ impl Offline {
             bail!("nothing is pinned at {}", bpffs.display());
         }
         let tables = Tables::open_pinned(&pins)?;
-        let saved = Store::new(state_dir.to_owned()).load()?.unwrap_or_default();
+        let store = Store::new(state_dir.to_owned());
+        let deciding = tables.generation()?.map_or(0, |generation| generation.number);
+        let saved = store.deciding(deciding)?.unwrap_or_default();
         let linked = pins.list_links()?.len() > pins.list_guards()?.len();
-        Ok(Self { tables, pins, saved, attach: if linked { Mechanism::Tcx } else { Mechanism::best() } })
+        Ok(Self {
+            tables,
+            pins,
+            saved,
+            store,
+            attach: if linked { Mechanism::Tcx } else { Mechanism::best() },
+        })
     }
 
     const fn view(&self) -> View<'_> {
@@ -352,6 +365,11 @@ impl Offline {
     /// See [`View::drops`].
     pub fn drops(&self) -> anyhow::Result<Drops> {
         self.view().drops()
+    }
+
+    /// See [`View::generations`].
+    pub fn generations(&self) -> anyhow::Result<Vec<GenerationReport>> {
+        self.view().generations(&self.store)
     }
 
     /// See [`View::policy`].

@@ -1,5 +1,6 @@
 //! A new policy or new facts decide from the next packet on, whatever flows remember.
 
+use enforcer::datapath::tables::boottime;
 use enforcer_common::{
     limits::{BANKS, GENERATION_SLOTS},
     verdict::{DropReason::*, PassReason::*},
@@ -146,4 +147,52 @@ fn a_policy_does_not_close_what_the_host_opened(mut lab: Lab, #[values(V4, V6)] 
     lab.sent_by("a", question.answer()).passes(Reply);
     lab.apply(EMPTY);
     lab.sent_by("a", question.answer()).passes(Reply);
+}
+
+/// Long enough for a packet, however busy the machine.
+const MINUTE: u64 = 60_000_000_000;
+
+#[rstest]
+fn an_unconfirmed_policy_decides_until_its_deadline(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    let tenants = between(family, BLUE_A, BLUE_B);
+    let everybody = between(family, BLUE_A, DB);
+    lab.apply_until(FLAT, boottime() + MINUTE);
+    lab.sent_by("a", &everybody).passes(SharedNetwork);
+    assert_eq!(lab.flow(&everybody).generation, 2);
+    // Nobody comes back to say so: the kernel sees the time by itself.
+    lab.apply_until(EMPTY, boottime() - 1);
+    lab.sent_by("a", &everybody).drops(DefaultDeny);
+    lab.sent_by("a", &tenants).passes(SharedNetwork);
+    assert_eq!(lab.flow(&tenants).generation, 1, "the last confirmed one");
+}
+
+#[rstest]
+fn a_flow_that_passed_is_judged_anew_when_the_deadline_passes(
+    mut lab: Lab,
+    #[values(V4, V6)] family: Family,
+) {
+    let packet = between(family, BLUE_A, DB);
+    let deadline = boottime() + 300_000_000;
+    lab.apply_until(FLAT, deadline);
+    lab.sent_by("a", &packet).passes(SharedNetwork);
+    while boottime() < deadline {
+        std::hint::spin_loop();
+    }
+    lab.sent_by("a", &packet).drops(DefaultDeny);
+    lab.delivered_to("db", &packet).stamped_by("a").drops(DefaultDeny);
+}
+
+#[rstest]
+fn a_first_policy_that_is_not_confirmed_leaves_nothing(#[values(V4, V6)] family: Family) {
+    let mut lab = Lab::new();
+    lab.endpoint("a").owns([BLUE_A]);
+    lab.apply_until(FLAT, boottime() - 1);
+    lab.sent_by("a", between(family, BLUE_A, BLUE_FAR)).drops(NoPolicy);
+}
+
+#[rstest]
+fn a_confirmed_policy_has_no_deadline(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    lab.apply_until(FLAT, boottime() - 1);
+    lab.confirm();
+    lab.sent_by("a", between(family, BLUE_A, DB)).passes(SharedNetwork);
 }

@@ -1,6 +1,6 @@
 //! `enforcer apply`: makes files the policy of this host, whole and at once.
 
-use std::{io::Write, path::PathBuf};
+use std::{io::Write, path::PathBuf, time::Duration};
 
 use clap::Args;
 
@@ -18,6 +18,8 @@ use crate::{
 #[command(after_help = "\
 Examples:
   enforcer apply /etc/enforcer/policy.toml /etc/enforcer/policy.d
+  enforcer apply new.toml --confirm 60s      falls back by itself unless `enforcer confirm` follows
+  enforcer apply new.toml --max-cut 0        not if it cuts a conversation that is going on
   generate-policy | enforcer apply -")]
 pub struct Arguments {
     /// Files, directories (their *.toml files) or - for standard input; together they are one policy
@@ -26,12 +28,24 @@ pub struct Arguments {
     /// Apply even if addresses move into the world and a rule names it
     #[arg(long)]
     force: bool,
+    /// Fall back to the policy before after this time unless `enforcer confirm` comes: kept by the kernel
+    /// itself, whoever dies
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    confirm: Option<Duration>,
+    /// Refuse to cut more conversations than this, of those seen in the last five minutes
+    #[arg(long, value_name = "N")]
+    max_cut: Option<usize>,
 }
 
 impl Arguments {
     /// Sends the texts to the daemon, so that its mistakes can be shown where they are.
     pub fn execute(&self, global: &Global, out: &mut impl Write) -> anyhow::Result<Outcome> {
-        let request = ApplyRequest { sources: policy::read(&self.paths)?, force: self.force };
+        let request = ApplyRequest {
+            sources: policy::read(&self.paths)?,
+            force: self.force,
+            confirm_seconds: self.confirm.map(|time| time.as_secs().max(1)),
+            max_cut: self.max_cut,
+        };
         let client = Client::new(global.socket.clone());
         let report: ApplyReport = client.post("/v1/apply", &request).map_err(said_by_daemon)?;
         render::write_one(out, global.output, &report, |out| render::write_applied(out, &report))?;

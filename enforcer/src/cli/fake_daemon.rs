@@ -1,4 +1,4 @@
-//! A daemon for tests: one answer to whatever is asked first.
+//! A daemon for tests: prepared answers to whatever is asked.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -21,15 +21,21 @@ pub struct FakeDaemon {
 impl FakeDaemon {
     /// Answers one request, then leaves.
     pub fn answering(status: &'static str, body: impl Into<String>) -> Self {
-        let (directory, body) = (tempfile::tempdir().unwrap(), body.into());
+        Self::answering_each(status, vec![body.into()])
+    }
+
+    /// Answers one request with each of `bodies`, then leaves.
+    pub fn answering_each(status: &'static str, bodies: Vec<String>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(directory.path().join("enforcer.sock")).unwrap();
-        let server = thread::spawn(move || {
+        let answer = move |body: String| {
             let (mut stream, _) = listener.accept().unwrap();
             let request = read_request(&stream);
             let length = body.len();
             write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
             request
-        });
+        };
+        let server = thread::spawn(move || bodies.into_iter().map(answer).collect::<Vec<_>>().join("\n"));
         Self { directory, server }
     }
 
@@ -38,7 +44,7 @@ impl FakeDaemon {
         self.directory.path().join("enforcer.sock")
     }
 
-    /// The first line of what it was asked.
+    /// The first line of each request.
     pub fn asked(self) -> String {
         self.server.join().unwrap()
     }

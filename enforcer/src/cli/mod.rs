@@ -24,6 +24,7 @@ mod check;
 mod clean;
 mod client;
 mod completions;
+mod confirm;
 mod drops;
 mod endpoints;
 mod explain;
@@ -32,8 +33,10 @@ pub mod failure;
 mod fake_daemon;
 mod flow_query;
 mod flows;
+mod generations;
 mod networks;
 mod plan;
+mod rollback;
 mod rules;
 mod run;
 mod source;
@@ -121,6 +124,9 @@ enum Verb {
     Check(check::Arguments),
     Plan(plan::Arguments),
     Apply(apply::Arguments),
+    Confirm(confirm::Arguments),
+    Rollback(rollback::Arguments),
+    Generations(generations::Arguments),
     Status(status::Arguments),
     Networks(networks::Arguments),
     Rules(rules::Arguments),
@@ -167,6 +173,9 @@ impl Cli {
             Verb::Check(check) => check.execute(global, out),
             Verb::Plan(plan) => plan.execute(global, out),
             Verb::Apply(apply) => apply.execute(global, out),
+            Verb::Confirm(_) => confirm::Arguments::execute(global, out),
+            Verb::Rollback(rollback) => rollback.execute(global, out),
+            Verb::Generations(_) => generations::Arguments::execute(global, out),
             Verb::Status(_) => status::Arguments::execute(global, out),
             Verb::Networks(networks) => networks.execute(global, out),
             Verb::Rules(rules) => rules.execute(global, out),

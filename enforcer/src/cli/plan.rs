@@ -7,6 +7,7 @@ use enforcer_common::limits;
 
 use super::{Global, Outcome, Source, check};
 use crate::{
+    datapath::flows::Flow,
     policy::{
         self, Capacity, Ids, Policy, Tables,
         diff::Diff,
@@ -14,9 +15,11 @@ use crate::{
     },
     render,
     report::{PlanReport, PolicyReport, UsageReport, digest_text},
+    view::impact,
 };
 
-/// Show what applying files would change: networks, groups, rules, the world, and room in the tables
+/// Show what applying files would change: networks, groups, rules, the world, conversations cut and
+/// admitted, and room in the tables
 ///
 /// Nothing is changed. Addresses that no network or group covers any more move into the world.
 #[derive(Debug, Args)]
@@ -38,24 +41,26 @@ impl Arguments {
     /// Compares and shows.
     pub fn execute(&self, global: &Global, out: &mut impl Write) -> anyhow::Result<Outcome> {
         let new = check::parse(&policy::read(&self.paths)?)?;
-        let (old, generation) = if self.policy.is_empty() {
-            let PolicyReport { policy, generation, .. } = Source::new(global).policy()?;
-            (policy, Some(generation))
+        let report = if self.policy.is_empty() {
+            let mut source = Source::new(global);
+            let PolicyReport { policy, generation, .. } = source.policy()?;
+            plan(&policy, &new, Some((generation, source.flows()?)))?
         } else {
-            (check::parse(&policy::read(&self.policy)?)?, None)
+            plan(&check::parse(&policy::read(&self.policy)?)?, &new, None)?
         };
-        let report = plan(&old, &new, generation)?;
         let screen = global.screen();
         render::write_one(out, screen.format, &report, |out| render::write_plan(out, &report, &screen))?;
         Ok(Outcome::Done)
     }
 }
 
-fn plan(old: &Policy, new: &Policy, generation: Option<u64>) -> anyhow::Result<PlanReport> {
+/// `live` is the generation in force and the flows of this host, unless only files are compared.
+fn plan(old: &Policy, new: &Policy, live: Option<(u64, Vec<Flow>)>) -> anyhow::Result<PlanReport> {
     let ids = Ids::default().assign(new)?;
     let tables = policy::compile(new, &ids, Capacity::default())?;
     Ok(PlanReport {
-        generation,
+        generation: live.as_ref().map(|(generation, _)| *generation),
+        impact: live.map(|(_, flows)| impact(flows, &tables)),
         digest_before: digest_text(&old.digest()),
         digest_after: digest_text(&new.digest()),
         diff: Diff::between(old, new),
@@ -84,7 +89,10 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, fake_daemon::FakeDaemon};
+    use crate::{
+        cli::{Cli, fake_daemon::FakeDaemon},
+        render::samples,
+    };
 
     const OLD: &str = "version = 1\n[network.blue]\nprefixes = ['10.1.0.0/24']";
     const NEW: &str = "version = 1\n[network.blue]\nprefixes = ['10.1.0.0/25', '10.2.0.0/24']";
@@ -112,12 +120,17 @@ mod tests {
     fn the_policy_in_force_is_asked_for() {
         let policy = serde_json::json!({"networks": {"blue": {"prefixes": ["10.1.0.0/24"]}}});
         let answer = serde_json::json!({"generation": 4, "digest": "1a", "policy": policy});
-        let (daemon, new) = (FakeDaemon::answering("200 OK", answer.to_string()), file(NEW));
+        let flow = samples::flows().remove(0);
+        let now = humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string();
+        let flows = serde_json::json!([Flow { src: "10.9.9.9".parse().unwrap(), last_seen: now, ..flow }]);
+        let answers = vec![answer.to_string(), flows.to_string()];
+        let (daemon, new) = (FakeDaemon::answering_each("200 OK", answers), file(NEW));
         let (_, text) = daemon.run(&format!("enforcer plan {} -o json", new.path().display())).unwrap();
         let report: PlanReport = serde_json::from_str(&text).unwrap();
         assert_eq!((report.generation, report.world.into.len(), report.world.out_of.len()), (Some(4), 1, 1));
         assert_eq!((report.capacity[0].used, report.force_needed_by), (2, None));
-        assert_eq!(daemon.asked(), "GET /v1/policy HTTP/1.1");
+        assert_eq!(report.impact.unwrap().cut.len(), 1);
+        assert_eq!(daemon.asked(), "GET /v1/policy HTTP/1.1\nGET /v1/flows HTTP/1.1");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Global,
@@ -10,8 +10,12 @@ use super::{
     failure::{NotReachable, Refused},
 };
 use crate::{
+    daemon::{control::report, offline, policies::Outcome},
     datapath::{flows::Flow, pins::Pins},
-    report::{Drops, EndpointReport, ExplainReport, NetworkReport, PolicyReport, RuleReport, Status},
+    report::{
+        ApplyReport, Drops, EndpointReport, ExplainReport, GenerationReport, NetworkReport, PolicyReport,
+        RuleReport, Status,
+    },
     view::Offline,
 };
 
@@ -64,6 +68,11 @@ impl<'a> Source<'a> {
         self.ask("/v1/policy", Offline::policy)
     }
 
+    /// The generations to go back to.
+    pub fn generations(&mut self) -> anyhow::Result<Vec<GenerationReport>> {
+        self.ask("/v1/generations", Offline::generations)
+    }
+
     /// Whether `src` may talk to `dst`.
     pub fn explain(&mut self, src: &str, dst: &str, service: Option<&str>) -> anyhow::Result<ExplainReport> {
         let parameters = [("src", Some(src)), ("dst", Some(dst)), ("service", service)];
@@ -89,6 +98,25 @@ impl<'a> Source<'a> {
             self.told = true;
         }
         Ok(offline)
+    }
+}
+
+/// Gives an order to the daemon or, where none runs, carries it out in its place.
+pub fn order(
+    global: &Global,
+    path: &str,
+    body: &impl Serialize,
+    instead: impl FnOnce(&mut offline::Offline) -> anyhow::Result<Outcome>,
+) -> anyhow::Result<ApplyReport> {
+    match Client::new(global.socket.clone()).post(path, body) {
+        Err(error) if error.is_unreachable() => {
+            let offline = offline::Offline::open(&global.bpffs, &global.state_dir, &global.socket);
+            let mut offline =
+                offline.map_err(|error| nobody(global, error, nix::unistd::geteuid().is_root()))?;
+            eprintln!("note: daemon not reachable, changing the kernel tables in its place");
+            Ok(report(instead(&mut offline)?))
+        }
+        answer => answer.map_err(said_by_daemon),
     }
 }
 

@@ -40,8 +40,8 @@ pub fn clean(bpffs: &Path, state_dir: &Path, socket: &Path) -> anyhow::Result<Ve
         pins.remove_all()?;
         removed.push(format!("tables at {}", bpffs.display()));
     }
-    if Store::new(state_dir.to_owned()).remove()? {
-        removed.push(format!("saved policy in {}", state_dir.display()));
+    if Store::new(state_dir.to_owned()).remove_all()? {
+        removed.push(format!("saved policies in {}", state_dir.display()));
     }
     if socket.exists() {
         fs::remove_file(socket)?;
@@ -56,10 +56,8 @@ pub fn clean(bpffs: &Path, state_dir: &Path, socket: &Path) -> anyhow::Result<Ve
 pub fn clean_check(bpffs: &Path, state_dir: &Path, socket: &Path) -> anyhow::Result<Vec<String>> {
     let mut left = Vec::new();
     left.extend(Pins::new(bpffs.to_owned()).ours().iter().map(|path| path.display().to_string()));
-    let store = Store::new(state_dir.to_owned());
-    if store.policy_file().exists() {
-        left.push(format!("saved policy {}", store.policy_file().display()));
-    }
+    let saved = Store::new(state_dir.to_owned()).files()?;
+    left.extend(saved.iter().map(|name| format!("saved policy {}", state_dir.join(name).display())));
     for path in [socket.to_owned(), Lock::path(socket)] {
         if path.exists() {
             left.push(path.display().to_string());

@@ -1,7 +1,8 @@
 //! The control socket: HTTP and JSON over a unix socket, so that `curl --unix-socket` works too.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use anyhow::anyhow;
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Query, State},
@@ -13,10 +14,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::{
-    core::{Core, prepare},
+    core::Core,
+    policies::{Outcome, Prepared, prepare},
     snapshot::Snapshot,
 };
-use crate::report::{ApplyReport, ApplyRequest, Refusal};
+use crate::{
+    report::{ApplyReport, ApplyRequest, Refusal, RollbackRequest, digest_text},
+    view::impact,
+};
 
 /// A policy of a hundred thousand prefixes is a few megabytes of text.
 const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
@@ -34,7 +39,10 @@ pub fn router(core: Shared) -> Router {
         .route("/v1/drops", get(async |core| answer(core, Snapshot::drops).await))
         .route("/v1/policy", get(async |core| answer(core, |now: &Snapshot| now.view().policy()).await))
         .route("/v1/explain", get(explain))
+        .route("/v1/generations", get(async |core| answer(core, Snapshot::generations).await))
         .route("/v1/apply", post(apply))
+        .route("/v1/confirm", post(confirm))
+        .route("/v1/rollback", post(rollback))
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
         .with_state(core)
 }
@@ -54,7 +62,6 @@ async fn answer<T: Serialize>(
     question: impl FnOnce(&Snapshot) -> anyhow::Result<T> + Send + 'static,
 ) -> Result<impl IntoResponse, Refused> {
     let snapshot = core.lock().await.snapshot();
-    let broken = |error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error);
     let json = move || -> anyhow::Result<Vec<u8>> { Ok(serde_json::to_vec(&question(&snapshot)?)?) };
     let json = tokio::task::spawn_blocking(json).await.map_err(|error| broken(error.into()))?;
     Ok(([(CONTENT_TYPE, "application/json")], json.map_err(broken)?))
@@ -82,20 +89,72 @@ async fn apply(
     Json(request): Json<ApplyRequest>,
 ) -> Result<Json<ApplyReport>, Refused> {
     let unprocessable = |error| Refused(StatusCode::UNPROCESSABLE_ENTITY, error);
-    let broken = |error: anyhow::Error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error);
+    let confirm = request.confirm_seconds.map(Duration::from_secs);
     loop {
-        let ids = core.lock().await.ids();
+        let ids = core.lock().await.policies().ids().clone();
         let sources = request.sources.clone();
         let base = ids.clone();
         let prepared = tokio::task::spawn_blocking(move || prepare(&sources, &base)).await;
         let prepared = prepared.map_err(|error| broken(error.into()))?.map_err(unprocessable)?;
-        let mut core = core.lock().await;
+        let mut held = core.lock().await;
         // Somebody else applied meanwhile: their ids count, so compile again.
-        if core.ids() == ids {
+        if *held.policies().ids() == ids {
             if !request.force {
-                core.check_world(&prepared).map_err(|error| Refused(StatusCode::CONFLICT, error.into()))?;
+                held.check_world(&prepared).map_err(|error| conflict(error.into()))?;
             }
-            return core.apply(prepared).map(Json).map_err(broken);
+            if let Some(limit) = request.max_cut {
+                check_cut(&held.snapshot(), &prepared, limit)?;
+            }
+            let outcome = held.apply(prepared, confirm).map_err(broken)?;
+            return Ok(Json(report(outcome)));
         }
     }
+}
+
+/// Refuses a policy that would cut more conversations than it may.
+fn check_cut(now: &Snapshot, prepared: &Prepared, limit: usize) -> Result<(), Refused> {
+    let cut = impact(now.view().flows().map_err(broken)?, &prepared.tables).cut;
+    if cut.len() <= limit {
+        return Ok(());
+    }
+    let example = &cut[0];
+    let (src, dst, proto) = (example.src, example.dst, &example.proto);
+    Err(conflict(anyhow!(
+        "this would cut {} conversations seen lately, more than {limit}: one is {proto} from {src} to {dst} \
+         port {}; `enforcer plan` lists them",
+        cut.len(),
+        example.dst_port
+    )))
+}
+
+async fn confirm(State(core): State<Shared>) -> Result<Json<ApplyReport>, Refused> {
+    core.lock().await.confirm().map(report).map(Json).map_err(conflict)
+}
+
+async fn rollback(
+    State(core): State<Shared>,
+    Json(request): Json<RollbackRequest>,
+) -> Result<Json<ApplyReport>, Refused> {
+    core.lock().await.rollback(request.to).map(report).map(Json).map_err(conflict)
+}
+
+/// What came of an order, for people.
+pub fn report(outcome: Outcome) -> ApplyReport {
+    let Outcome { unchanged, deciding, seconds_left } = outcome;
+    ApplyReport {
+        unchanged,
+        generation: deciding.number,
+        digest: digest_text(&deciding.digest),
+        networks: deciding.networks,
+        prefixes: deciding.prefixes,
+        seconds_left,
+    }
+}
+
+fn conflict(error: anyhow::Error) -> Refused {
+    Refused(StatusCode::CONFLICT, error)
+}
+
+fn broken(error: anyhow::Error) -> Refused {
+    Refused(StatusCode::INTERNAL_SERVER_ERROR, error)
 }

@@ -3,12 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::Arc,
 };
 
+use enforcer_common::endpoint::{AddressOwner, Endpoint};
 use ipnet::IpNet;
 
-use crate::policy;
+use super::op::Owned;
 
 /// What the daemon learns.
 #[derive(Clone, Debug)]
@@ -27,8 +27,8 @@ pub enum Event {
     },
     /// A complete look at the host.
     Observed(Observation),
-    /// A policy was accepted.
-    Apply(NewPolicy),
+    /// What the kernel holds, compared with what it was told.
+    Inspected(Facts),
     /// Attaching to an interface did not work; it is tried again with the next look.
     AttachFailed {
         /// Its index.
@@ -43,15 +43,23 @@ pub enum Event {
     },
 }
 
-/// A compiled policy on its way to the kernel.
-#[derive(Clone, Debug)]
-pub struct NewPolicy {
-    /// Its tables.
-    pub tables: Arc<policy::Tables>,
-    /// SHA-256 of the canonical policy.
-    pub digest: [u8; 32],
-    /// Seconds since the Unix epoch.
-    pub applied_at: u64,
+/// The facts that the kernel holds: those of an earlier daemon, or our own as somebody else left them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Facts {
+    /// Records of endpoints, by interface.
+    pub endpoints: BTreeMap<u32, Endpoint>,
+    /// Interfaces at which both programs run: ours, and this version's.
+    pub attached: BTreeSet<u32>,
+    /// Interfaces that programs of ours hang on to, whichever version's.
+    pub linked: BTreeSet<u32>,
+    /// Owned prefixes.
+    pub addresses: BTreeMap<Owned, AddressOwner>,
+    /// Interfaces with the record of an uplink.
+    pub uplinks: BTreeSet<u32>,
+    /// Interfaces at which the early guard runs.
+    pub guards: BTreeSet<u32>,
+    /// Interfaces of which a guard is pinned, whether it still runs or not.
+    pub guard_pins: BTreeSet<u32>,
 }
 
 /// What the host looks like at one moment.

@@ -3,7 +3,7 @@
 //! The guard drops everything at an interface of which there is no record. So an uplink's record comes
 //! before its guard and goes after it; a veth is guarded only while its endpoint is registered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_common::endpoint::{Endpoint, EndpointId};
 
@@ -44,12 +44,25 @@ impl Guards {
         Self(BTreeMap::new())
     }
 
-    /// Takes over the guards of an earlier daemon; they are put on again, so that they run this program.
-    pub fn adopt(&mut self, running: &[(u32, Role)]) {
-        for (ifindex, role) in running {
-            let guard = Guard { name: String::new(), role: *role, attached: false, refused: None };
-            self.0.insert(*ifindex, guard);
-        }
+    /// Takes over a guard of an earlier daemon; it is put on again, so that it runs this program.
+    pub fn adopt(&mut self, ifindex: u32, role: Role) {
+        self.0.insert(ifindex, Guard { name: String::new(), role, attached: false, refused: None });
+    }
+
+    /// What should run but does not, or lacks its record, and how to bring it back.
+    pub fn missing(
+        &self,
+        running: &BTreeSet<u32>,
+        uplinks: &BTreeSet<u32>,
+    ) -> impl Iterator<Item = (u32, Op)> {
+        let is_whole = |ifindex: &u32, guard: &Guard| {
+            running.contains(ifindex) && (guard.role == Role::Endpoint || uplinks.contains(ifindex))
+        };
+        let missing =
+            self.0.iter().filter(move |(ifindex, guard)| guard.attached && !is_whole(ifindex, guard));
+        missing.map(|(ifindex, guard)| {
+            (*ifindex, Op::Guard { ifindex: *ifindex, name: guard.name.clone(), uplink: record(guard) })
+        })
     }
 
     /// Takes the guard off where nobody wants it any more, or not for the same.

@@ -1,14 +1,13 @@
 //! The core's guards, and what the host file says an endpoint provides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_common::endpoint::{Endpoint, EndpointId};
 
 use super::{
-    event::{Event, Observation, Veth},
-    guards::Role,
+    event::{Event, Facts, Observation, Veth},
     op::Op,
-    step_tests::{bridged, state},
+    step_tests::{bridged, left_behind, state},
 };
 
 const GUARDED: &str = "[guard]\nmatch = [\"veth7\", \"eth*\"]";
@@ -101,9 +100,10 @@ fn a_refused_guard_is_tried_again_and_told() {
 
 #[test]
 fn guards_of_an_earlier_daemon_run_this_program_or_go() {
-    let running = [(2, Role::Uplink), (3, Role::Uplink)];
+    let running = BTreeSet::from([2, 3]);
     let mut state = state(GUARDED);
-    state.adopt(&[], &[], &running);
+    let facts = Facts { uplinks: running.clone(), guard_pins: running, ..Facts::default() };
+    assert_eq!(state.adopt(&facts), [Op::FactsChanged]);
     let ops = state.step(look(&[], &[(2, "eth0")]));
     assert_eq!(ops, [Op::Unguard { ifindex: 3, uplink: true }, guard(2, "eth0", Some(uplink(b"eth0")))]);
 }
@@ -130,7 +130,7 @@ fn what_is_provided_no_longer_is_written_at_once() {
     before.step(look(&[web()], &[]));
     let record = before.endpoints[&7].record;
     let mut after = state("");
-    after.adopt(&[(7, record)], &[], &[]);
+    after.adopt(&left_behind((7, record), &[]));
     let ops = after.step(look(&[web()], &[]));
     let written = Endpoint { flags: Endpoint::ADDRESSED, ..record };
     assert!(ops.contains(&Op::WriteEndpoint { ifindex: 7, endpoint: written }), "{ops:?}");

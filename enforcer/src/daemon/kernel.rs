@@ -1,16 +1,23 @@
 //! The kernel, as the daemon's core sees it.
 
-use std::error::Error;
+use std::{error::Error, sync::Arc};
 
 use tracing::{debug, warn};
 
-use super::op::Op;
-use crate::datapath::{
-    attach::{self, AttachError, Interface, Mechanism},
-    guard,
-    load::Datapath,
-    pins::Pins,
-    tables::TableError,
+use super::{
+    event::Facts,
+    op::{Op, Owned},
+    policies::PolicyTables,
+};
+use crate::{
+    datapath::{
+        attach::{self, AttachError, Hold, Interface, Mechanism},
+        guard,
+        load::Datapath,
+        pins::Pins,
+        tables::{TableError, Tables},
+    },
+    view::endpoint_name,
 };
 
 /// Why an operation was not done.
@@ -24,16 +31,24 @@ pub enum OpError {
     Attach(#[from] AttachError),
 }
 
-/// Carries out what the core decided.
+/// Carries out what the core decided, and tells what is there.
 pub trait Kernel {
+    /// Its tables of policies.
+    type Policy: PolicyTables;
+    /// Its tables of policies.
+    fn policy(&mut self) -> &mut Self::Policy;
     /// Does one operation, wholly or not at all.
     fn perform(&mut self, op: &Op) -> Result<(), OpError>;
+    /// The facts it holds.
+    fn facts(&mut self) -> Result<Facts, OpError>;
 }
 
 /// The running kernel.
 pub struct LiveKernel {
     /// Programs and tables.
     pub datapath: Datapath,
+    /// Handles of the tables for whoever only reads.
+    pub reader: Arc<Tables>,
     /// Where everything is pinned.
     pub pins: Pins,
     /// How programs get onto interfaces.
@@ -41,6 +56,40 @@ pub struct LiveKernel {
 }
 
 impl Kernel for LiveKernel {
+    type Policy = Tables;
+
+    fn policy(&mut self) -> &mut Tables {
+        &mut self.datapath.tables
+    }
+
+    fn facts(&mut self) -> Result<Facts, OpError> {
+        let tables = &self.datapath.tables;
+        let addresses = tables.addresses()?.into_iter();
+        let mut facts = Facts {
+            endpoints: tables.endpoints()?.into_iter().collect(),
+            addresses: addresses.map(|(address, bits, owner)| (Owned { address, bits }, owner)).collect(),
+            uplinks: tables.uplinks()?,
+            ..Facts::default()
+        };
+        for (&ifindex, record) in &facts.endpoints {
+            let name = endpoint_name(record);
+            let hold = self.datapath.hold(Interface { name: &name, ifindex }, self.mechanism, &self.pins);
+            if hold != Hold::None {
+                facts.linked.insert(ifindex);
+            }
+            if hold == Hold::Ours {
+                facts.attached.insert(ifindex);
+            }
+        }
+        for (ifindex, mode) in self.pins.list_guards().map_err(AttachError::from)? {
+            facts.guard_pins.insert(ifindex);
+            if attach::link_ifindex(&self.pins.guard(ifindex, mode)).is_ok_and(|linked| linked == ifindex) {
+                facts.guards.insert(ifindex);
+            }
+        }
+        Ok(facts)
+    }
+
     fn perform(&mut self, op: &Op) -> Result<(), OpError> {
         debug!(?op, "kernel operation");
         let tables = &mut self.datapath.tables;
@@ -70,8 +119,6 @@ impl Kernel for LiveKernel {
             }
             Op::RemoveAddress(network) => tables.remove_address(network.address, network.bits)?,
             Op::FactsChanged => tables.facts_changed(),
-            Op::BuildBank { bank, tables: policy } => tables.build_bank(*bank, policy)?,
-            Op::Publish(generation) => tables.publish(*generation)?,
         }
         Ok(())
     }
@@ -113,9 +160,4 @@ pub fn perform_each(kernel: &mut impl Kernel, ops: &[Op]) -> Failures {
         }
     }
     failures
-}
-
-/// Carries out operations that only make sense together; the first failure ends it.
-pub fn perform_all(kernel: &mut impl Kernel, ops: &[Op]) -> Result<(), OpError> {
-    ops.iter().try_for_each(|op| kernel.perform(op))
 }

@@ -26,6 +26,7 @@ use tracing::{info, warn};
 use self::{
     core::Core,
     event::Event,
+    kernel::LiveKernel,
     links::{Links, Wake},
     store::Store,
 };
@@ -35,6 +36,7 @@ use crate::{
         events::Events,
         load::{Datapath, Options},
         pins::Pins,
+        tables::Tables,
     },
 };
 
@@ -42,13 +44,20 @@ mod claims;
 mod clean;
 pub mod control;
 pub mod core;
+pub mod disk;
 pub mod event;
+pub mod generations;
 pub mod guards;
 #[cfg(test)]
 mod guards_tests;
 pub mod kernel;
 pub mod links;
+pub mod offline;
 pub mod op;
+pub mod policies;
+pub mod reconcile;
+#[cfg(test)]
+mod reconcile_tests;
 pub mod snapshot;
 pub mod step;
 #[cfg(test)]
@@ -59,6 +68,9 @@ pub use clean::{clean, clean_check};
 
 /// How long `--once` waits for workloads to show their addresses.
 const ONCE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How late the daemon may notice that a policy was not confirmed; the kernel does at once.
+const DEADLINE_TICK: Duration = Duration::from_millis(500);
 
 /// Where everything is, and how to run.
 #[derive(Clone, Debug)]
@@ -102,11 +114,18 @@ async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> 
     if options.trace_datapath {
         trace(&mut datapath)?;
     }
-    let mut core = Core::new(config.clone(), datapath, pins, Store::new(options.state_dir.clone()))?;
+    let reader = Arc::new(Tables::open_pinned(&pins)?);
+    let kernel = LiveKernel { datapath, reader, pins, mechanism: config.datapath.attach };
+    let mut core = Core::new(config.clone(), kernel, Store::new(options.state_dir.clone()))?;
     core.restore_policy(&config);
+    let inspection = config.inspection;
     let mut links = Links::open(config)?;
     core.handle(Event::Observed(links.look().await?));
-    info!(endpoints = core.state.endpoints.len(), generation = core.state.generation.number, "enforcing");
+    info!(
+        endpoints = core.state.endpoints.len(),
+        generation = core.policies().generations().published().generation(),
+        "enforcing"
+    );
     let core = Arc::new(Mutex::new(core));
     if options.once {
         return settle_once(&core, &mut links).await;
@@ -116,6 +135,8 @@ async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> 
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(follow_links(core.clone(), links));
     tokio::spawn(follow_events(core.clone(), events));
+    tokio::spawn(follow_deadlines(core.clone()));
+    tokio::spawn(inspect(core.clone(), inspection));
     let server = axum::serve(listener, control::router(core));
     tokio::select! {
         outcome = server => outcome.context("the control socket failed")?,
@@ -152,6 +173,27 @@ async fn follow_links(core: Arc<Mutex<Core>>, mut links: Links) {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
+    }
+}
+
+/// Makes final what the kernel does by itself: a policy that nobody confirmed in time decides no longer.
+async fn follow_deadlines(core: Arc<Mutex<Core>>) {
+    loop {
+        let left = core.lock().await.time_left();
+        if left == Some(Duration::ZERO) {
+            core.lock().await.expire();
+        }
+        // The clock of deadlines runs on while the host sleeps, the timer's does not.
+        tokio::time::sleep(left.unwrap_or(DEADLINE_TICK).clamp(Duration::from_millis(10), DEADLINE_TICK))
+            .await;
+    }
+}
+
+/// Looks from time to time whether the kernel still holds what it should.
+async fn inspect(core: Arc<Mutex<Core>>, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        core.lock().await.inspect();
     }
 }
 

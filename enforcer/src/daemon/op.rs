@@ -1,15 +1,12 @@
-//! What the daemon's core wants done: data, so that a step can be looked at before anything happens.
+//! What the daemon's core wants done about the host's facts: data, so that a step can be looked at before anything happens.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use enforcer_common::{
     address::{Address, V4_PREFIX_OFFSET},
-    control::Generation,
     endpoint::{AddressOwner, Endpoint, EndpointId},
 };
 use ipnet::IpNet;
-
-use crate::policy;
 
 /// What the kernel has to be told, in this order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,15 +66,6 @@ pub enum Op {
     RemoveAddress(Owned),
     /// Everything decided under the facts so far is stale.
     FactsChanged,
-    /// Write a policy into an idle bank.
-    BuildBank {
-        /// The bank.
-        bank: u32,
-        /// The policy.
-        tables: Arc<policy::Tables>,
-    },
-    /// Let a generation decide.
-    Publish(Generation),
 }
 
 /// An owned prefix, in the 128-bit space of the datapath.

@@ -14,7 +14,7 @@ use enforcer_common::{
     verdict::Verdict,
 };
 
-use super::store::Saved;
+use super::store::{Saved, Store};
 use crate::{
     datapath::{
         attach::Mechanism,
@@ -22,7 +22,7 @@ use crate::{
         pins::Pins,
         tables::Tables,
     },
-    report::{DaemonStatus, Drops, EndpointReport, RecentDrop, Status},
+    report::{DaemonStatus, Drops, EndpointReport, GenerationReport, RecentDrop, Status},
     view::{View, newest_per_endpoint},
 };
 
@@ -34,6 +34,7 @@ pub struct Snapshot {
     pub(super) tables: Arc<Tables>,
     pub(super) pins: Pins,
     pub(super) saved: Option<Arc<Saved>>,
+    pub(super) store: Store,
     pub(super) mechanism: Mechanism,
     pub(super) started_at: SystemTime,
     pub(super) warnings: Vec<String>,
@@ -61,6 +62,11 @@ impl Snapshot {
         });
         status.warnings.extend(self.warnings.iter().cloned());
         Ok(status)
+    }
+
+    /// See [`View::generations`].
+    pub fn generations(&self) -> anyhow::Result<Vec<GenerationReport>> {
+        self.view().generations(&self.store)
     }
 
     /// Endpoints with what they claim in vain.

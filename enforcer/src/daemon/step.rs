@@ -11,7 +11,6 @@ use std::{
 
 use enforcer_common::{
     address::{Address, Scope},
-    control::Generation,
     endpoint::{AddressOwner, Endpoint, EndpointId},
     limits::MAX_ENDPOINTS,
 };
@@ -19,14 +18,12 @@ use ipnet::IpNet;
 
 use super::{
     claims::{self, Claims, Contest, MAX_LEARNED, Origin},
-    event::{Event, NewPolicy, Observation, Veth},
+    event::{Event, Observation, Veth},
     guards::{Guards, Role, Wanted},
     op::{Op, Owned},
+    reconcile::Repairs,
 };
-use crate::{
-    config::{Config, Unknown},
-    datapath::bank::idle_bank,
-};
+use crate::config::{Config, Unknown};
 
 /// What is known of one endpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,10 +44,10 @@ pub struct EndpointState {
     pub record: Endpoint,
 }
 
-/// All that the daemon knows.
+/// All that the daemon knows of the host.
 #[derive(Clone, Debug)]
 pub struct State {
-    config: Arc<Config>,
+    pub(super) config: Arc<Config>,
     /// Endpoints by interface.
     pub endpoints: BTreeMap<u32, EndpointState>,
     /// Interfaces for which there was no id left: attached to and closed for good.
@@ -59,59 +56,23 @@ pub struct State {
     pub guards: Guards,
     /// The host's addresses.
     pub host: BTreeSet<Owned>,
-    /// The deciding generation.
-    pub generation: Generation,
-    last_id: u32,
+    /// What somebody else broke, and was mended.
+    pub repairs: Repairs,
+    pub(super) last_id: u32,
 }
 
 impl State {
-    /// Knows nothing yet, except what decides in the kernel.
-    pub const fn new(config: Arc<Config>, generation: Generation) -> Self {
+    /// Knows nothing yet.
+    pub const fn new(config: Arc<Config>) -> Self {
         Self {
             config,
             endpoints: BTreeMap::new(),
             unregistered: BTreeMap::new(),
             guards: Guards::new(),
             host: BTreeSet::new(),
-            generation,
+            repairs: Repairs::new(),
             last_id: 0,
         }
-    }
-
-    /// The same, but knowing nothing of the host.
-    #[must_use]
-    pub fn without_facts(&self) -> Self {
-        Self { last_id: self.last_id, ..Self::new(self.config.clone(), self.generation) }
-    }
-
-    /// Takes over what an earlier daemon wrote: ids, so that counters and flows keep their meaning, and
-    /// addresses, so that what was learned stays learned. The programs are put on again.
-    pub fn adopt(
-        &mut self,
-        endpoints: &[(u32, Endpoint)],
-        addresses: &[(Owned, AddressOwner)],
-        guards: &[(u32, Role)],
-    ) {
-        self.guards.adopt(guards);
-        for (ifindex, endpoint) in endpoints {
-            let mine = addresses.iter().filter(|(_, owner)| owner.ifindex == *ifindex);
-            let name = String::from_utf8_lossy(&endpoint.name).trim_end_matches('\0').to_owned();
-            self.endpoints.insert(
-                *ifindex,
-                EndpointState {
-                    id: endpoint.id,
-                    name,
-                    mac: Some(endpoint.mac).filter(|mac| *mac != [0; 6]),
-                    owned: mine.map(|(network, owner)| (*network, Origin::of(owner))).collect(),
-                    conflicts: BTreeSet::new(),
-                    attached: false,
-                    record: *endpoint,
-                },
-            );
-            self.last_id = self.last_id.max(endpoint.id.0);
-        }
-        let host = addresses.iter().filter(|(_, owner)| owner.endpoint == EndpointId::HOST);
-        self.host = host.map(|(network, _)| *network).collect();
     }
 
     /// One step.
@@ -126,7 +87,7 @@ impl State {
                 ops
             }
             Event::Observed(observation) => self.observed(&observation),
-            Event::Apply(policy) => self.apply(policy),
+            Event::Inspected(facts) => self.repair(&facts),
             Event::AttachFailed { ifindex } => {
                 self.unregistered.remove(&ifindex);
                 if let Some(endpoint) = self.endpoints.get_mut(&ifindex) {
@@ -139,23 +100,6 @@ impl State {
                 Vec::new()
             }
         }
-    }
-
-    fn apply(&mut self, policy: NewPolicy) -> Vec<Op> {
-        let number = self.generation.number + 1;
-        let bank = idle_bank(number);
-        self.generation = Generation {
-            number,
-            applied_at: policy.applied_at,
-            digest: policy.digest,
-            bank,
-            networks: policy.tables.networks,
-            prefixes: policy.tables.prefixes.len() as u32,
-            sets: policy.tables.sets,
-            rules: policy.tables.rules,
-            host: policy.tables.host,
-        };
-        vec![Op::BuildBank { bank, tables: policy.tables }, Op::Publish(self.generation)]
     }
 
     /// Closes the interface before anything else is known of it.
@@ -376,11 +320,24 @@ impl State {
     }
 }
 
-fn write_address(ifindex: u32, endpoint: &EndpointState, network: Owned, origin: Origin, stamp: u32) -> Op {
-    Op::WriteAddress {
-        network,
-        owner: AddressOwner { endpoint: endpoint.id, ifindex, stamp, flags: origin.flags() },
-    }
+pub(super) fn write_address(
+    ifindex: u32,
+    endpoint: &EndpointState,
+    network: Owned,
+    origin: Origin,
+    stamp: u32,
+) -> Op {
+    Op::WriteAddress { network, owner: owner(ifindex, endpoint, origin, stamp) }
+}
+
+/// An endpoint as the owner of a prefix.
+pub(super) const fn owner(
+    ifindex: u32,
+    endpoint: &EndpointState,
+    origin: Origin,
+    stamp: u32,
+) -> AddressOwner {
+    AddressOwner { endpoint: endpoint.id, ifindex, stamp, flags: origin.flags() }
 }
 
 /// A name as records hold it: NUL padded, and NUL terminated as the kernel's names are.

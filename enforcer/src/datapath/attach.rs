@@ -16,7 +16,7 @@ use aya::programs::{
 use super::{
     bpf,
     load::{Datapath, LoadError},
-    pins::Pins,
+    pins::{PinError, Pins},
     probe,
 };
 
@@ -77,6 +77,9 @@ pub enum AttachError {
     /// The program of the early guard cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The pins cannot be listed.
+    #[error(transparent)]
+    Pins(#[from] PinError),
     /// The qdisc could not be made.
     #[error("failed to add a clsact qdisc to {name}")]
     Qdisc {
@@ -106,7 +109,39 @@ pub struct Interface<'a> {
     pub ifindex: u32,
 }
 
+/// Whose programs hold an interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hold {
+    /// None of ours, or not at both hooks.
+    None,
+    /// Those of an earlier daemon.
+    Earlier,
+    /// The programs of this process.
+    Ours,
+}
+
 impl Datapath {
+    /// Whose programs hold the interface. Filters on a clsact qdisc do not tell: where the name still means
+    /// the interface they are taken for ours.
+    pub fn hold(&mut self, interface: Interface<'_>, mechanism: Mechanism, pins: &Pins) -> Hold {
+        if mechanism == Mechanism::Clsact {
+            let still = current_index(interface.name) == Some(interface.ifindex);
+            return if still { Hold::Ours } else { Hold::None };
+        }
+        let mut hold = Hold::Ours;
+        for (program, _) in HOOKS {
+            let pinned = bpf::open_pin(&pins.link(interface.ifindex, program)).and_then(bpf::link_target);
+            let ours = self.program(program).and_then(|program| Ok(program.info()?.id())).ok();
+            match pinned {
+                Ok(target) if target.ifindex != interface.ifindex => return Hold::None,
+                Ok(target) if Some(target.program_id) == ours => {}
+                Ok(_) => hold = Hold::Earlier,
+                Err(_) => return Hold::None,
+            }
+        }
+        hold
+    }
+
     /// Puts both programs on the interface, replacing ours where they are already: atomically, hook by
     /// hook, with no packet unseen.
     pub fn attach(

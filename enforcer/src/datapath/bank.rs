@@ -1,8 +1,8 @@
 //! Policy generations: build one in an idle bank, then publish it with one store.
 //!
 //! A bank's tables are made anew for every generation. Putting them into the idle slot makes the kernel
-//! wait until no running program can see what was there before; with three banks the one that was active
-//! before the current generation is never touched.
+//! wait until no running program can see what was there before; which bank is idle is
+//! [`crate::daemon::generations`]' to know.
 
 use std::{
     io,
@@ -15,7 +15,7 @@ use aya_obj::generated::bpf_map_type::{self, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HA
 use enforcer_common::{
     address::Address,
     control::{ControlWord, Generation},
-    limits::{BANKS, GENERATION_SLOTS},
+    limits::GENERATION_SLOTS,
     policy::{EndPair, Membership, ServiceList, SetMember},
 };
 
@@ -32,11 +32,6 @@ const INNER_MAP: u32 = 1 << 12;
 
 /// Entries per batch: a batch holds a lock on nothing, but its buffers are ours.
 const BATCH: usize = 16 * 1024;
-
-/// The bank to build the next generation in: neither the active one nor the one before it.
-pub const fn idle_bank(generation: u64) -> u32 {
-    (generation % BANKS as u64) as u32
-}
 
 impl Tables {
     /// Writes a whole policy into `bank`, which no packet reads.
@@ -59,17 +54,31 @@ impl Tables {
         install_array(&self.services, "SERVICES", bank, &policy.ranges)
     }
 
-    /// Makes `generation` decide, from the next packet on: first its record, then one store.
-    pub fn publish(&mut self, generation: Generation) -> Result<(), TableError> {
-        let word = ControlWord::of(generation.number);
-        debug_assert!(word.slot() < GENERATION_SLOTS);
+    /// Writes the record that a control word will point at.
+    pub fn write_generation(&mut self, slot: u32, record: Generation) -> Result<(), TableError> {
+        debug_assert!(slot < GENERATION_SLOTS);
         self.generations
-            .set(word.slot(), generation, 0)
-            .map_err(|source| TableError::Map { name: "GENERATIONS", source })?;
+            .set(slot, record, 0)
+            .map_err(|source| TableError::Map { name: "GENERATIONS", source })
+    }
+
+    /// Lets `word` decide, from the next packet on: one store. Its record was written before.
+    pub fn publish(&self, word: ControlWord) {
         // SAFETY: the mapping is live, writable and aligned; `active` is the first word.
         let active = unsafe { AtomicU64::from_ptr((&raw mut (*self.control.as_ptr()).active).cast()) };
         active.store(word.0, Ordering::Release);
-        Ok(())
+    }
+
+    /// Every generation record, by slot; a slot that was never used has number 0.
+    pub fn generations(&self) -> Result<[Generation; GENERATION_SLOTS as usize], TableError> {
+        let mut records = [Generation::default(); GENERATION_SLOTS as usize];
+        for (slot, record) in (0..).zip(&mut records) {
+            *record = self
+                .generations
+                .get(&slot, 0)
+                .map_err(|source| TableError::Map { name: "GENERATIONS", source })?;
+        }
+        Ok(records)
     }
 }
 

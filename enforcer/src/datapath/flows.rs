@@ -44,6 +44,9 @@ pub struct Flow {
     pub dst: IpAddr,
     /// Port; the identifier of an ICMP echo.
     pub dst_port: u16,
+    /// Type of an ICMP message.
+    #[serde(default)]
+    pub icmp_type: Option<u8>,
     /// `pass` or `drop`.
     pub verdict: String,
     /// Slug of the reason.
@@ -127,6 +130,7 @@ fn flow(
         src_port: u16::from_be(key.src_port),
         dst: key.dst.into(),
         dst_port: u16::from_be(key.dst_port),
+        icmp_type: matches!(key.protocol, protocol::ICMP | protocol::ICMPV6).then_some(key.icmp_type),
         verdict: verdict.map_or("unknown", Verdict::name).to_owned(),
         reason: verdict.map_or("unknown", Verdict::slug).to_owned(),
         network: (entry.network != 0).then(|| names.network(entry.network)).flatten(),
@@ -153,6 +157,11 @@ pub fn protocol_name(number: u8) -> String {
         protocol::SCTP => "sctp".to_owned(),
         other => other.to_string(),
     }
+}
+
+/// The number of an IP protocol by its [`protocol_name`].
+pub fn protocol_number(name: &str) -> Option<u8> {
+    (0..=u8::MAX).find(|number| protocol_name(*number) == name)
 }
 
 /// Relates the kernel's monotonic clock to the wall.

@@ -8,11 +8,12 @@ use std::{
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use enforcer_common::{
     address::Address,
-    control::{Control, Generation},
+    control::{Control, ControlWord, Generation},
     counter::{Counter, EndpointCounters},
     endpoint::{AddressOwner, Endpoint},
     event::EventBudget,
 };
+use nix::time::{ClockId, clock_gettime};
 
 use super::{bpf::Mapped, pins::Pins};
 
@@ -126,6 +127,15 @@ impl Tables {
 
     /// Opens the pinned tables for reading: works with no daemon running.
     pub fn open_pinned(pins: &Pins) -> Result<Self, TableError> {
+        Self::open(pins, false)
+    }
+
+    /// Opens the pinned tables for writing, in the place of a daemon that does not run.
+    pub fn open_writable(pins: &Pins) -> Result<Self, TableError> {
+        Self::open(pins, true)
+    }
+
+    fn open(pins: &Pins, writable: bool) -> Result<Self, TableError> {
         Self::collect(
             |name| {
                 let path = pins.map(name);
@@ -136,7 +146,7 @@ impl Tables {
                     .and_then(Map::from_map_data)
                     .map_err(|source| TableError::Map { name, source })
             },
-            false,
+            writable,
         )
     }
 
@@ -161,15 +171,30 @@ impl Tables {
         unsafe { std::ptr::read_volatile(self.control.as_ptr()) }
     }
 
-    /// The record of the deciding generation; `None` before the first policy.
+    /// What decides at this moment, and its record; `None` before the first policy.
     pub fn generation(&self) -> Result<Option<Generation>, TableError> {
-        let word = self.control().active;
-        if word.generation() == 0 {
-            return Ok(None);
-        }
-        let record = self.generations.get(&word.slot(), 0);
-        record.map(Some).map_err(|source| TableError::Map { name: "GENERATIONS", source })
+        let read = |word: ControlWord| {
+            let record = self.generations.get(&word.slot(), 0);
+            record.map_err(|source| TableError::Map { name: "GENERATIONS", source })
+        };
+        let published = self.control().active;
+        let word = read(published)?.in_force(published, boottime());
+        if word.generation() == 0 { Ok(None) } else { read(word).map(Some) }
     }
+
+    /// How long what decides has left unless it is confirmed, in whole seconds; `None` if it stays.
+    pub fn seconds_left(&self) -> Result<Option<u64>, TableError> {
+        let published = self.control().active;
+        let deciding = self.generation()?.filter(|record| record.number == published.generation());
+        let unconfirmed = deciding.filter(|_| published.is_unconfirmed());
+        Ok(unconfirmed.map(|record| record.deadline.saturating_sub(boottime()).div_ceil(1_000_000_000)))
+    }
+}
+
+/// `CLOCK_BOOTTIME` in nanoseconds: what deadlines of generations are measured by.
+pub fn boottime() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("every kernel has this clock");
+    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }
 
 /// Never 0. The standard library's hashers are keyed with the kernel's random bytes.

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use enforcer_common::{
     address::Address,
+    control::Generation,
     policy::{
         self, EndPair, Ends, Membership, Networks, Party, Point, RuleWord, Rules, Ruling, Run, Search,
         ServiceList, ServiceRange, SetMember, first_in, match_ends, search,
@@ -78,6 +79,19 @@ impl Tables {
     /// What the kernel rules on a packet that opens something.
     pub fn ruling(&self, src: &Party, dst: &Party, point: Point) -> Ruling {
         policy::ruling(src, dst, point, self, &mut Rules::default())
+    }
+
+    /// What the record of a generation says of these tables; who publishes them adds when and where.
+    pub fn generation(&self, digest: [u8; 32]) -> Generation {
+        Generation {
+            digest,
+            networks: self.networks,
+            prefixes: self.prefixes.len() as u32,
+            sets: self.sets,
+            rules: self.rules,
+            host: self.host,
+            ..Generation::default()
+        }
     }
 
     /// The networks of a membership of these tables, in id order.

@@ -11,7 +11,27 @@ pub fn write_applied(out: &mut impl Write, report: &ApplyReport) -> io::Result<(
     let networks = count(report.networks as usize, "network");
     let entries = count(report.prefixes as usize, "entry");
     let digest = short_digest(&report.digest);
-    writeln!(out, "{what} generation {}: {networks}, {entries}, digest {digest}", report.generation)
+    writeln!(out, "{what} generation {}: {networks}, {entries}, digest {digest}", report.generation)?;
+    match report.seconds_left {
+        Some(seconds) => writeln!(out, "falls back in {seconds} s unless `enforcer confirm` comes first"),
+        None => Ok(()),
+    }
+}
+
+/// Writes which policy stays.
+pub fn write_confirmed(out: &mut impl Write, report: &ApplyReport) -> io::Result<()> {
+    writeln!(out, "confirmed generation {}, digest {}", report.generation, short_digest(&report.digest))
+}
+
+/// Writes which policy decides again.
+pub fn write_rolled_back(out: &mut impl Write, report: &ApplyReport) -> io::Result<()> {
+    match report.generation {
+        0 => writeln!(out, "rolled back to no policy: nothing passes between workloads"),
+        generation => {
+            let digest = short_digest(&report.digest);
+            writeln!(out, "rolled back: generation {generation} decides, digest {digest}")
+        }
+    }
 }
 
 #[cfg(test)]
@@ -26,6 +46,7 @@ mod tests {
             digest: "1a".repeat(32),
             networks: 3,
             prefixes: 12,
+            seconds_left: None,
         };
         let line = |report: &ApplyReport| {
             let mut out = Vec::new();
@@ -35,5 +56,7 @@ mod tests {
         assert_eq!(line(&report), "applied generation 4: 3 networks, 12 entries, digest 1a1a1a1a1a1a…\n");
         report.unchanged = true;
         assert_eq!(line(&report), "unchanged: generation 4: 3 networks, 12 entries, digest 1a1a1a1a1a1a…\n");
+        report.seconds_left = Some(60);
+        assert!(line(&report).ends_with("\nfalls back in 60 s unless `enforcer confirm` comes first\n"));
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         diff::{Change, Diff, RuleChange, SetChange},
         world::{WorldMoves, listed},
     },
-    report::{PlanReport, UsageReport},
+    report::{Impact, PlanReport, UsageReport},
 };
 
 /// Prefixes that a line shows of a name before it says how many more there are.
@@ -44,8 +44,26 @@ pub fn write_plan(out: &mut impl Write, plan: &PlanReport, screen: &Screen) -> i
         let warning = screen.paint(Tint::Doubtful, "warning:");
         writeln!(out, "{warning} rule `{rule}` names world: `apply` refuses this without --force")?;
     }
+    if let Some(impact) = &plan.impact {
+        write_impact(out, impact, screen)?;
+    }
     writeln!(out)?;
     write_table(out, screen, CAPACITY, &plan.capacity)
+}
+
+/// Writes the conversations that a change touches; nothing where it touches none.
+fn write_impact(out: &mut impl Write, impact: &Impact, screen: &Screen) -> io::Result<()> {
+    for (what, tint, flows) in [("cut", Tint::Bad, &impact.cut), ("admitted", Tint::Good, &impact.admitted)] {
+        let shown = if screen.is_wide() { flows.len() } else { LISTED };
+        for flow in flows.iter().take(shown) {
+            let (proto, src, dst, port) = (&flow.proto, flow.src, flow.dst, flow.dst_port);
+            writeln!(out, "{}: {proto} from {src} to {dst} port {port}", screen.paint(tint, what))?;
+        }
+        if flows.len() > shown {
+            writeln!(out, "{}: {} more conversations", screen.paint(tint, what), flows.len() - shown)?;
+        }
+    }
+    Ok(())
 }
 
 fn write_changes(out: &mut impl Write, diff: &Diff, screen: &Screen) -> io::Result<()> {
@@ -127,6 +145,7 @@ mod tests {
         into world: 10.99.0.0/16
         out of world: 10.0.0.0/24, 10.1.0.0/24, 10.2.0.0/24, 10.3.0.0/24, 10.4.0.0/24, 10.5.0.0/24, 10.6.0.0/24, 10.7.0.0/24, 10.8.0.0/24, 10.9.0.0/24 and 2 more
         warning: rule `the web` names world: `apply` refuses this without --force
+        cut: tcp from 10.1.0.5 to 10.1.0.6 port 80
 
         USED    LIMIT  OF
           12  1048576  prefix entries
@@ -147,6 +166,7 @@ mod tests {
             world: WorldMoves::default(),
             force_needed_by: None,
             generation: None,
+            impact: None,
             ..samples::plan()
         };
         insta::assert_snapshot!(text(&plan, &samples::screen(Format::Table)), @r"

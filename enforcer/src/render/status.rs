@@ -44,6 +44,12 @@ fn facts(status: &Status, screen: &Screen) -> Vec<(&'static str, String)> {
         ("passed", counter(status.passed)),
         ("dropped", counter(status.dropped)),
     ]);
+    if let Some(seconds) = status.seconds_left {
+        facts.push((
+            "unconfirmed",
+            format!("falls back in {seconds} s unless `enforcer confirm` comes first"),
+        ));
+    }
     if status.events_lost > 0 {
         facts.push(("events lost", status.events_lost.to_string()));
     }

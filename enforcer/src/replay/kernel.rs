@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use aya::programs::{ProgramError, TestRun as _, TestRunOptions};
 use bytemuck::{Pod, Zeroable};
 use enforcer_common::{
-    control::Generation,
+    control::{ControlWord, Generation},
     counter::Counter,
     endpoint::{AddressOwner, Endpoint, EndpointId},
     event::Hook,
@@ -21,10 +21,7 @@ use rtnetlink::{LinkVeth, new_connection};
 
 use super::{Cast, Judge, Opinion, Sighting};
 use crate::{
-    datapath::{
-        bank::idle_bank,
-        load::{DEFAULT_MARK_MASK, Datapath, Options},
-    },
+    datapath::load::{DEFAULT_MARK_MASK, Datapath, Options},
     policy::{self, Capacity, Ids, Policy},
 };
 
@@ -73,19 +70,11 @@ impl KernelJudge {
     fn apply(&mut self, policy: &Policy) -> anyhow::Result<()> {
         let ids = Ids::default().assign(policy)?;
         let tables = policy::compile(policy, &ids, Capacity::default())?;
-        let (number, bank) = (1, idle_bank(1));
-        self.datapath.tables.build_bank(bank, &tables)?;
-        self.datapath.tables.publish(Generation {
-            number,
-            applied_at: 0,
-            digest: policy.digest(),
-            bank,
-            networks: tables.networks,
-            prefixes: tables.prefixes.len() as u32,
-            sets: tables.sets,
-            rules: tables.rules,
-            host: tables.host,
-        })?;
+        let word = ControlWord::new(1, 0);
+        self.datapath.tables.build_bank(0, &tables)?;
+        let record = Generation { number: word.generation(), ..tables.generation(policy.digest()) };
+        self.datapath.tables.write_generation(word.slot(), record)?;
+        self.datapath.tables.publish(word);
         Ok(())
     }
 

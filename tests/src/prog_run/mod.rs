@@ -16,14 +16,12 @@ use std::{collections::BTreeMap, process::Command};
 
 use aya::programs::ProgramInfo;
 use enforcer::{
-    datapath::{
-        bank::idle_bank,
-        load::{DEFAULT_MARK_MASK, Datapath, Options},
-    },
+    daemon::generations::Generations,
+    datapath::load::{DEFAULT_MARK_MASK, Datapath, Options},
     policy::{self, Capacity, Ids, Policy, Source},
 };
 use enforcer_common::{
-    control::Generation,
+    control::{ControlWord, Generation},
     counter::Counter,
     endpoint::{Endpoint, EndpointId},
     verdict::Verdict,
@@ -43,6 +41,7 @@ pub struct Lab {
     uplinks: Vec<String>,
     policy: Policy,
     ids: Ids,
+    generations: Generations,
     /// The reason counters behind the latest frame, while nothing else ran since: reading them is slow.
     counted: Option<Vec<(Verdict, Counter)>>,
     // Last: the interfaces disappear with it.
@@ -75,6 +74,7 @@ impl Lab {
             uplinks: Vec::new(),
             policy: Policy::default(),
             ids: Ids::default(),
+            generations: Generations::default(),
             counted: None,
             _namespace: namespace,
         }
@@ -95,33 +95,53 @@ impl Lab {
         ifindex
     }
 
-    /// Builds `text` in the idle bank and publishes it.
+    /// Builds `text` in an idle bank and publishes it.
     pub fn apply(&mut self, text: &str) {
-        let generation = self.build(text);
-        self.datapath.tables.publish(generation).expect("the generation is published");
+        let word = self.build(text);
+        self.publish(word);
     }
 
-    /// Builds `text` in the idle bank, and no more.
-    pub fn build(&mut self, text: &str) -> Generation {
+    /// Lets what was built decide.
+    pub fn publish(&mut self, word: ControlWord) {
+        self.generations.publish(word);
+        self.datapath.tables.publish(word);
+    }
+
+    /// Builds `text` and publishes it until `deadline` (`CLOCK_BOOTTIME`, ns); then what decides now decides
+    /// again.
+    pub fn apply_until(&mut self, text: &str, deadline: u64) {
+        let word = self.build_until(text, deadline).unconfirmed();
+        self.publish(word);
+    }
+
+    /// What was published last stays.
+    pub fn confirm(&mut self) {
+        self.publish(self.generations.published().confirmed());
+    }
+
+    /// Builds `text` in an idle bank, and no more.
+    pub fn build(&mut self, text: &str) -> ControlWord {
+        self.build_until(text, 0)
+    }
+
+    fn build_until(&mut self, text: &str, deadline: u64) -> ControlWord {
         let source = Source { name: "policy.toml".to_owned(), text: text.to_owned() };
         self.policy =
             Policy::parse(&[source]).unwrap_or_else(|errors| panic!("the policy is valid: {errors:?}"));
         self.ids = self.ids.assign(&self.policy).expect("there are enough ids");
         let tables = policy::compile(&self.policy, &self.ids, Capacity::default()).expect("the policy fits");
-        let number = self.generation() + 1;
-        let bank = idle_bank(number);
-        self.datapath.tables.build_bank(bank, &tables).expect("the bank is built");
-        Generation {
-            number,
-            applied_at: 0,
-            digest: self.policy.digest(),
-            bank,
-            networks: tables.networks,
-            prefixes: tables.prefixes.len() as u32,
-            sets: tables.sets,
-            rules: tables.rules,
-            host: tables.host,
-        }
+        let place = self.generations.next(0);
+        self.datapath.tables.build_bank(place.bank, &tables).expect("the bank is built");
+        let record = Generation {
+            number: place.word.generation(),
+            bank: place.bank,
+            fallback: self.generations.confirmed(),
+            deadline,
+            ..tables.generation(self.policy.digest())
+        };
+        self.generations.recorded(place.word.slot(), record);
+        self.datapath.tables.write_generation(place.word.slot(), record).expect("the record is written");
+        place.word
     }
 
     /// The policy that was built last.

@@ -6,7 +6,7 @@ use crate::{
         rule::{Action, Rule, Side},
         world::WorldMoves,
     },
-    report::{PlanReport, UsageReport},
+    report::{Impact, PlanReport, UsageReport},
 };
 
 /// A network grows, one becomes a group, and the web is opened.
@@ -20,6 +20,7 @@ pub(crate) fn plan() -> PlanReport {
             into: vec!["10.99.0.0/16".parse().unwrap()],
             out_of: (0..12).map(|n| format!("10.{n}.0.0/24").parse().unwrap()).collect(),
         },
+        impact: Some(Impact { cut: super::flows()[..1].to_vec(), admitted: Vec::new() }),
         force_needed_by: Some("the web".to_owned()),
         capacity: [("prefix entries", 12, 1_048_576), ("rules", 2, 65_535)]
             .map(|(of, used, limit)| UsageReport { of: of.to_owned(), used, limit })

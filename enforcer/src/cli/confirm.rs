@@ -1,0 +1,26 @@
+//! `enforcer confirm`: what was applied with `--confirm` stays.
+
+use std::io::Write;
+
+use clap::Args;
+
+use super::{Global, Outcome, source::order};
+use crate::{daemon::offline::Offline, render};
+
+/// Keep the policy that `apply --confirm` put in force
+///
+/// Without it the policy before decides again once the time is over. Works without a daemon, as root.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  enforcer apply new.toml --confirm 60s && check-my-services && enforcer confirm")]
+pub struct Arguments {}
+
+impl Arguments {
+    /// Confirms.
+    pub fn execute(global: &Global, out: &mut impl Write) -> anyhow::Result<Outcome> {
+        let report = order(global, "/v1/confirm", &(), Offline::confirm)?;
+        render::write_one(out, global.output, &report, |out| render::write_confirmed(out, &report))?;
+        Ok(Outcome::Done)
+    }
+}

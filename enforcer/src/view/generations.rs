@@ -1,0 +1,52 @@
+//! The generations of this host: what decides, and what can be gone back to.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::View;
+use crate::{
+    daemon::{
+        disk::Disk,
+        store::{Saved, Store},
+    },
+    report::{GenerationReport, digest_text},
+};
+
+impl View<'_> {
+    /// Every generation that is kept, newest first; one that awaits confirmation first of all.
+    pub fn generations(&self, store: &Store<impl Disk>) -> anyhow::Result<Vec<GenerationReport>> {
+        let deciding = self.tables.generation()?;
+        let seconds_left = self.tables.seconds_left()?;
+        let number = deciding.map_or(0, |record| record.number);
+        let fallback = deciding.filter(|_| seconds_left.is_some()).map(|record| record.fallback.generation());
+        let state = |saved: &Saved| match saved.number {
+            of if of == number && seconds_left.is_some() => "unconfirmed",
+            of if of == number => "active",
+            of if Some(of) == fallback => "fallback",
+            _ => "kept",
+        };
+        let pending = store.pending()?.filter(|pending| pending.number == number);
+        let kept = store.generations()?.into_iter().map(|number| store.generation(number));
+        let mut reports = Vec::new();
+        for saved in pending.map(|pending| Ok(Some(pending))).into_iter().chain(kept) {
+            if let Some(saved) = saved? {
+                let left = seconds_left.filter(|_| saved.number == number);
+                reports.push(report(&saved, state(&saved), left));
+            }
+        }
+        Ok(reports)
+    }
+}
+
+fn report(saved: &Saved, state: &str, seconds_left: Option<u64>) -> GenerationReport {
+    let applied_at = UNIX_EPOCH + Duration::from_secs(saved.applied_at);
+    GenerationReport {
+        generation: saved.number,
+        state: state.to_owned(),
+        applied_at: humantime::format_rfc3339_seconds(applied_at).to_string(),
+        seconds_left,
+        digest: digest_text(&saved.policy.digest()),
+        networks: saved.policy.networks.len(),
+        groups: saved.policy.groups.len(),
+        rules: saved.policy.rules.len(),
+    }
+}
