@@ -23,3 +23,4 @@ mod rules;
 mod spoofing;
 mod tools;
 mod town;
+mod upgrade;

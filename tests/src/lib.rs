@@ -25,6 +25,7 @@ mod carrier;
 pub mod command;
 pub mod connection;
 pub mod daemon;
+pub mod earlier;
 pub mod echo;
 pub mod host;
 pub mod icmp;

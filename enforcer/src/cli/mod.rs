@@ -42,6 +42,7 @@ mod run;
 mod source;
 mod status;
 mod test;
+mod upgrade;
 
 pub use client::{Client, ClientError};
 pub use flow_query::{FlowQuery, Sort};
@@ -135,6 +136,7 @@ enum Verb {
     Drops(drops::Arguments),
     Explain(explain::Arguments),
     Test(test::Arguments),
+    Upgrade(upgrade::Arguments),
     Clean(clean::Arguments),
     Completions(completions::Arguments),
 }
@@ -184,6 +186,7 @@ impl Cli {
             Verb::Drops(_) => drops::Arguments::execute(global, out),
             Verb::Explain(explain) => explain.execute(global, out),
             Verb::Test(test) => test.execute(global, out),
+            Verb::Upgrade(upgrade) => upgrade.execute(global, out),
             Verb::Clean(clean) => clean.execute(global, out),
             Verb::Completions(completions) => completions.execute(out),
         }

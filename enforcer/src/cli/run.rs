@@ -48,7 +48,7 @@ impl Arguments {
     }
 }
 
-fn start_logging() {
+pub(super) fn start_logging() {
     let filter = EnvFilter::try_from_env(LOG_FILTER).unwrap_or_else(|_| EnvFilter::new("info"));
     // Somebody who embeds the command line may have a subscriber already; then that one stays.
     drop(

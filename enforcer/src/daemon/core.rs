@@ -20,7 +20,7 @@ use super::{
     step::{EndpointState, State},
     store::Store,
 };
-use crate::{config::Config, policy::world::IntoWorld};
+use crate::{config::Config, datapath::migrate, policy::world::IntoWorld};
 
 /// Drop events remembered.
 const REMEMBERED_DROPS: usize = 4096;
@@ -189,6 +189,18 @@ impl<K: Kernel, D: Disk> Core<K, D> {
 }
 
 impl Core {
+    /// The ABI version whose tables were taken over.
+    pub const fn migrated_from(&self) -> Option<u32> {
+        self.kernel.datapath.migrated_from
+    }
+
+    /// No program of another version runs any more: its tables go.
+    pub fn forget_other_versions(&self) {
+        if let Err(error) = migrate::forget_others(&self.kernel.pins) {
+            warn!(error = &error as &dyn Error, "pins of another version stay behind");
+        }
+    }
+
     /// Everything that questions are answered from, without holding the core.
     pub fn snapshot(&self) -> Snapshot {
         let endpoints = self.state.endpoints.iter();

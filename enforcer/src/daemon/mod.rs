@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
+use enforcer_common::ABI_VERSION;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -34,7 +35,8 @@ use crate::{
     config::Config,
     datapath::{
         events::Events,
-        load::{Datapath, Options},
+        load::{self, Datapath, Options},
+        migrate,
         pins::Pins,
         tables::Tables,
     },
@@ -100,6 +102,13 @@ pub fn run(options: &RunOptions) -> anyhow::Result<()> {
     runtime.block_on(serve(options, config))
 }
 
+/// Makes tables of the ABI version `to` for its own `enforcer` to take over; this one's programs run on until
+/// then.
+pub fn downgrade(bpffs: &Path, socket: &Path, to: u32) -> anyhow::Result<()> {
+    let _lock = Lock::take(socket)?;
+    Ok(migrate::downgrade(&Pins::new(bpffs.to_owned()), &load::object()?, to)?)
+}
+
 async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> {
     let pins = Pins::new(options.bpffs.clone());
     let load = Options {
@@ -117,10 +126,9 @@ async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> 
     let reader = Arc::new(Tables::open_pinned(&pins)?);
     let kernel = LiveKernel { datapath, reader, pins, mechanism: config.datapath.attach };
     let mut core = Core::new(config.clone(), kernel, Store::new(options.state_dir.clone()))?;
-    core.restore_policy(&config);
     let inspection = config.inspection;
-    let mut links = Links::open(config)?;
-    core.handle(Event::Observed(links.look().await?));
+    let mut links = Links::open(config.clone())?;
+    take_over(&mut core, &mut links, &config).await?;
     info!(
         endpoints = core.state.endpoints.len(),
         generation = core.policies().generations().published().generation(),
@@ -145,6 +153,23 @@ async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> 
     }
     remove_socket(&options.socket);
     info!("stopped; the kernel goes on enforcing");
+    Ok(())
+}
+
+/// Brings policy and interfaces in order. A policy first: what is attached without one drops everything.
+/// But where programs of another version still run, they go before anything changes that they cannot follow.
+async fn take_over(core: &mut Core, links: &mut Links, config: &Config) -> anyhow::Result<()> {
+    let observation = links.look().await?;
+    let migrated_from = core.migrated_from();
+    if migrated_from.is_none() {
+        core.restore_policy(config);
+    }
+    core.handle(Event::Observed(observation));
+    core.forget_other_versions();
+    if let Some(version) = migrated_from {
+        info!(from = version, to = ABI_VERSION, "took over the tables of another version");
+        core.restore_policy(config);
+    }
     Ok(())
 }
 

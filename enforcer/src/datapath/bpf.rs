@@ -7,7 +7,7 @@ use std::{
     io,
     marker::PhantomData,
     os::{
-        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::Path,
@@ -31,7 +31,8 @@ fn zeroed() -> bpf_attr {
     unsafe { std::mem::zeroed() }
 }
 
-fn fd(object: impl AsFd) -> u32 {
+/// By reference: an owned descriptor must stay open over the call that follows.
+fn fd(object: &impl AsFd) -> u32 {
     object.as_fd().as_raw_fd() as u32
 }
 
@@ -41,10 +42,79 @@ fn fd(object: impl AsFd) -> u32 {
 /// running program can see the map that was there before.
 pub fn update<K: Pod, V: Pod>(map: impl AsFd, key: &K, value: &V) -> io::Result<()> {
     let mut attr = zeroed();
-    attr.__bindgen_anon_2.map_fd = fd(map);
+    attr.__bindgen_anon_2.map_fd = fd(&map);
     attr.__bindgen_anon_2.key = std::ptr::from_ref(key) as u64;
     attr.__bindgen_anon_2.__bindgen_anon_1.value = std::ptr::from_ref(value) as u64;
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+/// Reads the value of an array's entry (`BPF_MAP_LOOKUP_ELEM`); of a map of maps the id of the inner map.
+/// `value` is as long as the map's values are.
+pub fn lookup(array: impl AsFd, index: u32, value: &mut [u8]) -> io::Result<()> {
+    let mut attr = zeroed();
+    attr.__bindgen_anon_2.map_fd = fd(&array);
+    attr.__bindgen_anon_2.key = std::ptr::from_ref(&index) as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = value.as_mut_ptr() as u64;
+    bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attr).map(drop)
+}
+
+/// Writes the value of an array's entry, which is as long as the map's values are.
+pub fn store(array: impl AsFd, index: u32, value: &[u8]) -> io::Result<()> {
+    let mut attr = zeroed();
+    attr.__bindgen_anon_2.map_fd = fd(&array);
+    attr.__bindgen_anon_2.key = std::ptr::from_ref(&index) as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = value.as_ptr() as u64;
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+/// Opens a map by its id (`BPF_MAP_GET_FD_BY_ID`); needs `CAP_SYS_ADMIN`.
+pub fn map_by_id(id: u32) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    attr.__bindgen_anon_6.__bindgen_anon_1.map_id = id;
+    let fd = bpf(bpf_cmd::BPF_MAP_GET_FD_BY_ID, &mut attr)?;
+    // SAFETY: the kernel made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// What a map is like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MapShape {
+    /// `enum bpf_map_type`.
+    pub kind: u32,
+    /// Bytes of a key.
+    pub key: u32,
+    /// Bytes of a value.
+    pub value: u32,
+    /// Entries.
+    pub entries: u32,
+    /// Flags.
+    pub flags: u32,
+}
+
+/// Makes a map (`BPF_MAP_CREATE`); one of maps for maps like `inner`.
+pub fn create_map(name: &str, shape: MapShape, inner: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    // SAFETY: the variant of this command; the union was zeroed.
+    let create = unsafe { &mut attr.__bindgen_anon_1 };
+    (create.map_type, create.key_size, create.value_size) = (shape.kind, shape.key, shape.value);
+    (create.max_entries, create.map_flags) = (shape.entries, shape.flags);
+    create.inner_map_fd = inner.map_or(0, |inner| inner.as_raw_fd() as u32);
+    // The last byte stays NUL.
+    for (to, from) in create.map_name[..15].iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    let fd = bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr)?;
+    // SAFETY: the kernel made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Pins an object (`BPF_OBJ_PIN`).
+pub fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = zeroed();
+    attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    attr.__bindgen_anon_4.bpf_fd = fd(&object);
+    bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
 }
 
 /// Writes many entries with one call (`BPF_MAP_UPDATE_BATCH`), or one by one where the kernel has no
@@ -58,7 +128,7 @@ pub fn update_batch<K: Pod, V: Pod>(map: impl AsFd, keys: &[K], values: &[V]) ->
     attr.batch.keys = keys.as_ptr() as u64;
     attr.batch.values = values.as_ptr() as u64;
     attr.batch.count = keys.len() as u32;
-    attr.batch.map_fd = fd(map.as_fd());
+    attr.batch.map_fd = fd(&map);
     match bpf(bpf_cmd::BPF_MAP_UPDATE_BATCH, &mut attr) {
         Err(error) if matches!(error.raw_os_error(), Some(ENOTSUPP | libc::EINVAL)) => {
             keys.iter().zip(values).try_for_each(|(key, value)| update(map.as_fd(), key, value))
@@ -108,7 +178,7 @@ fn lookup_batch<K, V>(
     attr.batch.keys = keys.as_mut_ptr() as u64;
     attr.batch.values = values.as_mut_ptr() as u64;
     attr.batch.count = keys.len() as u32;
-    attr.batch.map_fd = fd(map);
+    attr.batch.map_fd = fd(&map);
     let outcome = bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr);
     // SAFETY: the kernel writes the count back in every outcome that is used below.
     let count = unsafe { attr.batch.count } as usize;
@@ -133,7 +203,7 @@ pub fn link_target(link: impl AsFd) -> io::Result<LinkTarget> {
     // SAFETY: plain data for the kernel to fill.
     let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
     let mut attr = zeroed();
-    attr.info.bpf_fd = fd(link);
+    attr.info.bpf_fd = fd(&link);
     attr.info.info_len = size_of::<bpf_link_info>() as u32;
     attr.info.info = &raw mut info as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;

@@ -8,7 +8,10 @@ use aya::{
     programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 
+use aya_obj::Object;
+
 use super::{
+    migrate::{self, MigrateError},
     pins::{PinError, Pins},
     probe,
     tables::{NAMES, TableError, Tables},
@@ -61,6 +64,9 @@ pub enum LoadError {
     /// The pins cannot be used.
     #[error(transparent)]
     Pins(#[from] PinError),
+    /// The tables of another version cannot be taken over.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
     /// A pinned table was made by another version.
     #[error(
         "pinned table {path} has another layout ({found}) than this version's ({wanted}); \
@@ -98,6 +104,8 @@ pub struct Datapath {
     pub(super) ebpf: Ebpf,
     /// Its tables.
     pub tables: Tables,
+    /// The ABI version whose tables were taken over; its programs run on until they are replaced.
+    pub migrated_from: Option<u32>,
 }
 
 impl Datapath {
@@ -106,9 +114,13 @@ impl Datapath {
         check_kernel()?;
         check_mask(options.mark_mask)?;
         let mut loader = EbpfLoader::new();
+        let mut migrated_from = None;
         if let Some(pins) = &options.pins {
             pins.prepare()?;
-            check_layouts(pins)?;
+            let object = object()?;
+            migrated_from = migrate::upgrade(pins, &object)?;
+            pins.prepare_maps()?;
+            check_layouts(pins, &object)?;
             for name in NAMES {
                 loader.map_pin_path(name, pins.map(name));
             }
@@ -126,7 +138,7 @@ impl Datapath {
         }
         let mut tables = Tables::collect(|name| ebpf.take_map(name).ok_or(TableError::Missing(name)), true)?;
         tables.seed()?;
-        Ok(Self { ebpf, tables })
+        Ok(Self { ebpf, tables, migrated_from })
     }
 
     /// The program of a hook.
@@ -167,9 +179,13 @@ fn check_mask(mask: u32) -> Result<(), LoadError> {
     if run < 3 || run & run.wrapping_add(1) != 0 { Err(LoadError::MarkMask(mask)) } else { Ok(()) }
 }
 
+/// The embedded object, as it is written.
+pub fn object() -> Result<Object, LoadError> {
+    Object::parse(OBJECT).map_err(|error| LoadError::Parse(error.to_string()))
+}
+
 /// aya reuses a pinned map of the right name whatever it is, so compare first.
-fn check_layouts(pins: &Pins) -> Result<(), LoadError> {
-    let object = aya_obj::Object::parse(OBJECT).map_err(|error| LoadError::Parse(error.to_string()))?;
+fn check_layouts(pins: &Pins, object: &Object) -> Result<(), LoadError> {
     for name in NAMES {
         let path = pins.map(name);
         let Some(wanted) = object.maps.get(name).filter(|_| path.exists()) else { continue };

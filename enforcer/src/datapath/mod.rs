@@ -13,6 +13,7 @@ pub mod facts;
 pub mod flows;
 pub mod guard;
 pub mod load;
+pub mod migrate;
 pub mod pins;
 pub mod probe;
 pub mod tables;

@@ -1,7 +1,7 @@
 //! Where the kernel's objects live while no process holds them: a directory on a bpf filesystem.
 //!
 //! ```text
-//! DIR/maps-v1/NAME           one pin per table; the number is the ABI version of the layouts
+//! DIR/maps-v3/NAME           one pin per table; the number is the ABI version of the layouts
 //! DIR/links/IFINDEX-PROGRAM  one pin per attached program; an early guard's says its mode
 //! DIR/qdiscs/IFINDEX         an empty directory: the clsact qdisc there was made by us
 //! ```
@@ -9,6 +9,7 @@
 //! No name has a dot in it: a bpf filesystem refuses those.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -74,7 +75,32 @@ impl Pins {
 
     /// Where the tables of this ABI version are pinned.
     pub fn maps(&self) -> PathBuf {
-        self.directory.join(format!("maps-v{ABI_VERSION}"))
+        self.maps_of(ABI_VERSION)
+    }
+
+    /// Where the tables of an ABI version are pinned.
+    pub fn maps_of(&self, version: u32) -> PathBuf {
+        self.directory.join(format!("maps-v{version}"))
+    }
+
+    /// The ABI versions of which tables are pinned.
+    pub fn versions(&self) -> Result<BTreeSet<u32>, PinError> {
+        let names = list(&self.directory)?;
+        Ok(names.iter().filter_map(|name| name.strip_prefix("maps-v")?.parse().ok()).collect())
+    }
+
+    /// Removes the pins of the tables of an ABI version. Programs that use them still do.
+    pub fn remove_maps(&self, version: u32) -> Result<(), PinError> {
+        self.remove_directory(&self.maps_of(version))
+    }
+
+    /// Removes a directory of pins.
+    pub fn remove_directory(&self, path: &Path) -> Result<(), PinError> {
+        remove_tree(path).map_err(|source| PinError::Io {
+            operation: "remove",
+            path: path.to_owned(),
+            source,
+        })
     }
 
     /// Where links are pinned.
@@ -121,38 +147,27 @@ impl Pins {
     /// The pinned links: interface, program name, path.
     pub fn list_links(&self) -> Result<Vec<(u32, String, PathBuf)>, PinError> {
         let directory = self.links();
-        let entries = match fs::read_dir(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(|source| PinError::Io {
-                operation: "list",
-                path: directory.clone(),
-                source,
-            })?,
-        };
         let mut links = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|source| PinError::Io {
-                operation: "list",
-                path: directory.clone(),
-                source,
-            })?;
-            if let Some((ifindex, program)) = entry.file_name().to_str().and_then(|name| name.split_once('-'))
+        for name in list(&directory)? {
+            if let Some((ifindex, program)) = name.split_once('-')
                 && let Ok(ifindex) = ifindex.parse()
             {
-                links.push((ifindex, program.to_owned(), entry.path()));
+                links.push((ifindex, program.to_owned(), directory.join(&name)));
             }
         }
         links.sort();
         Ok(links)
     }
 
-    /// Creates the directories, mounting the conventional bpf filesystem where it is missing.
+    /// Creates the directory of the links, mounting the conventional bpf filesystem where it is missing.
     pub fn prepare(&self) -> Result<(), PinError> {
         self.ensure_bpffs()?;
-        for path in [self.maps(), self.links()] {
-            fs::create_dir_all(&path).map_err(|source| PinError::Io { operation: "create", path, source })?;
-        }
-        Ok(())
+        create(self.links())
+    }
+
+    /// Creates the directory of the tables; before, those of another version may be taken over.
+    pub fn prepare_maps(&self) -> Result<(), PinError> {
+        create(self.maps())
     }
 
     /// What lies in the directory that is ours.
@@ -184,6 +199,21 @@ impl Pins {
         }
         mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), None::<&str>).map_err(PinError::Mount)
     }
+}
+
+fn create(path: PathBuf) -> Result<(), PinError> {
+    fs::create_dir_all(&path).map_err(|source| PinError::Io { operation: "create", path, source })
+}
+
+/// The names in a directory; none if it does not exist.
+fn list(directory: &Path) -> Result<Vec<String>, PinError> {
+    let failed = |source| PinError::Io { operation: "list", path: directory.to_owned(), source };
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    names.collect::<io::Result<_>>().map_err(failed)
 }
 
 fn is_bpffs(path: &Path) -> bool {

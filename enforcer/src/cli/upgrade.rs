@@ -1,0 +1,89 @@
+//! `enforcer upgrade`: from one version to another, and back, without losing a packet.
+
+use std::{io::Write, path::PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use enforcer_common::ABI_VERSION;
+use serde::Serialize;
+
+use super::{Global, Outcome, run};
+use crate::{
+    daemon::{self, RunOptions},
+    datapath::pins::Pins,
+    render,
+    view::Offline,
+};
+
+/// Replace what an earlier version left running by this version: tables first, then programs, one by one
+///
+/// Starting the daemon of this version does the same; this needs no daemon, and is for those that run with
+/// less than root's capabilities. With --to the way back is prepared: then start that version.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  enforcer upgrade              this version takes over; no daemon may run meanwhile
+  enforcer upgrade --to 2       prepare the tables for a version with table layout 2, then start it")]
+pub struct Arguments {
+    /// The host file
+    #[arg(long, value_name = "FILE", default_value = "/etc/enforcer/enforcer.toml")]
+    config: PathBuf,
+    /// Make tables of this layout version instead, for an earlier enforcer to take over
+    #[arg(long, value_name = "VERSION")]
+    to: Option<u32>,
+}
+
+/// What was done.
+#[derive(Serialize)]
+struct Report {
+    /// Layout version of the tables before; nothing on a fresh host.
+    from: Option<u32>,
+    /// And now.
+    to: u32,
+    /// Endpoints with this version's programs.
+    endpoints: Option<u32>,
+}
+
+impl Arguments {
+    /// Takes over, or prepares the way back.
+    pub fn execute(&self, global: &Global, out: &mut impl Write) -> anyhow::Result<Outcome> {
+        let from = Pins::new(global.bpffs.clone()).versions()?.last().copied();
+        let report = match self.to {
+            Some(to) if to != ABI_VERSION => {
+                daemon::downgrade(&global.bpffs, &global.socket, to).context("stop the daemon first")?;
+                Report { from, to, endpoints: None }
+            }
+            _ => Report { from, to: ABI_VERSION, endpoints: Some(self.take_over(global)?) },
+        };
+        render::write_one(out, global.output, &report, |out| write_report(out, &report))?;
+        Ok(Outcome::Done)
+    }
+
+    fn take_over(&self, global: &Global) -> anyhow::Result<u32> {
+        run::start_logging();
+        let once = RunOptions {
+            config: self.config.clone(),
+            socket: global.socket.clone(),
+            bpffs: global.bpffs.clone(),
+            state_dir: global.state_dir.clone(),
+            once: true,
+            trace_datapath: false,
+        };
+        daemon::run(&once).context("a running daemon is upgraded by restarting it with this version")?;
+        let status = Offline::open(&global.bpffs, &global.state_dir)?.status()?;
+        Ok(status.endpoints_ready + status.endpoints_quarantined)
+    }
+}
+
+fn write_report(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
+    let from = report.from.map_or_else(|| "none".to_owned(), |from| from.to_string());
+    match report.endpoints {
+        Some(endpoints) => writeln!(
+            out,
+            "table layout {from} -> {}: this version's programs run at {}",
+            report.to,
+            render::count(endpoints as usize, "endpoint")
+        ),
+        None => writeln!(out, "table layout {from} -> {}: now start the enforcer of that version", report.to),
+    }
+}

@@ -1,0 +1,252 @@
+//! Tables of one ABI version become those of another, while the programs of both run: no packet waits.
+//!
+//! ```text
+//! maps-v2 ──▶ maps-v3-new ──rename──▶ maps-v3 ──▶ programs replaced link by link ──▶ maps-v2 goes
+//! ```
+//!
+//! A table of the same layout is shared: it gets a second name, and both versions count, remember and judge
+//! by it until the last link has changed. Only what says which policy decides is copied: the old programs
+//! end their life under the policy that was in force, whatever is published for the new ones.
+//!
+//! The same is done backwards for the version before, which cannot know ours.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use aya_obj::{Object, generated::bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS};
+use bytemuck::Zeroable;
+use enforcer_common::{
+    ABI_VERSION,
+    control::{Control, ControlWord, Generation},
+    limits::{BANKS, GENERATION_SLOTS},
+};
+
+use super::{
+    bpf::{self, MapShape},
+    pins::{PinError, Pins},
+    tables::NAMES,
+};
+
+/// The oldest version whose tables can be taken over and given back.
+const OLDEST: u32 = 2;
+
+/// Why tables cannot be taken over, or given back.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// The pins cannot be used.
+    #[error(transparent)]
+    Pins(#[from] PinError),
+    /// Too old, or newer than this.
+    #[error(
+        "the tables at {path} are of version {found}; this enforcer knows versions {OLDEST} to {ABI_VERSION}: \
+         use the version that made them, `enforcer upgrade --to {ABI_VERSION}` there prepares the way to this one"
+    )]
+    Unknown {
+        /// Where they are.
+        path: PathBuf,
+        /// Their version.
+        found: u32,
+    },
+    /// There is nothing that could be given back.
+    #[error("there are no tables of version {ABI_VERSION} to give back")]
+    Nothing,
+    /// The version before knows no deadlines.
+    #[error("generation {0} awaits confirmation: `enforcer confirm` it or `enforcer rollback` first")]
+    Unconfirmed(u64),
+    /// A table could not be carried over.
+    #[error("failed to {operation} table {name}")]
+    Table {
+        /// What was tried.
+        operation: &'static str,
+        /// On which table.
+        name: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Needs more than a running daemon keeps.
+    #[error(
+        "the policy's tables can only be carried over with CAP_SYS_ADMIN: run `enforcer upgrade` as root, once"
+    )]
+    Privileges,
+}
+
+/// Takes over the tables of another version where ours are not there yet; returns which version's.
+pub fn upgrade(pins: &Pins, object: &Object) -> Result<Option<u32>, MigrateError> {
+    finish_rename(pins)?;
+    let versions = pins.versions()?;
+    let Some(&found) = versions.iter().next_back() else { return Ok(None) };
+    if versions.contains(&ABI_VERSION) {
+        return Ok(None);
+    }
+    if !(OLDEST..ABI_VERSION).contains(&found) {
+        return Err(MigrateError::Unknown { path: pins.maps_of(found), found });
+    }
+    let staging = stage(pins, object, found, ABI_VERSION)?;
+    rename(&staging, &pins.maps_of(ABI_VERSION))?;
+    Ok(Some(found))
+}
+
+/// Every link runs our programs: what other versions left goes.
+pub fn forget_others(pins: &Pins) -> Result<(), MigrateError> {
+    for version in pins.versions()?.into_iter().filter(|version| *version != ABI_VERSION) {
+        pins.remove_maps(version)?;
+    }
+    Ok(())
+}
+
+/// Makes tables of version `to` for its programs to take over. Ours run on until they are replaced.
+pub fn downgrade(pins: &Pins, object: &Object, to: u32) -> Result<(), MigrateError> {
+    finish_rename(pins)?;
+    if !pins.versions()?.contains(&ABI_VERSION) {
+        return Err(MigrateError::Nothing);
+    }
+    if !(OLDEST..ABI_VERSION).contains(&to) {
+        return Err(MigrateError::Unknown { path: pins.maps_of(to), found: to });
+    }
+    let staging = stage(pins, object, ABI_VERSION, to)?;
+    // In this order nobody ever finds tables of two versions, of which one is stale.
+    let left = left(pins);
+    rename(&pins.maps_of(ABI_VERSION), &left)?;
+    rename(&staging, &pins.maps_of(to))?;
+    pins.remove_directory(&left)?;
+    Ok(())
+}
+
+fn left(pins: &Pins) -> PathBuf {
+    pins.directory().join(format!("maps-v{ABI_VERSION}-left"))
+}
+
+/// A downgrade that was interrupted half-way did not happen.
+fn finish_rename(pins: &Pins) -> Result<(), MigrateError> {
+    let (left, versions) = (left(pins), pins.versions()?);
+    match (left.exists(), versions.is_empty()) {
+        (true, true) => rename(&left, &pins.maps_of(ABI_VERSION)),
+        (true, false) => Ok(pins.remove_directory(&left)?),
+        (false, _) => Ok(()),
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), MigrateError> {
+    fs::rename(from, to).map_err(|source| table("rename", &from.display().to_string())(source))
+}
+
+/// Fills a directory with the tables of version `to`, from those of version `from`.
+fn stage(pins: &Pins, object: &Object, from: u32, to: u32) -> Result<PathBuf, MigrateError> {
+    let staging = pins.directory().join(format!("maps-v{to}-new"));
+    if staging.exists() {
+        pins.remove_directory(&staging)?;
+    }
+    fs::create_dir(&staging).map_err(table("make", "directory"))?;
+    let mut copied = BTreeMap::new();
+    for name in NAMES {
+        let (old, new) = (pins.maps_of(from).join(name), staging.join(name));
+        if !is_own(name) {
+            fs::hard_link(&old, &new).map_err(table("share", name))?;
+            continue;
+        }
+        let old = bpf::open_pin(&old).map_err(table("open", name))?;
+        let made = create(object, name, to).map_err(table("create", name))?;
+        bpf::pin(&made, &new).map_err(table("pin", name))?;
+        copied.insert(name, (old, made));
+    }
+    carry(&copied, from, to)?;
+    Ok(staging)
+}
+
+/// The policy's banks.
+const OUTER: [&str; 5] = ["MEMBERSHIPS", "LISTS", "SET_MEMBERS", "PAIRS", "SERVICES"];
+
+/// Whether each version has a table for itself: what says which policy decides.
+fn is_own(name: &str) -> bool {
+    matches!(name, "CONTROL" | "GENERATIONS") || OUTER.contains(&name)
+}
+
+/// How many banks a version has.
+const fn banks(version: u32) -> u32 {
+    if version < 3 { 3 } else { BANKS }
+}
+
+/// How long the record of a generation is in a version. Version 3 has appended fallback and deadline.
+const fn record_bytes(version: u32) -> usize {
+    if version < 3 { 88 } else { size_of::<Generation>() }
+}
+
+fn create(object: &Object, name: &str, version: u32) -> io::Result<OwnedFd> {
+    let missing = || io::Error::other("it is not in the object");
+    let map = object.maps.get(name).ok_or_else(missing)?;
+    let mut shape = MapShape {
+        kind: map.map_type(),
+        key: map.key_size(),
+        value: map.value_size(),
+        entries: map.max_entries(),
+        flags: map.map_flags(),
+    };
+    if name == "GENERATIONS" {
+        shape.value = record_bytes(version) as u32;
+    }
+    if shape.kind != BPF_MAP_TYPE_ARRAY_OF_MAPS as u32 {
+        return bpf::create_map(name, shape, None);
+    }
+    shape.entries = banks(version);
+    let inner = map.inner().ok_or_else(missing)?;
+    let template = MapShape {
+        kind: inner.map_type(),
+        key: inner.key_size(),
+        value: inner.value_size(),
+        entries: inner.max_entries(),
+        flags: inner.map_flags(),
+    };
+    let template = bpf::create_map("template", template, None)?;
+    bpf::create_map(name, shape, Some(template.as_fd()))
+}
+
+type Copied = BTreeMap<&'static str, (OwnedFd, OwnedFd)>;
+
+/// Carries over what decides, and nothing else: its record, its bank, its word.
+fn carry(tables: &Copied, from: u32, to: u32) -> Result<(), MigrateError> {
+    let (old_control, new_control) = &tables["CONTROL"];
+    let mut control = Control::zeroed();
+    bpf::lookup(old_control, 0, bytemuck::bytes_of_mut(&mut control)).map_err(table("read", "CONTROL"))?;
+    let number = control.active.generation();
+    if control.active.is_unconfirmed() {
+        return Err(MigrateError::Unconfirmed(number));
+    }
+    if number > 0 {
+        let (old_records, new_records) = &tables["GENERATIONS"];
+        let mut record = Generation::zeroed();
+        let bytes = bytemuck::bytes_of_mut(&mut record);
+        let slot = control.active.slot();
+        bpf::lookup(old_records, slot, &mut bytes[..record_bytes(from)])
+            .map_err(table("read", "GENERATIONS"))?;
+        // Where version 2 expects it: it builds the next in what follows, modulo.
+        let (bank, slot) =
+            ((number % u64::from(banks(to))) as u32, (number % u64::from(GENERATION_SLOTS)) as u32);
+        for name in OUTER {
+            carry_bank(&tables[name], record.bank, bank).map_err(|source| match source.raw_os_error() {
+                Some(libc::EPERM) => MigrateError::Privileges,
+                _ => table("carry over", name)(source),
+            })?;
+        }
+        let record = Generation { bank, fallback: ControlWord::default(), deadline: 0, ..record };
+        let bytes = bytemuck::bytes_of(&record);
+        bpf::store(new_records, slot, &bytes[..record_bytes(to)]).map_err(table("write", "GENERATIONS"))?;
+        control.active = ControlWord::new(number, slot);
+    }
+    bpf::store(new_control, 0, bytemuck::bytes_of(&control)).map_err(table("write", "CONTROL"))
+}
+
+fn carry_bank((old, new): &(OwnedFd, OwnedFd), from: u32, to: u32) -> io::Result<()> {
+    let mut id = 0_u32;
+    bpf::lookup(old, from, bytemuck::bytes_of_mut(&mut id))?;
+    let inner = bpf::map_by_id(id)?;
+    bpf::update(new, &to, &inner.as_raw_fd())
+}
+
+fn table(operation: &'static str, name: &str) -> impl FnOnce(io::Error) -> MigrateError + use<> {
+    let name = name.to_owned();
+    move |source| MigrateError::Table { operation, name, source }
+}

@@ -1,0 +1,189 @@
+//! From one version's tables and programs to another's and back, with traffic all the time.
+
+use std::fs;
+
+use enforcer::datapath::bpf::{link_target, open_pin};
+use enforcer::datapath::pins::Pins;
+use enforcer_common::ABI_VERSION;
+use enforcer_tests::daemon::DEFAULT_CONFIG;
+use enforcer_tests::numbered::Stream;
+use enforcer_tests::traffic::{Conversation, ECHO_PORT, tcp};
+use enforcer_tests::{Numbered, earlier};
+use serde_json::Value;
+
+use crate::town::{POLICY, Town};
+
+/// The town's policy, and a rule: db may be asked by web, so that there is state to carry over.
+const WITH_RULE: &str = "\n[[rule]]\nname = \"web asks db\"\nfrom = [\"blue\"]\nto = [\"green\"]\n\
+                         allow = [\"tcp\", \"udp\"]\n";
+
+/// Both programs at each of the town's interfaces are of `programs`.
+#[track_caller]
+fn assert_runs(town: &Town, programs: &[u32]) {
+    for (ifindex, name, path) in Pins::new(town.daemon.bpffs()).list_links().unwrap() {
+        let target = link_target(open_pin(&path).unwrap()).unwrap();
+        assert!(
+            programs.contains(&target.program_id),
+            "{name} of {ifindex} is program {}",
+            target.program_id
+        );
+    }
+}
+
+fn versions(town: &Town) -> Vec<u32> {
+    Pins::new(town.daemon.bpffs()).versions().unwrap().into_iter().collect()
+}
+
+/// Takes the town back to the tables and programs of the earlier version.
+#[track_caller]
+fn downgrade(town: &mut Town) -> Vec<u32> {
+    town.daemon.stop();
+    let output = town.daemon.cli(&["upgrade", "--to", &earlier::VERSION.to_string()]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(versions(town), [earlier::VERSION], "nobody can mistake which tables count");
+    let programs = earlier::take_over(&town.daemon.bpffs());
+    assert_runs(town, &programs);
+    programs
+}
+
+fn reason(town: &Town, reason: &str) -> u64 {
+    let drops = town.daemon.json(&["drops"]);
+    let reasons = drops["reasons"].as_array().unwrap();
+    let found = reasons.iter().find(|entry| entry["reason"] == reason);
+    found.map_or(0, |entry| entry["packets"].as_u64().unwrap())
+}
+
+/// An upgrade and the way back, often, under streams between allowed and denied pairs.
+#[test]
+fn versions_replace_each_other_without_losing_or_admitting_a_packet() {
+    let mut town = Town::governed("upgrade");
+    town.daemon.apply(&format!("{POLICY}{WITH_RULE}"));
+    let shared4 = Numbered::new(&town.web, &town.api, town.api.ipv4()).rate(5000).start();
+    let shared6 = Numbered::new(&town.api, &town.web, town.web.ipv6()).rate(5000).start();
+    let by_rule = Numbered::new(&town.web, &town.db, town.db.ipv6()).rate(2000).start();
+    let denied = Numbered::new(&town.db, &town.api, town.api.ipv4()).port(7).rate(2000).start();
+    let mut conversation = Conversation::open(&town.web, town.db.ipv4(), ECHO_PORT).unwrap();
+    for round in 0..3 {
+        let earlier = downgrade(&mut town);
+        assert!(conversation.goes_on(), "state is shared with the earlier version, round {round}");
+        assert!(!tcp(&town.db, town.web.ipv4(), ECHO_PORT), "the earlier version denies, round {round}");
+        town.daemon.start_again();
+        assert_eq!(versions(&town), [ABI_VERSION]);
+        let gone = Pins::new(town.daemon.bpffs()).list_links().unwrap().into_iter().all(|(_, _, path)| {
+            !earlier.contains(&link_target(open_pin(&path).unwrap()).unwrap().program_id)
+        });
+        assert!(gone, "a program of the earlier version still runs, round {round}");
+        assert!(conversation.goes_on(), "and with this one again, round {round}");
+    }
+    for (name, stream) in [("IPv4", shared4), ("IPv6", shared6), ("by rule", by_rule)] {
+        assert_whole(name, stream);
+    }
+    let denied = denied.finish();
+    assert!(
+        denied.sent > 0 && denied.received.is_empty(),
+        "{} denied packets arrived",
+        denied.received.len()
+    );
+}
+
+#[track_caller]
+fn assert_whole(name: &str, stream: Stream) {
+    let report = stream.finish();
+    assert!(report.sent > 1000, "{name}: only {} packets were sent", report.sent);
+    assert_eq!(report.lost().len(), 0, "{name}: lost {:?} of {}", report.lost(), report.sent);
+    assert_eq!((report.duplicated, report.reordered), (0, 0), "{name}");
+}
+
+#[test]
+fn totals_endpoints_and_the_policy_come_along() {
+    let mut town = Town::governed("upgrade-totals");
+    assert!(!tcp(&town.web, town.db.ipv4(), ECHO_PORT));
+    let (denied, networks) = (reason(&town, "default-deny"), town.daemon.json(&["networks"]));
+    let before = town.daemon.json(&["status"]);
+    let endpoints = town.daemon.json(&["endpoints"]);
+    assert!(denied > 0);
+    downgrade(&mut town);
+    assert!(!tcp(&town.web, town.db.ipv4(), ECHO_PORT), "counted by the earlier version");
+    town.daemon.start_again();
+    assert!(reason(&town, "default-deny") > denied, "its drops are in the same totals");
+    let after = town.daemon.json(&["status"]);
+    assert_eq!(after["digest"], before["digest"]);
+    assert!(after["passed"]["packets"].as_u64() >= before["passed"]["packets"].as_u64());
+    let total = |networks: &Value| networks[0]["packets"].as_u64().unwrap();
+    assert!(total(&town.daemon.json(&["networks"])) >= total(&networks));
+    let ids = |endpoints: &Value| -> Vec<Value> {
+        endpoints.as_array().unwrap().iter().map(|endpoint| endpoint["id"].clone()).collect()
+    };
+    assert_eq!(ids(&town.daemon.json(&["endpoints"])), ids(&endpoints), "counters keep their meaning");
+}
+
+#[test]
+fn the_early_guard_is_replaced_too() {
+    let mut town = Town::governed("upgrade-guard");
+    town.daemon.configure(&format!("{DEFAULT_CONFIG}[guard]\nmatch = [\"{}\"]\n", town.web.interface()));
+    town.daemon.restart();
+    let guards = |town: &Town| town.daemon.json(&["status"])["guards"].as_array().unwrap().len();
+    assert_eq!(guards(&town), 1);
+    let stream = Numbered::new(&town.web, &town.api, town.api.ipv4()).rate(2000).start();
+    downgrade(&mut town);
+    town.daemon.start_again();
+    assert_whole("guarded", stream);
+    assert_eq!(guards(&town), 1);
+}
+
+#[test]
+fn upgrading_needs_no_daemon() {
+    let mut town = Town::governed("upgrade-verb");
+    let earlier = downgrade(&mut town);
+    let config = tempfile::NamedTempFile::new().unwrap();
+    fs::write(config.path(), DEFAULT_CONFIG).unwrap();
+    let output = town.daemon.cli(&["upgrade", "--config", config.path().to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text, "table layout 2 -> 3: this version's programs run at 4 endpoints\n");
+    for (_, name, path) in Pins::new(town.daemon.bpffs()).list_links().unwrap() {
+        assert!(!earlier.contains(&link_target(open_pin(&path).unwrap()).unwrap().program_id), "{name}");
+    }
+    assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT));
+}
+
+#[test]
+fn an_upgrade_that_was_killed_half_way_is_finished_by_the_next() {
+    let mut town = Town::governed("upgrade-killed");
+    downgrade(&mut town);
+    let pins = Pins::new(town.daemon.bpffs());
+    // What a killed migration leaves: a directory that is not complete, or links that were not replaced yet.
+    fs::create_dir(town.daemon.bpffs().join(format!("maps-v{ABI_VERSION}-new"))).unwrap();
+    town.daemon.start_again();
+    assert_eq!(versions(&town), [ABI_VERSION]);
+    assert!(pins.ours().iter().all(|path| !path.to_string_lossy().contains("-new")), "{:?}", pins.ours());
+    assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT) && !tcp(&town.web, town.db.ipv4(), ECHO_PORT));
+}
+
+#[test]
+fn what_cannot_be_taken_over_or_given_back_is_said() {
+    let mut town = Town::governed("upgrade-refused");
+    let told = |town: &Town, args: &[&str]| {
+        let output = town.daemon.cli(args);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let running = told(&town, &["upgrade", "--to", "2"]);
+    assert!(running.contains("stop the daemon first") && running.contains("another enforcer"), "{running}");
+    town.daemon.stop();
+    let unknown = told(&town, &["upgrade", "--to", "1"]);
+    assert!(unknown.contains("versions 2 to 3"), "{unknown}");
+    town.daemon.start_again();
+    let policy = POLICY.replace("[network.green]", "[network.verdant]");
+    let applied = town.daemon.cli_with_input(&["apply", "-", "--confirm", "600s"], &policy);
+    assert!(applied.status.success(), "{applied:?}");
+    town.daemon.stop();
+    let unconfirmed = told(&town, &["upgrade", "--to", "2"]);
+    assert!(unconfirmed.contains("generation 2 awaits confirmation"), "{unconfirmed}");
+    let newer = town.daemon.bpffs().join("maps-v9");
+    fs::rename(town.daemon.bpffs().join(format!("maps-v{ABI_VERSION}")), &newer).unwrap();
+    let refused = told(&town, &["run", "--once"]);
+    assert!(refused.contains("are of version 9"), "{refused}");
+    fs::rename(&newer, town.daemon.bpffs().join(format!("maps-v{ABI_VERSION}"))).unwrap();
+    town.daemon.start_again();
+}
