@@ -32,6 +32,7 @@ pub mod failure;
 mod fake_daemon;
 mod flow_query;
 mod flows;
+mod log;
 mod networks;
 mod plan;
 mod rules;

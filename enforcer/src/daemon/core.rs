@@ -3,7 +3,6 @@
 use std::{
     collections::VecDeque,
     error::Error,
-    path::PathBuf,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -68,7 +67,7 @@ pub struct Prepared {
 
 /// The policy of the host's own files; `None` when there are none.
 fn policy_files(config: &Config) -> Option<anyhow::Result<Prepared>> {
-    let paths: Vec<PathBuf> = config.policy.iter().filter(|path| path.exists()).cloned().collect();
+    let paths = config.policy_files();
     let sources = (!paths.is_empty()).then(|| policy::read(&paths))?;
     Some(sources.map_err(anyhow::Error::from).and_then(|sources| prepare(&sources, &Ids::default())))
 }

@@ -8,7 +8,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use crate::policy;
+use crate::{config::Config, policy};
 
 /// What the daemon learns.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub enum Event {
     },
     /// A complete look at the host.
     Observed(Observation),
+    /// The host file was read again. What follows from it follows with the next look.
+    Configured(Arc<Config>),
     /// A policy was accepted.
     Apply(NewPolicy),
     /// Attaching to an interface did not work; it is tried again with the next look.

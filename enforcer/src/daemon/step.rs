@@ -126,12 +126,14 @@ impl State {
                 ops
             }
             Event::Observed(observation) => self.observed(&observation),
+            Event::Configured(config) => {
+                self.config = config;
+                Vec::new()
+            }
             Event::Apply(policy) => self.apply(policy),
             Event::AttachFailed { ifindex } => {
                 self.unregistered.remove(&ifindex);
-                if let Some(endpoint) = self.endpoints.get_mut(&ifindex) {
-                    endpoint.attached = false;
-                }
+                self.endpoints.entry(ifindex).and_modify(|endpoint| endpoint.attached = false);
                 Vec::new()
             }
             Event::GuardFailed { ifindex, reason } => {
