@@ -129,11 +129,11 @@ async fn apply(
     State(core): State<Shared>,
     request: Result<Json<ApplyRequest>, JsonRejection>,
 ) -> Result<Json<ApplyReport>, Refused> {
-    let Json(request) = request.map_err(unreadable)?;
+    let Json(request) = request.map_err(|rejection| unreadable(&rejection))?;
     change_policy(&core, &request.sources, request.force).await.map(Json)
 }
 
-fn unreadable(rejection: JsonRejection) -> Refused {
+fn unreadable(rejection: &JsonRejection) -> Refused {
     match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             let limit = MAX_REQUEST_BYTES / 1024 / 1024;

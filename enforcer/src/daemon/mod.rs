@@ -54,7 +54,7 @@ mod guards_tests;
 pub mod kernel;
 pub mod links;
 pub mod op;
-mod privileges;
+pub mod privileges;
 mod reload;
 mod server;
 mod service;

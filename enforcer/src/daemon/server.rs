@@ -104,6 +104,8 @@ async fn converse(stream: UnixStream, router: Router) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
+        // Who has said all may say so.
+        .half_close(true)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     match timeout(PATIENCE, connection).await {

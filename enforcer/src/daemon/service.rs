@@ -42,9 +42,10 @@ async fn keep_alive<T>(core: &Mutex<T>, period: Duration, tell: impl Fn()) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match timeout(period, core.lock()).await {
-            Ok(_) => tell(),
-            Err(_) => warn!("the core does not answer: systemd's watchdog is not told that all is well"),
+        if timeout(period, core.lock()).await.is_ok() {
+            tell();
+        } else {
+            warn!("the core does not answer: systemd's watchdog is not told that all is well");
         }
     }
 }
