@@ -96,7 +96,9 @@ fn a_group_that_does_not_exist_leaves_the_socket_to_root() {
 fn members_read_and_admins_change() {
     let host = Host::new("ctladmin");
     let daemon = open_to_all(&host, GROUPS);
-    let refused = cli_of(&daemon, READERS, &["apply", "-"], POLICY);
+    // Much more than fits the socket: the refusal has to arrive all the same.
+    let long = format!("{POLICY}\n# {}\n", "x".repeat(8 << 20));
+    let refused = cli_of(&daemon, READERS, &["apply", "-"], &long);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     let said = errors(&refused);
     assert!(said.contains("user 65534 may not change anything") && said.contains("admin_group"), "{said}");

@@ -61,7 +61,8 @@ fn chain(error: &anyhow::Error) -> String {
 
 /// The reader of our output has seen enough, as in `enforcer flows | head`.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    has_kind(error, io::ErrorKind::BrokenPipe)
+    // A daemon that hangs up is another matter.
+    has_kind(error, io::ErrorKind::BrokenPipe) && !error.chain().any(|cause| cause.is::<ClientError>())
 }
 
 fn is_permission(error: &anyhow::Error) -> bool {
@@ -124,5 +125,13 @@ mod tests {
         let error = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
         assert!(is_closed_pipe(&error));
         assert_eq!(report(&error), ExitCode::SUCCESS);
+    }
+
+    #[test]
+    fn a_daemon_that_hangs_up_is_one() {
+        let source = io::Error::from(io::ErrorKind::BrokenPipe);
+        let error = anyhow::Error::from(ClientError::Connect { socket: "/run/enforcer.sock".into(), source });
+        assert!(!is_closed_pipe(&error));
+        assert_eq!(report(&error), ExitCode::from(FAILED));
     }
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use axum::{
     Extension, Json, Router,
+    body::Body,
     extract::{DefaultBodyLimit, Query, Request, State, rejection::JsonRejection},
     http::{Method, StatusCode, header::CONTENT_TYPE},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use http_body_util::{BodyExt, Limited};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 use tracing::info;
@@ -54,7 +56,7 @@ pub fn router(core: Shared, access: watch::Receiver<Access>) -> Router {
         .with_state(core)
 }
 
-/// Asks who it is before anything of a request's body is read, and tells the log of every order.
+/// Asks who it is before anything of a request's body is kept, and tells the log of every order.
 async fn admit(
     State(access): State<watch::Receiver<Access>>,
     Extension(peer): Extension<Peer>,
@@ -74,12 +76,19 @@ async fn admit(
     let response = if access.may_change(&peer) {
         next.run(request).await
     } else {
+        drain(request.into_body()).await;
         let refused =
             anyhow!("user {uid} may not change anything: only root, and the admin_group of [control]");
         Refused(StatusCode::FORBIDDEN, refused).into_response()
     };
     info!(uid, pid, %method, path, status = response.status().as_u16(), "order");
     response
+}
+
+/// Throws away what is still to come of a request: who cannot send it to its end does not see the answer.
+async fn drain(body: Body) {
+    let mut body = Limited::new(body, MAX_REQUEST_BYTES);
+    while let Some(Ok(_)) = body.frame().await {}
 }
 
 /// Why a request is not answered; the text is for people.
