@@ -97,8 +97,8 @@ fn members_read_and_admins_change() {
     let host = Host::new("ctladmin");
     let daemon = open_to_all(&host, GROUPS);
     // Much more than fits the socket: the refusal has to arrive all the same.
-    let long = format!("{POLICY}\n# {}\n", "x".repeat(8 << 20));
-    let refused = cli_of(&daemon, READERS, &["apply", "-"], &long);
+    let large = format!("{POLICY}\n# {}\n", "x".repeat(8 << 20));
+    let refused = cli_of(&daemon, READERS, &["apply", "-"], &large);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     let said = errors(&refused);
     assert!(said.contains("user 65534 may not change anything") && said.contains("admin_group"), "{said}");
@@ -187,5 +187,7 @@ fn a_request_beyond_64_mebibytes_is_refused() {
     assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("at most 64 MiB"), "{answer:?}");
     let fits = exchange(&daemon.socket(), &order("/v1/apply", "application/json", &body[1..]));
     assert!(fits.starts_with("HTTP/1.1 400 "), "so many bytes are read, and are no JSON: {fits:?}");
+    let command = daemon.cli_with_input(&["apply", "-"], &format!("version = 1\n#{body}"));
+    assert_eq!(command.status.code(), Some(1), "{command:?}");
     assert_eq!(generation(&daemon), 0);
 }

@@ -45,7 +45,7 @@ fn who_does_not_read_his_answer_holds_up_nobody() {
     let host = Host::new("slowreader");
     let daemon = Daemon::start(&host);
     let networks =
-        (0..20_000).map(|n| format!("[network.n{n}]\nprefixes = [\"10.{}.{}.0/24\"]\n", n / 250, n % 250));
+        (0..8000).map(|n| format!("[network.n{n}]\nprefixes = [\"10.{}.{}.0/24\"]\n", n / 250, n % 250));
     daemon.apply(&format!("version = 1\n{}", networks.collect::<String>()));
     let question = b"GET /v1/policy HTTP/1.1\r\nhost: e\r\n\r\n";
     let size = exchange(&daemon.socket(), question).len();
@@ -61,7 +61,8 @@ fn who_does_not_read_his_answer_holds_up_nobody() {
         let started = Instant::now();
         let answer = exchange(&daemon.socket(), QUESTION);
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
-        assert!(started.elapsed() < Duration::from_secs(5), "took {:?}", started.elapsed());
+        // A machine that is busy writing their answers is slow; one that waits for them to read takes a minute.
+        assert!(started.elapsed() < Duration::from_secs(20), "took {:?}", started.elapsed());
     }
     drop(readers);
 }

@@ -62,7 +62,8 @@ fn chain(error: &anyhow::Error) -> String {
 /// The reader of our output has seen enough, as in `enforcer flows | head`.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     // A daemon that hangs up is another matter.
-    has_kind(error, io::ErrorKind::BrokenPipe) && !error.chain().any(|cause| cause.is::<ClientError>())
+    has_kind(error, io::ErrorKind::BrokenPipe)
+        && !error.chain().any(<dyn std::error::Error>::is::<ClientError>)
 }
 
 fn is_permission(error: &anyhow::Error) -> bool {
