@@ -66,6 +66,8 @@ pub struct Config {
     pub guard: Guard,
     /// Endpoints of which something is declared.
     pub endpoints: Vec<DeclaredEndpoint>,
+    /// Who may use the control socket.
+    pub control: Control,
     /// How the datapath works.
     pub datapath: DatapathConfig,
 }
@@ -159,8 +161,24 @@ impl DeclaredEndpoint {
     }
 }
 
+/// Who may use the control socket, besides root. Groups are named, or given by number.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Control {
+    /// Whose members may connect and read.
+    pub group: String,
+    /// Whose members may change things, too.
+    pub admin_group: Option<String>,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { group: "enforcer".to_owned(), admin_group: None }
+    }
+}
+
 /// How the datapath works.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DatapathConfig {
     /// Bits of the packet mark that carry stamps.
     pub mark_mask: u32,
@@ -193,8 +211,14 @@ impl Config {
             },
             guard: Guard { include: patterns(&file.guard.include) },
             endpoints: endpoints.collect::<Result<_, _>>()?,
+            control: file.control,
             datapath: file.datapath.check(path)?,
         })
+    }
+
+    /// Those of the policy files that exist.
+    pub fn policy_files(&self) -> Vec<PathBuf> {
+        self.policy.iter().filter(|path| path.exists()).cloned().collect()
     }
 
     /// The addresses declared for the endpoint behind `name`.
@@ -244,6 +268,8 @@ struct File {
     guard: GuardTable,
     #[serde(default)]
     endpoint: Vec<EndpointTable>,
+    #[serde(default)]
+    control: Control,
     #[serde(default)]
     datapath: DatapathTable,
 }

@@ -367,7 +367,7 @@ pub struct RollbackRequest {
 }
 
 /// What `apply` sends: the text of the policy files, so that diagnostics can show their lines.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ApplyRequest {
     /// The files.
     pub sources: Vec<Source>,

@@ -134,10 +134,12 @@ fn the_early_guard_is_replaced_too() {
 #[test]
 fn upgrading_needs_no_daemon() {
     let mut town = Town::governed("upgrade-verb");
+    let idle = town.daemon.cli(&["upgrade", "--if-needed"]);
+    assert!(idle.status.success() && idle.stdout.is_empty(), "{idle:?}");
     let earlier = downgrade(&mut town);
     let config = tempfile::NamedTempFile::new().unwrap();
     fs::write(config.path(), DEFAULT_CONFIG).unwrap();
-    let output = town.daemon.cli(&["upgrade", "--config", config.path().to_str().unwrap()]);
+    let output = town.daemon.cli(&["upgrade", "--if-needed", "--config", config.path().to_str().unwrap()]);
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text, "table layout 2 -> 3: this version's programs run at 4 endpoints\n");

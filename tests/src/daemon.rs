@@ -1,7 +1,7 @@
 //! The real `enforcer` on a host of the lab, with directories and a BPF file system of its own.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -25,7 +25,7 @@ use crate::wait;
 pub const DEFAULT_CONFIG: &str = "policy = []\n[attach]\nmatch = [\"veth-*\"]\n";
 
 /// How long the daemon may take to answer, to end, and to make an endpoint ready.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest one command may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 
@@ -35,6 +35,8 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Daemon {
     binary: PathBuf,
+    /// What starts the daemon, and is given the command as its last arguments.
+    wrapper: Vec<String>,
     netns: Arc<NetNs>,
     scratch: Scratch,
     child: Option<Child>,
@@ -50,18 +52,33 @@ impl Daemon {
     /// Starts the daemon with a host file and waits until it answers.
     #[track_caller]
     pub fn start_with(host: &Host, config: &str) -> Self {
-        let mut daemon = Self {
-            binary: binary(),
-            netns: Arc::clone(host.netns()),
-            scratch: Scratch::create(),
-            child: None,
-        };
-        daemon.configure(config);
+        Self::start_through(host, config, &[])
+    }
+
+    /// Starts the daemon through a program that starts another, `setpriv` or `env` for example.
+    #[track_caller]
+    pub fn start_through(host: &Host, config: &str, wrapper: &[&str]) -> Self {
+        let mut daemon = Self::prepare(host, config);
+        daemon.wrap(wrapper);
         daemon.start_again();
         daemon
     }
 
-    /// Replaces the host file; the daemon reads it when it starts.
+    /// A daemon that does not run yet.
+    #[track_caller]
+    pub fn prepare(host: &Host, config: &str) -> Self {
+        let (netns, scratch) = (Arc::clone(host.netns()), Scratch::create());
+        let daemon = Self { binary: binary(), wrapper: Vec::new(), netns, scratch, child: None };
+        daemon.configure(config);
+        daemon
+    }
+
+    /// Starts it through these words from now on.
+    pub fn wrap(&mut self, wrapper: &[&str]) {
+        self.wrapper = wrapper.iter().map(ToString::to_string).collect();
+    }
+
+    /// Replaces the host file; the daemon reads it when it starts, and on SIGHUP.
     #[track_caller]
     pub fn configure(&self, config: &str) {
         fs::write(self.scratch.config(), config).expect("failed to write the host file");
@@ -79,7 +96,8 @@ impl Daemon {
         let log = OpenOptions::new().create(true).append(true).open(self.scratch.log());
         let log = log.expect("failed to open the daemon's log");
         let errors = log.try_clone().expect("failed to duplicate a file");
-        let mut command = self.command(&["run", "--config"]);
+        let wrapper: Vec<&str> = self.wrapper.iter().map(String::as_str).collect();
+        let mut command = self.command_through(&wrapper, &["run", "--config"]);
         command.arg(self.scratch.config()).stdin(Stdio::null()).stdout(log).stderr(errors);
         match command.process_group(0).spawn() {
             Ok(child) => self.child = Some(child),
@@ -91,6 +109,13 @@ impl Daemon {
             UnixStream::connect(self.scratch.socket()).ok()?;
             self.cli(&["status"]).status.success().then_some(())
         });
+    }
+
+    /// Sends the daemon a signal that does not end it.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("the daemon does not run");
+        kill(Pid::from_raw(child.id() as i32), signal).expect("failed to send a signal");
     }
 
     /// Kills the daemon: it can tidy up nothing.
@@ -125,6 +150,13 @@ impl Daemon {
             Ok(output) => output,
             Err(error) => panic!("failed to run {}: {error}", self.binary.display()),
         }
+    }
+
+    /// Runs the command line through a program that starts another.
+    #[track_caller]
+    pub fn cli_through(&self, wrapper: &[&str], args: &[&str], input: &str) -> Output {
+        let output = output_within(&mut self.command_through(wrapper, args), input, COMMAND_LIMIT);
+        output.unwrap_or_else(|error| panic!("failed to run {wrapper:?} {}: {error}", self.binary.display()))
     }
 
     /// What a command answers as JSON; panics when it fails.
@@ -201,6 +233,16 @@ impl Daemon {
         &self.binary
     }
 
+    /// The directory of everything that it writes.
+    pub fn directory(&self) -> &Path {
+        self.scratch.directory()
+    }
+
+    /// The control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.scratch.socket()
+    }
+
     /// The private BPF file system.
     pub fn bpffs(&self) -> PathBuf {
         self.scratch.bpffs()
@@ -217,8 +259,13 @@ impl Daemon {
 
     /// The binary with arguments, on the host, with this daemon's environment.
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.netns.command(&self.binary);
-        command.args(args).envs(self.environment());
+        self.command_through(&[], args)
+    }
+
+    fn command_through(&self, wrapper: &[&str], args: &[&str]) -> Command {
+        let mut words = wrapper.iter().map(OsStr::new).chain([self.binary.as_os_str()]);
+        let mut command = self.netns.command(words.next().expect("the binary at least"));
+        command.args(words).args(args).envs(self.environment());
         command
     }
 

@@ -31,6 +31,11 @@ impl Scratch {
         scratch
     }
 
+    /// The directory itself.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// The private BPF file system.
     pub fn bpffs(&self) -> PathBuf {
         self.directory.path().join(BPFFS)

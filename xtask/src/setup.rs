@@ -27,7 +27,7 @@ const EBPF_PACKAGES: [&str; 10] = [
 ];
 
 /// What the tests, the demo and the benchmark call.
-const TEST_PACKAGES: [&str; 10] = [
+const TEST_PACKAGES: [&str; 11] = [
     "iproute2",
     "iputils-ping",
     "traceroute",
@@ -38,6 +38,7 @@ const TEST_PACKAGES: [&str; 10] = [
     "procps",
     "util-linux",
     "libcap2-bin",
+    "systemd",
 ];
 
 const BPF_LINKER_VERSION: &str = "0.13.0";

@@ -61,7 +61,9 @@ fn chain(error: &anyhow::Error) -> String {
 
 /// The reader of our output has seen enough, as in `enforcer flows | head`.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    // A daemon that hangs up is another matter.
     has_kind(error, io::ErrorKind::BrokenPipe)
+        && !error.chain().any(<dyn std::error::Error>::is::<ClientError>)
 }
 
 fn is_permission(error: &anyhow::Error) -> bool {
@@ -124,5 +126,13 @@ mod tests {
         let error = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
         assert!(is_closed_pipe(&error));
         assert_eq!(report(&error), ExitCode::SUCCESS);
+    }
+
+    #[test]
+    fn a_daemon_that_hangs_up_is_one() {
+        let source = io::Error::from(io::ErrorKind::BrokenPipe);
+        let error = anyhow::Error::from(ClientError::Connect { socket: "/run/enforcer.sock".into(), source });
+        assert!(!is_closed_pipe(&error));
+        assert_eq!(report(&error), ExitCode::from(FAILED));
     }
 }

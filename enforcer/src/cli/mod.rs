@@ -34,6 +34,7 @@ mod fake_daemon;
 mod flow_query;
 mod flows;
 mod generations;
+mod log;
 mod networks;
 mod plan;
 mod rollback;

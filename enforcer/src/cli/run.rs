@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tracing_subscriber::EnvFilter;
 
-use super::{Global, Outcome};
+use super::{
+    Global, Outcome,
+    log::{self, LogFormat},
+};
 use crate::daemon::{self, RunOptions};
-
-/// Which messages are written: `ENFORCER_LOG=debug`, or per module as `tracing` filters do.
-const LOG_FILTER: &str = "ENFORCER_LOG";
 
 /// Run the daemon in the foreground: attach to the workloads' interfaces and keep them enforced
 ///
@@ -27,6 +26,9 @@ pub struct Arguments {
     /// Load, attach and leave; the kernel goes on enforcing
     #[arg(long)]
     once: bool,
+    /// How to log on standard error; without it what systemd starts logs to its journal, all else as text
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
     /// Log every packet's way through the datapath; slow, for development
     #[arg(long)]
     trace_datapath: bool,
@@ -35,7 +37,7 @@ pub struct Arguments {
 impl Arguments {
     /// Runs until told to stop.
     pub fn execute(self, global: &Global) -> anyhow::Result<Outcome> {
-        start_logging();
+        log::start(self.log_format);
         daemon::run(&RunOptions {
             config: self.config,
             socket: global.socket.clone(),
@@ -46,16 +48,4 @@ impl Arguments {
         })?;
         Ok(Outcome::Done)
     }
-}
-
-pub(super) fn start_logging() {
-    let filter = EnvFilter::try_from_env(LOG_FILTER).unwrap_or_else(|_| EnvFilter::new("info"));
-    // Somebody who embeds the command line may have a subscriber already; then that one stays.
-    drop(
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(super::colourful(&std::io::stderr()))
-            .try_init(),
-    );
 }

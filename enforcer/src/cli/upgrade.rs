@@ -7,7 +7,7 @@ use clap::Args;
 use enforcer_common::ABI_VERSION;
 use serde::Serialize;
 
-use super::{Global, Outcome, run};
+use super::{Global, Outcome, log};
 use crate::{
     daemon::{self, RunOptions},
     datapath::pins::Pins,
@@ -29,8 +29,11 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", default_value = "/etc/enforcer/enforcer.toml")]
     config: PathBuf,
     /// Make tables of this layout version instead, for an earlier enforcer to take over
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", conflicts_with = "if_needed")]
     to: Option<u32>,
+    /// Do nothing unless the tables are of another layout; what the unit does before it starts the daemon
+    #[arg(long)]
+    if_needed: bool,
 }
 
 /// What was done.
@@ -48,7 +51,9 @@ impl Arguments {
     /// Takes over, or prepares the way back.
     pub fn execute(&self, global: &Global, out: &mut impl Write) -> anyhow::Result<Outcome> {
         let from = Pins::new(global.bpffs.clone()).versions()?.last().copied();
+        let is_current = from.is_none_or(|from| from == ABI_VERSION);
         let report = match self.to {
+            None if self.if_needed && is_current => return Ok(Outcome::Done),
             Some(to) if to != ABI_VERSION => {
                 daemon::downgrade(&global.bpffs, &global.socket, to).context("stop the daemon first")?;
                 Report { from, to, endpoints: None }
@@ -60,7 +65,7 @@ impl Arguments {
     }
 
     fn take_over(&self, global: &Global) -> anyhow::Result<u32> {
-        run::start_logging();
+        log::start(None);
         let once = RunOptions {
             config: self.config.clone(),
             socket: global.socket.clone(),

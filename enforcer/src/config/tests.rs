@@ -98,3 +98,27 @@ fn guards_are_wanted_by_pattern_and_nowhere_by_default() {
     let error = parse("[guard]\ninterfaces = []").unwrap_err().to_string();
     assert!(error.contains("line 2") && error.contains("`match`"), "{error}");
 }
+
+#[test]
+fn the_control_socket_is_for_root_and_the_group_enforcer_by_default() {
+    let default = parse("").unwrap().control;
+    assert_eq!((&*default.group, &default.admin_group), ("enforcer", &None));
+    let control = parse("[control]\ngroup = \"4001\"\nadmin_group = \"wheel\"").unwrap().control;
+    assert_eq!((&*control.group, control.admin_group.as_deref()), ("4001", Some("wheel")));
+    let error = parse("[control]\ngroups = \"adm\"").unwrap_err().to_string();
+    assert!(error.contains("line 2") && error.contains("`admin_group`"), "{error}");
+}
+
+/// Prose has a space after its `#`, settings have none.
+#[test]
+fn the_packaged_host_file_is_right_as_it_is_and_with_every_setting_taken() {
+    let packaged = include_str!("../../../packaging/enforcer.toml");
+    parse(packaged).unwrap();
+    let taken: Vec<&str> = packaged.lines().map(|line| line.strip_prefix('#').unwrap_or(line)).collect();
+    let settings: Vec<&str> = taken.into_iter().filter(|line| !line.starts_with(' ')).collect();
+    let config = parse(&settings.join("\n")).unwrap();
+    let default = parse("").unwrap();
+    assert_eq!((&config.policy, config.datapath), (&default.policy, default.datapath));
+    assert_eq!((&*config.control.group, config.attach.unknown), ("enforcer", Unknown::Quarantine));
+    assert_eq!((config.endpoints.len(), config.control.admin_group.is_some()), (1, true));
+}

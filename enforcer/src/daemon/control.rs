@@ -4,16 +4,21 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::anyhow;
 use axum::{
-    Json, Router,
-    extract::{DefaultBodyLimit, Query, State},
-    http::{StatusCode, header::CONTENT_TYPE},
+    Extension, Json, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Query, Request, State, rejection::JsonRejection},
+    http::{Method, StatusCode, header::CONTENT_TYPE},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use http_body_util::{BodyExt, Limited};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
+use tracing::info;
 
 use super::{
+    access::{Access, Peer},
     core::Core,
     policies::{Outcome, Prepared, prepare},
     snapshot::Snapshot,
@@ -28,8 +33,8 @@ const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
 
 type Shared = Arc<Mutex<Core>>;
 
-/// Everything the socket answers to.
-pub fn router(core: Shared) -> Router {
+/// Everything the socket answers to, and to whom. Every request carries its [`Peer`] as an extension.
+pub fn router(core: Shared, access: watch::Receiver<Access>) -> Router {
     Router::new()
         .route("/v1/status", get(async |core| answer(core, Snapshot::status).await))
         .route("/v1/networks", get(async |core| answer(core, |now: &Snapshot| now.view().networks()).await))
@@ -43,12 +48,61 @@ pub fn router(core: Shared) -> Router {
         .route("/v1/apply", post(apply))
         .route("/v1/confirm", post(confirm))
         .route("/v1/rollback", post(rollback))
+        .fallback(async || Refused(StatusCode::NOT_FOUND, anyhow!("there is nothing of this name")))
+        .method_not_allowed_fallback(async || {
+            Refused(
+                StatusCode::METHOD_NOT_ALLOWED,
+                anyhow!("questions are asked with GET, orders given with POST"),
+            )
+        })
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
+        .layer(from_fn_with_state(access, admit))
         .with_state(core)
 }
 
+/// Asks who it is before anything of a request's body is kept, and tells the log of every order.
+async fn admit(
+    State(access): State<watch::Receiver<Access>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let access = *access.borrow();
+    let (uid, pid) = (peer.uid, peer.pid);
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        if access.may_read(&peer) {
+            return next.run(request).await;
+        }
+        let refused = anyhow!("user {uid} may not ask: only root, and the groups that [control] names");
+        return Refused(StatusCode::FORBIDDEN, refused).into_response();
+    }
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = if access.may_change(&peer) {
+        next.run(request).await
+    } else {
+        drain(request.into_body()).await;
+        let refused =
+            anyhow!("user {uid} may not change anything: only root, and the admin_group of [control]");
+        Refused(StatusCode::FORBIDDEN, refused).into_response()
+    };
+    info!(uid, pid, %method, path, status = response.status().as_u16(), "order");
+    response
+}
+
+/// Throws away what is still to come of a request: who cannot send it to its end does not see the answer.
+async fn drain(body: Body) {
+    let mut body = Limited::new(body, MAX_REQUEST_BYTES);
+    while let Some(Ok(_)) = body.frame().await {}
+}
+
 /// Why a request is not answered; the text is for people.
-struct Refused(StatusCode, anyhow::Error);
+pub struct Refused(StatusCode, anyhow::Error);
+
+impl From<Refused> for anyhow::Error {
+    fn from(Refused(_, error): Refused) -> Self {
+        error
+    }
+}
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
@@ -83,17 +137,33 @@ async fn explain(
     report.map(Json).map_err(|error| Refused(StatusCode::BAD_REQUEST, error))
 }
 
-/// Parsing and compiling happen beside the core; it is only held while the kernel is written.
 async fn apply(
     State(core): State<Shared>,
-    Json(request): Json<ApplyRequest>,
+    request: Result<Json<ApplyRequest>, JsonRejection>,
 ) -> Result<Json<ApplyReport>, Refused> {
+    let Json(request) = request.map_err(|rejection| unreadable(&rejection))?;
+    change_policy(&core, &request).await.map(Json)
+}
+
+fn unreadable(rejection: &JsonRejection) -> Refused {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            let limit = MAX_REQUEST_BYTES / 1024 / 1024;
+            Refused(StatusCode::PAYLOAD_TOO_LARGE, anyhow!("a request has at most {limit} MiB"))
+        }
+        status => Refused(status, anyhow!(rejection.body_text())),
+    }
+}
+
+/// Makes a policy of texts decide, whole or not at all. Parsing and compiling happen beside the core; it is
+/// only held while the kernel is written. Unless it is forced, no address moves into the world that a rule
+/// names.
+pub async fn change_policy(core: &Mutex<Core>, request: &ApplyRequest) -> Result<ApplyReport, Refused> {
     let unprocessable = |error| Refused(StatusCode::UNPROCESSABLE_ENTITY, error);
     let confirm = request.confirm_seconds.map(Duration::from_secs);
     loop {
         let ids = core.lock().await.policies().ids().clone();
-        let sources = request.sources.clone();
-        let base = ids.clone();
+        let (sources, base) = (request.sources.clone(), ids.clone());
         let prepared = tokio::task::spawn_blocking(move || prepare(&sources, &base)).await;
         let prepared = prepared.map_err(|error| broken(error.into()))?.map_err(unprocessable)?;
         let mut held = core.lock().await;
@@ -105,8 +175,7 @@ async fn apply(
             if let Some(limit) = request.max_cut {
                 check_cut(&held.snapshot(), &prepared, limit)?;
             }
-            let outcome = held.apply(prepared, confirm).map_err(broken)?;
-            return Ok(Json(report(outcome)));
+            return held.apply(prepared, confirm).map(report).map_err(broken);
         }
     }
 }

@@ -3,12 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use enforcer_common::endpoint::{AddressOwner, Endpoint};
 use ipnet::IpNet;
 
 use super::op::Owned;
+use crate::config::Config;
 
 /// What the daemon learns.
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ pub enum Event {
     },
     /// A complete look at the host.
     Observed(Observation),
+    /// The host file was read again. What follows from it follows with the next look.
+    Configured(Arc<Config>),
     /// What the kernel holds, compared with what it was told.
     Inspected(Facts),
     /// Attaching to an interface did not work; it is tried again with the next look.

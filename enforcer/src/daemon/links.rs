@@ -113,7 +113,12 @@ impl Links {
         })
     }
 
-    /// Waits for the next reason to do something. `settled`: no workload is waited for.
+    /// Goes by another host file from the next look on.
+    pub fn configure(&mut self, config: Arc<Config>) {
+        self.config = config;
+    }
+
+    /// Waits for the next reason to do something; nothing is lost when the waiting is given up. `settled`: no workload is waited for.
     pub async fn wake(&mut self, settled: bool) -> Wake {
         let patience = if settled { PATIENT } else { self.patience };
         let first = tokio::time::timeout(patience, self.messages.next()).await;

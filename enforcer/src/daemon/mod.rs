@@ -3,11 +3,14 @@
 //!
 //! [`links`] looks at the host → [`step`] decides → [`kernel`] does; [`control`] serves the socket,
 //! [`store`] keeps the last good policy. All of it meets in [`core::Core`].
+//!
+//! ```text
+//! load, restore, look, attach ──▶ listen ──▶ give up privileges ──▶ ready ──▶ serve, reload
+//! ```
 
 use std::{
     fs,
-    io::{self, Seek, Write},
-    os::unix::fs::PermissionsExt,
+    io::{Seek, Write},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -18,17 +21,18 @@ use enforcer_common::ABI_VERSION;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    net::UnixListener,
-    signal::unix::{SignalKind, signal},
-    sync::Mutex,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{Mutex, mpsc, watch},
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use self::{
+    access::Access,
     core::Core,
     event::Event,
     kernel::LiveKernel,
     links::{Links, Wake},
+    reload::{Configured, Reload},
     store::Store,
 };
 use crate::{
@@ -42,6 +46,7 @@ use crate::{
     },
 };
 
+mod access;
 mod claims;
 mod clean;
 pub mod control;
@@ -57,9 +62,13 @@ pub mod links;
 pub mod offline;
 pub mod op;
 pub mod policies;
+pub mod privileges;
 pub mod reconcile;
 #[cfg(test)]
 mod reconcile_tests;
+mod reload;
+mod server;
+mod service;
 pub mod snapshot;
 pub mod step;
 #[cfg(test)]
@@ -93,9 +102,7 @@ pub struct RunOptions {
 
 /// Runs the daemon until it is told to stop.
 pub fn run(options: &RunOptions) -> anyhow::Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        bail!("`enforcer run` needs root to load programs into the kernel; try `sudo enforcer run`");
-    }
+    privileges::require()?;
     let _lock = Lock::take(&options.socket)?;
     let config = Arc::new(Config::read(&options.config)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -110,23 +117,12 @@ pub fn downgrade(bpffs: &Path, socket: &Path, to: u32) -> anyhow::Result<()> {
 }
 
 async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> {
+    // From here on a reload that comes too early waits, and does not end the daemon.
+    let hangup = signal(SignalKind::hangup())?;
     let pins = Pins::new(options.bpffs.clone());
-    let load = Options {
-        pins: Some(pins.clone()),
-        mark_mask: config.datapath.mark_mask,
-        trace: options.trace_datapath,
-    };
     pins.prepare()?;
     let _pins_lock = lock_directory(pins.directory())?;
-    let mut datapath = Datapath::load(&load)?;
-    let events = Events::new(datapath.take_events()?)?;
-    if options.trace_datapath {
-        trace(&mut datapath)?;
-    }
-    let reader = Arc::new(Tables::open_pinned(&pins)?);
-    let kernel = LiveKernel { datapath, reader, pins, mechanism: config.datapath.attach };
-    let mut core = Core::new(config.clone(), kernel, Store::new(options.state_dir.clone()))?;
-    let inspection = config.inspection;
+    let (mut core, events) = load(options, config.clone(), pins)?;
     let mut links = Links::open(config.clone())?;
     take_over(&mut core, &mut links, &config).await?;
     info!(
@@ -138,20 +134,21 @@ async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> 
     if options.once {
         return settle_once(&core, &mut links).await;
     }
-    let listener = listen(&options.socket)?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(follow_links(core.clone(), links));
+    let (access, who) = watch::channel(Access::new(&config.control));
+    let listener = server::listen(&options.socket, &who.borrow())?;
+    privileges::reduce()?;
+    let (to_links, configured) = mpsc::channel(1);
+    tokio::spawn(follow_links(core.clone(), links, configured));
     tokio::spawn(follow_events(core.clone(), events));
     tokio::spawn(follow_deadlines(core.clone()));
-    tokio::spawn(inspect(core.clone(), inspection));
-    let server = axum::serve(listener, control::router(core));
-    tokio::select! {
-        outcome = server => outcome.context("the control socket failed")?,
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    remove_socket(&options.socket);
+    tokio::spawn(inspect(core.clone(), config.inspection));
+    tokio::spawn(service::watch(core.clone()));
+    tokio::spawn(server::serve(listener, control::router(core.clone(), who)));
+    let reload = Reload { path: options.config.clone(), config, core, links: to_links, access };
+    service::ready();
+    until_told_to_stop(hangup, reload).await?;
+    service::stopping();
+    server::remove(&options.socket);
     info!("stopped; the kernel goes on enforcing");
     Ok(())
 }
@@ -173,6 +170,41 @@ async fn take_over(core: &mut Core, links: &mut Links, config: &Config) -> anyho
     Ok(())
 }
 
+/// Loads the datapath, and takes over what an earlier daemon left.
+fn load(options: &RunOptions, config: Arc<Config>, pins: Pins) -> anyhow::Result<(Core, Events)> {
+    let mut datapath = Datapath::load(&Options {
+        pins: Some(pins.clone()),
+        mark_mask: config.datapath.mark_mask,
+        trace: options.trace_datapath,
+    })?;
+    let events = Events::new(datapath.take_events()?)?;
+    if options.trace_datapath {
+        trace(&mut datapath)?;
+    }
+    let reader = Arc::new(Tables::open_pinned(&pins)?);
+    let kernel = LiveKernel { datapath, reader, pins, mechanism: config.datapath.attach };
+    Ok((Core::new(config, kernel, Store::new(options.state_dir.clone()))?, events))
+}
+
+/// Reloads as often as it is told to.
+async fn until_told_to_stop(mut hangup: Signal, mut reload: Reload) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {}
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+        service::reloading();
+        match reload.run().await {
+            Ok(()) => info!("reloaded"),
+            Err(error) => error!("not reloaded, nothing has changed:\n{error:#}"),
+        }
+        service::ready();
+    }
+}
+
 async fn settle_once(core: &Mutex<Core>, links: &mut Links) -> anyhow::Result<()> {
     let deadline = tokio::time::Instant::now() + ONCE_PATIENCE;
     while !core.lock().await.is_settled() && tokio::time::Instant::now() < deadline {
@@ -183,13 +215,21 @@ async fn settle_once(core: &Mutex<Core>, links: &mut Links) -> anyhow::Result<()
     Ok(())
 }
 
-async fn follow_links(core: Arc<Mutex<Core>>, mut links: Links) {
+async fn follow_links(core: Arc<Mutex<Core>>, mut links: Links, mut configured: mpsc::Receiver<Configured>) {
     loop {
         let settled = core.lock().await.is_settled();
-        match links.wake(settled).await {
-            Wake::Appeared { ifindex, name } => core.lock().await.handle(Event::Appeared { ifindex, name }),
-            Wake::Vanished { ifindex } => core.lock().await.handle(Event::Vanished { ifindex }),
-            Wake::Look => {}
+        let mut waiting = None;
+        tokio::select! {
+            wake = links.wake(settled) => match wake {
+                Wake::Appeared { ifindex, name } => core.lock().await.handle(Event::Appeared { ifindex, name }),
+                Wake::Vanished { ifindex } => core.lock().await.handle(Event::Vanished { ifindex }),
+                Wake::Look => {}
+            },
+            Some(Configured { config, done }) = configured.recv() => {
+                links.configure(config.clone());
+                core.lock().await.handle(Event::Configured(config));
+                waiting = Some(done);
+            }
         }
         match links.look().await {
             Ok(observation) => core.lock().await.handle(Event::Observed(observation)),
@@ -198,6 +238,8 @@ async fn follow_links(core: Arc<Mutex<Core>>, mut links: Links) {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
+        // Whoever waits may have given up.
+        waiting.map(|done| done.send(()));
     }
 }
 
@@ -246,24 +288,6 @@ fn trace(datapath: &mut Datapath) -> anyhow::Result<()> {
         }
     });
     Ok(())
-}
-
-fn listen(path: &Path) -> anyhow::Result<UnixListener> {
-    // The lock says that nobody else listens: what lies here is left over.
-    remove_socket(path);
-    let listener =
-        UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))
-        .with_context(|| format!("cannot restrict {}", path.display()))?;
-    Ok(listener)
-}
-
-fn remove_socket(path: &Path) {
-    if let Err(error) = fs::remove_file(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        warn!(%error, path = %path.display(), "cannot remove the control socket");
-    }
 }
 
 /// Two daemons with different sockets could still share the pins.

@@ -6,7 +6,6 @@
 
 use std::{
     error::Error,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -387,7 +386,7 @@ impl<D: Disk> Policies<D> {
 
 /// The policy of the host's own files; `None` when there are none.
 fn policy_files(config: &Config, ids: &Ids) -> Option<anyhow::Result<Prepared>> {
-    let paths: Vec<PathBuf> = config.policy.iter().filter(|path| path.exists()).cloned().collect();
+    let paths = config.policy_files();
     let sources = (!paths.is_empty()).then(|| policy::read(&paths))?;
     Some(sources.map_err(anyhow::Error::from).and_then(|sources| prepare(&sources, ids)))
 }

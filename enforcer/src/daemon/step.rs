@@ -87,12 +87,14 @@ impl State {
                 ops
             }
             Event::Observed(observation) => self.observed(&observation),
+            Event::Configured(config) => {
+                self.config = config;
+                Vec::new()
+            }
             Event::Inspected(facts) => self.repair(&facts),
             Event::AttachFailed { ifindex } => {
                 self.unregistered.remove(&ifindex);
-                if let Some(endpoint) = self.endpoints.get_mut(&ifindex) {
-                    endpoint.attached = false;
-                }
+                self.endpoints.entry(ifindex).and_modify(|endpoint| endpoint.attached = false);
                 Vec::new()
             }
             Event::GuardFailed { ifindex, reason } => {

@@ -143,6 +143,20 @@ fn declarations_beat_routes_and_may_be_prefixes() {
 }
 
 #[test]
+fn another_host_file_counts_with_the_next_look() {
+    let declared = "[[endpoint]]\nmatch = \"veth-web\"\naddresses = [\"10.9.0.9\"]";
+    let mut state = state("");
+    state.step(look(&[], &[(7, bridged("veth-web", &["10.1.0.5"]))]));
+    let config = Config::parse(Path::new("enforcer.toml"), declared).unwrap();
+    assert!(state.step(Event::Configured(Arc::new(config))).is_empty());
+    let ops = state.step(look(&[], &[(7, bridged("veth-web", &["10.1.0.5"]))]));
+    assert_eq!(
+        (removed(&ops), written(&ops)),
+        (vec!["10.1.0.5".to_owned()], vec![("10.9.0.9".to_owned(), 7)])
+    );
+}
+
+#[test]
 fn a_learned_address_sticks_until_somebody_else_claims_it() {
     let mut state = state("");
     state.step(look(&[], &[(7, bridged("veth7", &["10.1.0.5"]))]));
