@@ -202,7 +202,10 @@ impl State {
                 .map_or(Op::RemoveAddress(network), |owner| Op::WriteAddress { network, owner: *owner });
             (Broken::Address(network), vec![op])
         };
-        all.into_iter().filter(differs).map(mend).collect()
+        let mut broken: Vec<_> = all.into_iter().filter(differs).map(mend).collect();
+        // What has no business there makes room first.
+        broken.sort_by_key(|(_, ops)| matches!(ops[..], [Op::WriteAddress { .. }]));
+        broken
     }
 
     fn broken_guards(&self, facts: &Facts) -> Vec<(Broken, Vec<Op>)> {
