@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use super::{
     event::{Event, NewPolicy},
+    gate::Gate,
     guards::Role,
     kernel::{LiveKernel, perform_all, perform_each},
     op::Owned,
@@ -54,6 +55,7 @@ pub struct Core {
     /// Handles of the tables for whoever only reads.
     reader: Arc<Tables>,
     drops: VecDeque<DropEvent>,
+    gate: Gate,
     /// The kernel refused something that the state believes done.
     diverged: bool,
     started_at: SystemTime,
@@ -105,6 +107,7 @@ impl Core {
             kernel: LiveKernel { datapath, pins, mechanism },
             store,
             drops: VecDeque::new(),
+            gate: Gate::Unwanted,
             diverged: false,
             started_at: SystemTime::now(),
         };
@@ -183,6 +186,11 @@ impl Core {
             0 => warn!("no policy yet: nothing passes between workloads until `enforcer apply`"),
             number => warn!(number, "the kernel goes on with the generation it has; its names are unknown"),
         }
+    }
+
+    /// Holds back what comes from workloads that are not attached to.
+    pub fn close_gate(&mut self, config: &Config) {
+        self.gate = Gate::establish(config);
     }
 
     /// One step of the core, and its consequences in the kernel.
@@ -291,6 +299,7 @@ impl Core {
             pins: self.kernel.pins.clone(),
             saved: self.saved.clone(),
             mechanism: self.kernel.mechanism,
+            gate: self.gate.clone(),
             started_at: self.started_at,
             warnings: self.warnings(),
             conflicts: endpoints.clone().map(|(ifindex, endpoint)| (*ifindex, conflicts(endpoint))).collect(),
@@ -301,7 +310,7 @@ impl Core {
 
     /// What somebody should look at, and only the daemon knows.
     fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings = self.gate.warnings();
         if !self.state.unregistered.is_empty() {
             let (count, limit) = (self.state.unregistered.len(), MAX_ENDPOINTS - 1);
             warnings.push(format!("{count} workloads beyond the first {limit} stay closed"));
@@ -319,7 +328,8 @@ impl Core {
                 ));
             }
             if !endpoint.attached {
-                warnings.push(format!("{name} could not be attached to and is not enforced"));
+                let consequence = self.gate.consequence();
+                warnings.push(format!("{name} could not be attached to: {consequence}"));
             }
         }
         for (name, reason) in self.state.guards.failing() {

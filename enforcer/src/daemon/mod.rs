@@ -43,6 +43,7 @@ mod clean;
 pub mod control;
 pub mod core;
 pub mod event;
+mod gate;
 pub mod guards;
 #[cfg(test)]
 mod guards_tests;
@@ -104,8 +105,10 @@ async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> 
     }
     let mut core = Core::new(config.clone(), datapath, pins, Store::new(options.state_dir.clone()))?;
     core.restore_policy(&config);
-    let mut links = Links::open(config)?;
+    let mut links = Links::open(config.clone())?;
     core.handle(Event::Observed(links.look().await?));
+    // Not earlier: it would cut the workloads that run already.
+    core.close_gate(&config);
     info!(endpoints = core.state.endpoints.len(), generation = core.state.generation.number, "enforcing");
     let core = Arc::new(Mutex::new(core));
     if options.once {

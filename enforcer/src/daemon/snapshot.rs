@@ -14,7 +14,7 @@ use enforcer_common::{
     verdict::Verdict,
 };
 
-use super::store::Saved;
+use super::{gate::Gate, store::Saved};
 use crate::{
     datapath::{
         attach::Mechanism,
@@ -35,6 +35,7 @@ pub struct Snapshot {
     pub(super) pins: Pins,
     pub(super) saved: Option<Arc<Saved>>,
     pub(super) mechanism: Mechanism,
+    pub(super) gate: Gate,
     pub(super) started_at: SystemTime,
     pub(super) warnings: Vec<String>,
     pub(super) conflicts: BTreeMap<u32, Vec<String>>,
@@ -54,7 +55,7 @@ impl Snapshot {
 
     /// What the kernel knows and what only the daemon knows.
     pub fn status(&self) -> anyhow::Result<Status> {
-        let mut status = self.view().status(self.mechanism)?;
+        let mut status = self.view().status(self.mechanism, self.gate.report())?;
         status.daemon = Some(DaemonStatus {
             pid: std::process::id(),
             started_at: humantime::format_rfc3339_seconds(self.started_at).to_string(),
