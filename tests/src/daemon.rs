@@ -38,6 +38,8 @@ pub struct Daemon {
     netns: Arc<NetNs>,
     scratch: Scratch,
     child: Option<Child>,
+    /// Where it finds other programs, unless where this process does.
+    path: Option<OsString>,
 }
 
 impl Daemon {
@@ -55,6 +57,7 @@ impl Daemon {
             netns: Arc::clone(host.netns()),
             scratch: Scratch::create(),
             child: None,
+            path: None,
         };
         daemon.configure(config);
         daemon.start_again();
@@ -91,6 +94,11 @@ impl Daemon {
             UnixStream::connect(self.scratch.socket()).ok()?;
             self.cli(&["status"]).status.success().then_some(())
         });
+    }
+
+    /// From its next start on it finds no other programs on this machine.
+    pub fn hide_programs(&mut self) {
+        self.path = Some("/nonexistent".into());
     }
 
     /// Kills the daemon: it can tidy up nothing.
@@ -219,6 +227,7 @@ impl Daemon {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = self.netns.command(&self.binary);
         command.args(args).envs(self.environment());
+        command.envs(self.path.iter().map(|path| ("PATH", path)));
         command
     }
 
@@ -264,6 +273,8 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let is_panicking = std::thread::panicking();
         if is_panicking {
+            // A stopped one would answer nobody.
+            self.pid().map(|pid| kill(Pid::from_raw(pid as i32), Signal::SIGCONT));
             self.print_findings();
         }
         if let Some(mut child) = self.child.take() {
