@@ -7,12 +7,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::netns::NetNs;
 
-/// Frames on their way, over and over, as fast as the kernel takes them; ends when the value goes.
+/// Frames on their way, over and over; ends when the value goes.
 #[derive(Debug)]
 pub struct Flood {
     shared: Arc<Shared>,
@@ -27,13 +28,19 @@ struct Shared {
 }
 
 impl Flood {
-    /// Floods from the interface `name` of a namespace, which need not exist yet.
+    /// Floods from the interface `name` of a namespace, which need not exist yet, as fast as the kernel takes it.
     #[track_caller]
     pub fn start(netns: &NetNs, name: &str, frames: Vec<Vec<u8>>) -> Self {
+        Self::paced(netns, name, frames, None)
+    }
+
+    /// The same, with a pause behind every frame.
+    #[track_caller]
+    pub fn paced(netns: &NetNs, name: &str, frames: Vec<Vec<u8>>, pause: Option<Duration>) -> Self {
         let sockets = netns.enter(Sockets::open).expect("failed to open sockets for a flood");
         let shared = Arc::new(Shared::default());
         let (of_thread, name) = (Arc::clone(&shared), name.to_owned());
-        let thread = thread::spawn(move || flood(&sockets, &name, &frames, &of_thread));
+        let thread = thread::spawn(move || flood(&sockets, &name, &frames, pause, &of_thread));
         Self { shared, thread: Some(thread) }
     }
 
@@ -51,7 +58,7 @@ impl Drop for Flood {
     }
 }
 
-fn flood(sockets: &Sockets, name: &str, frames: &[Vec<u8>], shared: &Shared) {
+fn flood(sockets: &Sockets, name: &str, frames: &[Vec<u8>], pause: Option<Duration>, shared: &Shared) {
     let is_over = || shared.is_over.load(Ordering::Relaxed);
     let mut found = None;
     while found.is_none() && !is_over() {
@@ -66,6 +73,9 @@ fn flood(sockets: &Sockets, name: &str, frames: &[Vec<u8>], shared: &Shared) {
             && sockets.send(index, frame)
         {
             shared.sent.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(pause) = pause {
+            thread::sleep(pause);
         }
     }
 }
