@@ -24,7 +24,7 @@ const NEWCOMERS: u8 = 25;
 const TABLES: [&str; 3] = ["bridge enforcer", "arp enforcer", "inet enforcer"];
 
 /// What others may have, one table like those of iptables-nft.
-const FOREIGN: &str = r#"
+const FOREIGN: &str = r"
 table ip filter {
 	chain INPUT {
 		type filter hook input priority filter; policy accept;
@@ -49,7 +49,7 @@ table bridge operator {
 		type filter hook prerouting priority -300; policy accept;
 	}
 }
-"#;
+";
 
 /// Runs a script of `nft` commands, and returns what they print.
 #[track_caller]
