@@ -86,6 +86,16 @@ impl Attach {
     pub fn wants(&self, name: &str) -> bool {
         any(&self.include, name) && !any(&self.exclude, name)
     }
+
+    /// The patterns of `match`.
+    pub fn included(&self) -> impl Iterator<Item = String> {
+        self.include.iter().map(WildMatch::pattern)
+    }
+
+    /// The patterns of `exclude`.
+    pub fn excluded(&self) -> impl Iterator<Item = String> {
+        self.exclude.iter().map(WildMatch::pattern)
+    }
 }
 
 /// Where the early guard runs: at an endpoint's veth it judges what the endpoint sends, any other

@@ -55,6 +55,9 @@ pub struct Status {
     pub endpoints_ready: u32,
     /// Endpoints without a known address: nothing passes there.
     pub endpoints_quarantined: u32,
+    /// Whether new workloads are held back until they are enforced.
+    #[serde(default)]
+    pub gate: GateReport,
     /// Where the early guard runs.
     #[serde(default)]
     pub guards: Vec<GuardReport>,
@@ -66,6 +69,33 @@ pub struct Status {
     pub events_lost: u64,
     /// What somebody should look at.
     pub warnings: Vec<String>,
+}
+
+/// Whether what comes from a veth without our programs goes nowhere.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum GateReport {
+    /// It does.
+    On,
+    /// It goes where it likes.
+    Off {
+        /// For people.
+        why: String,
+    },
+}
+
+impl GateReport {
+    /// There is no gate.
+    pub fn off(why: impl Into<String>) -> Self {
+        Self::Off { why: why.into() }
+    }
+}
+
+impl Default for GateReport {
+    /// A program that says nothing of a gate has none.
+    fn default() -> Self {
+        Self::off("this version has none")
+    }
 }
 
 /// An interface with an early guard.

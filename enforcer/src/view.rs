@@ -24,14 +24,15 @@ use crate::{
     datapath::{
         attach::Mechanism,
         flows::{Flow, Names},
+        gate,
         pins::Pins,
         probe,
         tables::Tables,
     },
     policy::Policy,
     report::{
-        Drops, EndpointReport, ExplainReport, GenerationReport, NetworkReport, PolicyReport, ReasonReport,
-        RecentDrop, RuleReport, Status, digest_text,
+        Drops, EndpointReport, ExplainReport, GateReport, GenerationReport, NetworkReport, PolicyReport,
+        ReasonReport, RecentDrop, RuleReport, Status, digest_text,
     },
 };
 
@@ -86,7 +87,7 @@ impl View<'_> {
     }
 
     /// The state of the host, as far as the kernel knows it.
-    pub fn status(&self, attach: Mechanism) -> anyhow::Result<Status> {
+    pub fn status(&self, attach: Mechanism, gate: GateReport) -> anyhow::Result<Status> {
         let generation = self.tables.generation()?;
         let endpoints = self.tables.endpoints()?;
         let ready = endpoints.iter().filter(|(_, endpoint)| is_addressed(endpoint)).count() as u32;
@@ -118,6 +119,7 @@ impl View<'_> {
             rules: generation.map_or(0, |generation| generation.rules),
             endpoints_ready: ready,
             endpoints_quarantined: endpoints.len() as u32 - ready,
+            gate,
             guards: self.guards()?,
             passed,
             dropped,
@@ -335,10 +337,16 @@ impl Offline {
 
     /// See [`View::status`].
     pub fn status(&self) -> anyhow::Result<Status> {
-        let mut status = self.view().status(self.attach)?;
-        status.warnings.push(
-            "no daemon is running: new workloads are not enforced, and nothing can be applied".to_owned(),
-        );
+        let gate = match gate::installed() {
+            Ok(Some(_)) => GateReport::On,
+            Ok(None) => GateReport::off("its rules are not there"),
+            Err(error) => GateReport::off(format!("{:#}", anyhow::Error::from(error))),
+        };
+        let newcomers = if gate == GateReport::On { "stay closed" } else { "are not enforced" };
+        let mut status = self.view().status(self.attach, gate)?;
+        status
+            .warnings
+            .push(format!("no daemon is running: new workloads {newcomers}, and nothing can be applied"));
         Ok(status)
     }
 

@@ -10,6 +10,7 @@ mod ends;
 mod flood;
 mod flows;
 mod fragments;
+mod gate;
 mod guard;
 mod hostile;
 mod isolation;

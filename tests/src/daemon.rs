@@ -40,6 +40,8 @@ pub struct Daemon {
     netns: Arc<NetNs>,
     scratch: Scratch,
     child: Option<Child>,
+    /// Where it finds other programs, unless where this process does.
+    path: Option<OsString>,
 }
 
 impl Daemon {
@@ -68,7 +70,8 @@ impl Daemon {
     #[track_caller]
     pub fn prepare(host: &Host, config: &str) -> Self {
         let (netns, scratch) = (Arc::clone(host.netns()), Scratch::create());
-        let daemon = Self { binary: binary(), wrapper: Vec::new(), netns, scratch, child: None };
+        let (binary, wrapper) = (binary(), Vec::new());
+        let daemon = Self { binary, wrapper, netns, scratch, child: None, path: None };
         daemon.configure(config);
         daemon
     }
@@ -116,6 +119,11 @@ impl Daemon {
     pub fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().expect("the daemon does not run");
         kill(Pid::from_raw(child.id() as i32), signal).expect("failed to send a signal");
+    }
+
+    /// From its next start on it finds no other programs on this machine.
+    pub fn hide_programs(&mut self) {
+        self.path = Some("/nonexistent".into());
     }
 
     /// Kills the daemon: it can tidy up nothing.
@@ -266,6 +274,7 @@ impl Daemon {
         let mut words = wrapper.iter().map(OsStr::new).chain([self.binary.as_os_str()]);
         let mut command = self.netns.command(words.next().expect("the binary at least"));
         command.args(words).args(args).envs(self.environment());
+        command.envs(self.path.iter().map(|path| ("PATH", path)));
         command
     }
 
@@ -311,6 +320,8 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let is_panicking = std::thread::panicking();
         if is_panicking {
+            // A stopped one would answer nobody.
+            self.pid().map(|pid| kill(Pid::from_raw(pid as i32), Signal::SIGCONT));
             self.print_findings();
         }
         if let Some(mut child) = self.child.take() {

@@ -21,12 +21,14 @@
 
 pub mod beyond;
 pub mod bridge;
+pub mod capture;
 mod carrier;
 pub mod command;
 pub mod connection;
 pub mod daemon;
 pub mod earlier;
 pub mod echo;
+pub mod flood;
 pub mod host;
 pub mod icmp;
 pub mod leftovers;

@@ -20,12 +20,21 @@ pub struct NewWorkload<'h> {
     name: String,
     interface: String,
     addresses: Vec<IpNet>,
+    netns: Option<NetNs>,
+    macs: Option<[String; 2]>,
 }
 
 impl<'h> NewWorkload<'h> {
     /// A workload without addresses, whose host side is to be `veth-<name>`.
     pub(crate) fn on(host: &'h Host, name: &str) -> Self {
-        Self { host, name: name.to_owned(), interface: format!("veth-{name}"), addresses: Vec::new() }
+        Self {
+            host,
+            name: name.to_owned(),
+            interface: format!("veth-{name}"),
+            addresses: Vec::new(),
+            netns: None,
+            macs: None,
+        }
     }
 
     /// Gives it an address with its subnet, such as `10.1.0.5/24`.
@@ -41,6 +50,18 @@ impl<'h> NewWorkload<'h> {
     /// Names the host side otherwise than `veth-<name>`: an uplink, or an interface the enforcer is not to match.
     pub fn behind(mut self, interface: &str) -> Self {
         interface.clone_into(&mut self.interface);
+        self
+    }
+
+    /// Puts it into a namespace in which something runs already, instead of a new one.
+    pub fn within(mut self, netns: NetNs) -> Self {
+        self.netns = Some(netns);
+        self
+    }
+
+    /// Chooses the MACs of its veth pair: the host's side and its own.
+    pub fn with_macs(mut self, outside: &str, inside: &str) -> Self {
+        self.macs = Some([outside, inside].map(|mac| format!("address {mac}")));
         self
     }
 
@@ -75,13 +96,17 @@ impl<'h> NewWorkload<'h> {
     /// Creates the namespace and the veth pair, configures both of its sides and starts the echo server.
     #[track_caller]
     fn create(self, outside: &str, inside: &str) -> Workload {
-        let Self { host, name, interface, addresses } = self;
+        let Self { host, name, interface, addresses, netns, macs } = self;
         assert!(
             interface.len() <= INTERFACE_NAME_MAX,
             "{interface}: longer than {INTERFACE_NAME_MAX} characters"
         );
-        let netns = NetNs::create(&format!("{}-{name}", host.name()));
-        let pair = format!("link add {interface} type veth peer name {INSIDE} netns {}\n", netns.name());
+        let netns = netns.unwrap_or_else(|| NetNs::create(&format!("{}-{name}", host.name())));
+        let [mac, inner_mac] = macs.unwrap_or_default();
+        let pair = format!(
+            "link add {interface} {mac} type veth peer name {INSIDE} {inner_mac} netns {}\n",
+            netns.name()
+        );
         host.netns().ip(&(pair + outside));
         netns.ip(inside);
         let echo = Echo::start(&netns, ECHO_PORT);
@@ -92,7 +117,7 @@ impl<'h> NewWorkload<'h> {
 }
 
 /// The interface a workload sees.
-const INSIDE: &str = "eth0";
+pub const INSIDE: &str = "eth0";
 
 /// The `ip` commands inside a routed workload: bare addresses, and everything by way of the link-local gateway.
 fn routed_inside(addresses: &[IpNet]) -> String {

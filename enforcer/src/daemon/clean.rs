@@ -15,7 +15,9 @@ use super::{Lock, store::Store};
 use crate::datapath::{
     attach::{self, FILTER_MINOR},
     bpf::{self, TcxHook},
+    gate,
     load::PROGRAMS,
+    nft::NftError,
     pins::Pins,
 };
 
@@ -27,6 +29,10 @@ pub fn clean(bpffs: &Path, state_dir: &Path, socket: &Path) -> anyhow::Result<Ve
     let lock = Lock::take(socket).context("stop the daemon first")?;
     let pins = Pins::new(bpffs.to_owned());
     let mut removed = Vec::new();
+    // First: without the programs it would cut every workload.
+    if unless_missing(gate::remove())?.unwrap_or_default() {
+        removed.push("gate".to_owned());
+    }
     for (ifindex, program, path) in pins.list_links()? {
         // By its last reference alone it would go, and be found, some time later.
         bpf::open_pin(&path)
@@ -63,10 +69,19 @@ pub fn clean_check(bpffs: &Path, state_dir: &Path, socket: &Path) -> anyhow::Res
             left.push(path.display().to_string());
         }
     }
+    left.extend(unless_missing(gate::present())?.unwrap_or_default());
     left.extend(attached_programs()?);
     left.extend(block_on(find_guards())?);
     left.extend(block_on(find_filters())?.into_iter().map(|filter| filter.text()));
     Ok(left)
+}
+
+/// Without nft there is no gate.
+fn unless_missing<T>(outcome: Result<T, NftError>) -> anyhow::Result<Option<T>> {
+    match outcome {
+        Err(NftError::Missing) => Ok(None),
+        outcome => outcome.map(Some).context("cannot look for the gate"),
+    }
 }
 
 /// Ids of our programs, in whatever namespace they run.

@@ -13,6 +13,7 @@ use tracing::warn;
 use super::{
     disk::{Directory, Disk},
     event::Event,
+    gate::Gate,
     kernel::{Kernel, LiveKernel, OpError, perform_each},
     op::Op,
     policies::{Outcome, Policies, Prepared},
@@ -32,6 +33,7 @@ pub struct Core<K = LiveKernel, D = Directory> {
     kernel: K,
     policies: Policies<D>,
     drops: VecDeque<DropEvent>,
+    gate: Gate,
     /// The kernel refused something that the state believes done.
     diverged: bool,
     started_at: SystemTime,
@@ -48,6 +50,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             kernel,
             policies,
             drops: VecDeque::new(),
+            gate: Gate::Unwanted,
             diverged: false,
             started_at: SystemTime::now(),
         };
@@ -58,6 +61,11 @@ impl<K: Kernel, D: Disk> Core<K, D> {
     /// Leaves the kernel with the policy that ought to decide.
     pub fn restore_policy(&mut self, config: &Config) {
         self.policies.restore(self.kernel.policy(), config);
+    }
+
+    /// Holds back what comes from workloads that are not attached to.
+    pub fn close_gate(&mut self, config: &Config) {
+        self.gate = Gate::establish(config);
     }
 
     /// One step of the core, and its consequences in the kernel.
@@ -156,7 +164,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
 
     /// What somebody should look at, and only the daemon knows.
     fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings = self.gate.warnings();
         if !self.state.unregistered.is_empty() {
             let (count, limit) = (self.state.unregistered.len(), MAX_ENDPOINTS - 1);
             warnings.push(format!("{count} workloads beyond the first {limit} stay closed"));
@@ -174,7 +182,8 @@ impl<K: Kernel, D: Disk> Core<K, D> {
                 ));
             }
             if !endpoint.attached {
-                warnings.push(format!("{name} could not be attached to and is not enforced"));
+                let consequence = self.gate.consequence();
+                warnings.push(format!("{name} could not be attached to: {consequence}"));
             }
         }
         for (broken, times) in self.state.repairs.contested() {
@@ -210,6 +219,7 @@ impl Core {
             saved: self.policies.saved().cloned(),
             store: self.policies.store().clone(),
             mechanism: self.kernel.mechanism,
+            gate: self.gate.clone(),
             started_at: self.started_at,
             warnings: self.warnings(),
             conflicts: endpoints.clone().map(|(ifindex, endpoint)| (*ifindex, conflicts(endpoint))).collect(),

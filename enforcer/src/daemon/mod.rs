@@ -53,6 +53,7 @@ pub mod control;
 pub mod core;
 pub mod disk;
 pub mod event;
+mod gate;
 pub mod generations;
 pub mod guards;
 #[cfg(test)]
@@ -125,6 +126,8 @@ async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> 
     let (mut core, events) = load(options, config.clone(), pins)?;
     let mut links = Links::open(config.clone())?;
     take_over(&mut core, &mut links, &config).await?;
+    // Not earlier: it would cut the workloads that run already.
+    core.close_gate(&config);
     info!(
         endpoints = core.state.endpoints.len(),
         generation = core.policies().generations().published().generation(),
@@ -227,8 +230,8 @@ async fn follow_links(core: Arc<Mutex<Core>>, mut links: Links, mut configured: 
             },
             Some(Configured { config, done }) = configured.recv() => {
                 links.configure(config.clone());
-                core.lock().await.handle(Event::Configured(config));
-                waiting = Some(done);
+                core.lock().await.handle(Event::Configured(config.clone()));
+                waiting = Some((done, config));
             }
         }
         match links.look().await {
@@ -238,8 +241,11 @@ async fn follow_links(core: Arc<Mutex<Core>>, mut links: Links, mut configured: 
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
-        // Whoever waits may have given up.
-        waiting.map(|done| done.send(()));
+        if let Some((done, config)) = waiting {
+            core.lock().await.close_gate(&config);
+            // Whoever waits may have given up.
+            drop(done.send(()));
+        }
     }
 }
 

@@ -14,7 +14,10 @@ use enforcer_common::{
     verdict::Verdict,
 };
 
-use super::store::{Saved, Store};
+use super::{
+    gate::Gate,
+    store::{Saved, Store},
+};
 use crate::{
     datapath::{
         attach::Mechanism,
@@ -36,6 +39,7 @@ pub struct Snapshot {
     pub(super) saved: Option<Arc<Saved>>,
     pub(super) store: Store,
     pub(super) mechanism: Mechanism,
+    pub(super) gate: Gate,
     pub(super) started_at: SystemTime,
     pub(super) warnings: Vec<String>,
     pub(super) conflicts: BTreeMap<u32, Vec<String>>,
@@ -55,7 +59,7 @@ impl Snapshot {
 
     /// What the kernel knows and what only the daemon knows.
     pub fn status(&self) -> anyhow::Result<Status> {
-        let mut status = self.view().status(self.mechanism)?;
+        let mut status = self.view().status(self.mechanism, self.gate.report())?;
         status.daemon = Some(DaemonStatus {
             pid: std::process::id(),
             started_at: humantime::format_rfc3339_seconds(self.started_at).to_string(),

@@ -1,6 +1,7 @@
 //! The datapath from outside: loading it, attaching it, filling its tables and reading them back.
 //!
-//! [`load`] → [`attach`] brings the programs to the veths, [`guard`] the early one to whatever wants it; [`bank`] builds and publishes a policy,
+//! [`load`] → [`attach`] brings the programs to the veths, [`guard`] the early one to whatever wants it, [`gate`]
+//! holds back whom they have not reached yet; [`bank`] builds and publishes a policy,
 //! [`facts`] writes who owns what; [`flows`] and [`counters`] read. Everything is pinned (see [`pins`]),
 //! so all of it outlives the process and can be opened again without a daemon.
 
@@ -11,9 +12,11 @@ pub mod counters;
 pub mod events;
 pub mod facts;
 pub mod flows;
+pub mod gate;
 pub mod guard;
 pub mod load;
 pub mod migrate;
+pub mod nft;
 pub mod pins;
 pub mod probe;
 pub mod tables;

@@ -9,8 +9,8 @@ use crate::{
     datapath::{attach::Mechanism, flows::Flow, guard::Mode},
     policy::rule::{Action, Side},
     report::{
-        DaemonStatus, DirectionReport, Drops, EndReport, EndpointReport, ExplainReport, GuardReport,
-        NetworkReport, ReasonReport, RecentDrop, RuleReport, Status,
+        DaemonStatus, DirectionReport, Drops, EndReport, EndpointReport, ExplainReport, GateReport,
+        GuardReport, NetworkReport, ReasonReport, RecentDrop, RuleReport, Status,
     },
 };
 
@@ -272,6 +272,7 @@ pub(crate) fn status() -> Status {
         rules: 3,
         endpoints_ready: 1,
         endpoints_quarantined: 1,
+        gate: GateReport::On,
         guards: vec![
             GuardReport {
                 interface: "eth0".to_owned(),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     datapath::attach::Mechanism,
-    report::{GuardReport, Status},
+    report::{GateReport, GuardReport, Status},
 };
 
 /// Writes everything that fits a line each.
@@ -36,6 +36,7 @@ fn facts(status: &Status, screen: &Screen) -> Vec<(&'static str, String)> {
         ("attach", attach(status.attach).to_owned()),
     ];
     facts.extend(status.features.iter().map(|(name, state)| ("feature", format!("{name}: {state}"))));
+    facts.push(("gate", gate(&status.gate)));
     facts.extend(status.guards.iter().map(|guard| ("guard", self::guard(guard))));
     facts.extend([
         ("policy", policy(status, screen.now)),
@@ -71,6 +72,13 @@ const fn attach(mechanism: Mechanism) -> &'static str {
     match mechanism {
         Mechanism::Tcx => "tcx",
         Mechanism::Clsact => "clsact",
+    }
+}
+
+fn gate(gate: &GateReport) -> String {
+    match gate {
+        GateReport::On => "on".to_owned(),
+        GateReport::Off { why } => format!("off ({why})"),
     }
 }
 
@@ -134,6 +142,7 @@ mod tests {
         attach:       tcx
         feature:      coarse clock: yes
         feature:      tcx links: yes
+        gate:         on
         guard:        eth0 (uplink), native
         guard:        veth-web (veth), generic
         policy:       generation 4, applied 3m ago: 2 networks, 6 entries, 2 sets, 3 rules
@@ -150,6 +159,7 @@ mod tests {
     fn a_host_without_daemon_and_policy_says_so() {
         let status = Status {
             daemon: None,
+            gate: GateReport::off("its rules are not there"),
             generation: 0,
             digest: None,
             applied_at: None,
@@ -166,6 +176,7 @@ mod tests {
         attach:       tcx
         feature:      coarse clock: yes
         feature:      tcx links: yes
+        gate:         off (its rules are not there)
         policy:       none yet: everything is denied
         digest:       -
         endpoints:    1 ready

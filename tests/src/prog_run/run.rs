@@ -136,7 +136,7 @@ impl<'lab> Run<'lab> {
     }
 
     /// Runs it, and holds what is true of every packet: nobody changes a byte, nobody touches a
-    /// foreign bit of the mark, and exactly one reason is counted.
+    /// foreign bit of the mark, what passes where it enters is stamped, and exactly one reason is counted.
     #[track_caller]
     pub fn outcome(mut self) -> Outcome<'lab> {
         if self.hook == Hook::Guard {
@@ -155,7 +155,13 @@ impl<'lab> Run<'lab> {
         let judged = Judged::from_counters(&before, &self.lab.reasons(), counted_before);
         let Self { lab, hook, endpoint, packet, .. } = self;
         let outcome = Outcome { lab, hook, endpoint, packet, judged, stamp: mark & Lab::MARK_MASK };
-        outcome.agrees_with(code)
+        let outcome = outcome.agrees_with(code);
+        // Whatever it is, ARP and DHCP included: the gate drops what bears no stamp.
+        if hook == Hook::FromEndpoint && outcome.judged.is_pass() {
+            let sender = outcome.endpoint.clone();
+            return outcome.is_stamped_as(&sender);
+        }
+        outcome
     }
 
     /// The guard sets no mark, and its own half of the harness holds what is true of every frame.

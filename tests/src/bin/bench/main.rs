@@ -1,10 +1,12 @@
-//! `cargo xtask bench`: what enforcement costs. Two parts: nanoseconds per packet of each program, by
-//! `BPF_PROG_TEST_RUN`, and how long a very large policy takes from the command line to the kernel.
+//! `cargo xtask bench`: what enforcement costs. Three parts: nanoseconds per packet of each program, by
+//! `BPF_PROG_TEST_RUN`; how long a very large policy takes from the command line to the kernel; and how long
+//! a new workload waits for its first packet.
 //!
 //! Two cores that others share make noise: compare only figures of one run.
 
 mod packets;
 mod policies;
+mod ready;
 mod scale;
 mod scenario;
 
@@ -23,14 +25,15 @@ enum Part {
     Packets,
     /// Ten thousand networks with a hundred thousand prefixes
     Scale,
+    /// From a workload's link to its first packet, alone and among many
+    Ready,
 }
 
 fn main() {
     let Arguments { part } = Arguments::parse();
-    if part != Some(Part::Scale) {
-        packets::measure();
-    }
-    if part != Some(Part::Packets) {
-        scale::measure();
+    let parts: [(Part, fn()); 3] =
+        [(Part::Packets, packets::measure), (Part::Scale, scale::measure), (Part::Ready, ready::measure)];
+    for (_, measure) in parts.into_iter().filter(|(other, _)| part.is_none_or(|part| part == *other)) {
+        measure();
     }
 }

@@ -1,0 +1,95 @@
+//! The gate, as the daemon knows it: wanted or not, and what was installed.
+
+use std::error::Error;
+
+use tracing::{info, warn};
+
+use crate::{
+    config::{Config, Unknown},
+    datapath::gate::{self, Listing, Ruleset},
+    report::GateReport,
+};
+
+/// What was made of the gate when the daemon started.
+#[derive(Clone, Debug)]
+pub enum Gate {
+    /// It was installed.
+    Installed {
+        /// What it looks like.
+        listing: Listing,
+        /// Patterns of the host file that it does not say, or not exactly.
+        inexact: Vec<String>,
+    },
+    /// Nobody wants it.
+    Unwanted,
+    /// It could not be installed.
+    Refused(String),
+}
+
+impl Gate {
+    /// Installs the gate that the host file asks for, or removes it. To be called when everything that can
+    /// be attached to is: what is not is closed by it.
+    pub fn establish(config: &Config) -> Self {
+        let ruleset = Ruleset::new(&config.attach, config.datapath.mark_mask);
+        let outcome = match config.attach.unknown {
+            Unknown::Quarantine => ruleset.install().map(Some),
+            Unknown::Ignore => gate::remove().map(|_| None),
+        };
+        match outcome {
+            Ok(Some(listing)) => {
+                info!("the gate holds new workloads back until they are enforced");
+                Self::Installed { listing, inexact: ruleset.inexact }
+            }
+            Ok(None) => Self::Unwanted,
+            Err(error) => {
+                warn!(
+                    error = &error as &dyn Error,
+                    "no gate: the first packets of new workloads pass freely"
+                );
+                Self::Refused(format!("{:#}", anyhow::Error::from(error)))
+            }
+        }
+    }
+
+    /// How it is now; others may have changed it since.
+    pub fn report(&self) -> GateReport {
+        let listing = match self {
+            Self::Installed { listing, .. } => listing,
+            Self::Unwanted => return GateReport::off("`attach.unknown` is \"ignore\""),
+            Self::Refused(why) => return GateReport::off(why),
+        };
+        match gate::installed() {
+            Ok(Some(found)) if found == *listing => GateReport::On,
+            Ok(_) => {
+                GateReport::off("somebody removed or changed its rules; restart the daemon to repair it")
+            }
+            Err(error) => GateReport::off(format!("{:#}", anyhow::Error::from(error))),
+        }
+    }
+
+    /// What becomes of a workload that cannot be attached to.
+    pub const fn consequence(&self) -> &'static str {
+        match self {
+            Self::Installed { .. } => "the gate stops what it sends, what it gets is not enforced",
+            Self::Unwanted | Self::Refused(_) => "it is not enforced",
+        }
+    }
+
+    /// What somebody should look at.
+    pub fn warnings(&self) -> Vec<String> {
+        match self {
+            Self::Installed { inexact, .. } => inexact.iter().map(|pattern| unsayable(pattern)).collect(),
+            Self::Unwanted => Vec::new(),
+            Self::Refused(why) => {
+                vec![format!("the first packets of new workloads are not held back: {why}")]
+            }
+        }
+    }
+}
+
+fn unsayable(pattern: &str) -> String {
+    format!(
+        "the gate cannot tell interfaces by {pattern:?} of [attach], only by a name or its beginning: first \
+         packets of new workloads there are not held back"
+    )
+}
