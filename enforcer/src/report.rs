@@ -64,6 +64,12 @@ pub struct Status {
     pub dropped: Counter,
     /// Drop events that were counted but not told.
     pub events_lost: u64,
+    /// What somebody else changed and the daemon mended, since it was started.
+    #[serde(default)]
+    pub repairs: u64,
+    /// What was mended last.
+    #[serde(default)]
+    pub last_repair: Option<String>,
     /// What somebody should look at.
     pub warnings: Vec<String>,
 }

@@ -9,15 +9,12 @@ use super::{
     op::{Op, Owned},
     policies::PolicyTables,
 };
-use crate::{
-    datapath::{
-        attach::{self, AttachError, Hold, Interface, Mechanism},
-        guard,
-        load::Datapath,
-        pins::Pins,
-        tables::{TableError, Tables},
-    },
-    view::endpoint_name,
+use crate::datapath::{
+    attach::{self, AttachError, Hold, Interface, Mechanism},
+    guard,
+    load::Datapath,
+    pins::Pins,
+    tables::{TableError, Tables},
 };
 
 /// Why an operation was not done.
@@ -71,9 +68,9 @@ impl Kernel for LiveKernel {
             uplinks: tables.uplinks()?,
             ..Facts::default()
         };
-        for (&ifindex, record) in &facts.endpoints {
-            let name = endpoint_name(record);
-            let hold = self.datapath.hold(Interface { name: &name, ifindex }, self.mechanism, &self.pins);
+        let interfaces: Vec<u32> = facts.endpoints.keys().copied().collect();
+        let holds = self.datapath.holds(&interfaces, self.mechanism, &self.pins)?;
+        for (ifindex, hold) in interfaces.into_iter().zip(holds) {
             if hold != Hold::None {
                 facts.linked.insert(ifindex);
             }

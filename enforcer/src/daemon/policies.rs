@@ -12,7 +12,10 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use enforcer_common::control::{ControlWord, Generation};
+use enforcer_common::{
+    control::{ControlWord, Generation},
+    limits::BANK_TABLES,
+};
 use tracing::{info, warn};
 
 use super::{
@@ -29,6 +32,10 @@ use crate::{
     },
 };
 
+mod inspect;
+
+pub use inspect::Damage;
+
 /// The kernel, as far as policies go.
 pub trait PolicyTables {
     /// What is published, and every record.
@@ -39,6 +46,8 @@ pub trait PolicyTables {
     fn write_generation(&mut self, slot: u32, record: Generation) -> Result<(), TableError>;
     /// Lets a generation decide, from the next packet on.
     fn publish(&mut self, word: ControlWord) -> Result<(), TableError>;
+    /// Kernel ids of the tables in a bank.
+    fn bank_maps(&self, bank: u32) -> Result<[u32; BANK_TABLES], TableError>;
     /// `CLOCK_BOOTTIME` in nanoseconds.
     fn boottime(&self) -> u64;
 }
@@ -59,6 +68,10 @@ impl PolicyTables for Tables {
     fn publish(&mut self, word: ControlWord) -> Result<(), TableError> {
         Self::publish(self, word);
         Ok(())
+    }
+
+    fn bank_maps(&self, bank: u32) -> Result<[u32; BANK_TABLES], TableError> {
+        Self::bank_maps(self, bank)
     }
 
     fn boottime(&self) -> u64 {
@@ -235,6 +248,7 @@ impl<D: Disk> Policies<D> {
         tables: &policy::Tables,
     ) -> Result<(), TableError> {
         kernel.build_bank(place.bank, tables)?;
+        let record = Generation { maps: kernel.bank_maps(place.bank)?, ..record };
         kernel.write_generation(place.word.slot(), record)?;
         self.generations.recorded(place.word.slot(), record);
         self.show(kernel, place.word)

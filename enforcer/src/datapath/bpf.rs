@@ -47,6 +47,27 @@ pub fn update<K: Pod, V: Pod>(map: impl AsFd, key: &K, value: &V) -> io::Result<
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
 }
 
+/// Reads one entry (`BPF_MAP_LOOKUP_ELEM`); of an outer map of maps the id of the inner map.
+pub fn lookup<K: Pod, V: Pod + Default>(map: impl AsFd, key: &K) -> io::Result<Option<V>> {
+    let mut value = V::default();
+    let mut attr = zeroed();
+    attr.__bindgen_anon_2.map_fd = fd(map);
+    attr.__bindgen_anon_2.key = std::ptr::from_ref(key) as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = &raw mut value as u64;
+    match bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attr) {
+        Ok(_) => Ok(Some(value)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Closes a map to every later write from user space, for good (`BPF_MAP_FREEZE`).
+pub fn freeze(map: impl AsFd) -> io::Result<()> {
+    let mut attr = zeroed();
+    attr.__bindgen_anon_2.map_fd = fd(map);
+    bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr).map(drop)
+}
+
 /// Writes many entries with one call (`BPF_MAP_UPDATE_BATCH`), or one by one where the kernel has no
 /// batches for this type of map; stops at the first failure.
 pub fn update_batch<K: Pod, V: Pod>(map: impl AsFd, keys: &[K], values: &[V]) -> io::Result<()> {

@@ -10,6 +10,7 @@ pub mod bpf;
 pub mod counters;
 pub mod events;
 pub mod facts;
+pub mod filters;
 pub mod flows;
 pub mod guard;
 pub mod load;
