@@ -26,6 +26,7 @@ pub mod command;
 pub mod connection;
 pub mod daemon;
 pub mod echo;
+pub mod foreign;
 pub mod host;
 pub mod icmp;
 pub mod leftovers;

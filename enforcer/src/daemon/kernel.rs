@@ -1,7 +1,8 @@
 //! The kernel, as the daemon's core sees it.
 
-use std::{error::Error, sync::Arc};
+use std::{collections::BTreeSet, error::Error, sync::Arc};
 
+use nix::net::if_::if_nameindex;
 use tracing::{debug, warn};
 
 use super::{
@@ -10,8 +11,8 @@ use super::{
     policies::PolicyTables,
 };
 use crate::datapath::{
-    attach::{self, AttachError, Hold, Interface, Mechanism},
-    guard,
+    attach::{self, AttachError, FILTER_MINOR, Hold, Interface, Mechanism},
+    filters, guard,
     load::Datapath,
     pins::Pins,
     tables::{TableError, Tables},
@@ -52,6 +53,20 @@ pub struct LiveKernel {
     pub mechanism: Mechanism,
 }
 
+impl LiveKernel {
+    /// Endpoints without links that filters of ours hold: an earlier daemon attached in the other way.
+    fn filtered(&self, facts: &Facts) -> Result<Vec<u32>, OpError> {
+        let unlinked = facts.endpoints.keys().filter(|ifindex| !facts.linked.contains(ifindex));
+        let unlinked: Vec<u32> = unlinked.copied().collect();
+        if unlinked.is_empty() {
+            return Ok(unlinked);
+        }
+        let filters = filters::with_minor(FILTER_MINOR, &unlinked).map_err(AttachError::Filters)?;
+        let found = unlinked.into_iter().zip(filters);
+        Ok(found.filter(|(_, pair)| pair.iter().any(Option::is_some)).map(|(ifindex, _)| ifindex).collect())
+    }
+}
+
 impl Kernel for LiveKernel {
     type Policy = Tables;
 
@@ -68,7 +83,11 @@ impl Kernel for LiveKernel {
             uplinks: tables.uplinks()?,
             ..Facts::default()
         };
-        let interfaces: Vec<u32> = facts.endpoints.keys().copied().collect();
+        // Also those whose record is gone: their programs may still run.
+        let present = if_nameindex().into_iter();
+        let present = present.flat_map(|all| all.iter().map(|found| found.index()).collect::<Vec<_>>());
+        let interfaces: BTreeSet<u32> = facts.endpoints.keys().copied().chain(present).collect();
+        let interfaces = Vec::from_iter(interfaces);
         let holds = self.datapath.holds(&interfaces, self.mechanism, &self.pins)?;
         for (ifindex, hold) in interfaces.into_iter().zip(holds) {
             if hold != Hold::None {
@@ -78,6 +97,7 @@ impl Kernel for LiveKernel {
                 facts.attached.insert(ifindex);
             }
         }
+        facts.linked.extend(self.filtered(&facts)?);
         for (ifindex, mode) in self.pins.list_guards().map_err(AttachError::from)? {
             facts.guard_pins.insert(ifindex);
             if attach::link_ifindex(&self.pins.guard(ifindex, mode)).is_ok_and(|linked| linked == ifindex) {

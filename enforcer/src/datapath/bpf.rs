@@ -31,7 +31,8 @@ fn zeroed() -> bpf_attr {
     unsafe { std::mem::zeroed() }
 }
 
-fn fd(object: impl AsFd) -> u32 {
+/// Borrows: a descriptor that was given away would be closed before the call.
+fn fd(object: &impl AsFd) -> u32 {
     object.as_fd().as_raw_fd() as u32
 }
 
@@ -41,7 +42,7 @@ fn fd(object: impl AsFd) -> u32 {
 /// running program can see the map that was there before.
 pub fn update<K: Pod, V: Pod>(map: impl AsFd, key: &K, value: &V) -> io::Result<()> {
     let mut attr = zeroed();
-    attr.__bindgen_anon_2.map_fd = fd(map);
+    attr.__bindgen_anon_2.map_fd = fd(&map);
     attr.__bindgen_anon_2.key = std::ptr::from_ref(key) as u64;
     attr.__bindgen_anon_2.__bindgen_anon_1.value = std::ptr::from_ref(value) as u64;
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
@@ -51,7 +52,7 @@ pub fn update<K: Pod, V: Pod>(map: impl AsFd, key: &K, value: &V) -> io::Result<
 pub fn lookup<K: Pod, V: Pod + Default>(map: impl AsFd, key: &K) -> io::Result<Option<V>> {
     let mut value = V::default();
     let mut attr = zeroed();
-    attr.__bindgen_anon_2.map_fd = fd(map);
+    attr.__bindgen_anon_2.map_fd = fd(&map);
     attr.__bindgen_anon_2.key = std::ptr::from_ref(key) as u64;
     attr.__bindgen_anon_2.__bindgen_anon_1.value = &raw mut value as u64;
     match bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attr) {
@@ -64,7 +65,7 @@ pub fn lookup<K: Pod, V: Pod + Default>(map: impl AsFd, key: &K) -> io::Result<O
 /// Closes a map to every later write from user space, for good (`BPF_MAP_FREEZE`).
 pub fn freeze(map: impl AsFd) -> io::Result<()> {
     let mut attr = zeroed();
-    attr.__bindgen_anon_2.map_fd = fd(map);
+    attr.__bindgen_anon_2.map_fd = fd(&map);
     bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr).map(drop)
 }
 
@@ -79,7 +80,7 @@ pub fn update_batch<K: Pod, V: Pod>(map: impl AsFd, keys: &[K], values: &[V]) ->
     attr.batch.keys = keys.as_ptr() as u64;
     attr.batch.values = values.as_ptr() as u64;
     attr.batch.count = keys.len() as u32;
-    attr.batch.map_fd = fd(map.as_fd());
+    attr.batch.map_fd = fd(&map);
     match bpf(bpf_cmd::BPF_MAP_UPDATE_BATCH, &mut attr) {
         Err(error) if matches!(error.raw_os_error(), Some(ENOTSUPP | libc::EINVAL)) => {
             keys.iter().zip(values).try_for_each(|(key, value)| update(map.as_fd(), key, value))
@@ -129,7 +130,7 @@ fn lookup_batch<K, V>(
     attr.batch.keys = keys.as_mut_ptr() as u64;
     attr.batch.values = values.as_mut_ptr() as u64;
     attr.batch.count = keys.len() as u32;
-    attr.batch.map_fd = fd(map);
+    attr.batch.map_fd = fd(&map);
     let outcome = bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr);
     // SAFETY: the kernel writes the count back in every outcome that is used below.
     let count = unsafe { attr.batch.count } as usize;
@@ -154,7 +155,7 @@ pub fn link_target(link: impl AsFd) -> io::Result<LinkTarget> {
     // SAFETY: plain data for the kernel to fill.
     let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
     let mut attr = zeroed();
-    attr.info.bpf_fd = fd(link);
+    attr.info.bpf_fd = fd(&link);
     attr.info.info_len = size_of::<bpf_link_info>() as u32;
     attr.info.info = &raw mut info as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;

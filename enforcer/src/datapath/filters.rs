@@ -57,13 +57,13 @@ pub fn with_minor(minor: u16, interfaces: &[u32]) -> io::Result<Vec<[Option<Filt
         for ifindex in interfaces {
             let mut pair = [None, None];
             for (filter, hook) in pair.iter_mut().zip([TcxHook::Ingress, TcxHook::Egress]) {
-                *filter = list(&handle, *ifindex, hook).await.into_iter().find(|filter| filter.minor == minor);
+                *filter =
+                    list(&handle, *ifindex, hook).await.into_iter().find(|filter| filter.minor == minor);
             }
             found.push(pair);
         }
         Ok(found)
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    thread::scope(|scope| scope.spawn(|| runtime.block_on(ask)).join())
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(ask);
+    thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
