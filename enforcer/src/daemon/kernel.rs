@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, error::Error, sync::Arc};
 
-use nix::net::if_::if_nameindex;
+use nix::net::if_::{self, if_nameindex};
 use tracing::{debug, warn};
 
 use super::{
@@ -53,18 +53,16 @@ pub struct LiveKernel {
     pub mechanism: Mechanism,
 }
 
-impl LiveKernel {
-    /// Endpoints without links that filters of ours hold: an earlier daemon attached in the other way.
-    fn filtered(&self, facts: &Facts) -> Result<Vec<u32>, OpError> {
-        let unlinked = facts.endpoints.keys().filter(|ifindex| !facts.linked.contains(ifindex));
-        let unlinked: Vec<u32> = unlinked.copied().collect();
-        if unlinked.is_empty() {
-            return Ok(unlinked);
-        }
-        let filters = filters::with_minor(FILTER_MINOR, &unlinked).map_err(AttachError::Filters)?;
-        let found = unlinked.into_iter().zip(filters);
-        Ok(found.filter(|(_, pair)| pair.iter().any(Option::is_some)).map(|(ifindex, _)| ifindex).collect())
+/// Endpoints without links that filters of ours hold: an earlier daemon attached in the other way.
+fn held_by_filters(facts: &Facts) -> Result<Vec<u32>, OpError> {
+    let unlinked = facts.endpoints.keys().filter(|ifindex| !facts.linked.contains(ifindex));
+    let unlinked: Vec<u32> = unlinked.copied().collect();
+    if unlinked.is_empty() {
+        return Ok(unlinked);
     }
+    let filters = filters::with_minor(FILTER_MINOR, &unlinked).map_err(AttachError::Filters)?;
+    let found = unlinked.into_iter().zip(filters);
+    Ok(found.filter(|(_, pair)| pair.iter().any(Option::is_some)).map(|(ifindex, _)| ifindex).collect())
 }
 
 impl Kernel for LiveKernel {
@@ -85,7 +83,7 @@ impl Kernel for LiveKernel {
         };
         // Also those whose record is gone: their programs may still run.
         let present = if_nameindex().into_iter();
-        let present = present.flat_map(|all| all.iter().map(|found| found.index()).collect::<Vec<_>>());
+        let present = present.flat_map(|all| all.iter().map(if_::Interface::index).collect::<Vec<_>>());
         let interfaces: BTreeSet<u32> = facts.endpoints.keys().copied().chain(present).collect();
         let interfaces = Vec::from_iter(interfaces);
         let holds = self.datapath.holds(&interfaces, self.mechanism, &self.pins)?;
@@ -97,7 +95,7 @@ impl Kernel for LiveKernel {
                 facts.attached.insert(ifindex);
             }
         }
-        facts.linked.extend(self.filtered(&facts)?);
+        facts.linked.extend(held_by_filters(&facts)?);
         for (ifindex, mode) in self.pins.list_guards().map_err(AttachError::from)? {
             facts.guard_pins.insert(ifindex);
             if attach::link_ifindex(&self.pins.guard(ifindex, mode)).is_ok_and(|linked| linked == ifindex) {

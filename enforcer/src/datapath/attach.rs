@@ -141,7 +141,7 @@ impl Datapath {
     ) -> Result<Vec<Hold>, AttachError> {
         let mut ours = [0; HOOKS.len()];
         for (id, (program, _)) in ours.iter_mut().zip(HOOKS) {
-            let info = self.program(program).and_then(|program| Ok(program.info()?));
+            let info = self.program(program).and_then(|program| program.info());
             *id = info.map_err(|source| AttachError::Program { program, source })?.id();
         }
         let links = interfaces.iter().map(|ifindex| hold_by_links(*ifindex, ours, pins));
