@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::{map_layout, policy::Membership};
+use crate::{limits::BANK_TABLES, map_layout, policy::Membership};
 
 /// Which generation decides, in one word that a packet reads once: a packet sees one whole policy.
 ///
@@ -95,8 +95,11 @@ pub struct Generation {
     pub fallback: ControlWord,
     /// When this generation ends unless it is confirmed, in nanoseconds of `CLOCK_BOOTTIME`.
     pub deadline: u64,
+    /// Kernel ids of the tables in the bank, in the order that they are installed in; zero in a record of a
+    /// version that did not note them.
+    pub maps: [u32; BANK_TABLES],
     /// Zero.
-    pub reserved: [u64; 3],
+    pub reserved: u32,
 }
 
 map_layout!(Generation, 128);

@@ -12,13 +12,17 @@ use serde::{Deserialize, Serialize};
 use crate::{
     datapath::{attach::Mechanism, flows::Flow, guard::Mode},
     policy::{
-        Policy, Source,
+        Policy,
         diff::Diff,
         rule::{Action, Side},
         service::Service,
         world::WorldMoves,
     },
 };
+
+mod orders;
+
+pub use orders::{ApplyRequest, RollbackRequest};
 
 /// The state of the whole host.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -67,6 +71,12 @@ pub struct Status {
     pub dropped: Counter,
     /// Drop events that were counted but not told.
     pub events_lost: u64,
+    /// What somebody else changed and the daemon mended, since it was started.
+    #[serde(default)]
+    pub repairs: u64,
+    /// What was mended last.
+    #[serde(default)]
+    pub last_repair: Option<String>,
     /// What somebody should look at.
     pub warnings: Vec<String>,
 }
@@ -386,30 +396,6 @@ pub struct Impact {
     pub cut: Vec<Flow>,
     /// Those that are denied now and would pass.
     pub admitted: Vec<Flow>,
-}
-
-/// What `rollback` sends.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct RollbackRequest {
-    /// The generation to go back to; the one before by default.
-    #[serde(default)]
-    pub to: Option<u64>,
-}
-
-/// What `apply` sends: the text of the policy files, so that diagnostics can show their lines.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct ApplyRequest {
-    /// The files.
-    pub sources: Vec<Source>,
-    /// Apply even if addresses move into the world and a rule names it.
-    #[serde(default)]
-    pub force: bool,
-    /// Go back to the policy before unless this one is confirmed within so many seconds.
-    #[serde(default)]
-    pub confirm_seconds: Option<u64>,
-    /// Refuse to cut more conversations than this that were seen lately.
-    #[serde(default)]
-    pub max_cut: Option<usize>,
 }
 
 /// Why a request was refused.

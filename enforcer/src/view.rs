@@ -63,6 +63,7 @@ pub struct View<'a> {
 struct NameBook<'a> {
     saved: &'a Saved,
     endpoints: BTreeMap<EndpointId, String>,
+    digests: BTreeMap<u64, String>,
 }
 
 impl Names for NameBook<'_> {
@@ -77,13 +78,19 @@ impl Names for NameBook<'_> {
     fn endpoint(&self, id: EndpointId) -> Option<String> {
         self.endpoints.get(&id).cloned()
     }
+
+    fn digest(&self, generation: u64) -> Option<String> {
+        self.digests.get(&generation).cloned()
+    }
 }
 
 impl View<'_> {
     fn names(&self) -> anyhow::Result<NameBook<'_>> {
         let endpoints = self.tables.endpoints()?;
         let endpoints = endpoints.into_iter().map(|(_, endpoint)| (endpoint.id, endpoint_name(&endpoint)));
-        Ok(NameBook { saved: self.saved, endpoints: endpoints.collect() })
+        let records = self.tables.generations()?.into_iter().filter(|record| record.number > 0);
+        let digests = records.map(|record| (record.number, digest_text(&record.digest)));
+        Ok(NameBook { saved: self.saved, endpoints: endpoints.collect(), digests: digests.collect() })
     }
 
     /// The state of the host, as far as the kernel knows it.
@@ -124,6 +131,8 @@ impl View<'_> {
             passed,
             dropped,
             events_lost: self.tables.lost_events()?,
+            repairs: 0,
+            last_repair: None,
             warnings,
         })
     }

@@ -3,7 +3,7 @@
 use enforcer::datapath::bpf::{TcxHook, tcx_programs};
 use enforcer_tests::daemon::DEFAULT_CONFIG;
 use enforcer_tests::traffic::{ECHO_PORT, tcp};
-use enforcer_tests::{Daemon, Host};
+use enforcer_tests::{Daemon, Host, Numbered};
 
 use crate::town::POLICY;
 
@@ -49,6 +49,8 @@ fn moving_to_tcx_and_back_leaves_one_program_on_each_hook() {
     assert!(host.netns().run("tc", &["qdisc", "add", "dev", web.interface(), "clsact"]).status.success());
     let config = |attach| format!("{DEFAULT_CONFIG}[datapath]\nattach = \"{attach}\"\n");
     let mut daemon = Daemon::start_with(&host, &config("clsact"));
+    daemon.wait_ready(&[web.interface(), db.interface()]);
+    let denied = Numbered::new(&web, &db, db.ipv4()).rate(5000).start();
     for (attach, filters, links) in [("tcx", 0, 1), ("clsact", 1, 0)] {
         daemon.stop();
         daemon.configure(&config(attach));
@@ -63,4 +65,12 @@ fn moving_to_tcx_and_back_leaves_one_program_on_each_hook() {
         }
         assert!(!tcp(&web, db.ipv4(), ECHO_PORT));
     }
+    let denied = denied.finish();
+    assert!(denied.sent > 1000, "only {} packets were sent", denied.sent);
+    assert!(
+        denied.received.is_empty(),
+        "{} of {} denied packets arrived",
+        denied.received.len(),
+        denied.sent
+    );
 }

@@ -53,16 +53,30 @@ fn restarts_lose_no_packet() {
 }
 
 #[test]
+fn restarts_let_nothing_pass_that_is_denied() {
+    let mut town = Town::governed("gap");
+    let denied = Numbered::new(&town.web, &town.db, town.db.ipv4()).rate(5000).start();
+    for _ in 0..3 {
+        town.daemon.kill();
+        town.daemon.start_again();
+        town.daemon.restart();
+    }
+    let report = denied.finish();
+    assert!(report.sent > 1000, "only {} packets were sent", report.sent);
+    assert!(
+        report.received.is_empty(),
+        "{} of {} denied packets arrived",
+        report.received.len(),
+        report.sent
+    );
+}
+
+#[test]
 fn a_policy_outlives_its_daemon_and_its_kernel_tables() {
     let mut town = Town::governed("outlive");
     let digest = town.daemon.json(&["status"])["digest"].clone();
     town.daemon.stop();
-    // As after a reboot: nothing is pinned, the saved policy is there.
-    for entry in std::fs::read_dir(town.daemon.bpffs()).unwrap().flatten() {
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::remove_dir_all(entry.path()).unwrap();
-        }
-    }
+    town.daemon.lose_pins();
     town.daemon.start_again();
     town.daemon.wait_ready(&town.interfaces());
     assert_eq!(town.daemon.json(&["status"])["digest"], digest);

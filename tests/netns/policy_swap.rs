@@ -6,7 +6,7 @@ use enforcer_tests::traffic::{Conversation, ECHO_PORT, tcp};
 use crate::town::{POLICY, Town};
 
 /// The town's policy, but db is in *blue* and tool only in *green*.
-const OTHER: &str = r#"
+pub const OTHER: &str = r#"
 version = 1
 [network.blue]
 prefixes = ["10.1.0.0/24", "10.2.0.0/24", "2001:db8:1::/64", "2001:db8:2::/64", "10.3.0.0/24", "2001:db8:3::/64"]

@@ -1,6 +1,7 @@
 //! The host that most tests play on: web and api share *blue* over two subnets, db is in *green*, and
 //! tool is a member of both.
 
+use enforcer_tests::daemon::DEFAULT_CONFIG;
 use enforcer_tests::{Daemon, Host, Workload};
 
 /// The policy of the town.
@@ -32,12 +33,18 @@ impl Town {
     /// Builds the town; no policy is applied.
     #[track_caller]
     pub fn build(name: &str) -> Self {
+        Self::build_with(name, DEFAULT_CONFIG)
+    }
+
+    /// Builds the town with a host file of its own; no policy is applied.
+    #[track_caller]
+    pub fn build_with(name: &str, config: &str) -> Self {
         let host = Host::new(name);
         let web = host.workload("web").at("10.1.0.5/24").at("2001:db8:1::5/64").routed();
         let api = host.workload("api").at("10.2.0.5/24").at("2001:db8:2::5/64").bridged();
         let db = host.workload("db").at("10.3.0.5/24").at("2001:db8:3::5/64").routed();
         let tool = host.workload("tool").at("10.4.0.9/24").at("2001:db8:4::9/64").bridged();
-        let daemon = Daemon::start(&host);
+        let daemon = Daemon::start_with(&host, config);
         let town = Self { web, api, db, tool, daemon, host };
         town.daemon.wait_ready(&town.interfaces());
         town

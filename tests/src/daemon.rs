@@ -256,6 +256,22 @@ impl Daemon {
         self.scratch.bpffs()
     }
 
+    /// Where saved policies are.
+    pub fn state_dir(&self) -> PathBuf {
+        self.scratch.state()
+    }
+
+    /// Removes every pin, as a reboot does; what is saved stays. The daemon must not run.
+    #[track_caller]
+    pub fn lose_pins(&self) {
+        assert!(self.child.is_none(), "the daemon still runs");
+        for entry in fs::read_dir(self.bpffs()).expect("failed to list the pins").flatten() {
+            if entry.path().is_dir() {
+                fs::remove_dir_all(entry.path()).expect("failed to remove pins");
+            }
+        }
+    }
+
     /// The environment by which the command line finds this daemon and its pins.
     pub fn environment(&self) -> [(&'static str, OsString); 3] {
         [

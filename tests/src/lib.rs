@@ -29,6 +29,7 @@ pub mod daemon;
 pub mod earlier;
 pub mod echo;
 pub mod flood;
+pub mod foreign;
 pub mod host;
 pub mod icmp;
 pub mod leftovers;

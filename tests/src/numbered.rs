@@ -178,6 +178,10 @@ pub struct Report {
     pub reordered: u64,
     /// The longest time between two arrivals.
     pub longest_silence: Duration,
+    /// When the first packet arrived.
+    pub first: Option<Instant>,
+    /// When the last packet arrived.
+    pub last: Option<Instant>,
 }
 
 impl Report {
@@ -195,7 +199,9 @@ impl Report {
         }
         let silences = arrivals.windows(2).map(|pair| pair[1].0 - pair[0].0);
         let longest_silence = silences.max().unwrap_or_default();
-        Self { sent, received, duplicated, reordered, longest_silence }
+        let first = arrivals.first().map(|(moment, _)| *moment);
+        let last = arrivals.last().map(|(moment, _)| *moment);
+        Self { sent, received, duplicated, reordered, longest_silence, first, last }
     }
 
     /// The numbers that did not arrive.
@@ -246,5 +252,6 @@ mod tests {
         assert_eq!(report.lost(), [3, 5]);
         assert_eq!((report.duplicated, report.reordered), (1, 1));
         assert_eq!(report.longest_silence, Duration::from_millis(10));
+        assert_eq!((report.first, report.last), (Some(at(0, 0).0), Some(at(13, 0).0)));
     }
 }

@@ -7,7 +7,7 @@ use aya::programs::loaded_programs;
 use futures_util::TryStreamExt;
 use netlink_packet_route::{
     link::{LinkAttribute, LinkXdp},
-    tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcOption},
+    tc::TcHandle,
 };
 use rtnetlink::Handle;
 
@@ -15,7 +15,7 @@ use super::{Lock, store::Store};
 use crate::datapath::{
     attach::{self, FILTER_MINOR},
     bpf::{self, TcxHook},
-    gate,
+    filters, gate,
     load::PROGRAMS,
     nft::NftError,
     pins::Pins,
@@ -155,7 +155,7 @@ async fn clean_filters(pins: &Pins) -> anyhow::Result<Vec<String>> {
     let handle = open_netlink()?;
     let mut removed: Vec<String> = filters.iter().map(Filter::text).collect();
     for (ifindex, name) in interfaces()? {
-        if pins.has_qdisc_mark(ifindex) && all_filters(&handle, ifindex).await?.is_empty() {
+        if pins.has_qdisc_mark(ifindex) && all_filters(&handle, ifindex).await.is_empty() {
             let mut request = handle.qdisc().del(ifindex as i32);
             request.message_mut().header.parent = TcHandle::CLSACT;
             request.message_mut().header.handle = TcHandle { major: 0xffff, minor: 0 };
@@ -170,9 +170,9 @@ async fn find_filters() -> anyhow::Result<Vec<Filter>> {
     let handle = open_netlink()?;
     let mut filters = Vec::new();
     for (ifindex, name) in interfaces()? {
-        for (minor, program) in all_filters(&handle, ifindex).await? {
-            let ours = PROGRAMS.into_iter().find(|ours| minor == FILTER_MINOR && program.starts_with(ours));
-            if let Some(program) = ours {
+        for filter in all_filters(&handle, ifindex).await {
+            let is_ours = |name: &&str| filter.minor == FILTER_MINOR && filter.name.starts_with(name);
+            if let Some(program) = PROGRAMS.into_iter().find(is_ours) {
                 filters.push(Filter { ifindex, name: name.clone(), program });
             }
         }
@@ -181,27 +181,11 @@ async fn find_filters() -> anyhow::Result<Vec<Filter>> {
     Ok(filters)
 }
 
-/// Handles and program names of all bpf filters of an interface, both directions.
-async fn all_filters(handle: &Handle, ifindex: u32) -> anyhow::Result<Vec<(u16, String)>> {
-    let mut found = Vec::new();
-    for ingress in [true, false] {
-        let mut filters = handle.traffic_filter(ifindex as i32);
-        let request = if ingress { filters.get().ingress() } else { filters.get().egress() };
-        // An interface without a qdisc refuses the question.
-        let Ok(messages) = request.execute().try_collect::<Vec<_>>().await else { continue };
-        for message in messages.iter().filter(|message| message.header.handle.minor != 0) {
-            let options = message.attributes.iter().filter_map(|attribute| match attribute {
-                TcAttribute::Options(options) => Some(options),
-                _ => None,
-            });
-            let name = options.flatten().find_map(|option| match option {
-                TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name.clone()),
-                _ => None,
-            });
-            found.push((message.header.handle.minor, name.unwrap_or_default()));
-        }
-    }
-    Ok(found)
+/// All bpf filters of an interface, both directions.
+async fn all_filters(handle: &Handle, ifindex: u32) -> Vec<filters::Filter> {
+    let mut found = filters::list(handle, ifindex, TcxHook::Ingress).await;
+    found.extend(filters::list(handle, ifindex, TcxHook::Egress).await);
+    found
 }
 
 fn open_netlink() -> anyhow::Result<Handle> {

@@ -17,6 +17,7 @@ use super::{
     kernel::{Kernel, LiveKernel, OpError, perform_each},
     op::Op,
     policies::{Outcome, Policies, Prepared},
+    reconcile::Broken,
     snapshot::Snapshot,
     step::{EndpointState, State},
     store::Store,
@@ -81,17 +82,29 @@ impl<K: Kernel, D: Disk> Core<K, D> {
     /// Compares what the kernel holds with what it should, and mends it.
     pub fn inspect(&mut self) {
         match self.kernel.facts() {
-            Ok(facts) => {
-                self.handle(Event::Inspected(facts));
-                for broken in self.state.repairs.latest() {
-                    warn!(?broken, "somebody else changed this; mended");
-                }
-            }
+            Ok(facts) => self.handle(Event::Inspected(facts)),
             Err(error) => {
                 warn!(error = &error as &dyn Error, "cannot read back what the kernel holds");
                 self.diverged = true;
+                return;
             }
         }
+        if let Err(error) = self.inspect_policy() {
+            warn!("cannot mend what somebody else did to the policy: {error:#}");
+        }
+        for broken in self.state.repairs.latest() {
+            warn!("somebody else changed {}; mended", self.state.describe(broken));
+        }
+    }
+
+    fn inspect_policy(&mut self) -> anyhow::Result<()> {
+        let Some(damage) = self.policies.damage(self.kernel.policy())? else { return Ok(()) };
+        if self.state.repairs.mends(&Broken::Policy(damage)) {
+            self.policies.mend(self.kernel.policy(), damage)?;
+            // Flows may remember what was judged meanwhile.
+            self.perform(&[Op::FactsChanged]);
+        }
+        Ok(())
     }
 
     fn perform(&mut self, ops: &[Op]) {
@@ -187,6 +200,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             }
         }
         for (broken, times) in self.state.repairs.contested() {
+            let broken = self.state.describe(broken);
             warnings
                 .push(format!("{broken}: mended {times} times in a row, somebody else keeps changing it"));
         }
@@ -222,6 +236,8 @@ impl Core {
             gate: self.gate.clone(),
             started_at: self.started_at,
             warnings: self.warnings(),
+            repairs: self.state.repairs.count(),
+            last_repair: self.state.repairs.last().map(|broken| self.state.describe(broken)),
             conflicts: endpoints.clone().map(|(ifindex, endpoint)| (*ifindex, conflicts(endpoint))).collect(),
             names: endpoints.map(|(_, endpoint)| (endpoint.id, endpoint.name.clone())).collect(),
             drops: self.drops.iter().copied().collect(),

@@ -76,6 +76,13 @@ impl Generations {
         Place { word: ControlWord::new(newest.max(floor) + 1, slot), bank }
     }
 
+    /// Records in use that are not as they were written: slot, and what was written.
+    pub fn damaged(&self, found: &Records) -> impl Iterator<Item = (u32, Generation)> {
+        let slots = self.in_use().map(ControlWord::slot);
+        let damaged = slots.filter(|slot| found[*slot as usize] != self.records[*slot as usize]);
+        damaged.map(|slot| (slot, self.records[slot as usize])).collect::<Vec<_>>().into_iter()
+    }
+
     /// What a packet may be reading, or come to read.
     fn in_use(&self) -> impl Iterator<Item = ControlWord> {
         let words = [self.published, self.record(self.published).fallback, self.replaced];

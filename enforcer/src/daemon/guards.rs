@@ -106,6 +106,11 @@ impl Guards {
         }
     }
 
+    /// The name of a guarded interface.
+    pub fn name(&self, ifindex: u32) -> Option<&str> {
+        self.0.get(&ifindex).map(|guard| guard.name.as_str())
+    }
+
     /// Why it was not put on when it was last refused.
     pub fn refusal(&self, ifindex: u32) -> Option<&str> {
         self.0.get(&ifindex)?.refused.as_deref()

@@ -1,7 +1,8 @@
 //! The kernel, as the daemon's core sees it.
 
-use std::{error::Error, sync::Arc};
+use std::{collections::BTreeSet, error::Error, sync::Arc};
 
+use nix::net::if_::{self, if_nameindex};
 use tracing::{debug, warn};
 
 use super::{
@@ -9,15 +10,12 @@ use super::{
     op::{Op, Owned},
     policies::PolicyTables,
 };
-use crate::{
-    datapath::{
-        attach::{self, AttachError, Hold, Interface, Mechanism},
-        guard,
-        load::Datapath,
-        pins::Pins,
-        tables::{TableError, Tables},
-    },
-    view::endpoint_name,
+use crate::datapath::{
+    attach::{self, AttachError, FILTER_MINOR, Hold, Interface, Mechanism},
+    filters, guard,
+    load::Datapath,
+    pins::Pins,
+    tables::{TableError, Tables},
 };
 
 /// Why an operation was not done.
@@ -55,6 +53,18 @@ pub struct LiveKernel {
     pub mechanism: Mechanism,
 }
 
+/// Endpoints without links that filters of ours hold: an earlier daemon attached in the other way.
+fn held_by_filters(facts: &Facts) -> Result<Vec<u32>, OpError> {
+    let unlinked = facts.endpoints.keys().filter(|ifindex| !facts.linked.contains(ifindex));
+    let unlinked: Vec<u32> = unlinked.copied().collect();
+    if unlinked.is_empty() {
+        return Ok(unlinked);
+    }
+    let filters = filters::with_minor(FILTER_MINOR, &unlinked).map_err(AttachError::Filters)?;
+    let found = unlinked.into_iter().zip(filters);
+    Ok(found.filter(|(_, pair)| pair.iter().any(Option::is_some)).map(|(ifindex, _)| ifindex).collect())
+}
+
 impl Kernel for LiveKernel {
     type Policy = Tables;
 
@@ -71,9 +81,13 @@ impl Kernel for LiveKernel {
             uplinks: tables.uplinks()?,
             ..Facts::default()
         };
-        for (&ifindex, record) in &facts.endpoints {
-            let name = endpoint_name(record);
-            let hold = self.datapath.hold(Interface { name: &name, ifindex }, self.mechanism, &self.pins);
+        // Also those whose record is gone: their programs may still run.
+        let present = if_nameindex().into_iter();
+        let present = present.flat_map(|all| all.iter().map(if_::Interface::index).collect::<Vec<_>>());
+        let interfaces: BTreeSet<u32> = facts.endpoints.keys().copied().chain(present).collect();
+        let interfaces = Vec::from_iter(interfaces);
+        let holds = self.datapath.holds(&interfaces, self.mechanism, &self.pins)?;
+        for (ifindex, hold) in interfaces.into_iter().zip(holds) {
             if hold != Hold::None {
                 facts.linked.insert(ifindex);
             }
@@ -81,6 +95,7 @@ impl Kernel for LiveKernel {
                 facts.attached.insert(ifindex);
             }
         }
+        facts.linked.extend(held_by_filters(&facts)?);
         for (ifindex, mode) in self.pins.list_guards().map_err(AttachError::from)? {
             facts.guard_pins.insert(ifindex);
             if attach::link_ifindex(&self.pins.guard(ifindex, mode)).is_ok_and(|linked| linked == ifindex) {

@@ -243,8 +243,8 @@ async fn follow_links(core: Arc<Mutex<Core>>, mut links: Links, mut configured: 
         }
         if let Some((done, config)) = waiting {
             core.lock().await.close_gate(&config);
-            // Whoever waits may have given up.
-            drop(done.send(()));
+            // Whoever waited may have given up.
+            done.send(()).unwrap_or_default();
         }
     }
 }

@@ -16,54 +16,23 @@ use tracing::{info, warn};
 
 use super::{
     disk::{Directory, Disk},
-    generations::{Generations, Place, Records},
+    generations::{Generations, Place},
     store::{Saved, Store, StoreError},
 };
 use crate::{
     config::Config,
-    datapath::tables::{self, TableError, Tables},
+    datapath::tables::TableError,
     policy::{
         self, Capacity, Ids, Policy, Source,
         world::{self, IntoWorld},
     },
 };
 
-/// The kernel, as far as policies go.
-pub trait PolicyTables {
-    /// What is published, and every record.
-    fn generations(&self) -> Result<(ControlWord, Records), TableError>;
-    /// Writes a whole policy into a bank that no packet reads.
-    fn build_bank(&mut self, bank: u32, policy: &policy::Tables) -> Result<(), TableError>;
-    /// Writes a record into a slot that no packet reads.
-    fn write_generation(&mut self, slot: u32, record: Generation) -> Result<(), TableError>;
-    /// Lets a generation decide, from the next packet on.
-    fn publish(&mut self, word: ControlWord) -> Result<(), TableError>;
-    /// `CLOCK_BOOTTIME` in nanoseconds.
-    fn boottime(&self) -> u64;
-}
+mod inspect;
+mod kernel;
 
-impl PolicyTables for Tables {
-    fn generations(&self) -> Result<(ControlWord, Records), TableError> {
-        Ok((self.control().active, Self::generations(self)?))
-    }
-
-    fn build_bank(&mut self, bank: u32, policy: &policy::Tables) -> Result<(), TableError> {
-        Self::build_bank(self, bank, policy)
-    }
-
-    fn write_generation(&mut self, slot: u32, record: Generation) -> Result<(), TableError> {
-        Self::write_generation(self, slot, record)
-    }
-
-    fn publish(&mut self, word: ControlWord) -> Result<(), TableError> {
-        Self::publish(self, word);
-        Ok(())
-    }
-
-    fn boottime(&self) -> u64 {
-        tables::boottime()
-    }
-}
+pub use inspect::Damage;
+pub use kernel::PolicyTables;
 
 /// A policy that is ready for the kernel.
 pub struct Prepared {
@@ -234,6 +203,7 @@ impl<D: Disk> Policies<D> {
         tables: &policy::Tables,
     ) -> Result<(), TableError> {
         kernel.build_bank(place.bank, tables)?;
+        let record = Generation { maps: kernel.bank_maps(place.bank)?, ..record };
         kernel.write_generation(place.word.slot(), record)?;
         self.generations.recorded(place.word.slot(), record);
         self.show(kernel, place.word)

@@ -1,10 +1,7 @@
 //! What the kernel holds, compared with what it should: after a start to take over what an earlier daemon
 //! left, and from time to time to mend what somebody else broke. A part of the pure step.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_common::endpoint::{AddressOwner, Endpoint, EndpointId};
 
@@ -13,6 +10,7 @@ use super::{
     event::Facts,
     guards::Role,
     op::{Op, Owned},
+    policies::Damage,
     step::{EndpointState, State, owner},
 };
 
@@ -28,7 +26,12 @@ const LONGEST_WAIT: u32 = 6;
 pub struct Repairs {
     /// Inspections so far.
     inspections: u64,
+    /// Repairs so far.
+    count: u64,
+    /// What was mended of late.
     mended: BTreeMap<Broken, Mended>,
+    /// What was mended last.
+    last: Option<Broken>,
 }
 
 /// Something that was not as it should be.
@@ -42,17 +45,8 @@ pub enum Broken {
     Endpoint(u32),
     /// The owner of a prefix.
     Address(Owned),
-}
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Programs(ifindex) => write!(f, "the programs of interface {ifindex}"),
-            Self::Guard(ifindex) => write!(f, "the guard of interface {ifindex}"),
-            Self::Endpoint(ifindex) => write!(f, "the record of interface {ifindex}"),
-            Self::Address(network) => write!(f, "the owner of {}", network.text()),
-        }
-    }
+    /// A part of the policy.
+    Policy(Damage),
 }
 
 /// How often something was mended.
@@ -69,21 +63,28 @@ pub struct Mended {
 impl Repairs {
     /// None.
     pub const fn new() -> Self {
-        Self { inspections: 0, mended: BTreeMap::new() }
+        Self { inspections: 0, count: 0, mended: BTreeMap::new(), last: None }
+    }
+
+    /// The next inspection begins.
+    fn begin(&mut self) {
+        self.inspections += 1;
+        // Whole again at the inspection after its wait: nobody is fighting.
+        self.mended.retain(|_, mended| self.inspections <= mended.not_before);
     }
 
     /// Whether to mend it in this inspection; counts it if so.
-    fn mends(&mut self, broken: &Broken) -> bool {
+    pub(super) fn mends(&mut self, broken: &Broken) -> bool {
         let now = self.inspections;
         let known = self.mended.get(broken).copied();
         if known.is_some_and(|mended| now < mended.not_before) {
             return false;
         }
-        // Whole again at the inspection after its wait: nobody is fighting.
-        let in_a_row =
-            known.filter(|mended| now <= mended.not_before).map_or(1, |mended| mended.in_a_row + 1);
+        let in_a_row = known.map_or(1, |mended| mended.in_a_row + 1);
         let wait = 1 << in_a_row.saturating_sub(PATIENCE).min(LONGEST_WAIT);
         self.mended.insert(broken.clone(), Mended { in_a_row, last: now, not_before: now + wait });
+        self.count += 1;
+        self.last = Some(broken.clone());
         true
     }
 
@@ -95,16 +96,18 @@ impl Repairs {
 
     /// What somebody breaks again and again.
     pub fn contested(&self) -> impl Iterator<Item = (&Broken, u32)> {
-        let contested = self
-            .mended
-            .iter()
-            .filter(|(_, mended)| mended.in_a_row > PATIENCE && self.inspections <= mended.not_before);
+        let contested = self.mended.iter().filter(|(_, mended)| mended.in_a_row > PATIENCE);
         contested.map(|(broken, mended)| (broken, mended.in_a_row))
     }
 
-    /// How many things were ever mended.
-    pub fn count(&self) -> usize {
-        self.mended.len()
+    /// Repairs so far.
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// What was mended last.
+    pub const fn last(&self) -> Option<&Broken> {
+        self.last.as_ref()
     }
 }
 
@@ -155,7 +158,7 @@ impl State {
 
     /// Mends what is not as it was left, as far as nobody fights about it.
     pub(super) fn repair(&mut self, facts: &Facts) -> Vec<Op> {
-        self.repairs.inspections += 1;
+        self.repairs.begin();
         let mut broken = self.broken_endpoints(facts);
         broken.extend(self.broken_addresses(facts));
         broken.extend(self.broken_guards(facts));
@@ -166,6 +169,23 @@ impl State {
             ops.push(Op::FactsChanged);
         }
         ops
+    }
+
+    /// What was broken, for people.
+    pub fn describe(&self, broken: &Broken) -> String {
+        match broken {
+            Broken::Programs(ifindex) => format!("the programs of {}", self.interface(*ifindex)),
+            Broken::Guard(ifindex) => format!("the guard of {}", self.interface(*ifindex)),
+            Broken::Endpoint(ifindex) => format!("the record of {}", self.interface(*ifindex)),
+            Broken::Address(network) => format!("the owner of {}", network.text()),
+            Broken::Policy(damage) => damage.to_string(),
+        }
+    }
+
+    fn interface(&self, ifindex: u32) -> String {
+        let endpoint = self.endpoints.get(&ifindex).map(|endpoint| endpoint.name.as_str());
+        let name = endpoint.or_else(|| self.guards.name(ifindex));
+        name.map_or_else(|| format!("interface {ifindex}"), str::to_owned)
     }
 
     fn broken_endpoints(&self, facts: &Facts) -> Vec<(Broken, Vec<Op>)> {

@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub(super) gate: Gate,
     pub(super) started_at: SystemTime,
     pub(super) warnings: Vec<String>,
+    pub(super) repairs: u64,
+    pub(super) last_repair: Option<String>,
     pub(super) conflicts: BTreeMap<u32, Vec<String>>,
     pub(super) names: BTreeMap<EndpointId, String>,
     pub(super) drops: Vec<DropEvent>,
@@ -64,6 +66,8 @@ impl Snapshot {
             pid: std::process::id(),
             started_at: humantime::format_rfc3339_seconds(self.started_at).to_string(),
         });
+        status.repairs = self.repairs;
+        status.last_repair.clone_from(&self.last_repair);
         status.warnings.extend(self.warnings.iter().cloned());
         Ok(status)
     }

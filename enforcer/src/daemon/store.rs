@@ -158,6 +158,11 @@ impl<D: Disk> Store<D> {
         self.remove(PENDING).map(drop)
     }
 
+    /// A generation is no longer one to go back to.
+    pub fn forget(&mut self, number: u64) -> Result<(), StoreError> {
+        self.remove(&history(number)).map(drop)
+    }
+
     /// Forgets the oldest generations. They are in nobody's way: what cannot be removed stays.
     fn prune(&mut self) {
         for number in self.generations().unwrap_or_default().into_iter().skip(HISTORY) {

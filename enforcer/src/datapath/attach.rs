@@ -14,7 +14,7 @@ use aya::programs::{
 };
 
 use super::{
-    bpf,
+    bpf, filters,
     load::{Datapath, LoadError},
     pins::{PinError, Pins},
     probe,
@@ -68,6 +68,17 @@ pub enum AttachError {
         /// What aya said.
         source: ProgramError,
     },
+    /// A program cannot be asked for its id.
+    #[error("failed to look at program {program}")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// What aya said.
+        source: ProgramError,
+    },
+    /// The filters cannot be listed.
+    #[error("failed to list filters")]
+    Filters(#[source] std::io::Error),
     /// Somebody else's XDP program is there, and an interface runs only one.
     #[error("another XDP program runs on {name} and is left alone")]
     Occupied {
@@ -112,7 +123,7 @@ pub struct Interface<'a> {
 /// Whose programs hold an interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hold {
-    /// None of ours, or not at both hooks.
+    /// None of ours, or links not at both hooks.
     None,
     /// Those of an earlier daemon.
     Earlier,
@@ -121,25 +132,30 @@ pub enum Hold {
 }
 
 impl Datapath {
-    /// Whose programs hold the interface. Filters on a clsact qdisc do not tell: where the name still means
-    /// the interface they are taken for ours.
-    pub fn hold(&mut self, interface: Interface<'_>, mechanism: Mechanism, pins: &Pins) -> Hold {
-        if mechanism == Mechanism::Clsact {
-            let still = current_index(interface.name) == Some(interface.ifindex);
-            return if still { Hold::Ours } else { Hold::None };
+    /// Whose programs hold each of the interfaces.
+    pub fn holds(
+        &mut self,
+        interfaces: &[u32],
+        mechanism: Mechanism,
+        pins: &Pins,
+    ) -> Result<Vec<Hold>, AttachError> {
+        let mut ours = [0; HOOKS.len()];
+        for (id, (program, _)) in ours.iter_mut().zip(HOOKS) {
+            let info = self.program(program).and_then(|program| program.info());
+            *id = info.map_err(|source| AttachError::Program { program, source })?.id();
         }
-        let mut hold = Hold::Ours;
-        for (program, _) in HOOKS {
-            let pinned = bpf::open_pin(&pins.link(interface.ifindex, program)).and_then(bpf::link_target);
-            let ours = self.program(program).and_then(|program| Ok(program.info()?.id())).ok();
-            match pinned {
-                Ok(target) if target.ifindex != interface.ifindex => return Hold::None,
-                Ok(target) if Some(target.program_id) == ours => {}
-                Ok(_) => hold = Hold::Earlier,
-                Err(_) => return Hold::None,
-            }
+        let links = interfaces.iter().map(|ifindex| hold_by_links(*ifindex, ours, pins));
+        if mechanism == Mechanism::Tcx {
+            return Ok(links.collect());
         }
-        hold
+        let filters = filters::with_minor(FILTER_MINOR, interfaces).map_err(AttachError::Filters)?;
+        let holds = filters.into_iter().zip(links).map(|(filters, links)| match filters {
+            [Some(from), Some(to)] if [from.program_id, to.program_id] == ours => Hold::Ours,
+            [None, None] if links == Hold::None => Hold::None,
+            // Half of them, another version's, or links of a daemon that attached in the other way.
+            _ => Hold::Earlier,
+        });
+        Ok(holds.collect())
     }
 
     /// Puts both programs on the interface, replacing ours where they are already: atomically, hook by
@@ -166,6 +182,19 @@ impl Datapath {
         }
         Ok(())
     }
+}
+
+fn hold_by_links(ifindex: u32, ours: [u32; HOOKS.len()], pins: &Pins) -> Hold {
+    let mut hold = Hold::Ours;
+    for ((program, _), ours) in HOOKS.into_iter().zip(ours) {
+        match bpf::open_pin(&pins.link(ifindex, program)).and_then(bpf::link_target) {
+            Ok(target) if target.ifindex != ifindex => return Hold::None,
+            Ok(target) if target.program_id == ours => {}
+            Ok(_) => hold = Hold::Earlier,
+            Err(_) => return Hold::None,
+        }
+    }
+    hold
 }
 
 pub(super) fn refused(program: &'static str, interface: Interface<'_>, source: ProgramError) -> AttachError {

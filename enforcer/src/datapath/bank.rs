@@ -1,6 +1,7 @@
 //! Policy generations: build one in an idle bank, then publish it with one store.
 //!
-//! A bank's tables are made anew for every generation. Putting them into the idle slot makes the kernel
+//! A bank's tables are made anew for every generation, and frozen once they are filled: nobody can change
+//! what is in them, only put others in their place. Putting them into the idle slot makes the kernel
 //! wait until no running program can see what was there before; which bank is idle is
 //! [`crate::daemon::generations`]' to know.
 
@@ -15,7 +16,7 @@ use aya_obj::generated::bpf_map_type::{self, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HA
 use enforcer_common::{
     address::Address,
     control::{ControlWord, Generation},
-    limits::GENERATION_SLOTS,
+    limits::{BANK_TABLES, GENERATION_SLOTS},
     policy::{EndPair, Membership, ServiceList, SetMember},
 };
 
@@ -52,6 +53,26 @@ impl Tables {
         let inner = inner_map::<EndPair, ServiceList>(BPF_MAP_TYPE_HASH, pairs.len(), 0);
         install(&self.pairs, "PAIRS", bank, inner, &pairs, &lists)?;
         install_array(&self.services, "SERVICES", bank, &policy.ranges)
+    }
+
+    /// Kernel ids of the tables in a bank, 0 where there is none: others than were installed mean that somebody
+    /// else replaced them.
+    pub fn bank_maps(&self, bank: u32) -> Result<[u32; BANK_TABLES], TableError> {
+        let outer = [
+            ("MEMBERSHIPS", &self.memberships),
+            ("LISTS", &self.lists),
+            ("SET_MEMBERS", &self.set_members),
+            ("PAIRS", &self.pairs),
+            ("SERVICES", &self.services),
+        ];
+        let mut ids = [0; BANK_TABLES];
+        for (id, (name, outer)) in ids.iter_mut().zip(outer) {
+            let found = bpf::lookup(outer.fd(), &bank);
+            *id = found
+                .map_err(|source| TableError::Io { operation: "look into", name, source })?
+                .unwrap_or_default();
+        }
+        Ok(ids)
     }
 
     /// Writes the record that a control word will point at.
@@ -119,6 +140,7 @@ fn install<K: aya::Pod, V: aya::Pod>(
     for (keys, values) in keys.chunks(BATCH).zip(values.chunks(BATCH)) {
         bpf::update_batch(inner.fd(), keys, values).map_err(failed("fill"))?;
     }
+    bpf::freeze(inner.fd()).map_err(failed("freeze"))?;
     let descriptor = inner.fd().as_fd().as_raw_fd();
     bpf::update(outer.fd(), &bank, &descriptor).map_err(failed("install"))
 }

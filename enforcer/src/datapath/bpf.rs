@@ -50,7 +50,7 @@ pub fn update<K: Pod, V: Pod>(map: impl AsFd, key: &K, value: &V) -> io::Result<
 
 /// Reads the value of an array's entry (`BPF_MAP_LOOKUP_ELEM`); of a map of maps the id of the inner map.
 /// `value` is as long as the map's values are.
-pub fn lookup(array: impl AsFd, index: u32, value: &mut [u8]) -> io::Result<()> {
+pub fn read_entry(array: impl AsFd, index: u32, value: &mut [u8]) -> io::Result<()> {
     let mut attr = zeroed();
     attr.__bindgen_anon_2.map_fd = fd(&array);
     attr.__bindgen_anon_2.key = std::ptr::from_ref(&index) as u64;
@@ -59,7 +59,7 @@ pub fn lookup(array: impl AsFd, index: u32, value: &mut [u8]) -> io::Result<()> 
 }
 
 /// Writes the value of an array's entry, which is as long as the map's values are.
-pub fn store(array: impl AsFd, index: u32, value: &[u8]) -> io::Result<()> {
+pub fn write_entry(array: impl AsFd, index: u32, value: &[u8]) -> io::Result<()> {
     let mut attr = zeroed();
     attr.__bindgen_anon_2.map_fd = fd(&array);
     attr.__bindgen_anon_2.key = std::ptr::from_ref(&index) as u64;
@@ -115,6 +115,27 @@ pub fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
     attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
     attr.__bindgen_anon_4.bpf_fd = fd(&object);
     bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
+}
+
+/// Reads one entry (`BPF_MAP_LOOKUP_ELEM`); of an outer map of maps the id of the inner map.
+pub fn lookup<K: Pod, V: Pod + Default>(map: impl AsFd, key: &K) -> io::Result<Option<V>> {
+    let mut value = V::default();
+    let mut attr = zeroed();
+    attr.__bindgen_anon_2.map_fd = fd(&map);
+    attr.__bindgen_anon_2.key = std::ptr::from_ref(key) as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = &raw mut value as u64;
+    match bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attr) {
+        Ok(_) => Ok(Some(value)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Closes a map to every later write from user space, for good (`BPF_MAP_FREEZE`).
+pub fn freeze(map: impl AsFd) -> io::Result<()> {
+    let mut attr = zeroed();
+    attr.__bindgen_anon_2.map_fd = fd(&map);
+    bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr).map(drop)
 }
 
 /// Writes many entries with one call (`BPF_MAP_UPDATE_BATCH`), or one by one where the kernel has no

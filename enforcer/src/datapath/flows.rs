@@ -27,6 +27,8 @@ pub trait Names {
     fn rule(&self, id: u32) -> Option<String>;
     /// Name of a local endpoint.
     fn endpoint(&self, id: EndpointId) -> Option<String>;
+    /// Digest of a generation's policy, in hex.
+    fn digest(&self, generation: u64) -> Option<String>;
 }
 
 /// One conversation. The field names are a contract with scripts.
@@ -57,6 +59,9 @@ pub struct Flow {
     pub rule: Option<String>,
     /// The policy generation that judged its latest packet.
     pub generation: u64,
+    /// The digest of its policy, in hex; of the latest generations only.
+    #[serde(default)]
+    pub digest: Option<String>,
     /// First packet, RFC 3339.
     pub first_seen: String,
     /// Latest packet, RFC 3339.
@@ -136,6 +141,7 @@ fn flow(
         network: (entry.network != 0).then(|| names.network(entry.network)).flatten(),
         rule: (entry.rule != 0).then(|| names.rule(entry.rule)).flatten(),
         generation: entry.control.generation(),
+        digest: names.digest(entry.control.generation()),
         first_seen: clock.text(entry.first_seen),
         last_seen: clock.text(last_seen),
         packets_fwd: entry.packets,

@@ -210,7 +210,8 @@ type Copied = BTreeMap<&'static str, (OwnedFd, OwnedFd)>;
 fn carry(tables: &Copied, from: u32, to: u32) -> Result<(), MigrateError> {
     let (old_control, new_control) = &tables["CONTROL"];
     let mut control = Control::zeroed();
-    bpf::lookup(old_control, 0, bytemuck::bytes_of_mut(&mut control)).map_err(table("read", "CONTROL"))?;
+    bpf::read_entry(old_control, 0, bytemuck::bytes_of_mut(&mut control))
+        .map_err(table("read", "CONTROL"))?;
     let number = control.active.generation();
     if control.active.is_unconfirmed() {
         return Err(MigrateError::Unconfirmed(number));
@@ -220,7 +221,7 @@ fn carry(tables: &Copied, from: u32, to: u32) -> Result<(), MigrateError> {
         let mut record = Generation::zeroed();
         let bytes = bytemuck::bytes_of_mut(&mut record);
         let slot = control.active.slot();
-        bpf::lookup(old_records, slot, &mut bytes[..record_bytes(from)])
+        bpf::read_entry(old_records, slot, &mut bytes[..record_bytes(from)])
             .map_err(table("read", "GENERATIONS"))?;
         // Where version 2 expects it: it builds the next in what follows, modulo.
         let (bank, slot) =
@@ -233,15 +234,16 @@ fn carry(tables: &Copied, from: u32, to: u32) -> Result<(), MigrateError> {
         }
         let record = Generation { bank, fallback: ControlWord::default(), deadline: 0, ..record };
         let bytes = bytemuck::bytes_of(&record);
-        bpf::store(new_records, slot, &bytes[..record_bytes(to)]).map_err(table("write", "GENERATIONS"))?;
+        bpf::write_entry(new_records, slot, &bytes[..record_bytes(to)])
+            .map_err(table("write", "GENERATIONS"))?;
         control.active = ControlWord::new(number, slot);
     }
-    bpf::store(new_control, 0, bytemuck::bytes_of(&control)).map_err(table("write", "CONTROL"))
+    bpf::write_entry(new_control, 0, bytemuck::bytes_of(&control)).map_err(table("write", "CONTROL"))
 }
 
 fn carry_bank((old, new): &(OwnedFd, OwnedFd), from: u32, to: u32) -> io::Result<()> {
     let mut id = 0_u32;
-    bpf::lookup(old, from, bytemuck::bytes_of_mut(&mut id))?;
+    bpf::read_entry(old, from, bytemuck::bytes_of_mut(&mut id))?;
     let inner = bpf::map_by_id(id)?;
     bpf::update(new, &to, &inner.as_raw_fd())
 }

@@ -11,6 +11,7 @@ pub mod bpf;
 pub mod counters;
 pub mod events;
 pub mod facts;
+pub mod filters;
 pub mod flows;
 pub mod gate;
 pub mod guard;

@@ -53,6 +53,7 @@ fn flow() -> Flow {
         network: Some("blue".to_owned()),
         rule: None,
         generation: 4,
+        digest: Some("1a".repeat(32)),
         first_seen: before_noon(3600),
         last_seen: before_noon(3),
         packets_fwd: 1200,
@@ -290,6 +291,8 @@ pub(crate) fn status() -> Status {
         passed: counter(2306, 3_556_000),
         dropped: counter(1235, 91_336),
         events_lost: 17,
+        repairs: 3,
+        last_repair: Some("the programs of veth-web".to_owned()),
         warnings: texts(["veth-db claims 10.1.0.5, which veth-web owns"]),
     }
 }

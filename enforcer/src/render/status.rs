@@ -54,6 +54,9 @@ fn facts(status: &Status, screen: &Screen) -> Vec<(&'static str, String)> {
     if status.events_lost > 0 {
         facts.push(("events lost", status.events_lost.to_string()));
     }
+    if let Some(last) = &status.last_repair {
+        facts.push(("repairs", format!("{}, the last one: {last}", status.repairs)));
+    }
     facts
 }
 
@@ -151,6 +154,7 @@ mod tests {
         passed:       2306 packets, 3.4MiB
         dropped:      1235 packets, 89.2KiB
         events lost:  17
+        repairs:      3, the last one: the programs of veth-web
         warning: veth-db claims 10.1.0.5, which veth-web owns
         ");
     }
@@ -165,6 +169,8 @@ mod tests {
             applied_at: None,
             endpoints_quarantined: 0,
             events_lost: 0,
+            repairs: 0,
+            last_repair: None,
             guards: Vec::new(),
             warnings: Vec::new(),
             ..samples::status()

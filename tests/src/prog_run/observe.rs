@@ -95,4 +95,8 @@ impl Names for Known<'_> {
         let named = self.0.endpoints.iter().find(|(_, endpoint)| endpoint.id == id);
         named.map(|(name, _)| name.clone())
     }
+
+    fn digest(&self, _: u64) -> Option<String> {
+        None
+    }
 }

@@ -1,0 +1,29 @@
+//! What the command line asks of the daemon.
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::Source;
+
+/// What `rollback` sends.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct RollbackRequest {
+    /// The generation to go back to; the one before by default.
+    #[serde(default)]
+    pub to: Option<u64>,
+}
+
+/// What `apply` sends: the text of the policy files, so that diagnostics can show their lines.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ApplyRequest {
+    /// The files.
+    pub sources: Vec<Source>,
+    /// Apply even if addresses move into the world and a rule names it.
+    #[serde(default)]
+    pub force: bool,
+    /// Go back to the policy before unless this one is confirmed within so many seconds.
+    #[serde(default)]
+    pub confirm_seconds: Option<u64>,
+    /// Refuse to cut more conversations than this that were seen lately.
+    #[serde(default)]
+    pub max_cut: Option<usize>,
+}

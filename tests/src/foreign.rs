@@ -1,0 +1,124 @@
+//! Somebody else's tcx program: it counts packets and passes them on.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use aya::maps::{MapData, MapError};
+use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type};
+use enforcer::datapath::bpf::{TcxHook, link_target, lookup};
+
+use crate::netns::NetNs;
+
+/// Where among the programs of a hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Before all of them.
+    First,
+    /// After all of them.
+    Last,
+}
+
+/// A program on a tcx hook; gone with the value.
+#[derive(Debug)]
+pub struct Foreign {
+    counter: MapData,
+    program_id: u32,
+    _link: OwnedFd,
+}
+
+impl Foreign {
+    /// Attaches it to a hook of an interface.
+    #[track_caller]
+    pub fn attach(netns: &NetNs, interface: &str, hook: TcxHook, place: Place) -> Self {
+        let counter = counter().expect("failed to create a map");
+        let program = load(&counter).expect("failed to load a program");
+        let link = netns.enter(|| {
+            let ifindex = nix::net::if_::if_nametoindex(interface).expect("no such interface");
+            link(&program, ifindex, hook, place).expect("failed to attach a program")
+        });
+        let target = link_target(&link).expect("no information on a link");
+        Self { counter, program_id: target.program_id, _link: link }
+    }
+
+    /// Packets that it saw.
+    #[track_caller]
+    pub fn packets(&self) -> u64 {
+        lookup(self.counter.fd(), &0_u32).expect("failed to read a map").unwrap_or_default()
+    }
+
+    /// The program's id.
+    pub const fn program_id(&self) -> u32 {
+        self.program_id
+    }
+}
+
+/// An array of one number.
+fn counter() -> Result<MapData, MapError> {
+    let number = size_of::<u64>() as u32;
+    let definition = aya_obj::Map::new_from_params(BPF_MAP_TYPE_ARRAY as u32, 4, number, 1, 0);
+    MapData::create(definition, "foreign", None)
+}
+
+/// `*counter += 1; return TCX_NEXT;`
+fn load(counter: &MapData) -> io::Result<OwnedFd> {
+    let map = counter.fd().as_fd().as_raw_fd();
+    let instructions = [
+        // r1 = the value's address; two slots
+        instruction(0x18, 0x21, map),
+        instruction(0, 0, 0),
+        // r2 = 1
+        instruction(0xb7, 0x02, 1),
+        // *r1 += r2, atomically
+        instruction(0xdb, 0x21, 0),
+        // r0 = TCX_NEXT
+        instruction(0xb7, 0x00, -1),
+        instruction(0x95, 0, 0),
+    ];
+    // SAFETY: the kernel's attribute union is plain data for which zero means "not given".
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: plain data; this variant is the one that the command reads.
+    let load = unsafe { &mut attr.__bindgen_anon_3 };
+    load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32;
+    load.insns = instructions.as_ptr() as u64;
+    load.insn_cnt = instructions.len() as u32;
+    load.license = c"GPL".as_ptr() as u64;
+    bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr)
+}
+
+fn link(program: &OwnedFd, ifindex: u32, hook: TcxHook, place: Place) -> io::Result<OwnedFd> {
+    const BEFORE: u32 = 1 << 3;
+    const AFTER: u32 = 1 << 4;
+    // SAFETY: as above.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    let create = unsafe { &mut attr.link_create };
+    create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
+    create.__bindgen_anon_2.target_ifindex = ifindex;
+    create.attach_type = match hook {
+        TcxHook::Ingress => bpf_attach_type::BPF_TCX_INGRESS,
+        TcxHook::Egress => bpf_attach_type::BPF_TCX_EGRESS,
+    } as u32;
+    create.flags = match place {
+        Place::First => BEFORE,
+        Place::Last => AFTER,
+    };
+    bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+}
+
+/// An instruction of eight bytes, as a little-endian kernel reads it.
+const fn instruction(code: u8, registers: u8, immediate: i32) -> u64 {
+    code as u64 | (registers as u64) << 8 | (immediate as u32 as u64) << 32
+}
+
+fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+    // SAFETY: `attr` is a whole, initialised `bpf_attr`; what it points at outlives the call.
+    let made = unsafe {
+        libc::syscall(libc::SYS_bpf, command as libc::c_int, std::ptr::from_mut(attr), size_of::<bpf_attr>())
+    };
+    if made < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: both commands return a descriptor that is ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(made as i32) })
+}
