@@ -223,6 +223,17 @@ fn guards_come_back() {
 }
 
 #[test]
+fn a_gate_that_somebody_flushed_comes_back() {
+    let town = watched("gate", "");
+    let whole = || town.daemon.json(&["status"])["gate"]["state"] == "on";
+    let flush = || {
+        let output = town.host.netns().run("nft", &["flush", "ruleset"]);
+        assert!(output.status.success(), "{output:?}");
+    };
+    mended(&town, "the gate", flush, whole);
+}
+
+#[test]
 fn a_restart_repairs_nothing_that_is_whole() {
     let mut town = watched("whole", "");
     town.daemon.restart();

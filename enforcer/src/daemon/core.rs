@@ -24,6 +24,9 @@ use super::{
 };
 use crate::{config::Config, datapath::migrate, policy::world::IntoWorld};
 
+/// Repairs of one inspection that make a line each in the log.
+const TOLD_REPAIRS: usize = 8;
+
 /// Drop events remembered.
 const REMEMBERED_DROPS: usize = 4096;
 
@@ -92,8 +95,13 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         if let Err(error) = self.inspect_policy() {
             warn!("cannot mend what somebody else did to the policy: {error:#}");
         }
-        for broken in self.state.repairs.latest() {
+        let mut mended = self.state.repairs.latest();
+        for broken in mended.by_ref().take(TOLD_REPAIRS) {
             warn!("somebody else changed {}; mended", self.state.describe(broken));
+        }
+        match mended.count() {
+            0 => {}
+            more => warn!("somebody else changed {more} things more; mended"),
         }
     }
 
@@ -222,6 +230,15 @@ impl Core {
         if let Err(error) = migrate::forget_others(&self.kernel.pins) {
             warn!(error = &error as &dyn Error, "pins of another version stay behind");
         }
+    }
+
+    /// Installs the gate again where somebody took it away or changed it.
+    pub fn inspect_gate(&mut self) {
+        if self.gate.is_whole() || !self.state.repairs.mends(&Broken::Gate) {
+            return;
+        }
+        warn!("somebody else changed the gate; mended");
+        self.gate = Gate::establish(&self.state.config);
     }
 
     /// Everything that questions are answered from, without holding the core.

@@ -51,6 +51,16 @@ impl Gate {
         }
     }
 
+    /// Whether what was installed is still there; what was never to be installed is.
+    pub fn is_whole(&self) -> bool {
+        match self {
+            Self::Installed { listing, .. } => {
+                gate::installed().is_ok_and(|found| found.as_ref() == Some(listing))
+            }
+            Self::Unwanted | Self::Refused(_) => true,
+        }
+    }
+
     /// How it is now; others may have changed it since.
     pub fn report(&self) -> GateReport {
         let listing = match self {
@@ -61,7 +71,7 @@ impl Gate {
         match gate::installed() {
             Ok(Some(found)) if found == *listing => GateReport::On,
             Ok(_) => {
-                GateReport::off("somebody removed or changed its rules; restart the daemon to repair it")
+                GateReport::off("somebody removed or changed its rules; the next inspection mends them")
             }
             Err(error) => GateReport::off(format!("{:#}", anyhow::Error::from(error))),
         }

@@ -266,7 +266,9 @@ async fn follow_deadlines(core: Arc<Mutex<Core>>) {
 async fn inspect(core: Arc<Mutex<Core>>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
-        core.lock().await.inspect();
+        let mut core = core.lock().await;
+        core.inspect();
+        core.inspect_gate();
     }
 }
 

@@ -47,6 +47,8 @@ pub enum Broken {
     Address(Owned),
     /// A part of the policy.
     Policy(Damage),
+    /// The gate before new workloads.
+    Gate,
 }
 
 /// How often something was mended.
@@ -179,6 +181,7 @@ impl State {
             Broken::Endpoint(ifindex) => format!("the record of {}", self.interface(*ifindex)),
             Broken::Address(network) => format!("the owner of {}", network.text()),
             Broken::Policy(damage) => damage.to_string(),
+            Broken::Gate => "the gate".to_owned(),
         }
     }
 
