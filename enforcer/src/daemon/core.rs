@@ -72,6 +72,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
 
     /// Compares what the kernel holds with what it should, and mends it.
     pub fn inspect(&mut self) {
+        self.policies.restore(self.kernel.policy(), &self.state.config);
         match self.kernel.facts() {
             Ok(facts) => {
                 self.handle(Event::Inspected(facts));
@@ -89,6 +90,11 @@ impl<K: Kernel, D: Disk> Core<K, D> {
     fn perform(&mut self, ops: &[Op]) {
         let failures = perform_each(&mut self.kernel, ops);
         self.diverged |= failures.refused > 0;
+        for ifindex in failures.gone {
+            // Whatever has its index by the next look inherits nothing.
+            let ops = self.state.step(Event::Vanished { ifindex });
+            self.perform(&ops);
+        }
         for ifindex in failures.unattached {
             // Tried again with the next look; nothing to do before.
             let nothing = self.state.step(Event::AttachFailed { ifindex });
@@ -105,6 +111,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
 
     /// Makes a prepared policy decide; see [`Policies::apply`].
     pub fn apply(&mut self, prepared: Prepared, confirm: Option<Duration>) -> anyhow::Result<Outcome> {
+        self.policies.restore(self.kernel.policy(), &self.state.config);
         self.policies.apply(self.kernel.policy(), prepared, confirm)
     }
 
@@ -115,6 +122,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
 
     /// Goes back to an earlier policy; see [`Policies::rollback`].
     pub fn rollback(&mut self, to: Option<u64>) -> anyhow::Result<Outcome> {
+        self.policies.restore(self.kernel.policy(), &self.state.config);
         self.policies.rollback(self.kernel.policy(), to)
     }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     datapath::{
         attach::{self, AttachError, Hold, Interface, Mechanism},
-        guard,
+        guard::{self, Mode},
         load::Datapath,
         pins::Pins,
         tables::{TableError, Tables},
@@ -81,6 +81,14 @@ impl Kernel for LiveKernel {
                 facts.attached.insert(ifindex);
             }
         }
+        for (ifindex, program, pin) in self.pins.list_links().map_err(AttachError::from)? {
+            if Mode::of_pin(&program).is_none() {
+                facts.link_pins.insert(ifindex);
+                if attach::link_ifindex(&pin).is_ok_and(|linked| linked != ifindex) {
+                    facts.dead.insert(ifindex);
+                }
+            }
+        }
         for (ifindex, mode) in self.pins.list_guards().map_err(AttachError::from)? {
             facts.guard_pins.insert(ifindex);
             if attach::link_ifindex(&self.pins.guard(ifindex, mode)).is_ok_and(|linked| linked == ifindex) {
@@ -127,6 +135,8 @@ impl Kernel for LiveKernel {
 /// What was not done.
 #[derive(Debug, Default)]
 pub struct Failures {
+    /// Interfaces that were gone before they were attached to.
+    pub gone: Vec<u32>,
     /// Interfaces that could not be attached to.
     pub unattached: Vec<u32>,
     /// Interfaces that could not be guarded, and why.
@@ -143,7 +153,7 @@ pub fn perform_each(kernel: &mut impl Kernel, ops: &[Op]) -> Failures {
             (Ok(()), _) => {}
             (Err(OpError::Attach(AttachError::Gone { name, ifindex })), Op::Attach { .. }) => {
                 debug!(name, ifindex, "interface went away before it was attached to");
-                failures.unattached.push(ifindex);
+                failures.gone.push(ifindex);
             }
             (Err(error), Op::Attach { ifindex, .. }) => {
                 warn!(error = &error as &dyn Error, "an endpoint stays unprotected until this works");

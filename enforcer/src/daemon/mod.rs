@@ -58,6 +58,8 @@ pub mod policies;
 pub mod reconcile;
 #[cfg(test)]
 mod reconcile_tests;
+#[cfg(test)]
+mod simulator;
 pub mod snapshot;
 pub mod step;
 #[cfg(test)]

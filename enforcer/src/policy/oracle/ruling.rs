@@ -10,7 +10,7 @@ use super::{
         rule::{Action, End, Side},
     },
     Owner, World,
-    flow::Flow,
+    flow::{Flow, TCP},
     scope::Scope,
     services::{Cover, cover},
 };
@@ -66,6 +66,13 @@ impl World {
         } else {
             Ruling::Silent
         }
+    }
+
+    /// Whether the policy lets `src` open a TCP connection to a port of `dst`; for tests without frames.
+    #[cfg(test)]
+    pub(crate) fn lets_open(&self, src: IpAddr, dst: IpAddr, port: u16) -> bool {
+        let ports = Some((40_000, port));
+        self.ruling(Flow { src, dst, protocol: TCP, ports, icmp: None }).passes()
     }
 
     /// The first network that has both as members. The host is in none.
