@@ -13,7 +13,7 @@ use tracing::warn;
 use super::{
     disk::{Directory, Disk},
     event::Event,
-    kernel::{Kernel, LiveKernel, OpError, perform_each},
+    kernel::{Kernel, LiveKernel, OpError, PolicyTables, perform_each},
     op::Op,
     policies::{Outcome, Policies, Prepared},
     snapshot::Snapshot,
@@ -135,7 +135,6 @@ impl<K: Kernel, D: Disk> Core<K, D> {
 
     /// How long what decides has left unless it is confirmed.
     pub fn time_left(&mut self) -> Option<Duration> {
-        use super::policies::PolicyTables;
         let deadline = self.policies.deadline()?;
         Some(Duration::from_nanos(deadline.saturating_sub(self.kernel.policy().boottime())))
     }

@@ -2,12 +2,13 @@
 
 use std::{error::Error, sync::Arc};
 
+use enforcer_common::control::{ControlWord, Generation};
 use tracing::{debug, warn};
 
 use super::{
     event::Facts,
+    generations::Records,
     op::{Op, Owned},
-    policies::PolicyTables,
 };
 use crate::{
     datapath::{
@@ -15,8 +16,9 @@ use crate::{
         guard::{self, Mode},
         load::Datapath,
         pins::Pins,
-        tables::{TableError, Tables},
+        tables::{self, TableError, Tables},
     },
+    policy,
     view::endpoint_name,
 };
 
@@ -170,4 +172,41 @@ pub fn perform_each(kernel: &mut impl Kernel, ops: &[Op]) -> Failures {
         }
     }
     failures
+}
+
+/// The kernel, as far as policies go.
+pub trait PolicyTables {
+    /// What is published, and every record.
+    fn generations(&self) -> Result<(ControlWord, Records), TableError>;
+    /// Writes a whole policy into a bank that no packet reads.
+    fn build_bank(&mut self, bank: u32, policy: &policy::Tables) -> Result<(), TableError>;
+    /// Writes a record into a slot that no packet reads.
+    fn write_generation(&mut self, slot: u32, record: Generation) -> Result<(), TableError>;
+    /// Lets a generation decide, from the next packet on.
+    fn publish(&mut self, word: ControlWord) -> Result<(), TableError>;
+    /// `CLOCK_BOOTTIME` in nanoseconds.
+    fn boottime(&self) -> u64;
+}
+
+impl PolicyTables for Tables {
+    fn generations(&self) -> Result<(ControlWord, Records), TableError> {
+        Ok((self.control().active, Self::generations(self)?))
+    }
+
+    fn build_bank(&mut self, bank: u32, policy: &policy::Tables) -> Result<(), TableError> {
+        Self::build_bank(self, bank, policy)
+    }
+
+    fn write_generation(&mut self, slot: u32, record: Generation) -> Result<(), TableError> {
+        Self::write_generation(self, slot, record)
+    }
+
+    fn publish(&mut self, word: ControlWord) -> Result<(), TableError> {
+        Self::publish(self, word);
+        Ok(())
+    }
+
+    fn boottime(&self) -> u64 {
+        tables::boottime()
+    }
 }

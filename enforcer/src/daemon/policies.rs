@@ -17,54 +17,18 @@ use tracing::{info, warn};
 
 use super::{
     disk::{Directory, Disk},
-    generations::{Generations, Place, Records},
-    store::{Saved, Store, StoreError},
+    generations::{Generations, Place},
+    kernel::PolicyTables,
+    store::{Saved, Store, read},
 };
 use crate::{
     config::Config,
-    datapath::tables::{self, TableError, Tables},
+    datapath::tables::TableError,
     policy::{
         self, Capacity, Ids, Policy, Source,
         world::{self, IntoWorld},
     },
 };
-
-/// The kernel, as far as policies go.
-pub trait PolicyTables {
-    /// What is published, and every record.
-    fn generations(&self) -> Result<(ControlWord, Records), TableError>;
-    /// Writes a whole policy into a bank that no packet reads.
-    fn build_bank(&mut self, bank: u32, policy: &policy::Tables) -> Result<(), TableError>;
-    /// Writes a record into a slot that no packet reads.
-    fn write_generation(&mut self, slot: u32, record: Generation) -> Result<(), TableError>;
-    /// Lets a generation decide, from the next packet on.
-    fn publish(&mut self, word: ControlWord) -> Result<(), TableError>;
-    /// `CLOCK_BOOTTIME` in nanoseconds.
-    fn boottime(&self) -> u64;
-}
-
-impl PolicyTables for Tables {
-    fn generations(&self) -> Result<(ControlWord, Records), TableError> {
-        Ok((self.control().active, Self::generations(self)?))
-    }
-
-    fn build_bank(&mut self, bank: u32, policy: &policy::Tables) -> Result<(), TableError> {
-        Self::build_bank(self, bank, policy)
-    }
-
-    fn write_generation(&mut self, slot: u32, record: Generation) -> Result<(), TableError> {
-        Self::write_generation(self, slot, record)
-    }
-
-    fn publish(&mut self, word: ControlWord) -> Result<(), TableError> {
-        Self::publish(self, word);
-        Ok(())
-    }
-
-    fn boottime(&self) -> u64 {
-        tables::boottime()
-    }
-}
 
 /// A policy that is ready for the kernel.
 pub struct Prepared {
@@ -433,12 +397,4 @@ fn policy_files(config: &Config, ids: &Ids) -> Option<anyhow::Result<Prepared>> 
     let paths: Vec<PathBuf> = config.policy.iter().filter(|path| path.exists()).cloned().collect();
     let sources = (!paths.is_empty()).then(|| policy::read(&paths))?;
     Some(sources.map_err(anyhow::Error::from).and_then(|sources| prepare(&sources, ids)))
-}
-
-/// What can be read; what cannot is told.
-fn read<T>(outcome: Result<Option<T>, StoreError>) -> Option<T> {
-    outcome.unwrap_or_else(|error| {
-        warn!(error = &error as &dyn Error, "a saved policy cannot be used");
-        None
-    })
 }

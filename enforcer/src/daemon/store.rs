@@ -8,9 +8,10 @@
 //! ids.json             the ids of everything that may ever have been counted, confirmed or not
 //! ```
 
-use std::{io, path::PathBuf};
+use std::{error::Error, io, path::PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tracing::warn;
 
 use super::disk::{Directory, Disk};
 use crate::policy::{Ids, Policy};
@@ -253,4 +254,12 @@ fn history(number: u64) -> String {
 
 fn pending(number: u64) -> String {
     format!("{PENDING}/{number}.json")
+}
+
+/// What can be read; what cannot is told.
+pub(super) fn read<T>(outcome: Result<Option<T>, StoreError>) -> Option<T> {
+    outcome.unwrap_or_else(|error| {
+        warn!(error = &error as &dyn Error, "a saved policy cannot be used");
+        None
+    })
 }

@@ -14,9 +14,8 @@ use crate::{
     daemon::{
         event::Facts,
         generations::Records,
-        kernel::{Kernel, OpError},
+        kernel::{Kernel, OpError, PolicyTables},
         op::Op,
-        policies::PolicyTables,
     },
     datapath::{attach::AttachError, tables::TableError},
     policy,

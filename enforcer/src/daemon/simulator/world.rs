@@ -202,14 +202,7 @@ impl World {
     fn somebody_orders(&mut self, step: Step) {
         match step {
             Step::Apply { policy, confirm } => self.apply(policy, confirm),
-            Step::Confirm => {
-                let mut machine = self.machine.borrow_mut();
-                let now = machine.now;
-                machine.ledger.ask_to_confirm(now);
-                drop(machine);
-                let outcome = self.core().confirm();
-                self.acknowledge(outcome);
-            }
+            Step::Confirm => self.confirm(),
             Step::Rollback { named } => self.rollback(named),
             _ => {}
         }
@@ -228,6 +221,21 @@ impl World {
             && outcome.deciding.digest != POOL[policy].digest
         {
             self.fail(format!("policy {policy} was applied, and {:?} decides", outcome.deciding));
+        }
+        self.acknowledge(outcome);
+    }
+
+    fn confirm(&mut self) {
+        let before = self.machine.borrow().ledger.clone();
+        {
+            let mut machine = self.machine.borrow_mut();
+            let now = machine.now;
+            machine.ledger.ask_to_confirm(now);
+        }
+        let outcome = self.core().confirm();
+        if outcome.is_err() && !self.faults.is_dead() {
+            // Whoever was refused counts on the deadline.
+            self.machine.borrow_mut().ledger = before;
         }
         self.acknowledge(outcome);
     }
