@@ -2,6 +2,8 @@
 
 use std::{cell::RefCell, collections::VecDeque, path::Path, rc::Rc, sync::Arc, time::Duration};
 
+use enforcer_common::{control::ControlWord, endpoint::AddressOwner};
+
 use super::{
     disk::FakeDisk,
     faults::{Fault, Faults},
@@ -81,7 +83,7 @@ impl World {
             let mut machine = self.machine.borrow_mut();
             machine.daemon += 1;
             // No packet is under way for as long as a process needs to start.
-            machine.before = Default::default();
+            machine.before = ControlWord::default();
         }
         let kernel = FakeKernel { machine: self.machine.clone(), faults: self.faults.clone() };
         if let Ok(mut core) = Core::new(self.config.clone(), kernel, Store::on(self.disk.clone())) {
@@ -222,7 +224,7 @@ impl World {
         {
             self.fail(format!("policy {policy} was applied, and {:?} decides", outcome.deciding));
         }
-        self.acknowledge(outcome);
+        self.acknowledge(&outcome);
     }
 
     fn confirm(&mut self) {
@@ -237,7 +239,7 @@ impl World {
             // Whoever was refused counts on the deadline.
             self.machine.borrow_mut().ledger = before;
         }
-        self.acknowledge(outcome);
+        self.acknowledge(&outcome);
     }
 
     fn rollback(&mut self, named: bool) {
@@ -252,11 +254,11 @@ impl World {
             }
         }
         let outcome = self.core().rollback(kept.last().copied().filter(|_| named));
-        self.acknowledge(outcome);
+        self.acknowledge(&outcome);
     }
 
     /// What somebody was told holds from now on; nothing does that the dead said.
-    fn acknowledge(&mut self, outcome: anyhow::Result<Outcome>) {
+    fn acknowledge(&mut self, outcome: &anyhow::Result<Outcome>) {
         let Ok(outcome) = outcome else { return };
         let mut machine = self.machine.borrow_mut();
         let decides = machine.deciding().copied().unwrap_or_default();
@@ -335,7 +337,7 @@ fn damage(machine: &mut Machine, ifindex: u32, what: Damage) {
         Damage::Guard => drop(machine.guards.remove(&ifindex)),
         Damage::Owner => {
             for owner in machine.addresses.values_mut().filter(|owner| owner.ifindex == ifindex) {
-                *owner = Default::default();
+                *owner = AddressOwner::default();
             }
         }
     }

@@ -10,7 +10,7 @@ use super::{
         rule::{Action, End, Side},
     },
     Owner, World,
-    flow::{Flow, TCP},
+    flow::Flow,
     scope::Scope,
     services::{Cover, cover},
 };
@@ -72,7 +72,7 @@ impl World {
     #[cfg(test)]
     pub(crate) fn lets_open(&self, src: IpAddr, dst: IpAddr, port: u16) -> bool {
         let ports = Some((40_000, port));
-        self.ruling(Flow { src, dst, protocol: TCP, ports, icmp: None }).passes()
+        self.ruling(Flow { src, dst, protocol: super::flow::TCP, ports, icmp: None }).passes()
     }
 
     /// The first network that has both as members. The host is in none.
