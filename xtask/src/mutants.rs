@@ -270,6 +270,13 @@ pub const MUTANTS: &[Mutant] = &[
         breaks: "what somebody else changed stays changed",
     },
     Mutant {
+        name: "life-confirmed-in-the-kernel-first",
+        file: POLICIES,
+        text: "        self.store.confirm(number).inspect_err(|_| self.unsettled = true)?;\n        self.show(kernel, self.generations.published().confirmed())?;",
+        replacement: "        self.show(kernel, self.generations.published().confirmed())?;\n        self.store.confirm(number).inspect_err(|_| self.unsettled = true)?;",
+        breaks: "a confirmation that was refused holds",
+    },
+    Mutant {
         name: "life-index-inherits",
         file: STEP,
         text: "ops.extend(self.reused(observation));",
