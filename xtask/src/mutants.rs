@@ -16,6 +16,10 @@ const JUDGE: &str = "enforcer-ebpf/src/judge.rs";
 const NETWORK: &str = "enforcer-ebpf/src/network.rs";
 const QUOTE: &str = "enforcer-ebpf/src/quote.rs";
 const COMPILE_SERVICES: &str = "enforcer/src/policy/compile/services.rs";
+const POLICIES: &str = "enforcer/src/daemon/policies.rs";
+const GENERATIONS: &str = "enforcer/src/daemon/generations.rs";
+const RECONCILE: &str = "enforcer/src/daemon/reconcile.rs";
+const STEP: &str = "enforcer/src/daemon/step.rs";
 const COMPILE_STATE: &str = "enforcer/src/policy/compile/state.rs";
 
 /// All of them, in the order in which they are tried.
@@ -236,6 +240,48 @@ pub const MUTANTS: &[Mutant] = &[
         text: "of(protocol..protocol + 1, word.unsure())",
         replacement: "of(protocol..protocol + 1, word)",
         breaks: "a fragment passes by a rule about other ports",
+    },
+    Mutant {
+        name: "life-fallback-is-unconfirmed",
+        file: POLICIES,
+        text: "fallback: self.generations.confirmed(),",
+        replacement: "fallback: self.generations.published().confirmed(),",
+        breaks: "what nobody confirmed decides again after what was tried next",
+    },
+    Mutant {
+        name: "life-bank-just-left-is-written",
+        file: GENERATIONS,
+        text: "in_use.iter().all(|word| self.record(*word).bank != *bank)",
+        replacement: "self.record(self.published).bank != *bank",
+        breaks: "a packet on its way sees two policies",
+    },
+    Mutant {
+        name: "life-ids-are-not-kept",
+        file: POLICIES,
+        text: "self.store.save_ids(&saved.ids)?;",
+        replacement: "let _ = &saved.ids;",
+        breaks: "another network counts under the id of what was rolled back",
+    },
+    Mutant {
+        name: "life-repair-never-writes",
+        file: RECONCILE,
+        text: "broken.retain(|(broken, _)| self.repairs.mends(broken));",
+        replacement: "broken.retain(|(broken, _)| self.repairs.mends(broken) && matches!(broken, Broken::Programs(_)));",
+        breaks: "what somebody else changed stays changed",
+    },
+    Mutant {
+        name: "life-confirmed-in-the-kernel-first",
+        file: POLICIES,
+        text: "        self.store.confirm(number).inspect_err(|_| self.unsettled = true)?;\n        self.show(kernel, self.generations.published().confirmed())?;",
+        replacement: "        self.show(kernel, self.generations.published().confirmed())?;\n        self.store.confirm(number).inspect_err(|_| self.unsettled = true)?;",
+        breaks: "a confirmation that was refused holds",
+    },
+    Mutant {
+        name: "life-index-inherits",
+        file: STEP,
+        text: "ops.extend(self.reused(observation));",
+        replacement: "",
+        breaks: "whoever gets an index gets the addresses",
     },
 ];
 

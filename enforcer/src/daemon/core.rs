@@ -16,7 +16,7 @@ use super::{
     gate::Gate,
     kernel::{Kernel, LiveKernel, OpError, perform_each},
     op::Op,
-    policies::{Outcome, Policies, Prepared},
+    policies::{Outcome, Policies, PolicyTables, Prepared},
     reconcile::Broken,
     snapshot::Snapshot,
     step::{EndpointState, State},
@@ -84,6 +84,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
 
     /// Compares what the kernel holds with what it should, and mends it.
     pub fn inspect(&mut self) {
+        self.policies.restore(self.kernel.policy(), &self.state.config);
         match self.kernel.facts() {
             Ok(facts) => self.handle(Event::Inspected(facts)),
             Err(error) => {
@@ -118,6 +119,11 @@ impl<K: Kernel, D: Disk> Core<K, D> {
     fn perform(&mut self, ops: &[Op]) {
         let failures = perform_each(&mut self.kernel, ops);
         self.diverged |= failures.refused > 0;
+        for ifindex in failures.gone {
+            // Whatever has its index by the next look inherits nothing.
+            let ops = self.state.step(Event::Vanished { ifindex });
+            self.perform(&ops);
+        }
         for ifindex in failures.unattached {
             // Tried again with the next look; nothing to do before.
             let nothing = self.state.step(Event::AttachFailed { ifindex });
@@ -134,6 +140,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
 
     /// Makes a prepared policy decide; see [`Policies::apply`].
     pub fn apply(&mut self, prepared: Prepared, confirm: Option<Duration>) -> anyhow::Result<Outcome> {
+        self.policies.restore(self.kernel.policy(), &self.state.config);
         self.policies.apply(self.kernel.policy(), prepared, confirm)
     }
 
@@ -144,6 +151,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
 
     /// Goes back to an earlier policy; see [`Policies::rollback`].
     pub fn rollback(&mut self, to: Option<u64>) -> anyhow::Result<Outcome> {
+        self.policies.restore(self.kernel.policy(), &self.state.config);
         self.policies.rollback(self.kernel.policy(), to)
     }
 
@@ -156,7 +164,6 @@ impl<K: Kernel, D: Disk> Core<K, D> {
 
     /// How long what decides has left unless it is confirmed.
     pub fn time_left(&mut self) -> Option<Duration> {
-        use super::policies::PolicyTables;
         let deadline = self.policies.deadline()?;
         Some(Duration::from_nanos(deadline.saturating_sub(self.kernel.policy().boottime())))
     }

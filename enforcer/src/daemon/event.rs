@@ -56,6 +56,10 @@ pub struct Facts {
     pub attached: BTreeSet<u32>,
     /// Interfaces that programs of ours hang on to, whichever version's.
     pub linked: BTreeSet<u32>,
+    /// Indices whose links were made for an interface that is gone; another may have the index.
+    pub dead: BTreeSet<u32>,
+    /// Interfaces for which links are pinned, whether anything hangs on them or not.
+    pub link_pins: BTreeSet<u32>,
     /// Owned prefixes.
     pub addresses: BTreeMap<Owned, AddressOwner>,
     /// Interfaces with the record of an uplink.

@@ -70,9 +70,7 @@ impl Gate {
         };
         match gate::installed() {
             Ok(Some(found)) if found == *listing => GateReport::On,
-            Ok(_) => {
-                GateReport::off("somebody removed or changed its rules; the next inspection mends them")
-            }
+            Ok(_) => GateReport::off("somebody removed or changed its rules; the next inspection mends them"),
             Err(error) => GateReport::off(format!("{:#}", anyhow::Error::from(error))),
         }
     }

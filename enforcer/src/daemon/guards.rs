@@ -49,6 +49,11 @@ impl Guards {
         self.0.insert(ifindex, Guard { name: String::new(), role, attached: false, refused: None });
     }
 
+    /// Whether one is to run on the interface.
+    pub fn contains(&self, ifindex: u32) -> bool {
+        self.0.contains_key(&ifindex)
+    }
+
     /// What should run but does not, or lacks its record, and how to bring it back.
     pub fn missing(
         &self,

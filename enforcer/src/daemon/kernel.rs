@@ -12,7 +12,8 @@ use super::{
 };
 use crate::datapath::{
     attach::{self, AttachError, FILTER_MINOR, Hold, Interface, Mechanism},
-    filters, guard,
+    filters,
+    guard::{self, Mode},
     load::Datapath,
     pins::Pins,
     tables::{TableError, Tables},
@@ -96,6 +97,14 @@ impl Kernel for LiveKernel {
             }
         }
         facts.linked.extend(held_by_filters(&facts)?);
+        for (ifindex, program, pin) in self.pins.list_links().map_err(AttachError::from)? {
+            if Mode::of_pin(&program).is_none() {
+                facts.link_pins.insert(ifindex);
+                if attach::link_ifindex(&pin).is_ok_and(|linked| linked != ifindex) {
+                    facts.dead.insert(ifindex);
+                }
+            }
+        }
         for (ifindex, mode) in self.pins.list_guards().map_err(AttachError::from)? {
             facts.guard_pins.insert(ifindex);
             if attach::link_ifindex(&self.pins.guard(ifindex, mode)).is_ok_and(|linked| linked == ifindex) {
@@ -142,6 +151,8 @@ impl Kernel for LiveKernel {
 /// What was not done.
 #[derive(Debug, Default)]
 pub struct Failures {
+    /// Interfaces that were gone before they were attached to.
+    pub gone: Vec<u32>,
     /// Interfaces that could not be attached to.
     pub unattached: Vec<u32>,
     /// Interfaces that could not be guarded, and why.
@@ -158,7 +169,7 @@ pub fn perform_each(kernel: &mut impl Kernel, ops: &[Op]) -> Failures {
             (Ok(()), _) => {}
             (Err(OpError::Attach(AttachError::Gone { name, ifindex })), Op::Attach { .. }) => {
                 debug!(name, ifindex, "interface went away before it was attached to");
-                failures.unattached.push(ifindex);
+                failures.gone.push(ifindex);
             }
             (Err(error), Op::Attach { ifindex, .. }) => {
                 warn!(error = &error as &dyn Error, "an endpoint stays unprotected until this works");

@@ -70,6 +70,8 @@ mod reconcile_tests;
 mod reload;
 mod server;
 mod service;
+#[cfg(test)]
+mod simulator;
 pub mod snapshot;
 pub mod step;
 #[cfg(test)]

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::{
     disk::{Directory, Disk},
     generations::{Generations, Place},
-    store::{Saved, Store, StoreError},
+    store::{Saved, Store, read},
 };
 use crate::{
     config::Config,
@@ -49,7 +49,8 @@ pub fn prepare(sources: &[Source], ids: &Ids) -> anyhow::Result<Prepared> {
     compile(Policy::parse(sources)?, ids)
 }
 
-fn compile(policy: Policy, ids: &Ids) -> anyhow::Result<Prepared> {
+/// From a model to tables.
+pub(super) fn compile(policy: Policy, ids: &Ids) -> anyhow::Result<Prepared> {
     let ids = ids.assign(&policy)?;
     let tables = policy::compile(&policy, &ids, Capacity::default())?;
     let digest = policy.digest();
@@ -81,6 +82,10 @@ pub struct Policies<D = Directory> {
     saved: Option<Arc<Saved>>,
     /// Of everything that was ever applied, also of what was not confirmed.
     ids: Ids,
+    /// The state directory may hold what the kernel refused or obeys no longer.
+    unsettled: bool,
+    /// What ought to decide after the start does.
+    restored: bool,
 }
 
 impl<D: Disk> Policies<D> {
@@ -88,11 +93,21 @@ impl<D: Disk> Policies<D> {
     pub fn open(kernel: &impl PolicyTables, store: Store<D>) -> Result<Self, TableError> {
         let (published, records) = kernel.generations()?;
         let generations = Generations::adopt(published, records);
-        let deciding = generations.deciding(kernel.boottime()).number;
-        let last_good = read(store.last_good());
-        let pending = read(store.pending()).filter(|pending| pending.number == deciding);
-        let ids = pending.as_ref().or(last_good.as_ref()).map(|saved| saved.ids.clone()).unwrap_or_default();
-        Ok(Self { store, generations, saved: pending.or(last_good).map(Arc::new), ids })
+        let deciding = generations.deciding(kernel.boottime());
+        let ids = read(store.ids()).or_else(|| read(store.last_good()).map(|saved| saved.ids));
+        let ids = ids.unwrap_or_default();
+        let mut policies = Self { store, generations, saved: None, ids, unsettled: false, restored: false };
+        policies.saved = policies.saved_as(&deciding);
+        Ok(policies)
+    }
+
+    /// What was saved of a generation that the kernel holds.
+    fn saved_as(&self, record: &Generation) -> Option<Arc<Saved>> {
+        let number = record.number;
+        let files = [Store::pending, Store::generation].map(|file| read(file(&self.store, number)));
+        let last_good = read(self.store.last_good());
+        let is_it = |saved: &Saved| saved.number == number && saved.policy.digest() == record.digest;
+        files.into_iter().chain([last_good]).flatten().find(is_it).map(Arc::new)
     }
 
     /// What decides, as it was saved; `None` if nothing was or it cannot be read.
@@ -135,9 +150,14 @@ impl<D: Disk> Policies<D> {
         confirm: Option<Duration>,
     ) -> anyhow::Result<Outcome> {
         self.expire(kernel)?;
+        if confirm.is_some() && !self.restored {
+            bail!("the last good policy could not be restored, so there is nothing to fall back to");
+        }
         let deciding = self.generations.deciding(kernel.boottime());
         // Ids may have been lost with the state directory: then the kernel's are not these.
-        let is_same = |saved: &Saved| saved.policy == prepared.policy && saved.ids == prepared.ids;
+        let is_same = |saved: &Saved| {
+            saved.policy == prepared.policy && prepared.ids.agree(&saved.ids, &prepared.policy)
+        };
         if deciding.number > 0
             && deciding.digest == prepared.digest
             && self.saved.as_deref().is_some_and(is_same)
@@ -159,8 +179,7 @@ impl<D: Disk> Policies<D> {
         confirm: Option<Duration>,
     ) -> anyhow::Result<Outcome> {
         let Prepared { policy, ids, tables, digest } = prepared;
-        let kept = self.store.generations()?.first().copied().unwrap_or(0);
-        let place = self.generations.next(kept);
+        let place = self.generations.next(self.store.newest()?);
         let number = place.word.generation();
         let deadline = confirm.map(|patience| kernel.boottime() + patience.as_nanos() as u64);
         let applied_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
@@ -173,21 +192,26 @@ impl<D: Disk> Policies<D> {
             ..tables.generation(digest)
         };
         let saved = Saved { number, applied_at, policy, ids };
-        let before = self.store.last_good().unwrap_or_default();
-        match deadline {
-            Some(_) => self.store.save_pending(&saved)?,
-            None => self.store.save(&saved)?,
+        if saved.ids != self.ids {
+            self.store.save_ids(&saved.ids)?;
         }
+        let kept = match deadline {
+            Some(_) => self.store.save_pending(&saved),
+            None => self.store.save(&saved),
+        };
+        kept.inspect_err(|_| self.unsettled = true)?;
         let word = if deadline.is_some() { place.word.unconfirmed() } else { place.word };
         if let Err(error) = self.write(kernel, Place { word, ..place }, record, &tables) {
-            match deadline {
-                Some(_) => self.store.discard_pending()?,
-                None => self.store.take_back(number, before.as_ref())?,
-            }
+            self.settle();
             return Err(error).context("the kernel did not take the policy; the one before still decides");
         }
-        if deadline.is_none() {
-            self.store.discard_pending().unwrap_or_else(|error| warn!("{error}"));
+        self.restored = true;
+        if let Err(error) = self.store.discard_pending(deadline.map(|_| number)) {
+            warn!(
+                error = &error as &dyn Error,
+                "the state directory keeps what awaits confirmation no longer"
+            );
+            self.unsettled = true;
         }
         info!(generation = number, networks = saved.policy.networks.len(), ?confirm, "policy applied");
         self.ids.clone_from(&saved.ids);
@@ -229,8 +253,9 @@ impl<D: Disk> Policies<D> {
             bail!("nothing awaits confirmation: generation {} is confirmed", deciding.number);
         };
         let number = record.number;
-        self.store.confirm(number)?;
+        self.store.confirm(number).inspect_err(|_| self.unsettled = true)?;
         self.show(kernel, self.generations.published().confirmed())?;
+        self.settle();
         info!(generation = number, "policy confirmed");
         Ok(Outcome::of(deciding))
     }
@@ -286,26 +311,43 @@ impl<D: Disk> Policies<D> {
 
     fn fall_back(&mut self, kernel: &mut impl PolicyTables) -> anyhow::Result<()> {
         self.show(kernel, self.generations.confirmed())?;
-        self.saved = read(self.store.last_good()).map(|saved| {
-            // What was not confirmed has counted under its own ids: nobody else may have them.
-            Arc::new(Saved { ids: self.ids.clone(), ..saved })
-        });
-        let kept = match self.saved.as_deref() {
-            Some(saved) if saved.number > 0 => self.store.save(saved),
-            _ => Ok(()),
-        };
-        kept.and_then(|()| self.store.discard_pending()).unwrap_or_else(|error| {
-            warn!(error = &error as &dyn Error, "the state directory keeps what was not confirmed");
-        });
+        let deciding = self.generations.deciding(kernel.boottime());
+        self.saved = self.saved_as(&deciding);
+        self.settle();
         Ok(())
+    }
+
+    /// Leaves the disk with what the kernel holds as confirmed; tried again until that works.
+    fn settle(&mut self) {
+        let confirmed = self.generations.confirmed().generation();
+        if confirmed == 0 && !self.restored {
+            // The kernel knows nothing yet: the disk is right.
+            return;
+        }
+        let pending = self.generations.unconfirmed().map(|record| record.number);
+        let outcome = self.store.go_back(confirmed, self.saved.as_deref(), pending);
+        self.unsettled = outcome.is_err();
+        if let Err(error) = outcome {
+            warn!(error = &error as &dyn Error, "the state directory keeps what does not decide");
+        }
     }
 
     /// Leaves the kernel with the policy that ought to decide: after a restart mostly the one that does,
     /// after a boot the last good one, on a new host its files. One for which nothing is any good is left
     /// alone: staying away would leave new workloads open.
     pub fn restore(&mut self, kernel: &mut impl PolicyTables, config: &Config) {
-        if let Err(error) = self.try_restore(kernel, config) {
-            warn!("no policy could be restored:\n{error:#}");
+        if self.restored {
+            if self.unsettled {
+                self.settle();
+            }
+            return;
+        }
+        match self.try_restore(kernel, config) {
+            Ok(()) => {
+                self.restored = true;
+                self.settle();
+            }
+            Err(error) => warn!("no policy could be restored, which is tried again:\n{error:#}"),
         }
         match self.generations.deciding(kernel.boottime()).number {
             0 => warn!("no policy yet: nothing passes between workloads until `enforcer apply`"),
@@ -317,33 +359,34 @@ impl<D: Disk> Policies<D> {
     }
 
     fn try_restore(&mut self, kernel: &mut impl PolicyTables, config: &Config) -> anyhow::Result<()> {
-        self.expire(kernel)?;
-        let deciding = self.generations.deciding(kernel.boottime());
-        let Some(saved) = self.saved.clone() else {
-            let older = if deciding.number == 0 { self.newest_readable() } else { None };
-            let prepared = match older {
-                Some(older) => Some(compile(older.policy, &older.ids)),
-                None => policy_files(config, &self.ids),
-            };
-            return match prepared {
-                Some(prepared) => self.apply(kernel, prepared?, None).map(drop),
-                None => Ok(()),
-            };
-        };
-        if let Some(record) = self.generations.unconfirmed() {
+        let last_good = read(self.store.last_good());
+        let newest = last_good.as_ref().map_or(0, |saved| saved.number);
+        match self.generations.unconfirmed().map(|record| record.number) {
             // Its confirmation was interrupted between disk and kernel.
-            if self.store.last_good()?.is_some_and(|last_good| last_good.number == record.number) {
+            Some(number) if newest == number => {
                 self.show(kernel, self.generations.published().confirmed())?;
-                self.store.discard_pending()?;
+                self.saved = last_good.map(Arc::new);
+                return Ok(());
             }
-            return Ok(());
+            Some(number) if newest < number => {
+                return self.expire(kernel).map(drop);
+            }
+            _ => {}
         }
-        self.store.discard_pending()?;
-        if saved.number == deciding.number && saved.policy.digest() == deciding.digest {
-            return Ok(());
+        let deciding = self.generations.deciding(kernel.boottime());
+        let last_good =
+            if deciding.number == 0 { last_good.or_else(|| self.newest_readable()) } else { last_good };
+        let prepared = match last_good {
+            Some(saved) if saved.number == deciding.number && saved.policy.digest() == deciding.digest => {
+                return Ok(());
+            }
+            Some(saved) => Some(compile(saved.policy, &self.ids)),
+            None => policy_files(config, &self.ids),
+        };
+        match prepared {
+            Some(prepared) => self.publish(kernel, prepared?, None).map(drop),
+            None => Ok(()),
         }
-        let prepared = compile(saved.policy.clone(), &saved.ids)?;
-        self.publish(kernel, prepared, None).map(drop)
     }
 
     /// Stands in for a last good policy that cannot be read.
@@ -359,12 +402,4 @@ fn policy_files(config: &Config, ids: &Ids) -> Option<anyhow::Result<Prepared>> 
     let paths = config.policy_files();
     let sources = (!paths.is_empty()).then(|| policy::read(&paths))?;
     Some(sources.map_err(anyhow::Error::from).and_then(|sources| prepare(&sources, ids)))
-}
-
-/// What can be read; what cannot is told.
-fn read(outcome: Result<Option<Saved>, StoreError>) -> Option<Saved> {
-    outcome.unwrap_or_else(|error| {
-        warn!(error = &error as &dyn Error, "a saved policy cannot be used");
-        None
-    })
 }

@@ -135,38 +135,68 @@ impl State {
                 ops.push(Op::RemoveAddress(*network));
             }
         }
+        ops.extend(self.stray_links(facts));
         ops.extend(self.adopt_guards(facts));
         // A daemon that died between a write and this left flows judged under facts that are gone.
         ops.push(Op::FactsChanged);
         ops
     }
 
+    /// Links of interfaces that nothing else is known of.
+    fn stray_links(&self, facts: &Facts) -> Vec<Op> {
+        let is_known = |ifindex: &u32| {
+            self.endpoints.contains_key(ifindex)
+                || self.unregistered.contains_key(ifindex)
+                || facts.endpoints.contains_key(ifindex)
+        };
+        let stray = facts.link_pins.iter().filter(|ifindex| !is_known(ifindex));
+        stray.map(|ifindex| Op::Forget { ifindex: *ifindex, name: String::new() }).collect()
+    }
+
     /// Guards run on where there is a record to run by.
     fn adopt_guards(&mut self, facts: &Facts) -> Vec<Op> {
-        let mut ops = Vec::new();
         for ifindex in facts.guard_pins.iter().copied() {
             if facts.uplinks.contains(&ifindex) {
                 self.guards.adopt(ifindex, Role::Uplink);
             } else if self.endpoints.contains_key(&ifindex) {
                 self.guards.adopt(ifindex, Role::Endpoint);
-            } else {
-                ops.push(Op::Unguard { ifindex, uplink: false });
             }
         }
+        self.stray_guards(facts)
+    }
+
+    /// Guards that nobody wants, and records of uplinks that no guard runs by.
+    fn stray_guards(&self, facts: &Facts) -> Vec<Op> {
+        let strays = facts.guard_pins.iter().filter(|ifindex| !self.guards.contains(**ifindex));
+        let guards =
+            strays.map(|ifindex| Op::Unguard { ifindex: *ifindex, uplink: facts.uplinks.contains(ifindex) });
         let lone = facts.uplinks.difference(&facts.guard_pins);
-        ops.extend(lone.map(|ifindex| Op::RemoveEndpoint { ifindex: *ifindex }));
-        ops
+        let lone = lone.filter(|ifindex| !self.guards.contains(**ifindex));
+        guards.chain(lone.map(|ifindex| Op::RemoveEndpoint { ifindex: *ifindex })).collect()
     }
 
     /// Mends what is not as it was left, as far as nobody fights about it.
     pub(super) fn repair(&mut self, facts: &Facts) -> Vec<Op> {
         self.repairs.begin();
+        let dead = facts.dead.iter().filter(|ifindex| self.endpoints.contains_key(ifindex));
+        let replaced: Vec<u32> =
+            dead.filter(|ifindex| self.repairs.mends(&Broken::Programs(**ifindex))).copied().collect();
+        if !replaced.is_empty() {
+            // What the facts say of them is of others, the next inspection sees the rest.
+            let mut ops: Vec<Op> = replaced.into_iter().flat_map(|ifindex| self.replaced(ifindex)).collect();
+            ops.push(Op::FactsChanged);
+            return ops;
+        }
         let mut broken = self.broken_endpoints(facts);
         broken.extend(self.broken_addresses(facts));
         broken.extend(self.broken_guards(facts));
         broken.retain(|(broken, _)| self.repairs.mends(broken));
         let mut ops: Vec<Op> = broken.into_iter().flat_map(|(_, ops)| ops).collect();
-        let only_programs = |op: &Op| matches!(op, Op::Attach { .. } | Op::Guard { .. } | Op::Unguard { .. });
+        ops.extend(self.stray_links(facts));
+        ops.extend(self.stray_guards(facts));
+        let only_programs = |op: &Op| {
+            matches!(op, Op::Attach { .. } | Op::Guard { .. } | Op::Unguard { .. } | Op::Forget { .. })
+        };
         if !ops.iter().all(only_programs) {
             ops.push(Op::FactsChanged);
         }

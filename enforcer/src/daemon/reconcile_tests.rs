@@ -41,6 +41,8 @@ fn whole(state: &State) -> Facts {
         uplinks: BTreeSet::from([2]),
         guards: BTreeSet::from([2]),
         guard_pins: BTreeSet::from([2]),
+        link_pins: BTreeSet::from([7]),
+        dead: BTreeSet::new(),
     }
 }
 

@@ -163,6 +163,7 @@ impl State {
     fn observed(&mut self, observation: &Observation) -> Vec<Op> {
         let mut ops = self.guards.released(&self.guarded(observation));
         ops.extend(self.vanished(observation));
+        ops.extend(self.reused(observation));
         ops.extend(self.observed_host(&observation.host));
         let claims: Claims = observation
             .veths
@@ -200,6 +201,27 @@ impl State {
         let gone: Vec<u32> =
             known.copied().filter(|ifindex| !observation.veths.contains_key(ifindex)).collect();
         gone.into_iter().flat_map(|ifindex| self.forget(ifindex)).collect()
+    }
+
+    /// An index may be another interface's whose coming was not heard of. A name or a peer may change, but
+    /// hardly both between two looks.
+    fn reused(&mut self, observation: &Observation) -> Vec<Op> {
+        let is_another = |endpoint: &EndpointState, veth: &Veth| {
+            let other_peer = endpoint.mac.zip(veth.mac).is_some_and(|(known, seen)| known != seen);
+            other_peer && (endpoint.name != veth.name || !endpoint.attached)
+        };
+        let known = self.endpoints.iter();
+        let reused = known.filter(|(ifindex, endpoint)| is_another(endpoint, &observation.veths[ifindex]));
+        let reused: Vec<u32> = reused.map(|(ifindex, _)| *ifindex).collect();
+        reused.into_iter().flat_map(|ifindex| self.forget(ifindex)).collect()
+    }
+
+    /// Its programs went with the interface that had its index before: nothing known of that holds.
+    pub(super) fn replaced(&mut self, ifindex: u32) -> Vec<Op> {
+        let name = self.endpoints.get(&ifindex).map(|endpoint| endpoint.name.clone()).unwrap_or_default();
+        let mut ops = self.forget(ifindex);
+        ops.extend(self.appeared(ifindex, &name));
+        ops
     }
 
     /// Everything that is known of an interface.

@@ -380,3 +380,15 @@ fn an_index_that_is_used_again_inherits_nothing() {
     assert!(state.endpoints[&7].owned.is_empty());
     assert_eq!(state.step(Event::Vanished { ifindex: 9 }), [], "nobody knew it");
 }
+
+#[test]
+fn another_veth_with_the_same_index_inherits_nothing() {
+    let mut state = state("");
+    state.step(look(&[], &[(7, bridged("veth7", &["10.1.0.5"]))]));
+    let first = state.endpoints[&7].id;
+    let other = Veth { mac: Some([2, 0, 0, 0, 0, 9]), ..bridged("veth9", &["10.1.0.6"]) };
+    let ops = state.step(look(&[], &[(7, other)]));
+    assert_eq!(removed(&ops), ["10.1.0.5"]);
+    assert_eq!(written(&ops), [("10.1.0.6".to_owned(), 7)]);
+    assert_ne!(state.endpoints[&7].id, first, "it counts as somebody else");
+}

@@ -4,12 +4,14 @@
 //! ```text
 //! generations/N.json   every confirmed generation, as far back as is kept
 //! policy.json          the last good one: a second name of the newest, so that both are one write
-//! pending.json         one that awaits confirmation; never restored after a reboot
+//! pending/N.json       one that awaits confirmation; never restored after a reboot
+//! ids.json             the ids of everything that may ever have been counted, confirmed or not
 //! ```
 
-use std::{io, path::PathBuf};
+use std::{error::Error, io, path::PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tracing::warn;
 
 use super::disk::{Directory, Disk};
 use crate::policy::{Ids, Policy};
@@ -18,7 +20,8 @@ use crate::policy::{Ids, Policy};
 pub const HISTORY: usize = 16;
 
 const POLICY: &str = "policy.json";
-const PENDING: &str = "pending.json";
+const IDS: &str = "ids.json";
+const PENDING: &str = "pending";
 const GENERATIONS: &str = "generations";
 
 /// Why the state directory cannot be used.
@@ -78,7 +81,9 @@ impl Store {
             self.remove(name)?;
         }
         // Somebody may keep other files there.
-        drop(std::fs::remove_dir(self.disk.0.join(GENERATIONS)));
+        for directory in [GENERATIONS, PENDING] {
+            drop(std::fs::remove_dir(self.disk.0.join(directory)));
+        }
         drop(std::fs::remove_dir(&self.disk.0));
         Ok(!found.is_empty())
     }
@@ -95,15 +100,25 @@ impl<D: Disk> Store<D> {
         self.read(POLICY)
     }
 
-    /// The policy that awaits confirmation.
-    pub fn pending(&self) -> Result<Option<Saved>, StoreError> {
-        self.read(PENDING)
+    /// The policy of a generation that awaits confirmation.
+    pub fn pending(&self, number: u64) -> Result<Option<Saved>, StoreError> {
+        self.read(&pending(number))
     }
 
     /// What was saved of the generation `number`, which decides: it may await confirmation.
     pub fn deciding(&self, number: u64) -> Result<Option<Saved>, StoreError> {
-        let pending = self.pending()?.filter(|pending| pending.number == number);
+        let pending = self.pending(number)?;
         pending.map_or_else(|| self.last_good(), |pending| Ok(Some(pending)))
+    }
+
+    /// The ids of everything that may ever have been counted.
+    pub fn ids(&self) -> Result<Option<Ids>, StoreError> {
+        self.read(IDS)
+    }
+
+    /// Keeps ids, before anything is counted under them.
+    pub fn save_ids(&mut self, ids: &Ids) -> Result<(), StoreError> {
+        self.write(IDS, ids)
     }
 
     /// The policy of a confirmed generation; `None` if it is not kept.
@@ -113,7 +128,17 @@ impl<D: Disk> Store<D> {
 
     /// Numbers of the generations kept, newest first.
     pub fn generations(&self) -> Result<Vec<u64>, StoreError> {
-        let names = self.disk.list(GENERATIONS).map_err(self.failed("list", GENERATIONS))?;
+        self.numbers(GENERATIONS)
+    }
+
+    /// The highest number that anything here has; 0 for nothing.
+    pub fn newest(&self) -> Result<u64, StoreError> {
+        let all = [self.numbers(GENERATIONS)?, self.numbers(PENDING)?];
+        Ok(all.iter().flatten().copied().max().unwrap_or(0))
+    }
+
+    fn numbers(&self, directory: &str) -> Result<Vec<u64>, StoreError> {
+        let names = self.disk.list(directory).map_err(self.failed("list", directory))?;
         let numbers = names.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok());
         let mut numbers: Vec<u64> = numbers.collect();
         numbers.sort_unstable_by(|a, b| b.cmp(a));
@@ -129,33 +154,51 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// Takes back the last [`save`](Self::save): `before` is the last good one again.
-    pub fn take_back(&mut self, number: u64, before: Option<&Saved>) -> Result<(), StoreError> {
-        match before {
-            Some(before) => self.link(&history(before.number), POLICY).or_else(|_| self.save(before))?,
-            None => drop(self.remove(POLICY)?),
+    /// The generation `number` is the last good one again, none if it is 0; `saved` is it, where that is
+    /// known. What came after it and was not confirmed is nobody's any more, but for `pending`.
+    pub fn go_back(
+        &mut self,
+        number: u64,
+        saved: Option<&Saved>,
+        pending: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let last_good = self.last_good();
+        if number == 0 {
+            // What is damaged was confirmed once: its owner may want it.
+            if last_good.is_ok() {
+                self.remove(POLICY)?;
+            }
+        } else if !matches!(last_good, Ok(Some(saved)) if saved.number == number) {
+            let saved = saved.filter(|saved| saved.number == number);
+            self.link(&history(number), POLICY)
+                .or_else(|error| saved.map_or(Err(error), |it| self.save(it)))?;
         }
-        self.remove(&history(number)).map(drop)
+        for later in self.generations()?.into_iter().take_while(|later| *later > number) {
+            self.remove(&history(later))?;
+        }
+        self.discard_pending(pending)
     }
 
     /// Saves a policy that is not to be restored before it is confirmed.
     pub fn save_pending(&mut self, saved: &Saved) -> Result<(), StoreError> {
-        self.write(PENDING, saved)
+        self.write(&pending(saved.number), saved)
     }
 
     /// The policy that awaits confirmation is the last good one from now on. Takes no room on the disk.
     pub fn confirm(&mut self, number: u64) -> Result<(), StoreError> {
         let name = history(number);
-        self.link(PENDING, &name)?;
+        self.link(&pending(number), &name)?;
         self.link(&name, POLICY)?;
-        self.remove(PENDING)?;
         self.prune();
         Ok(())
     }
 
-    /// Nothing awaits confirmation any more.
-    pub fn discard_pending(&mut self) -> Result<(), StoreError> {
-        self.remove(PENDING).map(drop)
+    /// Nothing awaits confirmation any more, but perhaps `kept`.
+    pub fn discard_pending(&mut self, kept: Option<u64>) -> Result<(), StoreError> {
+        for number in self.numbers(PENDING)?.into_iter().filter(|number| Some(*number) != kept) {
+            self.remove(&pending(number))?;
+        }
+        Ok(())
     }
 
     /// A generation is no longer one to go back to.
@@ -172,9 +215,10 @@ impl<D: Disk> Store<D> {
 
     /// The names of everything of ours.
     pub fn files(&self) -> Result<Vec<String>, StoreError> {
-        let fixed = [POLICY, PENDING].into_iter().map(str::to_owned);
+        let fixed = [POLICY, IDS].into_iter().map(str::to_owned);
+        let pending = self.numbers(PENDING)?.into_iter().map(pending);
         let mut found = Vec::new();
-        for name in fixed.chain(self.generations()?.into_iter().map(history)) {
+        for name in fixed.chain(pending).chain(self.generations()?.into_iter().map(history)) {
             if self.disk.read(&name).map_err(self.failed("read", &name))?.is_some() {
                 found.push(name);
             }
@@ -182,15 +226,15 @@ impl<D: Disk> Store<D> {
         Ok(found)
     }
 
-    fn read(&self, name: &str) -> Result<Option<Saved>, StoreError> {
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
         let bytes = self.disk.read(name).map_err(self.failed("read", name))?;
         let Some(bytes) = bytes else { return Ok(None) };
         let parsed = serde_json::from_slice(&bytes);
         parsed.map(Some).map_err(|source| StoreError::Damaged { path: self.disk.path(name), source })
     }
 
-    fn write(&mut self, name: &str, saved: &Saved) -> Result<(), StoreError> {
-        let json = serde_json::to_vec(saved)
+    fn write(&mut self, name: &str, content: &impl Serialize) -> Result<(), StoreError> {
+        let json = serde_json::to_vec(content)
             .map_err(|source| StoreError::Damaged { path: self.disk.path(name), source })?;
         self.disk.write(name, &json).map_err(self.failed("write", name))
     }
@@ -211,4 +255,16 @@ impl<D: Disk> Store<D> {
 
 fn history(number: u64) -> String {
     format!("{GENERATIONS}/{number}.json")
+}
+
+fn pending(number: u64) -> String {
+    format!("{PENDING}/{number}.json")
+}
+
+/// What can be read; what cannot is told.
+pub(super) fn read<T>(outcome: Result<Option<T>, StoreError>) -> Option<T> {
+    outcome.unwrap_or_else(|error| {
+        warn!(error = &error as &dyn Error, "a saved policy cannot be used");
+        None
+    })
 }

@@ -43,7 +43,7 @@ impl Mode {
     }
 
     /// The mode of the guard with a pin of this name; `None` if it is no guard's.
-    pub(super) fn of_pin(name: &str) -> Option<Self> {
+    pub fn of_pin(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|mode| mode.pin_name() == name)
     }
 

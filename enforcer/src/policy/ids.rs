@@ -95,6 +95,14 @@ impl Ids {
             rules: self.rules.assign(&policy.rules)?,
         })
     }
+
+    /// Whether both number everything in `policy` alike.
+    pub fn agree(&self, other: &Self, policy: &Policy) -> bool {
+        let mut networks = policy.networks.keys();
+        let mut rules = policy.rules.keys();
+        networks.all(|name| self.networks.id(name) == other.networks.id(name))
+            && rules.all(|name| self.rules.id(name) == other.rules.id(name))
+    }
 }
 
 impl<N> Default for IdTable<N> {

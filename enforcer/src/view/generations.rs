@@ -24,7 +24,7 @@ impl View<'_> {
             of if Some(of) == fallback => "fallback",
             _ => "kept",
         };
-        let pending = store.pending()?.filter(|pending| pending.number == number);
+        let pending = seconds_left.map(|_| store.pending(number)).transpose()?.flatten();
         let kept = store.generations()?.into_iter().map(|number| store.generation(number));
         let mut reports = Vec::new();
         for saved in pending.map(|pending| Ok(Some(pending))).into_iter().chain(kept) {

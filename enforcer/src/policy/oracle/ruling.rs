@@ -68,6 +68,13 @@ impl World {
         }
     }
 
+    /// Whether the policy lets `src` open a TCP connection to a port of `dst`; for tests without frames.
+    #[cfg(test)]
+    pub(crate) fn lets_open(&self, src: IpAddr, dst: IpAddr, port: u16) -> bool {
+        let ports = Some((40_000, port));
+        self.ruling(Flow { src, dst, protocol: super::flow::TCP, ports, icmp: None }).passes()
+    }
+
     /// The first network that has both as members. The host is in none.
     fn shared_network(&self, policy: &Policy, src: IpAddr, dst: IpAddr) -> Option<&Name> {
         let both = [src, dst];

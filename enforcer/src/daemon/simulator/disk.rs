@@ -1,0 +1,68 @@
+//! A state directory in memory. Files are replaced whole, and a second name shares what the first one held.
+
+use std::{cell::RefCell, collections::BTreeMap, io, path::PathBuf, rc::Rc};
+
+use super::faults::Faults;
+use crate::daemon::disk::Disk;
+
+/// See the module; clones are the same disk.
+#[derive(Clone, Debug, Default)]
+pub struct FakeDisk {
+    files: Rc<RefCell<BTreeMap<String, Rc<[u8]>>>>,
+    faults: Rc<Faults>,
+}
+
+impl FakeDisk {
+    /// Empty.
+    pub fn new(faults: Rc<Faults>) -> Self {
+        Self { files: Rc::default(), faults }
+    }
+
+    /// The same files, seen by somebody to whom nothing goes wrong.
+    pub fn spared(&self) -> Self {
+        Self { files: self.files.clone(), faults: Rc::default() }
+    }
+
+    /// Names of all files.
+    pub fn names(&self) -> Vec<String> {
+        self.files.borrow().keys().cloned().collect()
+    }
+}
+
+impl Disk for FakeDisk {
+    fn path(&self, name: &str) -> PathBuf {
+        name.into()
+    }
+
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        self.faults.read()?;
+        Ok(self.files.borrow().get(name).map(|bytes| bytes.to_vec()))
+    }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.faults.change(|| {
+            self.files.borrow_mut().insert(name.to_owned(), bytes.into());
+            Ok(())
+        })
+    }
+
+    fn link(&mut self, name: &str, second: &str) -> io::Result<()> {
+        self.faults.change(|| {
+            let mut files = self.files.borrow_mut();
+            let bytes = files.get(name).cloned().ok_or(io::ErrorKind::NotFound)?;
+            files.insert(second.to_owned(), bytes);
+            Ok(())
+        })
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<bool> {
+        self.faults.change(|| Ok(self.files.borrow_mut().remove(name).is_some()))
+    }
+
+    fn list(&self, directory: &str) -> io::Result<Vec<String>> {
+        self.faults.read()?;
+        let files = self.files.borrow();
+        let inside = files.keys().filter_map(|name| name.strip_prefix(directory)?.strip_prefix('/'));
+        Ok(inside.map(str::to_owned).collect())
+    }
+}

@@ -1,0 +1,118 @@
+//! Lives that went wrong once, as short as they became: what is mended stays mended.
+
+use super::{
+    faults::Fault::{DieAfter, DieBefore, Refuse},
+    live,
+    trace::{
+        self,
+        Step::{self, *},
+    },
+};
+
+#[track_caller]
+fn is_well(steps: &[Step]) {
+    if let Err(violation) = live(steps) {
+        panic!("{violation}");
+    }
+}
+
+#[test]
+fn what_awaited_confirmation_does_not_outlive_a_boot() {
+    is_well(&[Apply { policy: 2, confirm: Some(47) }, Reboot]);
+}
+
+#[test]
+fn a_policy_that_could_not_be_restored_is_tried_again() {
+    let refused = Fault(Refuse { from: 1, count: 2, errno: 12 });
+    is_well(&[Apply { policy: 2, confirm: None }, refused, Reboot]);
+}
+
+#[test]
+fn what_was_never_restored_is_nothing_to_fall_back_to() {
+    let refused = Fault(Refuse { from: 0, count: 3, errno: 19 });
+    is_well(&[Apply { policy: 4, confirm: None }, refused, Reboot, Apply { policy: 4, confirm: Some(23) }]);
+}
+
+#[test]
+fn the_ids_of_what_was_rolled_back_are_nobody_elses_after_a_restart() {
+    is_well(&[
+        Apply { policy: 1, confirm: Some(51) },
+        Rollback { named: false },
+        Restart,
+        Apply { policy: 2, confirm: Some(26) },
+    ]);
+}
+
+#[test]
+fn what_awaits_confirmation_outlives_a_daemon_that_died_over_the_next() {
+    is_well(&[
+        Apply { policy: 2, confirm: Some(16) },
+        Fault(DieAfter(3)),
+        Apply { policy: 1, confirm: Some(5) },
+        Confirm,
+    ]);
+}
+
+#[test]
+fn what_ended_leaves_nothing_on_the_disk_though_the_daemon_died() {
+    is_well(&[
+        Apply { policy: 4, confirm: Some(24) },
+        Wait { seconds: 36 },
+        Fault(DieBefore(0)),
+        Apply { policy: 2, confirm: None },
+    ]);
+}
+
+#[test]
+fn links_of_what_has_no_record_any_more_are_taken_off() {
+    is_well(&[
+        Add { ifindex: 3, name: 0, mask: 6, routed: true },
+        Overrun,
+        Rename { ifindex: 3, name: 6 },
+        Fault(DieAfter(1)),
+        Restart,
+    ]);
+}
+
+#[test]
+fn an_index_used_again_inherits_nothing_though_nobody_heard() {
+    is_well(&[
+        Add { ifindex: 4, name: 3, mask: 48, routed: false },
+        Look,
+        Remove { ifindex: 4 },
+        Add { ifindex: 4, name: 1, mask: 3, routed: true },
+    ]);
+}
+
+#[test]
+fn an_index_and_a_name_used_again_inherit_nothing() {
+    is_well(&[
+        Add { ifindex: 1, name: 2, mask: 34, routed: false },
+        Look,
+        Remove { ifindex: 1 },
+        Add { ifindex: 1, name: 2, mask: 8, routed: false },
+        Damage { ifindex: 1, what: trace::Damage::Record },
+    ]);
+}
+
+#[test]
+fn a_guard_that_could_not_be_taken_off_is_taken_off_later() {
+    is_well(&[
+        Add { ifindex: 1, name: 5, mask: 20, routed: true },
+        Look,
+        Rename { ifindex: 1, name: 0 },
+        Fault(Refuse { from: 0, count: 3, errno: 1 }),
+        Overrun,
+    ]);
+}
+
+#[test]
+fn the_record_of_an_uplink_that_is_gone_goes_though_refused_once() {
+    is_well(&[
+        Add { ifindex: 4, name: 4, mask: 6, routed: false },
+        Restart,
+        Remove { ifindex: 4 },
+        Fault(Refuse { from: 3, count: 2, errno: 19 }),
+        Restart,
+    ]);
+}

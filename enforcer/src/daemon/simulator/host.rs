@@ -1,0 +1,126 @@
+//! The host's interfaces and addresses: what is true, whatever the daemon has heard of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+
+use super::pool::WORKLOADS;
+use crate::{
+    config::Config,
+    daemon::{
+        claims::Origin,
+        event::{Observation, Veth},
+        op::Owned,
+    },
+};
+
+/// The host file.
+pub const CONFIG: &str = r#"
+[attach]
+match = ["veth*"]
+[guard]
+match = ["eth*", "veth-c"]
+[[endpoint]]
+match = "veth-d"
+addresses = ["10.9.0.5"]
+"#;
+
+/// Names that interfaces may have. Nobody wants the last.
+pub const NAMES: [&str; 7] = ["veth-a", "veth-b", "veth-c", "veth-d", "eth0", "eth1", "other"];
+
+/// One interface, from its making to its end.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// No other one has or had the same.
+    pub birth: u64,
+    /// The looks of it.
+    pub veth: Veth,
+    /// What it was ever given.
+    pub given: BTreeSet<Owned>,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// By index.
+    pub interfaces: BTreeMap<u32, Interface>,
+    /// Its own addresses.
+    pub addresses: BTreeSet<IpNet>,
+    births: u64,
+}
+
+impl Host {
+    /// A new interface; none if index or name are taken.
+    pub fn add(&mut self, ifindex: u32, name: &str) -> bool {
+        if self.interfaces.contains_key(&ifindex) || self.by_name(name).is_some() {
+            return false;
+        }
+        self.births += 1;
+        let mac = Some([2, 0, 0, 0, (self.births >> 8) as u8, self.births as u8]);
+        let veth = Veth { name: name.to_owned(), mac, ..Veth::default() };
+        let interface = Interface { birth: self.births, veth, given: BTreeSet::new() };
+        self.interfaces.insert(ifindex, interface);
+        true
+    }
+
+    /// The index of the interface with that name.
+    pub fn by_name(&self, name: &str) -> Option<u32> {
+        let named = self.interfaces.iter().find(|(_, interface)| interface.veth.name == name);
+        named.map(|(ifindex, _)| *ifindex)
+    }
+
+    /// The birth of whatever has this index.
+    pub fn birth(&self, ifindex: u32) -> Option<u64> {
+        self.interfaces.get(&ifindex).map(|interface| interface.birth)
+    }
+
+    /// A complete look.
+    pub fn observe(&self) -> Observation {
+        let named = |prefix: &'static str| {
+            let all = self.interfaces.iter();
+            all.filter(move |(_, interface)| interface.veth.name.starts_with(prefix))
+        };
+        Observation {
+            host: self.addresses.clone(),
+            veths: named("veth").map(|(ifindex, interface)| (*ifindex, interface.veth.clone())).collect(),
+            uplinks: named("eth")
+                .map(|(ifindex, interface)| (*ifindex, interface.veth.name.clone()))
+                .collect(),
+        }
+    }
+}
+
+impl Interface {
+    /// The addresses of `mask`, routed to it by the host or configured by the workload.
+    pub fn readdress(&mut self, mask: u8, routed: bool) {
+        let chosen = (0..).zip(WORKLOADS).filter(|(bit, _)| mask >> bit & 1 == 1);
+        let chosen: BTreeSet<IpAddr> = chosen.map(|(_, text)| text.parse().unwrap()).collect();
+        (self.veth.routed, self.veth.inside) =
+            if routed { (chosen, BTreeSet::new()) } else { (BTreeSet::new(), chosen) };
+        self.veth.subnets = ["10.1.0.0/24", "2001:db8:1::/64"].map(|text| text.parse().unwrap()).to_vec();
+    }
+
+    /// Remembers what it has a right to.
+    pub fn give(&mut self, config: &Config) {
+        let rights = self.rights(config);
+        self.given.extend(rights.into_keys());
+    }
+
+    /// What it has a right to, in each family by the best reason there is.
+    pub fn rights(&self, config: &Config) -> BTreeMap<Owned, Origin> {
+        let declared =
+            config.declared(&self.veth.name).map(|network| (Owned::from(network), Origin::Declared));
+        let routed = self.veth.routed.iter().map(|address| (Owned::from(*address), Origin::Routed));
+        let within = |address: &&IpAddr| self.veth.subnets.iter().any(|subnet| subnet.contains(*address));
+        let learned = self.veth.inside.iter().filter(within);
+        let learned = learned.map(|address| (Owned::from(*address), Origin::Learned));
+        let all: Vec<_> = declared.chain(routed).chain(learned).collect();
+        let is_best = |(owned, origin): &(Owned, Origin)| {
+            all.iter().filter(|(other, _)| other.is_family_of(owned)).all(|(_, other)| origin <= other)
+        };
+        all.iter().copied().filter(is_best).collect()
+    }
+}

@@ -1,0 +1,211 @@
+//! The kernel as the daemon's core sees it, over a [`Machine`].
+
+use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc};
+
+use enforcer_common::{
+    control::{ControlWord, Generation},
+    limits::BANK_TABLES,
+};
+
+use super::{
+    faults::Faults,
+    invariants,
+    machine::{ADDRESSES, ENDPOINTS, Link, Machine},
+    pool::Passes,
+};
+use crate::{
+    daemon::{
+        event::Facts,
+        generations::Records,
+        kernel::{Kernel, OpError},
+        op::Op,
+        policies::PolicyTables,
+    },
+    datapath::{attach::AttachError, tables::TableError},
+    policy,
+};
+
+/// See the module; clones are the same kernel.
+#[derive(Clone)]
+pub struct FakeKernel {
+    /// What it holds.
+    pub machine: Rc<RefCell<Machine>>,
+    /// What goes wrong.
+    pub faults: Rc<Faults>,
+}
+
+impl FakeKernel {
+    fn change(&self, change: impl FnOnce(&mut Machine) -> io::Result<()>) -> io::Result<()> {
+        self.faults.change(|| self.checked(change))
+    }
+
+    fn checked(&self, change: impl FnOnce(&mut Machine) -> io::Result<()>) -> io::Result<()> {
+        let mut machine = self.machine.borrow_mut();
+        let outcome = change(&mut machine);
+        let violation = invariants::always(&machine);
+        machine.violation = machine.violation.take().or(violation);
+        outcome
+    }
+}
+
+impl PolicyTables for FakeKernel {
+    fn generations(&self) -> Result<(ControlWord, Records), TableError> {
+        self.faults.read().map_err(table)?;
+        let machine = self.machine.borrow();
+        Ok((machine.word, machine.records))
+    }
+
+    fn build_bank(&mut self, bank: u32, policy: &policy::Tables) -> Result<(), TableError> {
+        let passes = Passes::of(policy);
+        let build = |machine: &mut Machine| {
+            if machine.in_use().any(|word| machine.record(word).bank == bank) {
+                machine.violation.get_or_insert(format!("bank {bank} is written while packets read it"));
+            }
+            machine.banks[bank as usize] = Some(passes);
+            // Ids are never used again.
+            let newest = machine.bank_maps.iter().map(|maps| maps[0]).max().unwrap_or(0);
+            machine.bank_maps[bank as usize] = [newest + 1; BANK_TABLES];
+            Ok(())
+        };
+        self.change(build).map_err(table)
+    }
+
+    fn write_generation(&mut self, slot: u32, record: Generation) -> Result<(), TableError> {
+        let write = |machine: &mut Machine| {
+            if machine.in_use().any(|word| word.slot() == slot) {
+                machine.violation.get_or_insert(format!("slot {slot} is written while packets read it"));
+            }
+            machine.records[slot as usize] = record;
+            Ok(())
+        };
+        self.change(write).map_err(table)
+    }
+
+    fn publish(&mut self, word: ControlWord) -> Result<(), TableError> {
+        let publish = |machine: &mut Machine| {
+            if word.confirmed() != machine.word.confirmed() {
+                machine.before = machine.word;
+            }
+            machine.word = word;
+            Ok(())
+        };
+        self.faults.store(|| self.checked(publish)).map_err(table)
+    }
+
+    fn bank_maps(&self, bank: u32) -> Result<[u32; BANK_TABLES], TableError> {
+        self.faults.read().map_err(table)?;
+        Ok(self.machine.borrow().bank_maps[bank as usize])
+    }
+
+    fn boottime(&self) -> u64 {
+        self.machine.borrow().now
+    }
+}
+
+impl Kernel for FakeKernel {
+    type Policy = Self;
+
+    fn policy(&mut self) -> &mut Self {
+        self
+    }
+
+    fn perform(&mut self, op: &Op) -> Result<(), OpError> {
+        match op {
+            Op::Attach { ifindex, name } => self.attach(*ifindex, name, |machine| &mut machine.links),
+            Op::Guard { ifindex, name, uplink } => {
+                if let Some(record) = uplink {
+                    let write = Op::WriteEndpoint { ifindex: *ifindex, endpoint: *record };
+                    self.change(|machine| write_table(machine, &write)).map_err(table)?;
+                }
+                self.attach(*ifindex, name, |machine| &mut machine.guards)
+            }
+            Op::Unguard { ifindex, uplink } => {
+                self.change(|machine| {
+                    machine.guards.remove(ifindex);
+                    Ok(())
+                })
+                .map_err(table)?;
+                let remove = Op::RemoveEndpoint { ifindex: *ifindex };
+                let outcome =
+                    if *uplink { self.change(|machine| write_table(machine, &remove)) } else { Ok(()) };
+                Ok(outcome.map_err(table)?)
+            }
+            // Removing a pin is never refused.
+            Op::Forget { .. } | Op::FactsChanged => {
+                Ok(self.faults.store(|| self.checked(|machine| write_table(machine, op))).map_err(table)?)
+            }
+            _ => {
+                let write = |machine: &mut Machine| {
+                    write_table(machine, op)?;
+                    machine.changed |= !matches!(op, Op::ResetCounters(_));
+                    Ok(())
+                };
+                Ok(self.change(write).map_err(table)?)
+            }
+        }
+    }
+
+    fn facts(&mut self) -> Result<Facts, OpError> {
+        self.faults.read().map_err(table)?;
+        Ok(self.machine.borrow().facts())
+    }
+}
+
+impl FakeKernel {
+    fn attach(
+        &self,
+        ifindex: u32,
+        name: &str,
+        links: fn(&mut Machine) -> &mut BTreeMap<u32, Link>,
+    ) -> Result<(), OpError> {
+        let mut gone = false;
+        let attach = |machine: &mut Machine| {
+            let known = links(machine).get(&ifindex).copied();
+            // A new link goes by the name, one that is there already by itself.
+            let is_meant = known.is_some_and(|link| machine.is_alive(ifindex, &link))
+                || machine.host.by_name(name) == Some(ifindex);
+            match machine.host.birth(ifindex).filter(|_| is_meant) {
+                Some(birth) => {
+                    let link = Link { birth, daemon: machine.daemon };
+                    links(machine).insert(ifindex, link);
+                }
+                None => gone = true,
+            }
+            Ok(())
+        };
+        self.change(attach).map_err(|error| refused(&error))?;
+        if gone { Err(AttachError::Gone { name: name.to_owned(), ifindex }.into()) } else { Ok(()) }
+    }
+}
+
+fn write_table(machine: &mut Machine, op: &Op) -> io::Result<()> {
+    let full = || io::Error::from_raw_os_error(libc::ENOSPC);
+    match op {
+        Op::WriteEndpoint { ifindex, endpoint } => {
+            if machine.endpoints.len() >= ENDPOINTS && !machine.endpoints.contains_key(ifindex) {
+                return Err(full());
+            }
+            machine.endpoints.insert(*ifindex, *endpoint);
+        }
+        Op::RemoveEndpoint { ifindex } => drop(machine.endpoints.remove(ifindex)),
+        Op::WriteAddress { network, owner } => {
+            if machine.addresses.len() >= ADDRESSES && !machine.addresses.contains_key(network) {
+                return Err(full());
+            }
+            machine.addresses.insert(*network, *owner);
+        }
+        Op::RemoveAddress(network) => drop(machine.addresses.remove(network)),
+        Op::Forget { ifindex, .. } => drop(machine.links.remove(ifindex)),
+        Op::FactsChanged => machine.changed = false,
+        Op::ResetCounters(_) | Op::Attach { .. } | Op::Guard { .. } | Op::Unguard { .. } => {}
+    }
+    Ok(())
+}
+
+fn table(source: io::Error) -> TableError {
+    TableError::Io { operation: "change", name: "TABLE", source }
+}
+
+fn refused(error: &io::Error) -> AttachError {
+    AttachError::Pin { operation: "pin", path: "link".into(), reason: error.to_string() }
+}

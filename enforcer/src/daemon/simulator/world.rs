@@ -1,0 +1,344 @@
+//! A daemon, its host, and everybody who wants something of it: carries out the steps of a life.
+
+use std::{cell::RefCell, collections::VecDeque, path::Path, rc::Rc, sync::Arc, time::Duration};
+
+use enforcer_common::{control::ControlWord, endpoint::AddressOwner};
+
+use super::{
+    disk::FakeDisk,
+    faults::{Fault, Faults},
+    host::{CONFIG, NAMES},
+    invariants,
+    kernel::FakeKernel,
+    ledger::FOR_GOOD,
+    machine::Machine,
+    pool::{POOL, WORKLOADS, by_digest},
+    trace::{Damage, Step},
+};
+use crate::{
+    config::Config,
+    daemon::{
+        core::Core,
+        event::Event,
+        policies::{Outcome, compile},
+        store::Store,
+    },
+};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// Inspections after which everything is mended: even what the daemon thinks somebody fights about.
+const PATIENCE: usize = 150;
+
+/// What is under way to the daemon.
+type Mail = VecDeque<Event>;
+
+/// See the module.
+pub struct World {
+    config: Arc<Config>,
+    faults: Rc<Faults>,
+    machine: Rc<RefCell<Machine>>,
+    disk: FakeDisk,
+    mail: Mail,
+    next: Option<Fault>,
+    core: Option<Core<FakeKernel, FakeDisk>>,
+}
+
+/// Lives a life to its rest; an error says what must not have been, and at which step.
+pub fn live(steps: &[Step]) -> Result<(), String> {
+    let mut world = World::new();
+    for (number, step) in steps.iter().enumerate() {
+        world.step(*step);
+        world.check().map_err(|violation| format!("step {number}, {step:?}: {violation}"))?;
+    }
+    world.rest().map_err(|violation| format!("at rest: {violation}"))?;
+    world.advance(100);
+    world.rest().map_err(|violation| format!("at rest, beyond every deadline: {violation}"))
+}
+
+impl World {
+    fn new() -> Self {
+        let config = Config::parse(Path::new("enforcer.toml"), CONFIG).unwrap();
+        let faults = Rc::<Faults>::default();
+        let disk = FakeDisk::new(faults.clone());
+        let mut world = Self {
+            config: Arc::new(config),
+            faults,
+            machine: Rc::default(),
+            disk,
+            mail: Mail::new(),
+            next: None,
+            core: None,
+        };
+        world.start();
+        world
+    }
+
+    /// A new daemon, which dies as often as it is to: but a step brings one fault only.
+    fn start(&mut self) {
+        self.core = None;
+        self.mail.clear();
+        self.faults.revive();
+        {
+            let mut machine = self.machine.borrow_mut();
+            machine.daemon += 1;
+            // No packet is under way for as long as a process needs to start.
+            machine.before = ControlWord::default();
+        }
+        let kernel = FakeKernel { machine: self.machine.clone(), faults: self.faults.clone() };
+        if let Ok(mut core) = Core::new(self.config.clone(), kernel, Store::on(self.disk.clone())) {
+            core.restore_policy(&self.config);
+            core.handle(self.observed());
+            self.core = Some(core);
+        }
+        if self.faults.is_dead() {
+            self.faults.begin(None);
+            self.start();
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        if let Step::Fault(fault) = step {
+            self.next = Some(fault);
+            return;
+        }
+        self.faults.begin(self.next.take());
+        self.host_changes(step);
+        self.daemon_hears(step);
+        self.somebody_orders(step);
+        if self.faults.is_dead() {
+            self.faults.begin(None);
+            self.start();
+        }
+        self.faults.begin(None);
+    }
+
+    fn host_changes(&mut self, step: Step) {
+        let machine = self.machine.clone();
+        let mut machine = machine.borrow_mut();
+        match step {
+            Step::Add { ifindex, name, mask, routed } if machine.host.add(ifindex, NAMES[name]) => {
+                // A look that began before knew the last one with this index.
+                self.mail.retain(|event| !matches!(event, Event::Observed(_)));
+                machine.host.interfaces.get_mut(&ifindex).expect("it was added").readdress(mask, routed);
+                if NAMES[name].starts_with("veth") {
+                    self.mail.push_back(Event::Appeared { ifindex, name: NAMES[name].to_owned() });
+                }
+            }
+            Step::Remove { ifindex } if machine.host.interfaces.remove(&ifindex).is_some() => {
+                self.mail.push_back(Event::Vanished { ifindex });
+            }
+            Step::Rename { ifindex, name } if machine.host.by_name(NAMES[name]).is_none() => {
+                if let Some(interface) = machine.host.interfaces.get_mut(&ifindex) {
+                    NAMES[name].clone_into(&mut interface.veth.name);
+                }
+            }
+            Step::Readdress { ifindex, mask, routed } => {
+                if let Some(interface) = machine.host.interfaces.get_mut(&ifindex) {
+                    interface.readdress(mask, routed);
+                }
+            }
+            Step::HostAddress { address } => {
+                let address: std::net::IpAddr = WORKLOADS[address].parse().unwrap();
+                if !machine.host.addresses.remove(&address.into()) {
+                    machine.host.addresses.insert(address.into());
+                }
+            }
+            Step::Damage { ifindex, what } => damage(&mut machine, ifindex, what),
+            Step::Wait { seconds } => machine.now += seconds * SECOND,
+            Step::Reboot => machine.reboot(),
+            _ => {}
+        }
+        for interface in machine.host.interfaces.values_mut() {
+            interface.give(&self.config);
+        }
+    }
+
+    fn daemon_hears(&mut self, step: Step) {
+        match step {
+            Step::Deliver { place } => {
+                if let Some(event) = self.take(place) {
+                    self.core().handle(event);
+                }
+            }
+            Step::Lose { place } => drop(self.take(place)),
+            Step::Duplicate { place } => {
+                let again = self.mail.get(place).cloned();
+                self.mail.extend(again);
+            }
+            Step::Overrun => {
+                self.mail.clear();
+                self.look();
+            }
+            Step::Look => self.look(),
+            Step::LookAhead => {
+                let seen = self.observed();
+                self.mail.push_back(seen);
+            }
+            Step::Inspect => self.core().inspect(),
+            Step::Tick => self.core().expire(),
+            Step::Restart | Step::Reboot => self.start(),
+            _ => {}
+        }
+    }
+
+    fn take(&mut self, place: usize) -> Option<Event> {
+        self.mail.remove(place.min(self.mail.len().checked_sub(1)?))
+    }
+
+    /// What was seen before is older than what is seen now.
+    fn look(&mut self) {
+        self.mail.retain(|event| !matches!(event, Event::Observed(_)));
+        let seen = self.observed();
+        self.core().handle(seen);
+    }
+
+    fn observed(&self) -> Event {
+        Event::Observed(self.machine.borrow().host.observe())
+    }
+
+    fn core(&mut self) -> &mut Core<FakeKernel, FakeDisk> {
+        self.core.as_mut().expect("a daemon runs after every step")
+    }
+
+    fn somebody_orders(&mut self, step: Step) {
+        match step {
+            Step::Apply { policy, confirm } => self.apply(policy, confirm),
+            Step::Confirm => self.confirm(),
+            Step::Rollback { named } => self.rollback(named),
+            _ => {}
+        }
+    }
+
+    fn apply(&mut self, policy: usize, confirm: Option<u64>) {
+        let ids = self.core().policies().ids().clone();
+        let prepared = compile(POOL[policy].policy.clone(), &ids).unwrap();
+        {
+            let mut machine = self.machine.borrow_mut();
+            let until = confirm.map_or(FOR_GOOD, |seconds| machine.now + seconds * SECOND);
+            machine.ledger.ask(policy, until);
+        }
+        let outcome = self.core().apply(prepared, confirm.map(Duration::from_secs));
+        if let Ok(outcome) = &outcome
+            && outcome.deciding.digest != POOL[policy].digest
+        {
+            self.fail(format!("policy {policy} was applied, and {:?} decides", outcome.deciding));
+        }
+        self.acknowledge(&outcome);
+    }
+
+    fn confirm(&mut self) {
+        let before = self.machine.borrow().ledger.clone();
+        {
+            let mut machine = self.machine.borrow_mut();
+            let now = machine.now;
+            machine.ledger.ask_to_confirm(now);
+        }
+        let outcome = self.core().confirm();
+        if outcome.is_err() && !self.faults.is_dead() {
+            // Whoever was refused counts on the deadline.
+            self.machine.borrow_mut().ledger = before;
+        }
+        self.acknowledge(&outcome);
+    }
+
+    fn rollback(&mut self, named: bool) {
+        let store = Store::on(self.disk.spared());
+        let kept = store.generations().unwrap();
+        {
+            let mut machine = self.machine.borrow_mut();
+            let policies = kept.iter().filter_map(|number| store.generation(*number).ok()?);
+            for saved in policies {
+                let policy = by_digest(&saved.policy.digest()).expect("all policies are of the pool");
+                machine.ledger.ask(policy, FOR_GOOD);
+            }
+        }
+        let outcome = self.core().rollback(kept.last().copied().filter(|_| named));
+        self.acknowledge(&outcome);
+    }
+
+    /// What somebody was told holds from now on; nothing does that the dead said.
+    fn acknowledge(&mut self, outcome: &anyhow::Result<Outcome>) {
+        let Ok(outcome) = outcome else { return };
+        let mut machine = self.machine.borrow_mut();
+        let decides = machine.deciding().copied().unwrap_or_default();
+        if decides != outcome.deciding {
+            drop(machine);
+            return self.fail(format!("{:?} was acknowledged, {decides:?} decides", outcome.deciding));
+        }
+        if outcome.seconds_left.is_none() && !machine.word.is_unconfirmed() {
+            let policy = by_digest(&decides.digest);
+            machine.ledger.acknowledge(policy);
+        }
+    }
+
+    fn fail(&self, violation: String) {
+        self.machine.borrow_mut().violation.get_or_insert(violation);
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let mut machine = self.machine.borrow_mut();
+        let saved = self.core.as_ref().and_then(|core| core.policies().saved()).cloned();
+        let violation = machine
+            .violation
+            .take()
+            .or_else(|| invariants::always(&machine))
+            .or_else(|| invariants::told(&machine, saved.as_deref()))
+            .or_else(|| invariants::named(&mut machine, saved.as_deref()?));
+        violation.map_or(Ok(()), Err)
+    }
+
+    fn advance(&mut self, seconds: u64) {
+        self.machine.borrow_mut().now += seconds * SECOND;
+    }
+
+    /// Nothing goes wrong any more, and the daemon looks until all is well.
+    fn rest(&mut self) -> Result<(), String> {
+        self.mail.clear();
+        self.faults.begin(None);
+        let mut outcome = Ok(());
+        for _ in 0..PATIENCE {
+            self.core().expire();
+            self.look();
+            self.core().inspect();
+            self.check()?;
+            outcome = self.at_rest();
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
+    fn at_rest(&self) -> Result<(), String> {
+        let machine = self.machine.borrow();
+        invariants::at_rest(&machine, &self.config).map_or(Ok(()), Err)?;
+        let pending: Vec<String> =
+            self.disk.names().into_iter().filter(|name| name.contains("pending")).collect();
+        if pending.len() != usize::from(machine.word.is_unconfirmed()) {
+            return Err(format!("{:?} is published, and the disk holds {pending:?}", machine.word));
+        }
+        let last_good = Store::on(self.disk.spared()).last_good().unwrap().map(|saved| saved.number);
+        let confirmed = machine.deciding().filter(|_| !machine.word.is_unconfirmed());
+        match confirmed {
+            Some(confirmed) if last_good != Some(confirmed.number) => {
+                Err(format!("generation {} decides, the disk holds {last_good:?}", confirmed.number))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn damage(machine: &mut Machine, ifindex: u32, what: Damage) {
+    match what {
+        Damage::Programs => drop(machine.links.remove(&ifindex)),
+        Damage::Record => drop(machine.endpoints.remove(&ifindex)),
+        Damage::Addresses => machine.addresses.retain(|_, owner| owner.ifindex != ifindex),
+        Damage::Guard => drop(machine.guards.remove(&ifindex)),
+        Damage::Owner => {
+            for owner in machine.addresses.values_mut().filter(|owner| owner.ifindex == ifindex) {
+                *owner = AddressOwner::default();
+            }
+        }
+    }
+}
