@@ -87,7 +87,7 @@ mod tests {
     fn json_has_the_names_and_numbers_that_scripts_rely_on() {
         let text = run("enforcer flows --sort bytes --limit 1 -o jsonl");
         let flow: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let names = "bytes_fwd bytes_rev dst dst_port endpoint_dst endpoint_src family first_seen generation \
+        let names = "bytes_fwd bytes_rev digest dst dst_port endpoint_dst endpoint_src family first_seen generation \
                      icmp_type last_seen network packets_fwd packets_rev proto reason rule src src_port verdict";
         let found: Vec<&str> = flow.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(found.join(" "), names);

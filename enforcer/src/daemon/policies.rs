@@ -201,10 +201,10 @@ impl<D: Disk> Policies<D> {
         };
         kept.inspect_err(|_| self.unsettled = true)?;
         let word = if deadline.is_some() { place.word.unconfirmed() } else { place.word };
-        if let Err(error) = self.write(kernel, Place { word, ..place }, record, &tables) {
+        let record = self.write(kernel, Place { word, ..place }, record, &tables).or_else(|error| {
             self.settle();
-            return Err(error).context("the kernel did not take the policy; the one before still decides");
-        }
+            Err(error).context("the kernel did not take the policy; the one before still decides")
+        })?;
         self.restored = true;
         if let Err(error) = self.store.discard_pending(deadline.map(|_| number)) {
             warn!(
@@ -225,12 +225,13 @@ impl<D: Disk> Policies<D> {
         place: Place,
         record: Generation,
         tables: &policy::Tables,
-    ) -> Result<(), TableError> {
+    ) -> Result<Generation, TableError> {
         kernel.build_bank(place.bank, tables)?;
         let record = Generation { maps: kernel.bank_maps(place.bank)?, ..record };
         kernel.write_generation(place.word.slot(), record)?;
         self.generations.recorded(place.word.slot(), record);
-        self.show(kernel, place.word)
+        self.show(kernel, place.word)?;
+        Ok(record)
     }
 
     fn show(&mut self, kernel: &mut impl PolicyTables, word: ControlWord) -> Result<(), TableError> {

@@ -18,6 +18,9 @@ use super::{
 /// each time.
 const PATIENCE: u32 = 3;
 
+/// Wrong owners of prefixes that are told one by one.
+const FLOOD: usize = 256;
+
 /// The longest wait, in inspections, as a power of two.
 const LONGEST_WAIT: u32 = 6;
 
@@ -45,6 +48,8 @@ pub enum Broken {
     Endpoint(u32),
     /// The owner of a prefix.
     Address(Owned),
+    /// The owners of more prefixes than anybody wants to hear of.
+    Addresses,
     /// A part of the policy.
     Policy(Damage),
     /// The gate before new workloads.
@@ -188,7 +193,12 @@ impl State {
             return ops;
         }
         let mut broken = self.broken_endpoints(facts);
-        broken.extend(self.broken_addresses(facts));
+        let addresses = self.broken_addresses(facts);
+        if addresses.len() > FLOOD {
+            broken.push((Broken::Addresses, addresses.into_iter().flat_map(|(_, ops)| ops).collect()));
+        } else {
+            broken.extend(addresses);
+        }
         broken.extend(self.broken_guards(facts));
         broken.retain(|(broken, _)| self.repairs.mends(broken));
         let mut ops: Vec<Op> = broken.into_iter().flat_map(|(_, ops)| ops).collect();
@@ -209,6 +219,7 @@ impl State {
             Broken::Programs(ifindex) => format!("the programs of {}", self.interface(*ifindex)),
             Broken::Guard(ifindex) => format!("the guard of {}", self.interface(*ifindex)),
             Broken::Endpoint(ifindex) => format!("the record of {}", self.interface(*ifindex)),
+            Broken::Addresses => "the owners of many addresses".to_owned(),
             Broken::Address(network) => format!("the owner of {}", network.text()),
             Broken::Policy(damage) => damage.to_string(),
             Broken::Gate => "the gate".to_owned(),
