@@ -29,6 +29,7 @@ pub mod echo;
 pub mod host;
 pub mod icmp;
 pub mod leftovers;
+pub mod loss;
 pub mod netns;
 pub mod numbered;
 pub mod packet;
