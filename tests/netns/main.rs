@@ -6,6 +6,7 @@ mod clean;
 mod clsact;
 mod direction;
 mod ends;
+mod faults;
 mod flood;
 mod flows;
 mod fragments;
