@@ -3,12 +3,17 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
+use std::time::Duration;
 
+use enforcer::datapath::pins::Pins;
 use enforcer_tests::mounts;
 use enforcer_tests::traffic::{ECHO_PORT, tcp, udp};
+use enforcer_tests::wait;
 
 use crate::town::{POLICY, Town};
 
+/// How long the daemon may take to find out.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Room for the policies of these tests, and little more.
 const SMALL_DISK: usize = 64 << 10;
 
@@ -72,22 +77,25 @@ fn a_policy_that_could_not_be_saved_is_not_in_force_after_a_restart() {
 }
 
 #[test]
-fn a_bpf_file_system_that_nobody_may_write_is_named_and_nothing_is_half_done() {
+fn with_a_read_only_bpf_file_system_all_stays_enforced_and_new_workloads_are_named() {
     mounts::keep_to_ourselves();
     let mut town = Town::governed("read-only");
-    town.daemon.stop();
     mounts::forbid_writing(&town.daemon.bpffs());
-    let run = town.daemon.cli(&["run"]);
-    let text = errors(&run);
-    assert_eq!(run.status.code(), Some(1), "{text}");
-    let path = town.daemon.bpffs().display().to_string();
-    assert!(text.contains("ead-only file system") && text.contains(&path), "{text}");
+    town.daemon.restart();
+    assert_governed(&town, "with nothing to write");
+    let late = town.host.workload("late").at("10.1.0.77/24").routed();
+    wait::until("the one that cannot be attached to is named", PATIENCE, || {
+        let warnings = town.daemon.json(&["status"])["warnings"].to_string();
+        warnings.contains("veth-late could not be attached to and is not enforced").then_some(())
+    });
+    assert!(town.daemon.log().contains("Read-only file system"), "{}", town.daemon.log());
     mounts::allow_writing(&town.daemon.bpffs());
-    assert_governed(&town, "while nobody could start");
-    town.daemon.start_again();
-    assert_eq!(generation(&town), 1);
-    assert_eq!(town.daemon.not_ready(&town.interfaces()), [""; 0]);
-    assert_governed(&town, "with a daemon again");
+    wait::until("nothing is to be warned of any more", PATIENCE, || {
+        (town.daemon.json(&["status"])["warnings"] == serde_json::json!([])).then_some(())
+    });
+    town.daemon.wait_ready(&[late.interface()]);
+    assert!(udp(&late, town.api.ipv4(), ECHO_PORT), "a member of blue like web");
+    assert!(!udp(&late, town.db.ipv4(), ECHO_PORT));
 }
 
 #[test]
@@ -100,9 +108,9 @@ fn a_new_host_with_a_read_only_bpf_file_system_says_so() {
     let run = town.daemon.cli(&["run"]);
     let text = errors(&run);
     assert_eq!(run.status.code(), Some(1), "{text}");
-    assert!(text.contains("ead-only file system") && text.contains("create"), "{text}");
+    assert!(text.contains("Read-only file system") && text.contains("create"), "{text}");
     mounts::allow_writing(&town.daemon.bpffs());
-    assert!(town.daemon.cli(&["clean", "--check"]).status.success(), "nothing is half done");
+    assert_eq!(Pins::new(town.daemon.bpffs()).ours(), [PathBuf::new(); 0], "nothing is half done");
 }
 
 #[test]

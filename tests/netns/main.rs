@@ -22,6 +22,7 @@ mod path_mtu;
 mod policy_swap;
 mod provides;
 mod refusals;
+mod resources;
 mod rules;
 mod spoofing;
 mod tools;
