@@ -56,6 +56,8 @@ pub struct Core {
     drops: VecDeque<DropEvent>,
     /// The kernel refused something that the state believes done.
     diverged: bool,
+    /// Changes went by unseen: what the state believes done may be undone.
+    doubtful: bool,
     started_at: SystemTime,
 }
 
@@ -106,6 +108,7 @@ impl Core {
             store,
             drops: VecDeque::new(),
             diverged: false,
+            doubtful: false,
             started_at: SystemTime::now(),
         };
         core.adopt()?;
@@ -187,7 +190,7 @@ impl Core {
 
     /// One step of the core, and its consequences in the kernel.
     pub fn handle(&mut self, event: Event) {
-        if self.diverged && matches!(event, Event::Observed(_)) {
+        if (self.diverged || self.doubtful) && matches!(event, Event::Observed(_)) {
             self.start_over();
         }
         let ops = self.state.step(event);
@@ -207,13 +210,18 @@ impl Core {
         }
     }
 
+    /// Changes of the host went by unseen: the next look starts from what the kernel holds.
+    pub const fn distrust(&mut self) {
+        self.doubtful = true;
+    }
+
     /// Believes the kernel instead of what should have been written: then the next look finds out what is
     /// missing.
     fn start_over(&mut self) {
         let mut fresh = self.state.without_facts();
         std::mem::swap(&mut self.state, &mut fresh);
         match self.adopt() {
-            Ok(()) => self.diverged = false,
+            Ok(()) => (self.diverged, self.doubtful) = (false, false),
             Err(error) => {
                 warn!("cannot read back what the kernel holds: {error:#}");
                 self.state = fresh;

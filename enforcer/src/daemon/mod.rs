@@ -143,6 +143,7 @@ async fn follow_links(core: Arc<Mutex<Core>>, mut links: Links) {
         match links.wake(settled).await {
             Wake::Appeared { ifindex, name } => core.lock().await.handle(Event::Appeared { ifindex, name }),
             Wake::Vanished { ifindex } => core.lock().await.handle(Event::Vanished { ifindex }),
+            Wake::Overrun => core.lock().await.distrust(),
             Wake::Look => {}
         }
         match links.look().await {
