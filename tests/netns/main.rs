@@ -12,6 +12,7 @@ mod flows;
 mod fragments;
 mod guard;
 mod hostile;
+mod interfaces;
 mod interrupted;
 mod isolation;
 mod lab;
