@@ -7,7 +7,7 @@ use super::outcome::{Leg, Outcome};
 use super::owners::{BACKLOG, DENIALS, Owners, SOCKETS, TCP};
 use super::route::Fate;
 
-/// Lost packets of one leg that are told one by one.
+/// Places of one leg where packets are lost that are told one by one.
 const TOLD: usize = 5;
 
 /// One flow of a trial, over.
@@ -95,12 +95,13 @@ impl Flow {
             let (reordered, doubled) = (leg.arrivals.reordered, leg.arrivals.duplicated);
             faults.push(format!("{name}, {way}: {reordered} reordered, {doubled} doubled"));
         }
-        for number in leg.lost.iter().take(TOLD) {
-            let when = self.outcome.sent.at(*number).map_or_else(String::new, |time| diary.at(time));
-            faults.push(format!("{name}, {way}: {number} of {} is lost, sent {when}", leg.sent));
+        let runs = runs(&leg.lost);
+        for (first, last) in runs.iter().take(TOLD) {
+            let when = self.outcome.sent.at(*first).map_or_else(String::new, |time| diary.at(time));
+            faults.push(format!("{name}, {way}: lost {first} to {last}, sent {when}"));
         }
-        if leg.lost.len() > TOLD {
-            faults.push(format!("{name}, {way}: {} lost in all", leg.lost.len()));
+        if runs.len() > TOLD {
+            faults.push(format!("{name}, {way}: {} lost in {} places in all", leg.lost.len(), runs.len()));
         }
         faults
     }
@@ -138,5 +139,22 @@ impl fmt::Display for Report {
             }
         }
         self.owners.counted().try_for_each(|(name, count)| writeln!(f, "{name:<32} {count:>17} packets"))
+    }
+}
+
+/// Ascending numbers as runs without a gap, each by its first and last.
+fn runs(numbers: &[u64]) -> Vec<(u64, u64)> {
+    let runs = numbers.chunk_by(|one, next| one + 1 == *next);
+    runs.filter_map(|run| Some((*run.first()?, *run.last()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_one_place() {
+        assert_eq!(runs(&[3, 4, 5, 9, 11, 12]), [(3, 5), (9, 9), (11, 12)]);
+        assert_eq!(runs(&[]), []);
     }
 }
