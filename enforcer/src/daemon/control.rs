@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 
 use super::{
     core::{Core, prepare},
+    memory,
     snapshot::Snapshot,
 };
 use crate::report::{ApplyReport, ApplyRequest, Refusal};
@@ -76,11 +77,18 @@ async fn explain(
     report.map(Json).map_err(|error| Refused(StatusCode::BAD_REQUEST, error))
 }
 
-/// Parsing and compiling happen beside the core; it is only held while the kernel is written.
 async fn apply(
     State(core): State<Shared>,
     Json(request): Json<ApplyRequest>,
 ) -> Result<Json<ApplyReport>, Refused> {
+    let report = make_policy(core, request).await;
+    // Text, model and tables of a large policy are many times what stays of it.
+    memory::give_back();
+    report.map(Json)
+}
+
+/// Parsing and compiling happen beside the core; it is only held while the kernel is written.
+async fn make_policy(core: Shared, request: ApplyRequest) -> Result<ApplyReport, Refused> {
     let unprocessable = |error| Refused(StatusCode::UNPROCESSABLE_ENTITY, error);
     let broken = |error: anyhow::Error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error);
     loop {
@@ -95,7 +103,7 @@ async fn apply(
             if !request.force {
                 core.check_world(&prepared).map_err(|error| Refused(StatusCode::CONFLICT, error.into()))?;
             }
-            return core.apply(prepared).map(Json).map_err(broken);
+            return core.apply(prepared).map_err(broken);
         }
     }
 }

@@ -48,6 +48,7 @@ pub mod guards;
 mod guards_tests;
 pub mod kernel;
 pub mod links;
+mod memory;
 pub mod op;
 pub mod snapshot;
 pub mod step;
@@ -138,8 +139,13 @@ async fn settle_once(core: &Mutex<Core>, links: &mut Links) -> anyhow::Result<()
 }
 
 async fn follow_links(core: Arc<Mutex<Core>>, mut links: Links) {
+    let mut was_settled = false;
     loop {
         let settled = core.lock().await.is_settled();
+        if settled && !was_settled {
+            memory::give_back();
+        }
+        was_settled = settled;
         match links.wake(settled).await {
             Wake::Appeared { ifindex, name } => core.lock().await.handle(Event::Appeared { ifindex, name }),
             Wake::Vanished { ifindex } => core.lock().await.handle(Event::Vanished { ifindex }),
