@@ -44,11 +44,11 @@ impl Friend {
 
     fn policy(self) -> String {
         let subnet = if self == Self::Api { 2 } else { 3 };
-        let ballast: String =
-            (0..BALLAST).map(|n| format!("\"10.{}.{}.0/24\", ", 100 + (n >> 8), n & 255)).collect();
+        let ballast: Vec<_> =
+            (0..BALLAST).map(|n| format!("10.{}.{}.0/24", 100 + (n >> 8), n & 255)).collect();
         format!(
             "version = 1\n[network.friends]\nprefixes = [\"10.1.0.0/24\", \"2001:db8:1::/64\", \
-             \"10.{subnet}.0.0/24\", \"2001:db8:{subnet}::/64\"]\n[network.ballast]\nprefixes = [{ballast}]\n"
+             \"10.{subnet}.0.0/24\", \"2001:db8:{subnet}::/64\"]\n[network.ballast]\nprefixes = {ballast:?}\n"
         )
     }
 

@@ -10,7 +10,7 @@ use enforcer_tests::{Daemon, Host, NetNs, wait};
 
 /// Workloads in all, created and deleted in bursts.
 const WORKLOADS: usize = 1000;
-const BURST: usize = 250;
+const BURST: usize = 125;
 /// The kernel deletes a group of interfaces at one blow.
 const GROUP: u32 = 50;
 /// How long the daemon may take for a burst.

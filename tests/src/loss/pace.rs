@@ -55,7 +55,7 @@ impl Sent {
 }
 
 /// Sends the numbers from 0 at `rate` a second until `stop`. A sender that was late catches up, a window at a time.
-pub fn send(rate: u32, answered: &Answered, stop: &Stop, mut send: impl FnMut(u64)) -> Sent {
+pub fn send(rate: u32, answered: &Answered, stop: &Stop, mut each: impl FnMut(u64)) -> Sent {
     let (start, mut sent) = (Instant::now(), Sent::default());
     let mut window = Window { answered: 0, moved: start };
     while !stop.load(Ordering::Acquire) {
@@ -64,7 +64,7 @@ pub fn send(rate: u32, answered: &Answered, stop: &Stop, mut send: impl FnMut(u6
         let end = due.min(window.end(answered.load(Ordering::Relaxed), sent.count, now));
         if end > sent.count {
             let first = sent.note(end - sent.count, now);
-            (first..end).for_each(&mut send);
+            (first..end).for_each(&mut each);
         }
         sleep(TICK);
     }

@@ -89,12 +89,13 @@ pub fn policy(number: usize) -> String {
         let prefixes = format!("\"10.{}.0.0/24\", \"10.60.{extra}.0/24\"", 1 + extra % 2);
         write!(text, "[network.extra-{extra}]\nprefixes = [{prefixes}]\n").expect("a string");
     }
-    let others = (0..number % 5).map(|port| format!("\"tcp/{}\", ", 8000 + 2 * port)).collect::<String>();
+    let mut services: Vec<_> = (0..number % 5).map(|port| format!("tcp/{}", 8000 + 2 * port)).collect();
+    services.extend([format!("udp/{PORT}"), format!("tcp/{ECHO_PORT}")]);
     let to = ["\"servers\"", "\"10.4.0.0/24\", \"2001:db8:4::/64\""][number / 2 % 2];
     write!(
         text,
         "[[rule]]\nname = \"clients use servers\"\nfrom = [\"clients\"]\nto = [{to}]\n\
-         allow = [{others}\"udp/{PORT}\", \"tcp/{ECHO_PORT}\"]\n"
+         allow = {services:?}\n"
     )
     .expect("a string");
     text
