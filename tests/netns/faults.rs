@@ -110,7 +110,8 @@ fn a_new_host_with_a_read_only_bpf_file_system_says_so() {
     assert_eq!(run.status.code(), Some(1), "{text}");
     assert!(text.contains("Read-only file system") && text.contains("create"), "{text}");
     mounts::allow_writing(&town.daemon.bpffs());
-    assert_eq!(Pins::new(town.daemon.bpffs()).ours(), [PathBuf::new(); 0], "nothing is half done");
+    let pins = Pins::new(town.daemon.bpffs()).ours();
+    assert!(pins.is_empty(), "something is half done: {pins:?}");
 }
 
 #[test]

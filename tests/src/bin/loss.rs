@@ -18,13 +18,16 @@ fn main() -> ExitCode {
     println!("{kills} kills, {upgrades} upgrades, {applies} policies in {:.0?}", started.elapsed());
     println!("{report}");
     let faults = report.faults();
-    faults.iter().for_each(|fault| eprintln!("{fault}"));
-    match (faults.is_empty(), report.is_machines()) {
-        (true, _) => println!("loss: nothing lost, doubled, reordered or let through"),
-        (false, true) => {
-            println!("loss: nothing but what the machine had no room for; try again when it is idle")
-        }
-        (false, false) => return ExitCode::FAILURE,
+    for fault in &faults {
+        eprintln!("{fault}");
     }
-    ExitCode::SUCCESS
+    let (verdict, code) = match (faults.is_empty(), report.is_machines()) {
+        (true, _) => ("nothing lost, doubled, reordered or let through", ExitCode::SUCCESS),
+        (false, true) => {
+            ("nothing but what the machine had no room for; try again when it is idle", ExitCode::SUCCESS)
+        }
+        (false, false) => ("see above", ExitCode::FAILURE),
+    };
+    println!("loss: {verdict}");
+    code
 }
