@@ -74,7 +74,7 @@ fn mended(town: &Town, what: &str, break_it: impl FnOnce(), is_whole: impl Fn() 
 
 #[track_caller]
 fn assert_governed(town: &Town) {
-    assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT), "web reaches api");
+    wait::until("web reaches api", BOUND, || tcp(&town.web, town.api.ipv4(), ECHO_PORT).then_some(()));
     assert!(!tcp(&town.web, town.db.ipv6(), ECHO_PORT), "web does not reach db");
 }
 

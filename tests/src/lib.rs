@@ -33,6 +33,8 @@ pub mod foreign;
 pub mod host;
 pub mod icmp;
 pub mod leftovers;
+pub mod loss;
+pub mod mounts;
 pub mod netns;
 pub mod numbered;
 pub mod packet;

@@ -16,7 +16,7 @@ use crate::traffic::unspecified_like;
 /// What makes a packet one of ours.
 const MAGIC: [u8; 8] = *b"numbered";
 /// Length of a packet's payload: the magic and the number.
-const PACKET_LEN: usize = 16;
+pub(crate) const PACKET_LEN: usize = 16;
 /// Room for packets while the receiver does not get the processor: seconds at ten thousand packets a second.
 const RECEIVE_BUFFER: usize = 32 << 20;
 /// How long packets may still be under way after the last one was sent.
@@ -211,7 +211,7 @@ impl Report {
 }
 
 /// Opens a socket with plenty of room at an address of the calling thread's namespace.
-fn receiving_socket(address: IpAddr, port: u16) -> io::Result<(UdpSocket, SocketAddr)> {
+pub(crate) fn receiving_socket(address: IpAddr, port: u16) -> io::Result<(UdpSocket, SocketAddr)> {
     let socket = UdpSocket::bind((address, port))?;
     setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
     socket.set_read_timeout(Some(Duration::from_millis(20)))?;
@@ -220,7 +220,7 @@ fn receiving_socket(address: IpAddr, port: u16) -> io::Result<(UdpSocket, Socket
 }
 
 /// The payload with a number.
-fn packet(number: u64) -> [u8; PACKET_LEN] {
+pub(crate) fn packet(number: u64) -> [u8; PACKET_LEN] {
     let mut payload = [0; PACKET_LEN];
     payload[..MAGIC.len()].copy_from_slice(&MAGIC);
     payload[MAGIC.len()..].copy_from_slice(&number.to_be_bytes());
@@ -228,7 +228,7 @@ fn packet(number: u64) -> [u8; PACKET_LEN] {
 }
 
 /// The number in a payload; `None` for anybody else's packet.
-fn number_of(payload: &[u8]) -> Option<u64> {
+pub(crate) fn number_of(payload: &[u8]) -> Option<u64> {
     let number = payload.strip_prefix(&MAGIC)?;
     Some(u64::from_be_bytes(number.try_into().ok()?))
 }

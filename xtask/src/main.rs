@@ -66,10 +66,10 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Compare the programs with the reference evaluator, over ever other scenes, as root.
+    /// Compare the programs with the reference evaluator, over ever other scenes, or count lost packets; as root.
     Soak {
         #[command(flatten)]
-        length: soak::Length,
+        soak: soak::Soak,
     },
     /// Break decisions on purpose, in a scratch copy, and show which tests notice; as root.
     Mutate {
@@ -118,10 +118,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
             prepare()?;
             match bench::run(&args)? {}
         }
-        Chore::Soak { length } => {
+        Chore::Soak { soak } => {
             root::require("soak")?;
             prepare()?;
-            soak::run(length)?;
+            soak::run(soak)?;
         }
         Chore::Mutate { filters } => {
             root::require("mutate")?;

@@ -1,5 +1,5 @@
 //! `cargo xtask soak`: the differential tests over random scenes, round after round, until the time is over
-//! or the programs and the reference evaluator disagree.
+//! or the programs and the reference evaluator disagree. With `--loss` the loss trial in its full length.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -7,20 +7,33 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::{programs, step, test};
+use crate::{
+    programs::{self, Profile},
+    step, test,
+};
 
 /// Cases of each test in a round, and a case has one policy or more. The tests of a round share the cores.
 const CASES: &str = "120";
 
 /// How long to go on.
 #[derive(Args, Clone, Copy)]
-pub struct Length {
+struct Length {
     /// Minutes to go on for; the round that has begun by then is finished.
     #[arg(long, default_value_t = 60)]
     minutes: u32,
     /// Hours to go on for.
     #[arg(long, conflicts_with = "minutes")]
     hours: Option<u32>,
+}
+
+/// What to go on with.
+#[derive(Args, Clone, Copy)]
+pub struct Soak {
+    #[command(flatten)]
+    length: Length,
+    /// Instead kill, replace and change the daemon under steady traffic, and count lost packets.
+    #[arg(long, conflicts_with_all = ["minutes", "hours"])]
+    loss: bool,
 }
 
 impl Length {
@@ -30,8 +43,16 @@ impl Length {
     }
 }
 
+/// Runs what was asked for.
+pub fn run(soak: Soak) -> Result<()> {
+    if soak.loss {
+        match programs::build_and_exec("loss", Profile::Release, &[])? {}
+    }
+    compare(soak.length)
+}
+
 /// Goes on until the time is over; the first disagreement is an error.
-pub fn run(length: Length) -> Result<()> {
+fn compare(length: Length) -> Result<()> {
     programs::build_tests()?;
     let (started, length) = (Instant::now(), length.duration());
     let mut total = Tally::default();

@@ -20,6 +20,7 @@ use tracing::info;
 use super::{
     access::{Access, Peer},
     core::Core,
+    memory,
     policies::{Outcome, Prepared, prepare},
     snapshot::Snapshot,
 };
@@ -142,7 +143,11 @@ async fn apply(
     request: Result<Json<ApplyRequest>, JsonRejection>,
 ) -> Result<Json<ApplyReport>, Refused> {
     let Json(request) = request.map_err(|rejection| unreadable(&rejection))?;
-    change_policy(&core, &request).await.map(Json)
+    let report = change_policy(&core, &request).await;
+    drop(request);
+    // Text, model and tables of a large policy are many times what stays of it.
+    memory::give_back();
+    report.map(Json)
 }
 
 fn unreadable(rejection: &JsonRejection) -> Refused {

@@ -38,7 +38,7 @@ pub struct Core<K = LiveKernel, D = Directory> {
     policies: Policies<D>,
     drops: VecDeque<DropEvent>,
     gate: Gate,
-    /// The kernel refused something that the state believes done.
+    /// What the state believes done may not be: the kernel refused it, or changes went by unseen.
     diverged: bool,
     started_at: SystemTime,
 }
@@ -136,6 +136,11 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             let nothing = self.state.step(Event::GuardFailed { ifindex, reason });
             debug_assert!(nothing.is_empty());
         }
+    }
+
+    /// Changes of the host went by unseen: with the next look everything is compared.
+    pub const fn distrust(&mut self) {
+        self.diverged = true;
     }
 
     /// Makes a prepared policy decide; see [`Policies::apply`].

@@ -71,6 +71,9 @@ pub enum Wake {
         /// Its index.
         ifindex: u32,
     },
+    /// The kernel had more to tell than we could read: an interface may have gone and another have its index,
+    /// which a look alone does not show.
+    Overrun,
     /// Something changed, or it is time: look.
     Look,
 }
@@ -127,20 +130,20 @@ impl Links {
             return Wake::Look;
         };
         self.patience = IMPATIENT;
-        if let Some(wake) = self.arrival_or_departure(&message) {
+        if let Some(wake) = self.notable(&message) {
             return wake;
         }
         // Let the burst pass, but never past an interface that comes or goes.
         let deadline = tokio::time::Instant::now() + SETTLE;
         while let Ok(Some((message, _))) = tokio::time::timeout_at(deadline, self.messages.next()).await {
-            if let Some(wake) = self.arrival_or_departure(&message) {
+            if let Some(wake) = self.notable(&message) {
                 return wake;
             }
         }
         Wake::Look
     }
 
-    fn arrival_or_departure(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Wake> {
+    fn notable(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Wake> {
         match &message.payload {
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
                 let link = Link::read(link);
@@ -158,7 +161,7 @@ impl Links {
             }
             NetlinkPayload::Overrun(_) => {
                 warn!("the kernel told more changes than we could read; looking at everything again");
-                None
+                Some(Wake::Overrun)
             }
             _ => None,
         }

@@ -22,7 +22,7 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::{Signal, SignalKind, signal},
-    sync::{Mutex, mpsc, watch},
+    sync::{Mutex, Notify, mpsc, watch},
 };
 use tracing::{error, info, warn};
 
@@ -60,6 +60,7 @@ pub mod guards;
 mod guards_tests;
 pub mod kernel;
 pub mod links;
+mod memory;
 pub mod offline;
 pub mod op;
 pub mod policies;
@@ -143,10 +144,11 @@ async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> 
     let listener = server::listen(&options.socket, &who.borrow())?;
     privileges::reduce()?;
     let (to_links, configured) = mpsc::channel(1);
-    tokio::spawn(follow_links(core.clone(), links, configured));
+    let look = Arc::new(Notify::new());
+    tokio::spawn(follow_links(core.clone(), links, configured, look.clone()));
     tokio::spawn(follow_events(core.clone(), events));
     tokio::spawn(follow_deadlines(core.clone()));
-    tokio::spawn(inspect(core.clone(), config.inspection));
+    tokio::spawn(inspect(core.clone(), config.inspection, look));
     tokio::spawn(service::watch(core.clone()));
     tokio::spawn(server::serve(listener, control::router(core.clone(), who)));
     let reload = Reload { path: options.config.clone(), config, core, links: to_links, access };
@@ -220,14 +222,25 @@ async fn settle_once(core: &Mutex<Core>, links: &mut Links) -> anyhow::Result<()
     Ok(())
 }
 
-async fn follow_links(core: Arc<Mutex<Core>>, mut links: Links, mut configured: mpsc::Receiver<Configured>) {
+async fn follow_links(
+    core: Arc<Mutex<Core>>,
+    mut links: Links,
+    mut configured: mpsc::Receiver<Configured>,
+    look: Arc<Notify>,
+) {
+    let mut was_settled = false;
     loop {
         let settled = core.lock().await.is_settled();
+        if settled && !was_settled {
+            memory::give_back();
+        }
+        was_settled = settled;
         let mut waiting = None;
         tokio::select! {
             wake = links.wake(settled) => match wake {
                 Wake::Appeared { ifindex, name } => core.lock().await.handle(Event::Appeared { ifindex, name }),
                 Wake::Vanished { ifindex } => core.lock().await.handle(Event::Vanished { ifindex }),
+                Wake::Overrun => core.lock().await.distrust(),
                 Wake::Look => {}
             },
             Some(Configured { config, done }) = configured.recv() => {
@@ -235,6 +248,7 @@ async fn follow_links(core: Arc<Mutex<Core>>, mut links: Links, mut configured: 
                 core.lock().await.handle(Event::Configured(config.clone()));
                 waiting = Some((done, config));
             }
+            () = look.notified() => {}
         }
         match links.look().await {
             Ok(observation) => core.lock().await.handle(Event::Observed(observation)),
@@ -264,13 +278,17 @@ async fn follow_deadlines(core: Arc<Mutex<Core>>) {
     }
 }
 
-/// Looks from time to time whether the kernel still holds what it should.
-async fn inspect(core: Arc<Mutex<Core>>, every: Duration) {
+/// Looks from time to time whether the kernel still holds what it should. Who lost what was known of it should
+/// not wait for the next look at the host.
+async fn inspect(core: Arc<Mutex<Core>>, every: Duration, look: Arc<Notify>) {
     loop {
         tokio::time::sleep(every).await;
         let mut core = core.lock().await;
         core.inspect();
         core.inspect_gate();
+        if !core.is_settled() {
+            look.notify_one();
+        }
     }
 }
 

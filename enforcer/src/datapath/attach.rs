@@ -241,8 +241,9 @@ pub(super) fn pin_link(
 ) -> Result<(), AttachError> {
     let failed = |reason: String| AttachError::Pin { operation: "pin", path: pin.to_owned(), reason };
     let link = link.try_into().map_err(|error| failed(error.to_string()))?;
-    // Names move: make sure that this is still the interface that was meant.
-    let pinned = link.pin(pin).map_err(|error| failed(error.to_string()))?;
+    // Names move: make sure that this is still the interface that was meant. With its cause: the error's own text
+    // only names the call.
+    let pinned = link.pin(pin).map_err(|error| failed(format!("{:#}", anyhow::Error::from(error))))?;
     match link_ifindex(pin) {
         Ok(ifindex) if ifindex == interface.ifindex => Ok(()),
         _ => {

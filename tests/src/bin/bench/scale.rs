@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use aya::maps::loaded_maps;
 use enforcer_tests::{Daemon, Host};
 
+use crate::memory::of_process;
+
 const NETWORKS: u32 = 10_000;
 const PREFIXES_PER_NETWORK: u32 = 10;
 /// How often `apply` and `explain` are repeated.
@@ -30,7 +32,7 @@ pub fn measure() {
 fn row(name: &str, policy: &str) {
     let host = Host::new("bench");
     let daemon = Daemon::start(&host);
-    let (rss, kernel) = (resident(&daemon), map_memory());
+    let (rss, kernel) = (of_process(&daemon, "VmRSS:"), map_memory());
     let mut applies = Vec::new();
     for run in 0..RUNS {
         // Another policy each time, else there is nothing to do.
@@ -49,13 +51,13 @@ fn row(name: &str, policy: &str) {
         policy.len() as f64 / 1e6,
         median(&mut applies).as_millis(),
         median(&mut explains).as_secs_f64() * 1e3,
-        resident(&daemon).saturating_sub(rss) >> 20,
+        of_process(&daemon, "VmRSS:").saturating_sub(rss) >> 20,
         map_memory().saturating_sub(kernel) >> 20,
     );
 }
 
 /// Half of each network's prefixes are IPv4, half IPv6, scattered over the address space.
-fn policy(monitored: bool) -> String {
+pub fn policy(monitored: bool) -> String {
     let mut text = String::from("version = 1\n");
     let mut all = Vec::new();
     for network in 0..NETWORKS {
@@ -88,15 +90,6 @@ fn timed(work: impl FnOnce()) -> Duration {
 fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
-}
-
-/// Resident bytes of the daemon.
-fn resident(daemon: &Daemon) -> u64 {
-    let pid = daemon.pid().expect("the daemon runs");
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the daemon's status");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("every process has one");
-    let kilobytes = line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok());
-    kilobytes.expect("a number") * 1024
 }
 
 /// Bytes that the kernel says it holds for all BPF maps.

@@ -1,0 +1,157 @@
+//! Interfaces change under the daemon: renamed, moved away and back, deleted, replaced by another of the same index.
+//! Whoever stands behind one is judged by what is true now, and inherits nothing.
+
+use std::time::Duration;
+
+use enforcer::datapath::bpf::{TcxHook, tcx_programs};
+use enforcer_tests::traffic::{ECHO_PORT, tcp, udp};
+use enforcer_tests::{NetNs, Workload, wait};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::town::Town;
+
+/// How long the daemon may take to see a change.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// An index that nothing else gets.
+const INDEX: u32 = 777;
+
+fn endpoint(town: &Town, name: &str) -> Option<Value> {
+    let endpoints = town.daemon.json(&["endpoints"]);
+    endpoints.as_array().unwrap().iter().find(|endpoint| endpoint["name"] == name).cloned()
+}
+
+fn addresses(endpoint: &Value) -> Vec<&str> {
+    endpoint["addresses"].as_array().unwrap().iter().map(|address| address.as_str().unwrap()).collect()
+}
+
+/// Web's two addresses, asked and asking.
+#[track_caller]
+fn assert_web_is_governed(town: &Town, when: &str) {
+    for (web, api, db) in [
+        (town.web.ipv4(), town.api.ipv4(), town.db.ipv4()),
+        (town.web.ipv6(), town.api.ipv6(), town.db.ipv6()),
+    ] {
+        assert!(udp(&town.web, api, ECHO_PORT), "{when}: web asks {api}");
+        assert!(udp(&town.api, web, ECHO_PORT), "{when}: api asks {web}");
+        assert!(!udp(&town.web, db, ECHO_PORT), "{when}: web asks {db}");
+    }
+}
+
+/// The routes that lead to a workload are gone when its interface was down or away.
+fn lead_to(workload: &Workload, town: &Town) {
+    let interface = workload.interface();
+    let routes = workload.addresses().iter().map(|address| {
+        let address = address.addr();
+        let source = if address.is_ipv4() { "192.0.2.1" } else { "2001:db8:ff::1" };
+        format!("route replace {address} dev {interface} src {source}\n")
+    });
+    let gateway = format!(
+        "addr replace 169.254.1.1/32 dev {interface} scope link\naddr replace fe80::1/64 dev {interface} nodad\n"
+    );
+    town.host.netns().ip(&(format!("link set {interface} up\n") + &gateway + &routes.collect::<String>()));
+    town.host.netns().wait_for_carrier(interface);
+}
+
+#[test]
+fn a_renamed_interface_stays_the_endpoint_it_is() {
+    let town = Town::governed("rename");
+    let before = endpoint(&town, "veth-web").unwrap();
+    town.host.netns().ip("link set veth-web down\nlink set veth-web name veth-renamed\n");
+    let host = town.host.netns();
+    let routes = [("10.1.0.5", "192.0.2.1"), ("2001:db8:1::5", "2001:db8:ff::1")];
+    host.ip("link set veth-renamed up\naddr replace fe80::1/64 dev veth-renamed nodad\n");
+    for (address, source) in routes {
+        host.ip(&format!("route replace {address} dev veth-renamed src {source}\n"));
+    }
+    host.wait_for_carrier("veth-renamed");
+    let after = wait::until("it bears its new name", PATIENCE, || endpoint(&town, "veth-renamed"));
+    assert_eq!((&after["id"], &after["ifindex"]), (&before["id"], &before["ifindex"]));
+    assert_eq!(endpoint(&town, "veth-web"), None);
+    town.daemon.wait_ready(&["veth-renamed"]);
+    assert_web_is_governed(&town, "renamed");
+}
+
+#[test]
+fn an_interface_renamed_out_of_the_pattern_is_let_go_and_comes_back() {
+    let town = Town::governed("pattern");
+    let host = town.host.netns();
+    host.ip("link set veth-web down\nlink set veth-web name other0\nlink set other0 up\n");
+    wait::until("it is forgotten", PATIENCE, || endpoint(&town, "veth-web").is_none().then_some(()));
+    let ifindex = host.enter(|| nix::net::if_::if_nametoindex("other0")).unwrap();
+    for hook in [TcxHook::Ingress, TcxHook::Egress] {
+        let programs = host.enter(|| tcx_programs(ifindex, hook)).unwrap();
+        assert!(programs.is_empty(), "{hook:?}: nobody's business any more: {programs:?}");
+    }
+    host.ip("link set other0 down\nlink set other0 name veth-web\n");
+    lead_to(&town.web, &town);
+    town.daemon.wait_ready(&["veth-web"]);
+    assert_web_is_governed(&town, "back under its name");
+}
+
+#[test]
+fn an_interface_that_moves_to_another_namespace_and_back_is_enforced_again() {
+    let town = Town::governed("move");
+    let elsewhere = NetNs::create("move-elsewhere");
+    let host = town.host.netns();
+    host.ip(&format!("link set veth-web netns {}\n", elsewhere.name()));
+    wait::until("it is forgotten", PATIENCE, || endpoint(&town, "veth-web").is_none().then_some(()));
+    let flows = town.daemon.json(&["explain", "10.2.0.5", "10.2.0.5"]);
+    assert_ne!(flows["src"]["endpoint"], "veth-web");
+    elsewhere.ip(&format!("link set veth-web netns {}\n", host.name()));
+    lead_to(&town.web, &town);
+    town.daemon.wait_ready(&["veth-web"]);
+    assert_web_is_governed(&town, "back in its namespace");
+}
+
+/// A workload of *blue* at [`INDEX`], and what replaces it there.
+fn blue_at_index(town: &Town, inside: &NetNs, name: &str, address: &str) {
+    let inside = inside.name();
+    town.host.netns().ip(&format!(
+        "link add {name} index {INDEX} type veth peer name eth0 netns {inside}\nlink set {name} up\n\
+         addr add 169.254.1.1/32 dev {name} scope link\nroute add {address} dev {name} src 192.0.2.1\n"
+    ));
+}
+
+#[test]
+fn a_freed_index_inherits_nothing_even_when_the_kernel_could_not_tell_all() {
+    let town = Town::governed("overrun");
+    let host = town.host.netns();
+    let (first, second) = (NetNs::create("overrun-first"), NetNs::create("overrun-second"));
+    blue_at_index(&town, &first, "veth-old", "10.1.0.50");
+    let old = wait::until("the first is ready", PATIENCE, || {
+        endpoint(&town, "veth-old").filter(|endpoint| addresses(endpoint).contains(&"10.1.0.50"))
+    });
+    let daemon = Pid::from_raw(town.daemon.pid().unwrap() as i32);
+    kill(daemon, Signal::SIGSTOP).unwrap();
+    // More news than a netlink socket has room for: of what comes then, the daemon hears nothing.
+    host.ip(&"link set veth-db alias one\nlink set veth-db alias other\n".repeat(1000));
+    host.ip("link delete veth-old\n");
+    blue_at_index(&town, &second, "veth-new", "10.3.0.50");
+    kill(daemon, Signal::SIGCONT).unwrap();
+    let new = wait::until("the second is an endpoint of its own", PATIENCE, || {
+        endpoint(&town, "veth-new").filter(|new| addresses(new) == ["10.3.0.50"])
+    });
+    assert_eq!(new["ifindex"], INDEX);
+    for hook in [TcxHook::Ingress, TcxHook::Egress] {
+        let is_attached = || host.enter(|| tcx_programs(INDEX, hook)).unwrap().len() == 1;
+        wait::until("the second is enforced", PATIENCE, || is_attached().then_some(()));
+    }
+    let id = || endpoint(&town, "veth-new").map(|new| new["id"].clone());
+    wait::until("it has an id of its own", PATIENCE, || (id()? != old["id"]).then_some(()));
+}
+
+#[test]
+fn an_interface_deleted_under_us_is_forgotten_with_all_it_had() {
+    let town = Town::governed("deleted");
+    assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT));
+    town.host.netns().ip("link delete veth-web\n");
+    wait::until("it is forgotten", PATIENCE, || endpoint(&town, "veth-web").is_none().then_some(()));
+    let links = enforcer::datapath::pins::Pins::new(town.daemon.bpffs()).list_links().unwrap();
+    assert_eq!(links.len(), 2 * 3, "two of each that is left: {links:?}");
+    let explained: Value =
+        serde_json::from_slice(&town.daemon.cli(&["explain", "10.1.0.5", "10.2.0.5", "-o", "json"]).stdout)
+            .unwrap();
+    assert_eq!(explained["src"]["endpoint"], Value::Null, "{explained}");
+}

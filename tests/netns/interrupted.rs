@@ -1,0 +1,159 @@
+//! A daemon that dies in the middle of an apply: the kernel has the old policy or the new one, and the next daemon
+//! goes on from what was saved.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use enforcer::daemon::store::Store;
+use enforcer::policy::{Policy, Source};
+use enforcer::report::digest_text;
+use enforcer_tests::traffic::{ECHO_PORT, Probe, Protocol};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rstest::rstest;
+use serde_json::Value;
+
+use crate::town::Town;
+
+/// How often the daemon is killed, in each of four tests.
+const ROUNDS: usize = 50;
+/// How long an answer may take that has to come.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long an answer is waited for that must not come; it would take a fraction of a millisecond.
+const DENIAL: Duration = Duration::from_millis(25);
+/// Prefixes that make an apply long enough to be met in the middle.
+const BALLAST: u32 = 1000;
+
+/// Whom web shares its network with: one of two, never both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Friend {
+    Api,
+    Db,
+}
+
+impl Friend {
+    const BOTH: [Self; 2] = [Self::Api, Self::Db];
+
+    fn other(self) -> Self {
+        if self == Self::Api { Self::Db } else { Self::Api }
+    }
+
+    fn policy(self) -> String {
+        let subnet = if self == Self::Api { 2 } else { 3 };
+        let ballast: Vec<_> =
+            (0..BALLAST).map(|n| format!("10.{}.{}.0/24", 100 + (n >> 8), n & 255)).collect();
+        format!(
+            "version = 1\n[network.friends]\nprefixes = [\"10.1.0.0/24\", \"2001:db8:1::/64\", \
+             \"10.{subnet}.0.0/24\", \"2001:db8:{subnet}::/64\"]\n[network.ballast]\nprefixes = {ballast:?}\n"
+        )
+    }
+
+    fn digest(self) -> String {
+        let source = Source { name: "friend.toml".to_owned(), text: self.policy() };
+        digest_text(&Policy::parse(&[source]).unwrap().digest())
+    }
+
+    fn addresses(self, town: &Town) -> [IpAddr; 2] {
+        let workload = if self == Self::Api { &town.api } else { &town.db };
+        [workload.ipv4(), workload.ipv6()]
+    }
+}
+
+/// Whose policy has this digest.
+fn friend_of(digest: &str) -> Friend {
+    static DIGESTS: LazyLock<[String; 2]> = LazyLock::new(|| Friend::BOTH.map(Friend::digest));
+    let known = Friend::BOTH.into_iter().zip(&*DIGESTS).find(|(_, known)| *known == digest);
+    let known = known.map(|(friend, _)| friend);
+    known.unwrap_or_else(|| panic!("{digest} is neither the old policy's digest nor the new one's"))
+}
+
+/// The friend that the kernel's policy says, with the daemon or without.
+fn in_kernel(town: &Town) -> Friend {
+    friend_of(town.daemon.json(&["status"])["digest"].as_str().unwrap())
+}
+
+/// Asks both, over both families; panics unless exactly the friend answers.
+fn assert_only(friend: Friend, town: &Town, when: &str) {
+    let ask = |to, patience| {
+        let protocol = Protocol::Udp(ECHO_PORT);
+        Probe { from: town.web.netns(), to, protocol }.is_answered(patience)
+    };
+    thread::scope(|scope| {
+        let questions = [(friend, PATIENCE, true), (friend.other(), DENIAL, false)];
+        let asked: Vec<_> = questions
+            .into_iter()
+            .flat_map(|(whom, patience, expected)| {
+                whom.addresses(town).map(|to| (to, expected, scope.spawn(move || ask(to, patience))))
+            })
+            .collect();
+        for (to, expected, answered) in asked {
+            let answered = answered.join().unwrap();
+            assert_eq!(answered, expected, "{when}: web asks {to} under the policy of {friend:?}");
+        }
+    });
+}
+
+#[rstest]
+fn a_daemon_killed_during_an_apply_leaves_the_old_policy_or_the_new_one(
+    #[values("first", "second", "third", "fourth")] quarter: &str,
+) {
+    let mut town = Town::build(quarter);
+    town.daemon.apply(&Friend::Api.policy());
+    let started = Instant::now();
+    town.daemon.apply(&Friend::Db.policy());
+    // From the start of the command to a little beyond its end.
+    let longest = started.elapsed() * 5 / 4;
+    let store = Store::new(PathBuf::from(&town.daemon.environment()[2].1));
+    let (mut kept, mut replaced, mut resumed) = (0, 0, 0);
+    let mut old = Friend::Db;
+    for round in 0..ROUNDS {
+        let delay = longest.mul_f64(RandomState::new().hash_one(round) as f64 / u64::MAX as f64);
+        let when = format!("round {round}, killed {delay:?} after the apply");
+        kill_during_apply(&mut town, &old.other().policy(), delay);
+        let left = in_kernel(&town);
+        assert_only(left, &town, &when);
+        let saved = friend_of(&digest_text(&store.load().unwrap().unwrap().policy.digest()));
+        town.daemon.start_again();
+        assert_eq!(in_kernel(&town), saved, "{when}: not the saved policy");
+        assert_only(saved, &town, &format!("{when}, and started again"));
+        assert_explained(saved, &town);
+        kept += usize::from(left == old);
+        replaced += usize::from(left != old);
+        resumed += usize::from(left != saved);
+        old = saved;
+    }
+    println!(
+        "{kept} kept the old policy, {replaced} had the new one; {resumed} were finished by the next daemon"
+    );
+    assert!(
+        kept > 0 && replaced > 0,
+        "never met in the middle: {kept} old, {replaced} new, up to {longest:?}"
+    );
+}
+
+fn kill_during_apply(town: &mut Town, policy: &str, delay: Duration) {
+    let pid = Pid::from_raw(town.daemon.pid().unwrap() as i32);
+    let daemon = &town.daemon;
+    thread::scope(|scope| {
+        // Whether it succeeds is what the round is about.
+        scope.spawn(|| drop(daemon.cli_with_input(&["apply", "-"], policy)));
+        thread::sleep(delay);
+        kill(pid, Signal::SIGKILL).unwrap();
+    });
+    town.daemon.kill();
+}
+
+/// What people are told is what packets meet.
+fn assert_explained(friend: Friend, town: &Town) {
+    for (whom, verdict) in [(friend, "pass"), (friend.other(), "drop")] {
+        let to = whom.addresses(town)[0].to_string();
+        // A denial is an exit code of its own, too.
+        let output = town.daemon.cli(&["explain", "10.1.0.5", &to, "-o", "json"]);
+        let explained: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(explained["forward"]["verdict"], verdict, "{whom:?}: {explained}");
+    }
+}

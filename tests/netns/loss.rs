@@ -1,0 +1,14 @@
+//! Nothing that happens to the daemon costs a packet; the long form is `cargo xtask soak --loss`.
+
+use enforcer_tests::loss::{self, Plan, Rates, Scene};
+
+#[test]
+fn kills_upgrades_and_policies_lose_no_packet_and_let_none_through() {
+    let mut scene = Scene::build("loss");
+    let plan = Plan { kills: 8, upgrades: 8, applies: 40 };
+    let rates = Rates { datagrams: 5000, records: 500 };
+    let disturbances = plan.disturbances(&scene.versions());
+    let report = loss::run(&mut scene, rates, &disturbances);
+    println!("{report}");
+    report.verify();
+}

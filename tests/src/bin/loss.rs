@@ -1,0 +1,33 @@
+//! `cargo xtask soak --loss`: the loss trial in its full length.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use enforcer_tests::loss::{self, Plan, Rates, Scene};
+
+const PLAN: Plan = Plan { kills: 50, upgrades: 50, applies: 200 };
+/// Per route; there are two allowed pairs, each over both families.
+const RATES: Rates = Rates { datagrams: 10_000, records: 1000 };
+
+fn main() -> ExitCode {
+    let mut scene = Scene::build("loss");
+    let disturbances = PLAN.disturbances(&scene.versions());
+    let started = Instant::now();
+    let report = loss::run(&mut scene, RATES, &disturbances);
+    let Plan { kills, upgrades, applies } = PLAN;
+    println!("{kills} kills, {upgrades} upgrades, {applies} policies in {:.0?}", started.elapsed());
+    println!("{report}");
+    let faults = report.faults();
+    for fault in &faults {
+        eprintln!("{fault}");
+    }
+    let (verdict, code) = match (faults.is_empty(), report.is_machines()) {
+        (true, _) => ("nothing lost, doubled, reordered or let through", ExitCode::SUCCESS),
+        (false, true) => {
+            ("nothing but what the machine had no room for; try again when it is idle", ExitCode::SUCCESS)
+        }
+        (false, false) => ("see above", ExitCode::FAILURE),
+    };
+    println!("loss: {verdict}");
+    code
+}

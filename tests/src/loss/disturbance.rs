@@ -1,0 +1,145 @@
+//! What happens to the enforcer while packets are under way, and the diary of it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::scene::policy;
+use crate::daemon::Daemon;
+
+/// Something that must cost no packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disturbance {
+    /// The daemon is killed where it stands, and started again.
+    Kill,
+    /// The daemon is stopped and another program takes over.
+    Upgrade(PathBuf),
+    /// Another policy, by its number, that says the same about everybody who is watched.
+    Apply(usize),
+}
+
+impl Disturbance {
+    /// Disturbs, and returns when the daemon answers again.
+    #[track_caller]
+    pub fn strike(&self, daemon: &mut Daemon) {
+        match self {
+            Self::Kill => {
+                daemon.kill();
+                daemon.start_again();
+            }
+            Self::Upgrade(program) => {
+                daemon.stop();
+                daemon.use_binary(program);
+                daemon.start_again();
+            }
+            Self::Apply(number) => daemon.apply(&policy(*number)),
+        }
+    }
+}
+
+impl fmt::Display for Disturbance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill => f.write_str("kill"),
+            Self::Upgrade(program) => write!(f, "upgrade to {}", program.display()),
+            Self::Apply(number) => write!(f, "apply of policy {number}"),
+        }
+    }
+}
+
+/// How many of each, in turns.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// Times that the daemon is killed.
+    pub kills: usize,
+    /// Times that another program takes over.
+    pub upgrades: usize,
+    /// Policies that are applied.
+    pub applies: usize,
+}
+
+impl Plan {
+    /// All of them, evenly mixed. The programs take turns as the next version.
+    pub fn disturbances(self, programs: &[PathBuf]) -> Vec<Disturbance> {
+        let kills = (0..self.kills).map(|number| (place(number, self.kills), Disturbance::Kill));
+        let upgrades = programs.iter().cycle().take(self.upgrades).enumerate();
+        let upgrades = upgrades
+            .map(|(number, program)| (place(number, self.upgrades), Disturbance::Upgrade(program.clone())));
+        let applies =
+            (1..=self.applies).map(|number| (place(number, self.applies), Disturbance::Apply(number)));
+        let mut all: Vec<_> = kills.chain(upgrades).chain(applies).collect();
+        all.sort_by_key(|(place, _)| *place);
+        all.into_iter().map(|(_, disturbance)| disturbance).collect()
+    }
+}
+
+/// Where the one with this number stands among all, in parts of a million.
+fn place(number: usize, of: usize) -> usize {
+    number * 1_000_000 / of
+}
+
+/// What was done when.
+#[derive(Debug, Default)]
+pub struct Diary {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    what: String,
+    from: Instant,
+    to: Instant,
+}
+
+impl Diary {
+    /// Does something and notes it.
+    pub fn note(&mut self, what: &impl fmt::Display, work: impl FnOnce()) {
+        let from = Instant::now();
+        work();
+        self.entries.push(Entry { what: what.to_string(), from, to: Instant::now() });
+    }
+
+    /// What was going on at a time.
+    pub fn at(&self, time: Instant) -> String {
+        let since =
+            |from| format!("{:.1} ms after", time.saturating_duration_since(from).as_secs_f64() * 1e3);
+        match self.entries.iter().rfind(|entry| entry.from <= time) {
+            None => "before everything".to_owned(),
+            Some(entry) if time <= entry.to => {
+                let whole: Duration = entry.to - entry.from;
+                format!(
+                    "{} the start of {}, which took {} ms",
+                    since(entry.from),
+                    entry.what,
+                    whole.as_millis()
+                )
+            }
+            Some(entry) => format!("{} the end of {}", since(entry.to), entry.what),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_mixes_all_it_has() {
+        let plan = Plan { kills: 1, upgrades: 2, applies: 4 };
+        let all = plan.disturbances(&["a".into(), "b".into()]);
+        let named: Vec<String> = all.iter().map(ToString::to_string).collect();
+        assert_eq!(named[..3], ["kill", "upgrade to a", "apply of policy 1"]);
+        assert_eq!(all.len(), 7);
+    }
+
+    #[test]
+    fn the_diary_knows_what_was_going_on() {
+        let mut diary = Diary::default();
+        let before = Instant::now();
+        diary.note(&Disturbance::Kill, || {});
+        let entry = &diary.entries[0];
+        assert!(diary.at(entry.from).contains("the start of kill"));
+        assert!(diary.at(entry.to + Duration::from_millis(5)).starts_with("5.0 ms after the end of kill"));
+        assert_eq!(diary.at(before.checked_sub(Duration::from_secs(1)).unwrap()), "before everything");
+    }
+}

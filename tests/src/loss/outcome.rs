@@ -1,0 +1,52 @@
+//! What became of one flow.
+
+use super::pace::Sent;
+use super::sequence::Sequence;
+
+/// One direction of a flow, or both where nobody counts in between.
+#[derive(Debug, Clone)]
+pub struct Leg {
+    /// Which: `there`, `back`, or `echoed` for both.
+    pub way: &'static str,
+    /// How many set out.
+    pub sent: u64,
+    /// What arrived of them.
+    pub arrivals: Sequence,
+    /// The numbers that did not.
+    pub lost: Vec<u64>,
+}
+
+/// A flow that is over.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What was sent, and when.
+    pub sent: Sent,
+    /// What became of it, in the order of its way.
+    pub legs: Vec<Leg>,
+}
+
+impl Outcome {
+    /// Of a flow whose other end counts what it sends back.
+    pub fn of_both_ends(sent: Sent, there: Sequence, back: Sequence) -> Self {
+        let lost_there = there.missing(sent.count).collect();
+        let lost_back = back.missing(sent.count).filter(|number| there.has(*number)).collect();
+        let answers = there.arrived;
+        let there = Leg { way: "there", sent: sent.count, arrivals: there, lost: lost_there };
+        let back = Leg { way: "back", sent: answers, arrivals: back, lost: lost_back };
+        Self { sent, legs: vec![there, back] }
+    }
+
+    /// Of a flow that is only seen where it began.
+    pub fn of_round_trips(sent: Sent, back: Sequence) -> Self {
+        let lost = back.missing(sent.count).collect();
+        let legs = vec![Leg { way: "echoed", sent: sent.count, arrivals: back, lost }];
+        Self { sent, legs }
+    }
+}
+
+impl Leg {
+    /// Whether everything arrived once, each after the one before.
+    pub fn is_in_order(&self) -> bool {
+        self.arrivals.reordered == 0 && self.arrivals.duplicated == 0
+    }
+}

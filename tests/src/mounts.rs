@@ -1,0 +1,50 @@
+//! Mounts that only one test sees: of a disk that is full, of a file system that nobody may write.
+
+use std::path::Path;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+
+const NOTHING: Option<&str> = None;
+
+/// Gives the calling thread, and what it starts from now on, mounts of its own: they end with the last of them.
+///
+/// To be called before a [`Host`](crate::Host) is made.
+#[track_caller]
+pub fn keep_to_ourselves() {
+    unshare(CloneFlags::CLONE_NEWNS).expect("failed to get mounts of our own");
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(NOTHING, "/", NOTHING, private, NOTHING).expect("failed to keep mounts to ourselves");
+}
+
+/// A file system with room for `bytes` on a directory.
+#[track_caller]
+pub fn small(directory: &Path, bytes: usize) {
+    let size = format!("size={bytes}");
+    mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), Some(&*size)).expect("failed to mount");
+}
+
+/// Takes away what is mounted on a directory.
+#[track_caller]
+pub fn remove(directory: &Path) {
+    umount2(directory, MntFlags::MNT_DETACH).expect("failed to unmount");
+}
+
+/// Lets nobody write below a mount point any more.
+#[track_caller]
+pub fn forbid_writing(mount_point: &Path) {
+    remount(mount_point, MsFlags::MS_RDONLY);
+}
+
+/// Lets everybody write there again.
+#[track_caller]
+pub fn allow_writing(mount_point: &Path) {
+    remount(mount_point, MsFlags::empty());
+}
+
+#[track_caller]
+fn remount(mount_point: &Path, flags: MsFlags) {
+    // Of this mount alone, not of the file system behind it.
+    let flags = flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+    mount(NOTHING, mount_point, NOTHING, flags, NOTHING).expect("failed to remount");
+}
