@@ -116,7 +116,7 @@ fn a_daemon_killed_during_an_apply_leaves_the_old_policy_or_the_new_one(
         kill_during_apply(&mut town, &old.other().policy(), delay);
         let left = in_kernel(&town);
         assert_only(left, &town, &when);
-        let saved = friend_of(&digest_text(&store.load().unwrap().unwrap().policy.digest()));
+        let saved = friend_of(&digest_text(&store.last_good().unwrap().unwrap().policy.digest()));
         town.daemon.start_again();
         assert_eq!(in_kernel(&town), saved, "{when}: not the saved policy");
         assert_only(saved, &town, &format!("{when}, and started again"));
