@@ -1,5 +1,6 @@
 //! What the daemon lives on fails: the disk, the BPF file system, its own file. What is enforced stays enforced.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
@@ -46,18 +47,23 @@ fn a_full_disk_refuses_the_policy_and_the_old_one_decides() {
     let town = Town::build("full-disk");
     mounts::small(&state(&town), SMALL_DISK);
     town.daemon.apply(POLICY);
+    let files = || -> BTreeSet<PathBuf> {
+        let found = [state(&town), state(&town).join("generations")].map(|path| fs::read_dir(path).unwrap());
+        found.into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+    };
+    let before = files();
     let ballast = state(&town).join("ballast");
     // Written up to the last byte that there is room for.
     assert!(fs::write(&ballast, vec![0; 2 * SMALL_DISK]).is_err(), "the disk is not small");
     let refused = town.daemon.cli_with_input(&["apply", "-"], OPEN);
     let text = errors(&refused);
     assert_eq!(refused.status.code(), Some(1), "{text}");
-    assert!(text.contains("No space left") && text.contains("policy.json"), "{text}");
+    let place = state(&town).display().to_string();
+    assert!(text.contains("No space left") && text.contains(&place), "{text}");
     assert_eq!(generation(&town), 1);
     assert_governed(&town, "after the refusal");
-    let left: Vec<_> = fs::read_dir(state(&town)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 2, "the policy and the ballast, but nothing half written: {left:?}");
     fs::remove_file(&ballast).unwrap();
+    assert_eq!(files(), before, "something half written is left");
     town.daemon.apply(OPEN);
     assert!(tcp(&town.web, town.db.ipv4(), ECHO_PORT), "there is room again");
 }
@@ -86,7 +92,7 @@ fn with_a_read_only_bpf_file_system_all_stays_enforced_and_new_workloads_are_nam
     let late = town.host.workload("late").at("10.1.0.77/24").routed();
     wait::until("the one that cannot be attached to is named", PATIENCE, || {
         let warnings = town.daemon.json(&["status"])["warnings"].to_string();
-        warnings.contains("veth-late could not be attached to and is not enforced").then_some(())
+        warnings.contains("veth-late could not be attached to: the gate stops what it sends").then_some(())
     });
     assert!(town.daemon.log().contains("Read-only file system"), "{}", town.daemon.log());
     mounts::allow_writing(&town.daemon.bpffs());
@@ -124,8 +130,8 @@ fn a_damaged_policy_file_is_named_with_its_remedy_and_the_kernel_keeps_its_polic
         town.daemon.start_again();
         let log = town.daemon.log();
         let told = format!("{} is damaged; move it away", file.display());
-        assert_eq!(log.matches(&told).count(), number + 1, "after {damage:?}: {log}");
-        assert!(log.contains("the kernel keeps what it has"), "{log}");
+        assert!(log.matches(&told).count() > number, "after {damage:?}: {log}");
+        assert!(log.contains("the kernel goes on with the generation it has"), "{log}");
         assert_eq!(generation(&town), 1, "after {damage:?}");
         assert_governed(&town, "with a damaged file");
     }

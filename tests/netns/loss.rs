@@ -5,7 +5,7 @@ use enforcer_tests::loss::{self, Plan, Rates, Scene};
 #[test]
 fn kills_upgrades_and_policies_lose_no_packet_and_let_none_through() {
     let mut scene = Scene::build("loss");
-    let plan = Plan { kills: 8, upgrades: 8, applies: 40 };
+    let plan = Plan { kills: 6, upgrades: 6, relayouts: 2, applies: 30, rollbacks: 4 };
     let rates = Rates { datagrams: 5000, records: 500 };
     let disturbances = plan.disturbances(&scene.versions());
     let report = loss::run(&mut scene, rates, &disturbances);

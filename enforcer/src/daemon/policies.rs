@@ -382,6 +382,8 @@ impl<D: Disk> Policies<D> {
                 return Ok(());
             }
             Some(saved) => Some(compile(saved.policy, &self.ids)),
+            // The files may be older than what decides.
+            None if deciding.number > 0 => None,
             None => policy_files(config, &self.ids),
         };
         match prepared {

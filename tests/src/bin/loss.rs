@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use enforcer_tests::loss::{self, Plan, Rates, Scene};
 
-const PLAN: Plan = Plan { kills: 50, upgrades: 50, applies: 200 };
+const PLAN: Plan = Plan { kills: 50, upgrades: 40, relayouts: 10, applies: 200, rollbacks: 10 };
 /// Per route; there are two allowed pairs, each over both families.
 const RATES: Rates = Rates { datagrams: 10_000, records: 1000 };
 
@@ -14,8 +14,12 @@ fn main() -> ExitCode {
     let disturbances = PLAN.disturbances(&scene.versions());
     let started = Instant::now();
     let report = loss::run(&mut scene, RATES, &disturbances);
-    let Plan { kills, upgrades, applies } = PLAN;
-    println!("{kills} kills, {upgrades} upgrades, {applies} policies in {:.0?}", started.elapsed());
+    let Plan { kills, upgrades, relayouts, applies, rollbacks } = PLAN;
+    println!(
+        "{kills} kills, {upgrades} upgrades and {relayouts} to another layout and back, {applies} policies, \
+         {rollbacks} rollbacks in {:.0?}",
+        started.elapsed()
+    );
     println!("{report}");
     let faults = report.faults();
     for fault in &faults {

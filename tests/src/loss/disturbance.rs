@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use super::scene::policy;
+use crate::command::transcript;
 use crate::daemon::Daemon;
+use crate::earlier;
 
 /// Something that must cost no packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +17,12 @@ pub enum Disturbance {
     Kill,
     /// The daemon is stopped and another program takes over.
     Upgrade(PathBuf),
+    /// Tables and programs become those of the earlier layout, and then these again.
+    Relayout,
     /// Another policy, by its number, that says the same about everybody who is watched.
     Apply(usize),
+    /// The policy of this number on trial, and back again.
+    Rollback(usize),
 }
 
 impl Disturbance {
@@ -32,9 +39,25 @@ impl Disturbance {
                 daemon.use_binary(program);
                 daemon.start_again();
             }
+            Self::Relayout => {
+                daemon.stop();
+                succeed(daemon.cli(&["upgrade", "--to", &earlier::VERSION.to_string()]));
+                earlier::take_over(&daemon.bpffs());
+                daemon.start_again();
+            }
             Self::Apply(number) => daemon.apply(&policy(*number)),
+            Self::Rollback(number) => {
+                let on_trial = ["apply", "-", "--confirm", "10m"];
+                succeed(daemon.cli_with_input(&on_trial, &policy(*number)));
+                succeed(daemon.cli(&["rollback"]));
+            }
         }
     }
+}
+
+#[track_caller]
+fn succeed(output: Output) {
+    assert!(output.status.success(), "{}", transcript(&output));
 }
 
 impl fmt::Display for Disturbance {
@@ -42,7 +65,9 @@ impl fmt::Display for Disturbance {
         match self {
             Self::Kill => f.write_str("kill"),
             Self::Upgrade(program) => write!(f, "upgrade to {}", program.display()),
+            Self::Relayout => f.write_str("downgrade and upgrade of the tables"),
             Self::Apply(number) => write!(f, "apply of policy {number}"),
+            Self::Rollback(number) => write!(f, "trial of policy {number} and rollback"),
         }
     }
 }
@@ -54,8 +79,12 @@ pub struct Plan {
     pub kills: usize,
     /// Times that another program takes over.
     pub upgrades: usize,
+    /// Times that the tables become those of the earlier layout and back.
+    pub relayouts: usize,
     /// Policies that are applied.
     pub applies: usize,
+    /// Policies that are tried and rolled back.
+    pub rollbacks: usize,
 }
 
 impl Plan {
@@ -67,7 +96,12 @@ impl Plan {
             .map(|(number, program)| (place(number, self.upgrades), Disturbance::Upgrade(program.clone())));
         let applies =
             (1..=self.applies).map(|number| (place(number, self.applies), Disturbance::Apply(number)));
-        let mut all: Vec<_> = kills.chain(upgrades).chain(applies).collect();
+        let relayouts =
+            (0..self.relayouts).map(|number| (place(number, self.relayouts), Disturbance::Relayout));
+        let rollbacks =
+            (1..=self.rollbacks).map(|number| (place(number, self.rollbacks), Disturbance::Rollback(number)));
+        let mut all: Vec<_> =
+            kills.chain(upgrades).chain(relayouts).chain(applies).chain(rollbacks).collect();
         all.sort_by_key(|(place, _)| *place);
         all.into_iter().map(|(_, disturbance)| disturbance).collect()
     }
@@ -125,11 +159,11 @@ mod tests {
 
     #[test]
     fn a_plan_mixes_all_it_has() {
-        let plan = Plan { kills: 1, upgrades: 2, applies: 4 };
+        let plan = Plan { kills: 1, upgrades: 2, relayouts: 1, applies: 4, rollbacks: 1 };
         let all = plan.disturbances(&["a".into(), "b".into()]);
         let named: Vec<String> = all.iter().map(ToString::to_string).collect();
-        assert_eq!(named[..3], ["kill", "upgrade to a", "apply of policy 1"]);
-        assert_eq!(all.len(), 7);
+        assert_eq!(named[..3], ["kill", "upgrade to a", "downgrade and upgrade of the tables"]);
+        assert_eq!(all.len(), 9);
     }
 
     #[test]
