@@ -41,23 +41,23 @@ impl Disturbance {
             }
             Self::Relayout => {
                 daemon.stop();
-                succeed(daemon.cli(&["upgrade", "--to", &earlier::VERSION.to_string()]));
+                succeed(&daemon.cli(&["upgrade", "--to", &earlier::VERSION.to_string()]));
                 earlier::take_over(&daemon.bpffs());
                 daemon.start_again();
             }
             Self::Apply(number) => daemon.apply(&policy(*number)),
             Self::Rollback(number) => {
                 let on_trial = ["apply", "-", "--confirm", "10m"];
-                succeed(daemon.cli_with_input(&on_trial, &policy(*number)));
-                succeed(daemon.cli(&["rollback"]));
+                succeed(&daemon.cli_with_input(&on_trial, &policy(*number)));
+                succeed(&daemon.cli(&["rollback"]));
             }
         }
     }
 }
 
 #[track_caller]
-fn succeed(output: Output) {
-    assert!(output.status.success(), "{}", transcript(&output));
+fn succeed(output: &Output) {
+    assert!(output.status.success(), "{}", transcript(output));
 }
 
 impl fmt::Display for Disturbance {
