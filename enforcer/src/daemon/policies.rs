@@ -181,7 +181,8 @@ impl<D: Disk> Policies<D> {
         let Prepared { policy, ids, tables, digest } = prepared;
         let place = self.generations.next(self.store.newest()?);
         let number = place.word.generation();
-        let deadline = confirm.map(|patience| kernel.boottime() + patience.as_nanos() as u64);
+        let nanoseconds = |patience: Duration| u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+        let deadline = confirm.map(|patience| kernel.boottime().saturating_add(nanoseconds(patience)));
         let applied_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
         let record = Generation {
             number,
