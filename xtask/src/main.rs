@@ -67,10 +67,7 @@ enum Chore {
         args: Vec<OsString>,
     },
     /// Compare the programs with the reference evaluator, over ever other scenes, or count lost packets; as root.
-    Soak {
-        #[command(flatten)]
-        soak: soak::Soak,
-    },
+    Soak(soak::Soak),
     /// Break decisions on purpose, in a scratch copy, and show which tests notice; as root.
     Mutate {
         /// Only the mutants whose name contains one of these.
@@ -118,7 +115,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             prepare()?;
             match bench::run(&args)? {}
         }
-        Chore::Soak { soak } => {
+        Chore::Soak(soak) => {
             root::require("soak")?;
             prepare()?;
             soak::run(soak)?;
@@ -130,4 +127,14 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
 }
