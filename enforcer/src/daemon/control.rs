@@ -32,6 +32,9 @@ use crate::{
 /// A policy of a hundred thousand prefixes is a few megabytes of text.
 const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
 
+/// An answer of so many bytes took several times as many.
+const LONG_ANSWER: usize = 256 * 1024;
+
 type Shared = Arc<Mutex<Core>>;
 
 /// Everything the socket answers to, and to whom. Every request carries its [`Peer`] as an extension.
@@ -117,7 +120,13 @@ async fn answer<T: Serialize>(
     question: impl FnOnce(&Snapshot) -> anyhow::Result<T> + Send + 'static,
 ) -> Result<impl IntoResponse, Refused> {
     let snapshot = core.lock().await.snapshot();
-    let json = move || -> anyhow::Result<Vec<u8>> { Ok(serde_json::to_vec(&question(&snapshot)?)?) };
+    let json = move || -> anyhow::Result<Vec<u8>> {
+        let json = serde_json::to_vec(&question(&snapshot)?)?;
+        if json.len() > LONG_ANSWER {
+            memory::give_back();
+        }
+        Ok(json)
+    };
     let json = tokio::task::spawn_blocking(json).await.map_err(|error| broken(error.into()))?;
     Ok(([(CONTENT_TYPE, "application/json")], json.map_err(broken)?))
 }
