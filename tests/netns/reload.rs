@@ -131,10 +131,28 @@ fn without_policy_files_the_applied_policy_stays() {
 }
 
 #[test]
+fn a_reload_neither_confirms_nor_replaces_a_policy_on_trial() {
+    let scene = Scene::build("reloadtrial");
+    let tried = POLICY.replace("10.2.0.0/24", "10.2.0.0/16");
+    let applied = scene.daemon.cli_with_input(&["apply", "-", "--confirm", "10m"], &tried);
+    assert!(applied.status.success(), "{applied:?}");
+    for files in [POLICY, &tried] {
+        fs::write(&scene.policy, files).unwrap();
+        let said = scene.reload();
+        assert!(said.contains("not reloaded") && said.contains("on trial"), "{said}");
+        let status = scene.daemon.json(&["status"]);
+        assert_eq!(status["generation"], 2);
+        assert!(status["seconds_left"].as_u64().is_some_and(|left| left > 500), "{status}");
+    }
+    assert!(scene.daemon.cli(&["rollback"]).status.success());
+    assert!(!scene.reload().contains("not reloaded"));
+}
+
+#[test]
 fn what_is_loaded_for_good_is_said_to_be() {
     let scene = Scene::build("reloadmask");
     scene.configure("veth-*", "[datapath]\nmark_mask = \"0x00000ff0\"\n");
     let said = scene.reload();
-    assert!(said.contains("count when the daemon starts again"), "{said}");
+    assert!(said.contains("count with the next start"), "{said}");
     assert!(scene.open(), "stamps are where the programs look for them");
 }

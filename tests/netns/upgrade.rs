@@ -162,6 +162,24 @@ fn an_upgrade_that_was_killed_half_way_is_finished_by_the_next() {
     assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT) && !tcp(&town.web, town.db.ipv4(), ECHO_PORT));
 }
 
+/// Who names another socket finds no daemon there, but its tables are the running one's.
+#[test]
+fn nobody_acts_in_the_place_of_a_daemon_that_runs() {
+    let mut town = Town::governed("upgrade-place");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let socket = elsewhere.path().join("other.sock");
+    for verb in [&["upgrade", "--to", "2"][..], &["rollback"], &["confirm"], &["clean"]] {
+        let args = [verb, &["--socket", socket.to_str().unwrap()]].concat();
+        let output = town.daemon.cli(&args);
+        assert!(!output.status.success(), "{verb:?} was done: {output:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains("another enforcer holds the tables"), "{verb:?}: {text}");
+    }
+    assert_eq!(versions(&town), [ABI_VERSION]);
+    assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT) && !tcp(&town.web, town.db.ipv4(), ECHO_PORT));
+    town.daemon.restart();
+}
+
 #[test]
 fn what_cannot_be_taken_over_or_given_back_is_said() {
     let mut town = Town::governed("upgrade-refused");

@@ -2,7 +2,6 @@
 
 use std::{io::Write, path::PathBuf};
 
-use anyhow::Context;
 use clap::Args;
 use enforcer_common::ABI_VERSION;
 use serde::Serialize;
@@ -55,7 +54,7 @@ impl Arguments {
         let report = match self.to {
             None if self.if_needed && is_current => return Ok(Outcome::Done),
             Some(to) if to != ABI_VERSION => {
-                daemon::downgrade(&global.bpffs, &global.socket, to).context("stop the daemon first")?;
+                daemon::downgrade(&global.bpffs, &global.socket, to)?;
                 Report { from, to, endpoints: None }
             }
             _ => Report { from, to: ABI_VERSION, endpoints: Some(self.take_over(global)?) },
@@ -74,7 +73,7 @@ impl Arguments {
             once: true,
             trace_datapath: false,
         };
-        daemon::run(&once).context("a running daemon is upgraded by restarting it with this version")?;
+        daemon::run(&once)?;
         let status = Offline::open(&global.bpffs, &global.state_dir)?.status()?;
         Ok(status.endpoints_ready + status.endpoints_quarantined)
     }

@@ -11,7 +11,7 @@ use netlink_packet_route::{
 };
 use rtnetlink::Handle;
 
-use super::{Lock, store::Store};
+use super::{Lock, store::Store, take_place};
 use crate::datapath::{
     attach::{self, FILTER_MINOR},
     bpf::{self, TcxHook},
@@ -26,7 +26,7 @@ pub fn clean(bpffs: &Path, state_dir: &Path, socket: &Path) -> anyhow::Result<Ve
     if !nix::unistd::geteuid().is_root() {
         bail!("`enforcer clean` needs root; try `sudo enforcer clean`");
     }
-    let lock = Lock::take(socket).context("stop the daemon first")?;
+    let place = take_place(socket, bpffs).context("stop the daemon first")?;
     let pins = Pins::new(bpffs.to_owned());
     let mut removed = Vec::new();
     // First: without the programs it would cut every workload.
@@ -53,7 +53,7 @@ pub fn clean(bpffs: &Path, state_dir: &Path, socket: &Path) -> anyhow::Result<Ve
         fs::remove_file(socket)?;
         removed.push(format!("socket {}", socket.display()));
     }
-    drop(lock);
+    drop(place);
     drop(fs::remove_file(Lock::path(socket)));
     Ok(removed)
 }

@@ -14,7 +14,7 @@ use axum::{
 };
 use http_body_util::{BodyExt, Limited};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tracing::info;
 
 use super::{
@@ -34,6 +34,9 @@ const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
 
 /// An answer of so many bytes took several times as many.
 const LONG_ANSWER: usize = 256 * 1024;
+
+/// Long answers at a time: each takes memory.
+static TURNS: Semaphore = Semaphore::const_new(2);
 
 type Shared = Arc<Mutex<Core>>;
 
@@ -119,8 +122,11 @@ async fn answer<T: Serialize>(
     State(core): State<Shared>,
     question: impl FnOnce(&Snapshot) -> anyhow::Result<T> + Send + 'static,
 ) -> Result<impl IntoResponse, Refused> {
+    // Held until the work is done, also when nobody waits for it any more.
+    let turn = TURNS.acquire().await.map_err(|error| broken(error.into()))?;
     let snapshot = core.lock().await.snapshot();
     let json = move || -> anyhow::Result<Vec<u8>> {
+        let _turn = turn;
         let json = serde_json::to_vec(&question(&snapshot)?)?;
         if json.len() > LONG_ANSWER {
             memory::give_back();

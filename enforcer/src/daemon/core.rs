@@ -237,8 +237,12 @@ impl Core {
         self.kernel.datapath.migrated_from
     }
 
-    /// No program of another version runs any more: its tables go.
+    /// Once no program of another version runs any more its tables go.
     pub fn forget_other_versions(&self) {
+        let replaced = self.state.endpoints.values().all(|endpoint| endpoint.attached);
+        if !replaced || self.state.guards.failing().next().is_some() {
+            return;
+        }
         if let Err(error) = migrate::forget_others(&self.kernel.pins) {
             warn!(error = &error as &dyn Error, "pins of another version stay behind");
         }
@@ -249,7 +253,11 @@ impl Core {
         if self.gate.is_whole() || !self.state.repairs.mends(&Broken::Gate) {
             return;
         }
-        warn!("somebody else changed the gate; mended");
+        if matches!(self.gate, Gate::Refused(_)) {
+            warn!("there is no gate yet; trying again");
+        } else {
+            warn!("somebody else changed the gate; mended");
+        }
         self.gate = Gate::establish(&self.state.config);
     }
 

@@ -57,7 +57,9 @@ impl Gate {
             Self::Installed { listing, .. } => {
                 gate::installed().is_ok_and(|found| found.as_ref() == Some(listing))
             }
-            Self::Unwanted | Self::Refused(_) => true,
+            Self::Unwanted => true,
+            // What did not work may work now.
+            Self::Refused(_) => false,
         }
     }
 

@@ -76,6 +76,8 @@ pub enum Wake {
     Overrun,
     /// Something changed, or it is time: look.
     Look,
+    /// The socket is dead: nothing will be told any more.
+    Lost,
 }
 
 /// The kernel's view of the host's links.
@@ -125,9 +127,13 @@ impl Links {
     pub async fn wake(&mut self, settled: bool) -> Wake {
         let patience = if settled { PATIENT } else { self.patience };
         let first = tokio::time::timeout(patience, self.messages.next()).await;
-        let Ok(Some((message, _))) = first else {
-            self.patience = (self.patience * 2).min(PATIENT);
-            return Wake::Look;
+        let message = match first {
+            Ok(Some((message, _))) => message,
+            Ok(None) => return Wake::Lost,
+            Err(_) => {
+                self.patience = (self.patience * 2).min(PATIENT);
+                return Wake::Look;
+            }
         };
         self.patience = IMPATIENT;
         if let Some(wake) = self.notable(&message) {

@@ -116,7 +116,7 @@ pub fn run(options: &RunOptions) -> anyhow::Result<()> {
 /// Makes tables of the ABI version `to` for its own `enforcer` to take over; this one's programs run on until
 /// then.
 pub fn downgrade(bpffs: &Path, socket: &Path, to: u32) -> anyhow::Result<()> {
-    let _lock = Lock::take(socket)?;
+    let _place = take_place(socket, bpffs).context("stop the daemon first")?;
     Ok(migrate::downgrade(&Pins::new(bpffs.to_owned()), &load::object()?, to)?)
 }
 
@@ -145,7 +145,7 @@ async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> 
     privileges::reduce()?;
     let (to_links, configured) = mpsc::channel(1);
     let look = Arc::new(Notify::new());
-    tokio::spawn(follow_links(core.clone(), links, configured, look.clone()));
+    let watching = tokio::spawn(follow_links(core.clone(), links, configured, look.clone()));
     tokio::spawn(follow_events(core.clone(), events));
     tokio::spawn(follow_deadlines(core.clone()));
     tokio::spawn(inspect(core.clone(), config.inspection, look));
@@ -153,7 +153,11 @@ async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> 
     tokio::spawn(server::serve(listener, control::router(core.clone(), who)));
     let reload = Reload { path: options.config.clone(), config, core, links: to_links, access };
     service::ready();
-    until_told_to_stop(hangup, reload).await?;
+    tokio::select! {
+        outcome = until_told_to_stop(hangup, reload) => outcome?,
+        // The next daemon opens new sockets; the kernel goes on enforcing until then.
+        _ = watching => bail!("the kernel tells no more of the host's interfaces"),
+    }
     service::stopping();
     server::remove(&options.socket);
     info!("stopped; the kernel goes on enforcing");
@@ -228,20 +232,20 @@ async fn follow_links(
     mut configured: mpsc::Receiver<Configured>,
     look: Arc<Notify>,
 ) {
-    let mut was_settled = false;
+    let (mut was_settled, mut waiting) = (false, None);
     loop {
         let settled = core.lock().await.is_settled();
         if settled && !was_settled {
             memory::give_back();
         }
         was_settled = settled;
-        let mut waiting = None;
         tokio::select! {
             wake = links.wake(settled) => match wake {
                 Wake::Appeared { ifindex, name } => core.lock().await.handle(Event::Appeared { ifindex, name }),
                 Wake::Vanished { ifindex } => core.lock().await.handle(Event::Vanished { ifindex }),
                 Wake::Overrun => core.lock().await.distrust(),
                 Wake::Look => {}
+                Wake::Lost => return,
             },
             Some(Configured { config, done }) = configured.recv() => {
                 links.configure(config.clone());
@@ -255,9 +259,10 @@ async fn follow_links(
             Err(error) => {
                 warn!(error = &error as &dyn std::error::Error, "cannot look at the host; trying again");
                 tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
             }
         }
-        if let Some((done, config)) = waiting {
+        if let Some((done, config)) = waiting.take() {
             core.lock().await.close_gate(&config);
             // Whoever waited may have given up.
             done.send(()).unwrap_or_default();
@@ -286,6 +291,7 @@ async fn inspect(core: Arc<Mutex<Core>>, every: Duration, look: Arc<Notify>) {
         let mut core = core.lock().await;
         core.inspect();
         core.inspect_gate();
+        core.forget_other_versions();
         if !core.is_settled() {
             look.notify_one();
         }
@@ -316,6 +322,12 @@ fn trace(datapath: &mut Datapath) -> anyhow::Result<()> {
         }
     });
     Ok(())
+}
+
+/// The locks of a daemon, for who acts in its place.
+fn take_place(socket: &Path, bpffs: &Path) -> anyhow::Result<(Lock, Option<Flock<fs::File>>)> {
+    let lock = Lock::take(socket)?;
+    Ok((lock, bpffs.exists().then(|| lock_directory(bpffs)).transpose()?))
 }
 
 /// Two daemons with different sockets could still share the pins.

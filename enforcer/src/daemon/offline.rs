@@ -1,21 +1,24 @@
 //! Orders that are carried out with no daemon: to keep what awaits confirmation, and to go back. The
 //! night on which they are needed may be the one on which the daemon does not start.
 
+use std::{fs, path::Path};
+
 use anyhow::bail;
+use nix::fcntl::Flock;
 
 use super::{
     Lock,
     policies::{Outcome, Policies},
     store::Store,
+    take_place,
 };
 use crate::datapath::{pins::Pins, tables::Tables};
-use std::path::Path;
 
 /// The place of a daemon, taken.
 pub struct Offline {
     tables: Tables,
     policies: Policies,
-    _lock: Lock,
+    _place: (Lock, Option<Flock<fs::File>>),
 }
 
 impl Offline {
@@ -25,10 +28,10 @@ impl Offline {
         if pins.ours().is_empty() {
             bail!("nothing is pinned at {}", bpffs.display());
         }
-        let lock = Lock::take(socket)?;
+        let place = take_place(socket, bpffs)?;
         let tables = Tables::open_writable(&pins)?;
         let policies = Policies::open(&tables, Store::new(state_dir.to_owned()))?;
-        Ok(Self { tables, policies, _lock: lock })
+        Ok(Self { tables, policies, _place: place })
     }
 
     /// See [`Policies::confirm`].

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::{
     disk::{Directory, Disk},
     generations::{Generations, Place},
-    store::{Saved, Store, read},
+    store::{Saved, Store, StoreError, read},
 };
 use crate::{
     config::Config,
@@ -361,7 +361,11 @@ impl<D: Disk> Policies<D> {
     }
 
     fn try_restore(&mut self, kernel: &mut impl PolicyTables, config: &Config) -> anyhow::Result<()> {
-        let last_good = read(self.store.last_good());
+        let last_good = match self.store.last_good() {
+            // Not the same as nothing: it may be read the next time.
+            Err(error @ StoreError::Io { .. }) => return Err(error.into()),
+            outcome => read(outcome),
+        };
         let newest = last_good.as_ref().map_or(0, |saved| saved.number);
         match self.generations.unconfirmed().map(|record| record.number) {
             // Its confirmation was interrupted between disk and kernel.

@@ -279,7 +279,8 @@ impl State {
 }
 
 fn adopted(ifindex: u32, record: &Endpoint, addresses: &BTreeMap<Owned, AddressOwner>) -> EndpointState {
-    let mine = addresses.iter().filter(|(_, owner)| owner.ifindex == ifindex);
+    // An earlier user of the index may have left something.
+    let mine = addresses.iter().filter(|(_, owner)| owner.ifindex == ifindex && owner.endpoint == record.id);
     EndpointState {
         id: record.id,
         name: name_of(record),

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tracing::warn;
 
@@ -37,6 +37,9 @@ impl Reload {
         let config = Arc::new(self.keeping_what_stays(Config::read(&self.path)?));
         let files = config.policy_files();
         if !files.is_empty() {
+            if self.core.lock().await.policies().deadline().is_some() {
+                bail!("a policy is on trial: `enforcer confirm` it or `enforcer rollback` first");
+            }
             let request = ApplyRequest { sources: policy::read(&files)?, ..ApplyRequest::default() };
             control::change_policy(&self.core, &request).await?;
         }
@@ -54,8 +57,11 @@ impl Reload {
     /// The datapath is loaded and the socket has its group for as long as the daemon lives.
     fn keeping_what_stays(&self, mut config: Config) -> Config {
         let old = &self.config;
-        if config.datapath != old.datapath || config.control.group != old.control.group {
-            warn!("changes of [datapath], and of `group` in [control], count when the daemon starts again");
+        if config.datapath != old.datapath
+            || config.control.group != old.control.group
+            || config.inspection != old.inspection
+        {
+            warn!("changes of `inspection`, [datapath] and `group` in [control] count with the next start");
         }
         config.datapath = old.datapath;
         config.control.group.clone_from(&old.control.group);
