@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::map_layout;
+use crate::{address::Address, map_layout};
 
 /// Names an endpoint on this host: 0 nobody local, [`EndpointId::HOST`] the host itself, else the
 /// index of its counters.
@@ -24,11 +24,25 @@ impl EndpointId {
     /// which would mean *no stamp*. The mask is contiguous and has two bits at least.
     ///
     /// Stamps of two endpoints may coincide; sources are checked where packets enter, the stamp only
-    /// proves that a packet entered through a checked veth.
+    /// proves that a packet entered through a checked veth. The two highest values are nobody's:
+    /// [`relaxed_stamp`] and [`doubtful_stamp`].
     pub const fn stamp(self, mask: u32) -> u32 {
-        let values = mask >> mask.trailing_zeros();
+        let values = (mask >> mask.trailing_zeros()) - 2;
         (self.0 % values + 1) << mask.trailing_zeros()
     }
+}
+
+/// The mark of a packet that entered through its source's veth and would have been dropped there, but for the
+/// mode: it was counted, and whoever meets it next may still drop it.
+#[inline(always)]
+pub const fn relaxed_stamp(mask: u32) -> u32 {
+    mask & !(1 << mask.trailing_zeros())
+}
+
+/// The same, of a packet whose source is not proven: no endpoint's stamp, and no proof of anything.
+#[inline(always)]
+pub const fn doubtful_stamp(mask: u32) -> u32 {
+    mask
 }
 
 /// Who sits behind the veth with this ifindex (value of the `ENDPOINTS` table).
@@ -61,6 +75,8 @@ impl Endpoint {
     pub const ROUTER: u32 = 4;
     /// Nobody local: the interface leads outside. Its id is [`EndpointId::REMOTE`].
     pub const UPLINK: u32 = 8;
+    /// With [`Endpoint::UPLINK`]: nobody there is a member of any network, whatever address he bears.
+    pub const EXTERNAL: u32 = 16;
 }
 
 /// Who owns an address or prefix (value of the `ADDRESSES` table).
@@ -87,9 +103,27 @@ impl AddressOwner {
     pub const HOST: Self = Self { endpoint: EndpointId::HOST, ifindex: 0, stamp: 0, flags: 0 };
 }
 
+/// Whom a stamp stands for where NAT has put the host's address in the place of the source (value of the
+/// `SENDERS` table, by stamp). Only stamps that are one endpoint's have an entry.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+pub struct MaskedSender {
+    /// The only IPv4 address of the endpoint, by which the policy knows it; unspecified (`::`) where it owns
+    /// none, several or a prefix: then what it sends masked is nobody's.
+    pub v4: Address,
+    /// The same for IPv6.
+    pub v6: Address,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// Its host-side interface.
+    pub ifindex: u32,
+}
+
+map_layout!(MaskedSender, 40);
+
 #[cfg(test)]
 mod tests {
-    use super::EndpointId;
+    use super::{EndpointId, doubtful_stamp, relaxed_stamp};
 
     #[test]
     fn a_stamp_is_never_zero_and_fits_its_mask() {
@@ -100,6 +134,7 @@ mod tests {
                     stamp != 0 && stamp & !mask == 0,
                     "endpoint {id} has stamp {stamp:#x} under {mask:#x}"
                 );
+                assert!(![relaxed_stamp(mask), doubtful_stamp(mask)].contains(&stamp), "{stamp:#x}");
             }
         }
     }

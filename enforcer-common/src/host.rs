@@ -1,6 +1,72 @@
 //! What a workload may ask of its own host. Everything else towards the host is denied.
 
-use crate::flow::{FlowKey, icmp, protocol};
+use bytemuck::{Pod, Zeroable};
+
+use crate::{
+    flow::{FlowKey, icmp, protocol},
+    map_layout,
+    policy::Point,
+};
+
+/// Ranges of services that the host file may list of each kind: the bound of the kernel's search.
+pub const MAX_HOST_SERVICES: usize = 32;
+
+/// Services of one protocol: all points from `first` to `last`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Pod, Zeroable)]
+pub struct Services {
+    /// The first point.
+    pub first: Point,
+    /// The last point; one before the first is none.
+    pub last: Point,
+}
+
+map_layout!(Services, 8);
+
+impl Services {
+    /// None at all.
+    pub const NONE: Self = Self { first: Point(1), last: Point(0) };
+}
+
+/// What the host file says of the host as an end (the one value of the `HOST` table).
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+pub struct HostEnd {
+    /// What workloads may ask of their host without a rule.
+    pub allow: [Services; MAX_HOST_SERVICES],
+    /// What stays open from outside, whatever address somebody there bears.
+    pub failsafe: [Services; MAX_HOST_SERVICES],
+    /// [`HostEnd::ASKS_BY_RULES`].
+    pub flags: u32,
+}
+
+map_layout!(HostEnd, 516);
+
+impl HostEnd {
+    /// The host may open to workloads only what a rule allows; else everything that none denies.
+    pub const ASKS_BY_RULES: u32 = 1;
+}
+
+impl Default for HostEnd {
+    fn default() -> Self {
+        let none = [Services::NONE; MAX_HOST_SERVICES];
+        Self { allow: none, failsafe: none, flags: 0 }
+    }
+}
+
+/// Whether one of the ranges holds the point; without a branch in the loop, which the verifier would walk
+/// both ways of. A later fragment of unknown ports lies in none.
+#[inline(always)]
+pub fn lists(services: &[Services; MAX_HOST_SERVICES], point: Point) -> bool {
+    let mut found = 0;
+    for range in services {
+        let below = point.0.wrapping_sub(range.first.0);
+        let above = range.last.0.wrapping_sub(point.0);
+        // Points have no highest bit, so a difference has it exactly when it is negative.
+        found |= !(below | above) >> 31;
+    }
+    found != 0
+}
 
 /// The built-in allow list, as text: shown by `explain` and in the documentation.
 pub const HOST_ALLOW: &str = "udp/53, tcp/53, udp/67, ping";
@@ -59,6 +125,18 @@ mod tests {
 
     fn key(protocol: u8, dst_port: u16, icmp_type: u8) -> FlowKey {
         FlowKey { protocol, dst_port: dst_port.to_be(), icmp_type, ..FlowKey::default() }
+    }
+
+    #[test]
+    fn a_range_holds_its_ends_and_what_is_between() {
+        let mut services = [Services::NONE; MAX_HOST_SERVICES];
+        services[7] = Services { first: Point::port(6, 80), last: Point::port(6, 90) };
+        for (port, listed) in [(79, false), (80, true), (85, true), (90, true), (91, false)] {
+            assert_eq!(lists(&services, Point::port(6, port)), listed, "tcp/{port}");
+        }
+        assert!(!lists(&services, Point::port(17, 85)));
+        assert!(!lists(&services, Point::no_ports(6)) && !lists(&services, Point::UNKNOWN));
+        assert!(!lists(&HostEnd::default().allow, Point::port(0, 0)));
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod forgotten;
 pub mod fragment;
 pub mod host;
 pub mod limits;
+pub mod mode;
 pub mod policy;
 pub mod state;
 pub mod verdict;

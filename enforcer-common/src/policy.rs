@@ -36,8 +36,10 @@ pub struct Membership {
     pub targets: u8,
     /// Ends it matches as a target through `world` alone.
     pub world_targets: u8,
+    /// [`Membership::ENFORCING`] and [`Membership::AUDITED`].
+    pub flags: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
 }
 
 map_layout!(Membership, 20);
@@ -52,6 +54,19 @@ pub struct Run {
 }
 
 impl Membership {
+    /// One of its networks enforces.
+    pub const ENFORCING: u8 = 1;
+    /// One of its networks is in `audit` mode.
+    pub const AUDITED: u8 = 2;
+
+    /// Whether what the policy does not admit between both goes on, counted: somebody's network is being
+    /// audited, and nobody's enforces.
+    #[inline(always)]
+    pub const fn audits(&self, other: &Self) -> bool {
+        let either = self.flags | other.flags;
+        either & Self::AUDITED != 0 && either & Self::ENFORCING == 0
+    }
+
     /// The ends that it matches as a source; a `local` address is not of the world.
     #[inline(always)]
     pub const fn sources(&self, local: bool) -> Run {
@@ -176,6 +191,7 @@ impl RuleWord {
     pub const NONE: Self = Self(0);
     const DENY: u32 = 1 << 31;
     const UNSURE: u32 = 1 << 30;
+    const AUDIT: u32 = 1 << 29;
     /// Where the tables cannot be read: for all we know a rule denies.
     pub const UNREADABLE: Self = Self::deny(0).unsure();
 
@@ -189,6 +205,12 @@ impl RuleWord {
         Self(id | Self::DENY)
     }
 
+    /// The same rule in `audit` mode: it stops nobody, and what it would stop is counted.
+    #[must_use]
+    pub const fn audited(self) -> Self {
+        Self(self.0 | Self::AUDIT)
+    }
+
     /// The same, for some of the ports that a later fragment may have.
     #[must_use]
     pub const fn unsure(self) -> Self {
@@ -198,13 +220,19 @@ impl RuleWord {
     /// The rule.
     #[inline(always)]
     pub const fn id(self) -> u32 {
-        self.0 & !(Self::DENY | Self::UNSURE)
+        self.0 & !(Self::DENY | Self::UNSURE | Self::AUDIT)
     }
 
     /// Whether it denies.
     #[inline(always)]
     pub const fn denies(self) -> bool {
         self.0 & Self::DENY != 0
+    }
+
+    /// Where [`Rules`] keeps it: allowing, denying, or denying in `audit` mode.
+    #[inline(always)]
+    const fn slot(self) -> usize {
+        ((self.0 >> 31) + (self.0 >> 29 & 1)) as usize
     }
 
     /// Whether it holds only for some of the ports.
@@ -287,22 +315,23 @@ pub fn ruling(src: &Party, dst: &Party, point: Point, sets: &impl Networks, rule
     }
 }
 
-/// The first rules of each action, allowing and denying; [`RuleWord::NONE`] for none.
+/// The first rules of each action: allowing, denying, and denying in `audit` mode; [`RuleWord::NONE`] for
+/// none.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Rules([Forgotten<RuleWord>; 2]);
+pub struct Rules([Forgotten<RuleWord>; 3]);
 
 impl Rules {
     /// The first rule of the same action as `like`.
     #[inline(always)]
     pub fn first(&self, like: RuleWord) -> RuleWord {
-        self.0[usize::from(like.denies())].get()
+        self.0[like.slot()].get()
     }
 
     /// The better of what was found and what comes.
     #[inline(always)]
     pub fn add(&mut self, rule: RuleWord) {
-        let best = &mut self.0[(rule.0 >> 31) as usize];
+        let Some(best) = self.0.get_mut(rule.slot()) else { return };
         // Wrapping makes no rule the worst.
         if rule.0.wrapping_sub(1) < best.get().0.wrapping_sub(1) {
             best.set(rule);
@@ -313,8 +342,9 @@ impl Rules {
 /// The rules that match; where one of both matches no end it costs nothing.
 #[inline(always)]
 fn rules_between(src: &Party, dst: &Party, point: Point, sets: &impl Networks, rules: &mut Rules) {
-    rules.0[0].set(RuleWord::NONE);
-    rules.0[1].set(RuleWord::NONE);
+    for first in &mut rules.0 {
+        first.set(RuleWord::NONE);
+    }
     let (sources, targets) = (src.membership.sources(src.local), dst.membership.targets(dst.local));
     if sources.count > 0 && targets.count > 0 {
         sets.match_ends(sources, targets, point, rules);

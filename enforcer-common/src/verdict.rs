@@ -3,11 +3,16 @@
 //! Numbers are explicit, append-only and never reused; they are counter indices, so they stay below
 //! [`REASON_SLOTS`]. Slug, caption and category are data next to the number.
 
+use crate::mode::Mode;
+
 /// Slots of the table that counts packets per reason.
 pub const REASON_SLOTS: u32 = 128;
 
 /// Drops are numbered from here on, passes below.
 const FIRST_DROP: u8 = 32;
+
+/// Added to a drop's number: it would have been one, but the mode in force lets the packet go on.
+const WOULD: u8 = 128;
 
 /// What kind of cause a drop has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,22 +119,61 @@ pub enum Verdict {
     Pass(PassReason),
     /// Gone.
     Drop(DropReason),
+    /// On to the next program, because a [`Mode`] relaxes what would be a drop.
+    WouldDrop(DropReason),
+}
+
+impl DropReason {
+    /// Whether `mode` lets a packet go on that is to be dropped for this reason. Auditing needs to know who
+    /// speaks.
+    #[inline(always)]
+    pub const fn is_relaxed_by(self, mode: Mode) -> bool {
+        match mode {
+            Mode::Enforce => false,
+            Mode::Audit => {
+                matches!(self.category(), Category::Policy)
+                    && !matches!(self, Self::Quarantined | Self::NoEndpoint)
+            }
+            Mode::Observe => true,
+        }
+    }
 }
 
 impl Verdict {
-    /// Number of the reason, unique over passes and drops; below [`REASON_SLOTS`], never 0.
+    /// Unique over all verdicts, never 0: the number of the reason, for [`Verdict::WouldDrop`] with the
+    /// highest bit set. Without that bit it is the slot that counts it.
     #[inline(always)]
     pub const fn code(self) -> u8 {
         match self {
             Self::Pass(reason) => reason as u8,
             Self::Drop(reason) => reason as u8,
+            Self::WouldDrop(reason) => reason as u8 | WOULD,
         }
+    }
+
+    /// The code of the drop that a [`code`](Self::code) relaxes; any other code itself.
+    #[inline(always)]
+    pub const fn strict_code(code: u8) -> u8 {
+        if Self::is_would_drop_code(code) { code & !WOULD } else { code }
+    }
+
+    /// The code of a drop that is relaxed.
+    #[inline(always)]
+    pub const fn relaxed_code(code: u8) -> u8 {
+        code | WOULD
+    }
+
+    /// Whether a [`code`](Self::code) is that of a drop which is relaxed.
+    #[inline(always)]
+    pub const fn is_would_drop_code(code: u8) -> bool {
+        code >= FIRST_DROP | WOULD
     }
 
     /// The verdict with this [`code`](Self::code).
     pub const fn from_code(code: u8) -> Option<Self> {
-        match (PassReason::from_number(code), DropReason::from_number(code)) {
+        match (PassReason::from_number(code), DropReason::from_number(Self::strict_code(code))) {
             (Some(reason), _) => Some(Self::Pass(reason)),
+            (None, Some(reason)) if Self::is_would_drop_code(code) => Some(Self::WouldDrop(reason)),
             (None, Some(reason)) => Some(Self::Drop(reason)),
             (None, None) => None,
         }
@@ -138,20 +182,21 @@ impl Verdict {
     /// Whether a [`code`](Self::code) lets the packet go on; 0 and unknown numbers do not.
     #[inline(always)]
     pub const fn is_pass_code(code: u8) -> bool {
-        code != 0 && code < FIRST_DROP
+        (code != 0 && code < FIRST_DROP) || Self::is_would_drop_code(code)
     }
 
     /// Whether the packet goes on.
     #[inline(always)]
     pub const fn is_pass(self) -> bool {
-        matches!(self, Self::Pass(_))
+        matches!(self, Self::Pass(_) | Self::WouldDrop(_))
     }
 
-    /// `pass` or `drop`.
+    /// `pass`, `drop` or `would-drop`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pass(_) => "pass",
             Self::Drop(_) => "drop",
+            Self::WouldDrop(_) => "would-drop",
         }
     }
 
@@ -159,7 +204,7 @@ impl Verdict {
     pub const fn slug(self) -> &'static str {
         match self {
             Self::Pass(reason) => reason.slug(),
-            Self::Drop(reason) => reason.slug(),
+            Self::Drop(reason) | Self::WouldDrop(reason) => reason.slug(),
         }
     }
 
@@ -167,7 +212,7 @@ impl Verdict {
     pub const fn caption(self) -> &'static str {
         match self {
             Self::Pass(reason) => reason.caption(),
-            Self::Drop(reason) => reason.caption(),
+            Self::Drop(reason) | Self::WouldDrop(reason) => reason.caption(),
         }
     }
 }
@@ -189,10 +234,31 @@ mod tests {
         assert_eq!(slugs.len(), all.len());
         for verdict in all {
             assert!(verdict.code() > 0 && u32::from(verdict.code()) < REASON_SLOTS);
+            assert_eq!(Verdict::strict_code(verdict.code()), verdict.code());
             assert_eq!(Verdict::from_code(verdict.code()), Some(verdict));
             assert_eq!(Verdict::is_pass_code(verdict.code()), verdict.is_pass());
         }
         assert_eq!(Verdict::from_code(0), None);
         assert!(!Verdict::is_pass_code(0));
+    }
+
+    #[test]
+    fn a_relaxed_drop_has_a_code_of_its_own_and_goes_on() {
+        for reason in DropReason::ALL.iter().copied() {
+            let (strict, relaxed) = (Verdict::Drop(reason).code(), Verdict::WouldDrop(reason).code());
+            assert_eq!(Verdict::from_code(relaxed), Some(Verdict::WouldDrop(reason)));
+            assert_eq!((Verdict::relaxed_code(strict), Verdict::strict_code(relaxed)), (relaxed, strict));
+            assert!(Verdict::is_pass_code(relaxed) && !Verdict::is_pass_code(strict));
+        }
+    }
+
+    #[test]
+    fn auditing_relaxes_what_the_policy_says_of_those_who_are_known() {
+        assert!(DropReason::DefaultDeny.is_relaxed_by(Mode::Audit));
+        assert!(!DropReason::SpoofedSource.is_relaxed_by(Mode::Audit));
+        assert!(!DropReason::Quarantined.is_relaxed_by(Mode::Audit));
+        for reason in DropReason::ALL {
+            assert!(reason.is_relaxed_by(Mode::Observe) && !reason.is_relaxed_by(Mode::Enforce));
+        }
     }
 }

@@ -265,7 +265,7 @@ fn recent(flow: &Flow) -> RecentDrop {
 fn reason(verdict: Verdict, counter: enforcer_common::counter::Counter) -> ReasonReport {
     let category = match verdict {
         Verdict::Pass(reason) => reason.category(),
-        Verdict::Drop(reason) => reason.category(),
+        Verdict::Drop(reason) | Verdict::WouldDrop(reason) => reason.category(),
     };
     ReasonReport {
         reason: verdict.slug().to_owned(),
