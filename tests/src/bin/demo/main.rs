@@ -4,10 +4,10 @@
 
 mod interrupt;
 mod look_around;
-mod matrix;
 mod plan;
 
 use std::io::{IsTerminal, stdout};
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use clap::Parser;
 use enforcer_tests::command::transcript;
-use enforcer_tests::traffic::ECHO_PORT;
+use enforcer_tests::matrix::{self, Matrix};
+use enforcer_tests::traffic::{ECHO_PORT, Protocol};
 use enforcer_tests::{Daemon, Host, Workload};
-use matrix::{Expectation, Matrix};
 
 /// How long the endpoints may take to get ready.
 const READINESS: Duration = Duration::from_secs(10);
@@ -113,11 +113,14 @@ impl Steps {
     }
 }
 
+/// What the policy says of two addresses.
+type Expectation = fn(IpAddr, IpAddr, Protocol) -> bool;
+
 /// Both families' matrices, now.
 fn ask_everybody(workloads: &[Workload], may_open: Expectation) -> [Matrix; 2] {
     [
-        Matrix::ask("IPv4", workloads, Workload::ipv4, may_open),
-        Matrix::ask("IPv6", workloads, Workload::ipv6, may_open),
+        Matrix::ask("IPv4", workloads, Workload::ipv4, &|from, to, by| may_open(from.ipv4(), to.ipv4(), by)),
+        Matrix::ask("IPv6", workloads, Workload::ipv6, &|from, to, by| may_open(from.ipv6(), to.ipv6(), by)),
     ]
 }
 
