@@ -1,6 +1,9 @@
 //! Two hosts with an enforcer each, one policy, and every underlay: who reaches whom is the same on all of them.
 
-use std::net::SocketAddr;
+mod staggered;
+mod wire;
+
+use std::net::{IpAddr, SocketAddr};
 
 use enforcer_tests::connection::Connection;
 use enforcer_tests::fabric::{Fabric, POLICY, Underlay, may_open};
@@ -21,7 +24,7 @@ fn governed(underlay: Underlay, name: &str) -> (Fabric, [Daemon; 2]) {
     (fabric, daemons)
 }
 
-fn address_of(workload: &Workload, family: Family) -> std::net::IpAddr {
+fn address_of(workload: &Workload, family: Family) -> IpAddr {
     match family {
         Family::V4 => workload.ipv4(),
         Family::V6 => workload.ipv6(),

@@ -10,10 +10,18 @@ pub(super) const WIRE: &str = "eth0";
 /// What the middle calls the bridge of a shared wire.
 const SWITCH: &str = "switch";
 
+/// A router that believes whatever source a packet has: the enforcers must not depend on a better one.
+const ROUTER: &[(&str, &str)] = &[
+    ("net/ipv4/ip_forward", "1"),
+    ("net/ipv6/conf/all/forwarding", "1"),
+    ("net/ipv4/conf/all/rp_filter", "0"),
+    ("net/ipv4/conf/default/rp_filter", "0"),
+];
+
 /// Everybody on a wire of their own, with a router in the middle that knows the hosts' slices.
 #[track_caller]
 pub(super) fn routed(hosts: &[Host; 2], middle: &NetNs, stranger: &NetNs, families: &[Family]) {
-    middle.sysctls(&[("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")]);
+    middle.sysctls(ROUTER);
     for (netns, site) in everybody(hosts, stranger) {
         netns.ip(&cable(site, middle));
         let (mut near, mut far) = (String::new(), String::new());

@@ -70,8 +70,8 @@ fn print_places(fabric: &Fabric) {
     for (index, (site, places)) in Site::HOSTS.iter().zip(&PLACES).enumerate() {
         println!("         host {}", site.name);
         for (place, workload) in places.iter().zip(fabric.workloads_of(index)) {
-            let addresses: Vec<_> = workload.addresses().iter().map(ToString::to_string).collect();
-            println!("           {:6} {:44} {}", place.name, addresses.join("  "), place.membership);
+            let addresses = workload.addresses().iter().map(|address| format!("{address:<22}"));
+            println!("           {:6} {} {}", place.name, addresses.collect::<String>(), place.membership);
         }
     }
 }
