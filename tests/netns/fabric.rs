@@ -20,7 +20,9 @@ const PORT: u16 = 7000;
 fn governed(underlay: Underlay, name: &str) -> (Fabric, [Daemon; 2]) {
     let fabric = Fabric::build(underlay, name);
     let daemons = fabric.enforce();
-    daemons.iter().for_each(|daemon| daemon.apply(POLICY));
+    for daemon in &daemons {
+        daemon.apply(POLICY);
+    }
     (fabric, daemons)
 }
 
@@ -77,6 +79,14 @@ fn it_holds_on_a_routed_fabric() {
 #[test]
 fn it_holds_where_there_is_no_ipv4() {
     assert_holds_on(Underlay::Ipv6, "ipv6");
+    let fabric = Fabric::build(Underlay::Ipv6, "noipv4");
+    let [one, two] = fabric.hosts.each_ref().map(|host| &**host.netns());
+    let workloads = fabric.workloads.iter().map(Workload::netns);
+    for netns in workloads.chain([one, two, &fabric.middle, &fabric.stranger]) {
+        let addresses = netns.run("ip", &["-4", "-oneline", "address"]).stdout;
+        let addresses = String::from_utf8(addresses).unwrap();
+        assert!(addresses.lines().all(|line| line.contains("127.0.0.1/8")), "{}: {addresses}", netns.name());
+    }
 }
 
 #[test]

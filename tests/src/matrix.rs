@@ -123,6 +123,7 @@ impl Matrix {
     }
 
     /// What some workloads got of some, by their places in the list, under a heading.
+    #[must_use]
     pub fn part(&self, heading: &str, rows: &Range<usize>, columns: &Range<usize>) -> Self {
         let is_part = |cell: &&Cell| rows.contains(&cell.from) && columns.contains(&cell.to);
         Self {

@@ -37,7 +37,9 @@ const ROUNDS: usize = 8;
 fn governed(name: &str) -> (Fabric, [Daemon; 2]) {
     let fabric = Fabric::build(Underlay::L3, name);
     let daemons = fabric.enforce();
-    daemons.iter().for_each(|daemon| daemon.apply(ONE));
+    for daemon in &daemons {
+        daemon.apply(ONE);
+    }
     (fabric, daemons)
 }
 

@@ -19,25 +19,26 @@ pub(super) const FAN_MTU: usize = 1464;
 pub(super) fn flannel(netns: &NetNs, here: Site, there: Site) {
     let ([local, _], [remote, _]) = (here.routed(Family::V4), there.routed(Family::V4));
     let (own_mac, mac) = (flannel_mac(here), flannel_mac(there));
-    let mut batch = format!(
+    let mut batch = vec![format!(
         "link add flannel.1 address {own_mac} mtu {FLANNEL_MTU} type vxlan id 1 \
          local {local} dev {WIRE} dstport 8472 nolearning\n"
-    );
-    let mut routes = String::new();
+    )];
+    let mut routes = Vec::new();
     for family in Family::BOTH {
         // A host's end is the first address of its slice, as there.
         let (own, slice) = (here.slice(family).network(), there.slice(family));
         let gateway = slice.network();
-        batch += &match own {
+        batch.push(match own {
             IpAddr::V4(_) => format!("addr add {own}/32 dev flannel.1\n"),
             IpAddr::V6(_) => format!("addr add {own}/128 dev flannel.1 nodad\n"),
-        };
-        routes += &format!(
+        });
+        routes.push(format!(
             "neigh replace {gateway} lladdr {mac} dev flannel.1 nud permanent\n\
              route replace {slice} via {gateway} dev flannel.1 onlink\n"
-        );
+        ));
     }
-    netns.ip(&(batch + "link set flannel.1 up\n" + &routes));
+    batch.push("link set flannel.1 up\n".to_owned());
+    netns.ip(&[batch, routes].concat().concat());
     let remote = remote.to_string();
     let fdb = netns.run("bridge", &["fdb", "replace", &mac, "dev", "flannel.1", "dst", &remote]);
     assert!(fdb.status.success(), "bridge fdb: {}", transcript(&fdb));

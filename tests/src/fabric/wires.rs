@@ -24,26 +24,26 @@ pub(super) fn routed(hosts: &[Host; 2], middle: &NetNs, stranger: &NetNs, famili
     middle.sysctls(ROUTER);
     for (netns, site) in everybody(hosts, stranger) {
         netns.ip(&cable(site, middle));
-        let (mut near, mut far) = (String::new(), String::new());
+        let (mut near, mut far) = (Vec::new(), Vec::new());
         for family in families {
             let [address, router] = site.routed(*family);
             let (length, nodad, everything) = match family {
                 Family::V4 => (24, "", "0.0.0.0/0"),
                 Family::V6 => (64, " nodad", "::/0"),
             };
-            near += &format!("addr add {address}/{length} dev {WIRE}{nodad}\n");
-            far += &format!("addr add {router}/{length} dev to-{}{nodad}\n", site.name);
-            near += &format!("link set {WIRE} up\nroute add {everything} via {router}\n");
-            far += &format!("link set to-{} up\n", site.name);
+            near.push(format!("addr add {address}/{length} dev {WIRE}{nodad}\n"));
+            far.push(format!("addr add {router}/{length} dev to-{}{nodad}\n", site.name));
+            near.push(format!("link set {WIRE} up\nroute add {everything} via {router}\n"));
+            far.push(format!("link set to-{} up\n", site.name));
             if site != Site::STRANGER {
                 let slice = site.slice(*family);
                 // Otherwise packets to nobody's address in the slice would go to and fro.
-                near += &format!("route add unreachable {slice} metric 4096\n");
-                far += &format!("route add {slice} via {address}\n");
+                near.push(format!("route add unreachable {slice} metric 4096\n"));
+                far.push(format!("route add {slice} via {address}\n"));
             }
         }
-        netns.ip(&near);
-        middle.ip(&far);
+        netns.ip(&near.concat());
+        middle.ip(&far.concat());
     }
     wait_for_carriers(hosts, middle, stranger);
 }

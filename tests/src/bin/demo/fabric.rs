@@ -23,7 +23,9 @@ pub fn run(underlay: Underlay, steps: &Steps, keep: bool) -> Result<Tally> {
     steps.step("an enforcer starts on each host; neither knows of the other")?;
     let daemons = fabric.enforce();
     steps.step("both get the same policy, which says nothing about the underlay")?;
-    daemons.iter().for_each(|daemon| daemon.apply(POLICY));
+    for daemon in &daemons {
+        daemon.apply(POLICY);
+    }
     print!("{}", indented(POLICY));
     print_digests(&daemons)?;
 
