@@ -135,7 +135,7 @@ impl Kernel for LiveKernel {
                     tables.remove_endpoint(*ifindex)?;
                 }
             }
-            Op::ResetCounters(id) => tables.reset_endpoint_counters(*id)?,
+            Op::ResetCounters(id) => tables.reset_endpoint(*id)?,
             Op::WriteEndpoint { ifindex, endpoint } => tables.write_endpoint(*ifindex, endpoint)?,
             Op::RemoveEndpoint { ifindex } => tables.remove_endpoint(*ifindex)?,
             Op::WriteAddress { network, owner } => {

@@ -11,6 +11,7 @@ use enforcer_common::{
     address::Address,
     counter::EndpointCounters,
     endpoint::{AddressOwner, Endpoint, EndpointId},
+    mode::ModeRecord,
 };
 
 use super::tables::{TableError, Tables};
@@ -73,8 +74,13 @@ impl Tables {
         entries.map_err(|source| TableError::Map { name: "ADDRESSES", source })
     }
 
-    /// An endpoint that is given a used id starts counting from zero.
-    pub fn reset_endpoint_counters(&mut self, id: EndpointId) -> Result<(), TableError> {
+    /// An endpoint that is given a used id starts counting from zero, and under the mode of the host.
+    pub fn reset_endpoint(&mut self, id: EndpointId) -> Result<(), TableError> {
+        self.set_mode(id.0, ModeRecord::default())?;
+        self.reset_endpoint_counters(id)
+    }
+
+    fn reset_endpoint_counters(&mut self, id: EndpointId) -> Result<(), TableError> {
         let cpus = aya::util::nr_cpus().map_err(|(_, source)| TableError::Io {
             operation: "count the CPUs for",
             name: "ENDPOINT_COUNTERS",
@@ -85,6 +91,16 @@ impl Tables {
         self.endpoint_counters
             .set(id.0, zero, 0)
             .map_err(|source| TableError::Map { name: "ENDPOINT_COUNTERS", source })
+    }
+
+    /// The mode of the host ([`ModeRecord::HOST`]) or of the endpoint with this id.
+    pub fn mode(&self, slot: u32) -> Result<ModeRecord, TableError> {
+        self.modes.get(&slot, 0).map_err(|source| TableError::Map { name: "MODES", source })
+    }
+
+    /// Changes it, from the next packet on.
+    pub fn set_mode(&mut self, slot: u32, record: ModeRecord) -> Result<(), TableError> {
+        self.modes.set(slot, record, 0).map_err(|source| TableError::Map { name: "MODES", source })
     }
 
     /// Ends the validity of everything that was decided under the facts so far.
