@@ -111,12 +111,12 @@ impl Config {
     }
 
     /// The addresses declared for an endpoint.
-    pub fn declared(&self, subject: Subject<'_>) -> impl Iterator<Item = IpNet> {
+    pub fn declared<'a>(&'a self, subject: Subject<'a>) -> impl Iterator<Item = IpNet> {
         self.about(subject).flat_map(|endpoint| endpoint.addresses.clone())
     }
 
     /// What an endpoint is declared to be for others.
-    pub fn provided(&self, subject: Subject<'_>) -> impl Iterator<Item = Provides> {
+    pub fn provided<'a>(&'a self, subject: Subject<'a>) -> impl Iterator<Item = Provides> {
         self.about(subject).flat_map(|endpoint| endpoint.provides.iter().copied())
     }
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use enforcer_common::{event::DropEvent, limits::MAX_ENDPOINTS};
+use enforcer_common::{event::DropEvent, limits::MAX_ENDPOINTS, mode::Mode};
 use tracing::warn;
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     kernel::{Kernel, LiveKernel, OpError, perform_each},
     op::Op,
     policies::{Outcome, Policies, PolicyTables, Prepared},
-    reconcile::Broken,
+    repairs::Broken,
     snapshot::Snapshot,
     step::{EndpointState, State},
     store::Store,
@@ -34,7 +34,7 @@ const REMEMBERED_DROPS: usize = 4096;
 pub struct Core<K = LiveKernel, D = Directory> {
     /// What is known of the host.
     pub state: State,
-    kernel: K,
+    pub(super) kernel: K,
     policies: Policies<D>,
     drops: VecDeque<DropEvent>,
     gate: Gate,
@@ -67,9 +67,19 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         self.policies.restore(self.kernel.policy(), config);
     }
 
-    /// Holds back what comes from workloads that are not attached to.
+    /// Holds back what comes from workloads that are not attached to, unless the host only observes.
     pub fn close_gate(&mut self, config: &Config) {
-        self.gate = Gate::establish(config);
+        let observes = self.host_mode() == Mode::Observe;
+        self.gate = if observes { Gate::observe() } else { Gate::establish(config) };
+    }
+
+    /// Opens the gate when the host begins to observe only, and closes it when that is over.
+    pub fn follow_gate(&mut self) {
+        let observes = self.host_mode() == Mode::Observe;
+        if observes != matches!(self.gate, Gate::Observing { .. }) {
+            let config = self.state.config.clone();
+            self.close_gate(&config);
+        }
     }
 
     /// One step of the core, and its consequences in the kernel.
@@ -117,6 +127,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
     }
 
     fn perform(&mut self, ops: &[Op]) {
+        self.expect_stricter(ops);
         let failures = perform_each(&mut self.kernel, ops);
         self.diverged |= failures.refused > 0;
         for ifindex in failures.gone {
@@ -127,6 +138,13 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         for ifindex in failures.unattached {
             // Tried again with the next look; nothing to do before.
             let nothing = self.state.step(Event::AttachFailed { ifindex });
+            debug_assert!(nothing.is_empty());
+        }
+        for (ifindex, reason) in failures.unattached_uplinks {
+            if self.state.uplinks.refusal(ifindex) != Some(&reason) {
+                warn!(ifindex, "what comes from an uplink is not judged until this works: {reason}");
+            }
+            let nothing = self.state.step(Event::UplinkFailed { ifindex, reason });
             debug_assert!(nothing.is_empty());
         }
         for (ifindex, reason) in failures.unguarded {
@@ -224,6 +242,9 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             warnings
                 .push(format!("{broken}: mended {times} times in a row, somebody else keeps changing it"));
         }
+        for (name, reason) in self.state.uplinks.failing() {
+            warnings.push(format!("what comes from {name} is not judged: {reason}"));
+        }
         for (name, reason) in self.state.guards.failing() {
             warnings.push(format!("{name} is not guarded: {reason}"));
         }
@@ -240,7 +261,8 @@ impl Core {
     /// Once no program of another version runs any more its tables go.
     pub fn forget_other_versions(&self) {
         let replaced = self.state.endpoints.values().all(|endpoint| endpoint.attached);
-        if !replaced || self.state.guards.failing().next().is_some() {
+        let is_refused = self.state.guards.failing().chain(self.state.uplinks.failing()).next().is_some();
+        if !replaced || is_refused {
             return;
         }
         if let Err(error) = migrate::forget_others(&self.kernel.pins) {
@@ -258,7 +280,8 @@ impl Core {
         } else {
             warn!("somebody else changed the gate; mended");
         }
-        self.gate = Gate::establish(&self.state.config);
+        let config = self.state.config.clone();
+        self.close_gate(&config);
     }
 
     /// Everything that questions are answered from, without holding the core.

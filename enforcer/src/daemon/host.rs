@@ -6,7 +6,7 @@ use enforcer_common::{
     mode::{Mode, ModeRecord},
 };
 
-use super::{event::Facts, op::Op, reconcile::Broken, step::State};
+use super::{event::Facts, op::Op, repairs::Broken, step::State};
 use crate::config::Config;
 
 /// What the kernel was told last.

@@ -109,6 +109,31 @@ pub enum Op {
     FactsChanged,
 }
 
+impl Op {
+    /// Whether what flows remember may be wrong after it, so that [`Op::FactsChanged`] has to follow.
+    pub const fn ends_judgements(&self) -> bool {
+        match self {
+            Self::WriteEndpoint { .. }
+            | Self::RemoveEndpoint { .. }
+            | Self::WriteAddress { .. }
+            | Self::RemoveAddress(_)
+            | Self::WriteHostEnd(_)
+            | Self::AttachUplink { .. }
+            | Self::DetachUplink { .. } => true,
+            // Modes and masked senders are asked for each time.
+            Self::Attach { .. }
+            | Self::Forget { .. }
+            | Self::Guard { .. }
+            | Self::Unguard { .. }
+            | Self::ResetCounters(_)
+            | Self::ConfigureMode { .. }
+            | Self::WriteSender { .. }
+            | Self::RemoveSender { .. }
+            | Self::FactsChanged => false,
+        }
+    }
+}
+
 /// An owned prefix, in the 128-bit space of the datapath.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Owned {

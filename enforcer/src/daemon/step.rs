@@ -22,7 +22,7 @@ use super::{
     guards::Guards,
     host::Told,
     op::{Op, Owned},
-    reconcile::Repairs,
+    repairs::Repairs,
     senders::Senders,
     uplinks::Uplinks,
 };
@@ -207,9 +207,7 @@ impl State {
             ops.extend(self.settled(*ifindex, veth, &claims[ifindex], &contest, &mut owners));
         }
         ops.extend(self.uplinks.settled(&self.config.outside(observation)));
-        let changes_nothing =
-            |op: &Op| matches!(op, Op::Attach { .. } | Op::Unguard { .. } | Op::ConfigureMode { .. });
-        if !ops.iter().all(changes_nothing) {
+        if ops.iter().any(Op::ends_judgements) {
             ops.push(Op::FactsChanged);
         }
         let guarded = self.guarded(observation);
