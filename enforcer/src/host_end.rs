@@ -11,7 +11,9 @@ use crate::policy::service::Service;
 
 /// The services of one list are more than the kernel searches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("these are {count} ranges of services, and a list holds {MAX_HOST_SERVICES}; write wider ranges or a rule")]
+#[error(
+    "these are {count} ranges of services, and a list holds {MAX_HOST_SERVICES}; write wider ranges or a rule"
+)]
 pub struct TooManyServices {
     /// How many there are, neighbours joined.
     pub count: usize,

@@ -49,7 +49,6 @@ enum FromWorkloads {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct HostTable {
-    #[expect(dead_code, reason = "it has one value")]
     from_workloads: FromWorkloads,
     allow: Vec<String>,
     to_workloads: ToWorkloads,
@@ -69,6 +68,7 @@ impl Default for HostTable {
 
 impl HostTable {
     pub(super) fn check(self) -> Result<Host, Mistake> {
+        let FromWorkloads::Rules = self.from_workloads;
         let allow = services("host.allow", &self.allow)?;
         let failsafe = services("host.failsafe", &self.failsafe)?;
         let ranges = |key, services: &[Service]| {
@@ -88,8 +88,7 @@ impl HostTable {
 }
 
 fn services(key: &'static str, texts: &[String]) -> Result<Vec<Service>, Mistake> {
-    let parse =
-        |text: &String| text.parse().map_err(|error| Mistake::new(key, text, format!("{error}")));
+    let parse = |text: &String| text.parse().map_err(|error| Mistake::new(key, text, format!("{error}")));
     texts.iter().map(parse).collect()
 }
 

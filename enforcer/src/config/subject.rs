@@ -53,7 +53,11 @@ impl SubjectPattern {
     /// Reads a `match`; an error says what to write instead.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let Some((kind, rest)) = text.split_once(':') else {
-            return if text.is_empty() { Err(FORMS.to_owned()) } else { Ok(Self::Name(WildMatch::new(text))) };
+            return if text.is_empty() {
+                Err(FORMS.to_owned())
+            } else {
+                Ok(Self::Name(WildMatch::new(text)))
+            };
         };
         let pattern = || if rest.is_empty() { Err(FORMS.to_owned()) } else { Ok(WildMatch::new(rest)) };
         match kind {

@@ -11,6 +11,7 @@ use enforcer_common::{event::DropEvent, limits::MAX_ENDPOINTS, mode::Mode};
 use tracing::warn;
 
 use super::{
+    claims::Origin,
     disk::{Directory, Disk},
     event::Event,
     gate::Gate,
@@ -22,7 +23,7 @@ use super::{
     step::{EndpointState, State},
     store::Store,
 };
-use crate::{config::Config, datapath::migrate, policy::world::IntoWorld};
+use crate::{config::Config, datapath::migrate, policy::world::IntoWorld, report::ForgetReport};
 
 /// Repairs of one inspection that make a line each in the log.
 const TOLD_REPAIRS: usize = 8;
@@ -154,6 +155,20 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             let nothing = self.state.step(Event::GuardFailed { ifindex, reason });
             debug_assert!(nothing.is_empty());
         }
+    }
+
+    /// What an endpoint learned of itself counts no more; the next look learns anew.
+    pub fn relearn(&mut self, name: &str) -> anyhow::Result<ForgetReport> {
+        let (ifindex, _) = self.endpoint_named(name)?;
+        let endpoint = &self.state.endpoints[&ifindex];
+        let learned = endpoint.owned.iter().filter(|(_, origin)| **origin == Origin::Learned);
+        let report = ForgetReport {
+            endpoint: name.to_owned(),
+            addresses: learned.map(|(network, _)| network.text()).collect(),
+            mac: endpoint.mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":")),
+        };
+        self.handle(Event::Relearn { ifindex });
+        Ok(report)
     }
 
     /// Changes of the host went by unseen: with the next look everything is compared.

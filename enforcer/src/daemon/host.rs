@@ -61,7 +61,8 @@ impl State {
 
     /// Whom stamps stand for, where the kernel holds otherwise.
     pub(super) fn broken_senders(&self, facts: &Facts) -> Vec<(Broken, Vec<Op>)> {
-        let all = self.senders.keys().chain(facts.senders.keys().filter(|stamp| !self.senders.contains_key(stamp)));
+        let all =
+            self.senders.keys().chain(facts.senders.keys().filter(|stamp| !self.senders.contains_key(stamp)));
         let wrong = all.filter(|stamp| self.senders.get(stamp) != facts.senders.get(stamp));
         let mend = wrong.map(|stamp| {
             let op = self.senders.get(stamp).map_or(Op::RemoveSender { stamp: *stamp }, |sender| {

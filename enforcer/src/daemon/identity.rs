@@ -57,7 +57,8 @@ impl State {
     /// What the host file may tell a veth by. A MAC that was learned stays: the workload cannot become somebody
     /// else by another one.
     pub(super) fn subject<'a>(&'a self, ifindex: u32, veth: &'a Veth) -> Subject<'a> {
-        let named = Subject { alias: veth.alias.as_deref(), netns: &veth.netns, ..Subject::named(&veth.name) };
+        let named =
+            Subject { alias: veth.alias.as_deref(), netns: &veth.netns, ..Subject::named(&veth.name) };
         match self.endpoints.get(&ifindex) {
             Some(endpoint) => {
                 let mac = endpoint.mac.filter(|_| !endpoint.owned.is_empty()).or(veth.mac);

@@ -155,9 +155,9 @@ async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> 
     let watching = tokio::spawn(follow_links(core.clone(), links, configured, look.clone()));
     tokio::spawn(follow_events(core.clone(), events));
     tokio::spawn(follow_deadlines(core.clone()));
-    tokio::spawn(inspect(core.clone(), config.inspection, look));
+    tokio::spawn(inspect(core.clone(), config.inspection, look.clone()));
     tokio::spawn(service::watch(core.clone()));
-    tokio::spawn(server::serve(listener, control::router(core.clone(), who)));
+    tokio::spawn(server::serve(listener, control::router(core.clone(), who, look)));
     let reload = Reload { path: options.config.clone(), config, core, links: to_links, access };
     service::ready();
     tokio::select! {

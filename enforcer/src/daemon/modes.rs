@@ -6,14 +6,11 @@ use std::time::Duration;
 use anyhow::Context;
 use enforcer_common::mode::{Mode, ModeRecord, in_force};
 
-use super::{
-    core::Core,
-    disk::Disk,
-    kernel::Kernel,
-    op::Op,
-    policies::PolicyTables,
+use super::{core::Core, disk::Disk, kernel::Kernel, op::Op, policies::PolicyTables};
+use crate::{
+    datapath::tables::{TableError, Tables},
+    report::ModeRequest,
 };
-use crate::datapath::tables::{TableError, Tables};
 
 /// How long before the end of an order the daemon prepares for what is stricter.
 const AHEAD: Duration = Duration::from_secs(1);
@@ -59,7 +56,11 @@ impl ModeOrder {
 pub fn configure(table: &mut impl ModeTable, slot: u32, mode: Option<Mode>) -> Result<(), TableError> {
     let record = table.mode(slot)?;
     let configured = Mode::number(mode);
-    if record.configured == configured { Ok(()) } else { table.set_mode(slot, ModeRecord { configured, ..record }) }
+    if record.configured == configured {
+        Ok(())
+    } else {
+        table.set_mode(slot, ModeRecord { configured, ..record })
+    }
 }
 
 /// Carries an order out. One for the host takes those for `endpoints` back, so the latest order wins.
@@ -83,6 +84,11 @@ pub fn order(
     Ok(())
 }
 
+/// How long an order holds.
+pub fn length(request: &ModeRequest) -> Option<Duration> {
+    request.seconds.map(Duration::from_secs)
+}
+
 /// What an operation that configures a mode makes stricter.
 fn tightens(table: &impl ModeTable, op: &Op, now: u64) -> Result<bool, TableError> {
     let Op::ConfigureMode { slot, mode } = op else { return Ok(false) };
@@ -99,13 +105,9 @@ fn tightens(table: &impl ModeTable, op: &Op, now: u64) -> Result<bool, TableErro
 
 impl<K: Kernel, D: Disk> Core<K, D> {
     /// Gives the host or an endpoint a mode, or takes an order back.
-    pub fn order_mode(
-        &mut self,
-        endpoint: Option<&str>,
-        mode: Option<Mode>,
-        length: Option<Duration>,
-    ) -> anyhow::Result<()> {
-        let slot = match endpoint {
+    pub fn order_mode(&mut self, request: &ModeRequest) -> anyhow::Result<()> {
+        let mode = request.mode;
+        let slot = match request.endpoint.as_deref() {
             None => ModeRecord::HOST,
             Some(name) => self.endpoint_named(name)?.1,
         };
@@ -115,7 +117,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         }
         let table = self.kernel.policy();
         let now = table.boottime();
-        order(table, ModeOrder { slot, mode, length }, &endpoints, now)?;
+        order(table, ModeOrder { slot, mode, length: length(request) }, &endpoints, now)?;
         Ok(())
     }
 

@@ -45,4 +45,5 @@ impl Datapath {
     }
 }
 
+/// Takes it off.
 pub fn detach_uplink(_: Interface<'_>, _: &Pins) {}
