@@ -31,8 +31,8 @@ use crate::{
     },
     policy::Policy,
     report::{
-        Drops, EndpointReport, ExplainReport, GateReport, GenerationReport, NetworkReport, PolicyReport,
-        ReasonReport, RecentDrop, RuleReport, Status, digest_text,
+        Drops, EndpointReport, ExplainReport, GateReport, GenerationReport, ModesReport, NetworkReport,
+        PolicyReport, ReasonReport, RecentDrop, RuleReport, Status, digest_text,
     },
 };
 
@@ -40,6 +40,7 @@ mod explain;
 mod generations;
 mod guards;
 mod impact;
+mod modes;
 mod rules;
 
 pub use explain::{Ends, explain, explain_policy};
@@ -109,12 +110,15 @@ impl View<'_> {
             warnings
                 .push("the kernel enforces another policy than the saved one: names may be wrong".to_owned());
         }
+        let modes = self.modes()?;
         let moment = |seconds| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds));
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             daemon: None,
             kernel: probe::kernel().to_string(),
             attach,
+            endpoints_other_mode: modes.endpoints.len() as u32,
+            mode: modes.host,
             features: features(attach),
             generation: generation.map_or(0, |generation| generation.number),
             digest: generation.map(|generation| digest_text(&generation.digest)),
@@ -127,6 +131,7 @@ impl View<'_> {
             endpoints_ready: ready,
             endpoints_quarantined: endpoints.len() as u32 - ready,
             gate,
+            uplinks: self.uplinks()?,
             guards: self.guards()?,
             passed,
             dropped,
@@ -177,6 +182,7 @@ impl View<'_> {
                 ifindex,
                 id: endpoint.id.0,
                 state: if is_addressed(&endpoint) { "ready" } else { "quarantined" }.to_owned(),
+                mode: self.mode_of(&endpoint)?,
                 mac: mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":")),
                 addresses: owned.iter().map(|owned| owned.text()).collect(),
                 networks: networks.into_iter().collect(),
@@ -357,6 +363,11 @@ impl Offline {
             .warnings
             .push(format!("no daemon is running: new workloads {newcomers}, and nothing can be applied"));
         Ok(status)
+    }
+
+    /// See [`View::modes`].
+    pub fn modes(&self) -> anyhow::Result<ModesReport> {
+        self.view().modes()
     }
 
     /// See [`View::networks`].

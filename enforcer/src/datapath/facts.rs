@@ -2,7 +2,7 @@
 //! decides; after each change the version moves, and with it dies what flows remember.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -53,10 +53,10 @@ impl Tables {
         Ok(records)
     }
 
-    /// The interfaces that lead outside and are guarded.
-    pub fn uplinks(&self) -> Result<BTreeSet<u32>, TableError> {
+    /// The interfaces that lead outside.
+    pub fn uplinks(&self) -> Result<BTreeMap<u32, Endpoint>, TableError> {
         let uplinks = self.interfaces()?.into_iter().filter(|(_, record)| is_uplink(record));
-        Ok(uplinks.map(|(ifindex, _)| ifindex).collect())
+        Ok(uplinks.collect())
     }
 
     fn interfaces(&self) -> Result<Vec<(u32, Endpoint)>, TableError> {
@@ -111,7 +111,7 @@ impl Tables {
     }
 }
 
-/// Nobody local: a record for the early guard only.
+/// Nobody local: a record for what judges at uplinks.
 const fn is_uplink(record: &Endpoint) -> bool {
     record.flags & Endpoint::UPLINK != 0
 }
