@@ -229,7 +229,8 @@ fn between(journey: &mut Journey, outside: bool) -> Judgement {
     let auditing = policy::auditing_rule(journey);
     let no = match ruling {
         Ruling::Shared(network) => {
-            let pass = Judgement { network, ..Judgement::cacheable(Verdict::Pass(PassReason::SharedNetwork)) };
+            let pass =
+                Judgement { network, ..Judgement::cacheable(Verdict::Pass(PassReason::SharedNetwork)) };
             return unless_audited(journey, auditing, false, pass);
         }
         Ruling::Allowed(rule) => return unless_audited(journey, auditing, false, allows(rule, outside)),

@@ -36,9 +36,9 @@ fn enforce_drops_and_audit_only_what_is_not_what_it_claims(
 ) {
     for mode in [Mode::Enforce, Mode::Audit, Mode::Observe, Mode::Enforce] {
         if of_host {
-            lab.host_mode(mode)
+            lab.host_mode(mode);
         } else {
-            lab.endpoint_mode("a", Some(mode))
+            lab.endpoint_mode("a", Some(mode));
         }
         for (packet, reason) in forbidden(family) {
             let proven = !matches!(reason, SpoofedSource | Truncated);

@@ -38,10 +38,10 @@ impl CountedBefore {
     }
 
     pub(super) const fn holds(self, verdict: Verdict) -> bool {
-        match (self, verdict) {
-            (Self::All, Verdict::Pass(_) | Verdict::WouldDrop(_)) | (Self::Passes, Verdict::Pass(_)) => true,
-            _ => false,
-        }
+        matches!(
+            (self, verdict),
+            (Self::All, Verdict::Pass(_) | Verdict::WouldDrop(_)) | (Self::Passes, Verdict::Pass(_))
+        )
     }
 }
 

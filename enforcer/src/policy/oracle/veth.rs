@@ -112,9 +112,8 @@ impl World {
         match (self.owner(src), arrival.stamp) {
             (Owner::Endpoint(owner), Stamp::Of(stamp)) if owner.name == stamp => Ok(Sender::Other),
             // Its veth has let it go on, and would not have known a wrong source as the policy's business.
-            (Owner::Endpoint(_), Stamp::Relaxed) => Ok(Sender::Other),
+            (Owner::Endpoint(_), Stamp::Relaxed) | (Owner::Nobody, Stamp::None) => Ok(Sender::Other),
             (Owner::Endpoint(_), _) => Err(DropReason::UnstampedSource),
-            (Owner::Nobody, Stamp::None) => Ok(Sender::Other),
             // What is on a link only, NAT leaves alone, and its own veth has let it speak so.
             (Owner::Nobody, Stamp::Of(_) | Stamp::Relaxed) if of_link => Ok(Sender::Other),
             (Owner::Host, Stamp::None) if arrival.locally_generated => Ok(Sender::Host),

@@ -115,7 +115,7 @@ fn words(answer: Answer) -> String {
     }
 }
 
-/// Two networks, a group, and these rules: name, from, to, action, services, each a list of words; a word
+/// Two networks, a group, and these rules: name, action (or `audit`), from, to, services, each a list of words; a word
 /// with `!` in front is excepted.
 pub fn policy(rules: &str) -> Policy {
     let words = |text: &str| text.split(',').map(|word| format!("{word:?}")).collect::<Vec<_>>();
@@ -131,7 +131,10 @@ pub fn policy(rules: &str) -> Policy {
                 panic!("five words: {line}")
             };
             let (from, to, services) = (side(from), side(to), words(services).join(","));
-            format!(r#"{name:?}:{{"from":{from},"to":{to},"action":{action:?},"services":[{services}]}}"#)
+            let (action, mode) = if action == "audit" { ("deny", "audit") } else { (action, "enforce") };
+            format!(
+                r#"{name:?}:{{"from":{from},"to":{to},"action":{action:?},"services":[{services}],"mode":{mode:?}}}"#
+            )
         })
         .collect();
     let json = format!(
