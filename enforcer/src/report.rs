@@ -10,6 +10,7 @@ use enforcer_common::counter::{Counter, EndpointCounters};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    config::Trust,
     datapath::{attach::Mechanism, flows::Flow, guard::Mode},
     policy::{
         Policy,
@@ -20,9 +21,11 @@ use crate::{
     },
 };
 
+mod modes;
 mod orders;
 
-pub use orders::{ApplyRequest, RollbackRequest};
+pub use modes::{EndpointMode, ForgetReport, ModeState, ModesReport};
+pub use orders::{ApplyRequest, ForgetRequest, ModeRequest, RollbackRequest};
 
 /// The state of the whole host.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -35,6 +38,12 @@ pub struct Status {
     pub kernel: String,
     /// How programs are attached.
     pub attach: Mechanism,
+    /// How seriously verdicts are taken.
+    #[serde(default)]
+    pub mode: ModeState,
+    /// Endpoints in another mode than the host.
+    #[serde(default)]
+    pub endpoints_other_mode: u32,
     /// Features in use, and what stands in for the missing ones.
     pub features: BTreeMap<String, String>,
     /// The deciding generation; 0 before the first policy.
@@ -62,6 +71,9 @@ pub struct Status {
     /// Whether new workloads are held back until they are enforced.
     #[serde(default)]
     pub gate: GateReport,
+    /// Interfaces that lead outside.
+    #[serde(default)]
+    pub uplinks: Vec<UplinkReport>,
     /// Where the early guard runs.
     #[serde(default)]
     pub guards: Vec<GuardReport>,
@@ -69,6 +81,9 @@ pub struct Status {
     pub passed: Counter,
     /// Packets that were dropped.
     pub dropped: Counter,
+    /// Packets that went on although they should not: the mode in force, a network's or a rule's says so.
+    #[serde(default)]
+    pub would_dropped: Counter,
     /// Drop events that were counted but not told.
     pub events_lost: u64,
     /// What somebody else changed and the daemon mended, since it was started.
@@ -119,6 +134,17 @@ pub struct GuardReport {
     pub mode: Mode,
     /// `veth`: it judges what the endpoint sends; `uplink`: what comes from outside.
     pub role: String,
+}
+
+/// An interface that leads outside.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UplinkReport {
+    /// Its name.
+    pub interface: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// `fabric` or `external`.
+    pub trust: Trust,
 }
 
 /// The running daemon.
@@ -181,6 +207,9 @@ pub struct EndpointReport {
     pub id: u32,
     /// `ready`, or `quarantined` while no address is known.
     pub state: String,
+    /// How seriously verdicts about it are taken.
+    #[serde(default)]
+    pub mode: enforcer_common::mode::Mode,
     /// MAC of the workload's interface, while known.
     pub mac: Option<String>,
     /// Addresses and prefixes it owns.
@@ -199,7 +228,7 @@ pub struct EndpointReport {
 /// Why packets were dropped.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Drops {
-    /// Totals per reason; passes are listed too, to compare with.
+    /// Totals per reason; passes are listed too, to compare with, and what a mode let go on, where it did.
     pub reasons: Vec<ReasonReport>,
     /// The latest denied flows of each endpoint, newest first.
     pub recent: Vec<RecentDrop>,
@@ -212,7 +241,7 @@ pub struct Drops {
 pub struct ReasonReport {
     /// Slug.
     pub reason: String,
-    /// `pass` or `drop`.
+    /// `pass`, `drop` or `would-drop`.
     pub verdict: String,
     /// `integrity`, `policy` or `resource`.
     pub category: String,
@@ -233,6 +262,9 @@ pub struct RecentDrop {
     pub endpoint: Option<String>,
     /// `from-endpoint`, `to-endpoint` or `guard`; unknown without a daemon.
     pub hook: Option<String>,
+    /// `drop`, or `would-drop` where a mode let it go on.
+    #[serde(default = "drop_verdict")]
+    pub verdict: String,
     /// Slug.
     pub reason: String,
     /// The rule that denies it.
@@ -250,6 +282,11 @@ pub struct RecentDrop {
     pub dst_port: u16,
     /// The generation that judged.
     pub generation: u64,
+}
+
+/// What a program without modes tells of.
+fn drop_verdict() -> String {
+    "drop".to_owned()
 }
 
 /// Whether two ends may talk, and why.

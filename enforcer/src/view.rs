@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, bail};
 use enforcer_common::{
     address::Address,
+    counter::Counter,
     endpoint::{AddressOwner, Endpoint, EndpointId},
     verdict::Verdict,
 };
@@ -31,8 +32,8 @@ use crate::{
     },
     policy::Policy,
     report::{
-        Drops, EndpointReport, ExplainReport, GateReport, GenerationReport, NetworkReport, PolicyReport,
-        ReasonReport, RecentDrop, RuleReport, Status, digest_text,
+        Drops, EndpointReport, ExplainReport, GateReport, GenerationReport, ModesReport, NetworkReport,
+        PolicyReport, ReasonReport, RecentDrop, RuleReport, Status, digest_text,
     },
 };
 
@@ -40,6 +41,7 @@ mod explain;
 mod generations;
 mod guards;
 mod impact;
+mod modes;
 mod rules;
 
 pub use explain::{Ends, explain, explain_policy};
@@ -102,6 +104,11 @@ impl View<'_> {
         for (verdict, counter) in self.tables.reasons()? {
             *(if verdict.is_pass() { &mut passed } else { &mut dropped }) += counter;
         }
+        let would_dropped =
+            self.tables.would_drops()?.into_iter().fold(Counter::default(), |mut sum, (_, more)| {
+                sum += more;
+                sum
+            });
         let mut warnings = Vec::new();
         if generation.is_none() {
             warnings.push("no policy was ever applied: nothing passes between workloads".to_owned());
@@ -109,12 +116,15 @@ impl View<'_> {
             warnings
                 .push("the kernel enforces another policy than the saved one: names may be wrong".to_owned());
         }
+        let modes = self.modes()?;
         let moment = |seconds| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds));
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             daemon: None,
             kernel: probe::kernel().to_string(),
             attach,
+            endpoints_other_mode: modes.endpoints.len() as u32,
+            mode: modes.host,
             features: features(attach),
             generation: generation.map_or(0, |generation| generation.number),
             digest: generation.map(|generation| digest_text(&generation.digest)),
@@ -127,9 +137,11 @@ impl View<'_> {
             endpoints_ready: ready,
             endpoints_quarantined: endpoints.len() as u32 - ready,
             gate,
+            uplinks: self.uplinks()?,
             guards: self.guards()?,
             passed,
             dropped,
+            would_dropped,
             events_lost: self.tables.lost_events()?,
             repairs: 0,
             last_repair: None,
@@ -177,6 +189,7 @@ impl View<'_> {
                 ifindex,
                 id: endpoint.id.0,
                 state: if is_addressed(&endpoint) { "ready" } else { "quarantined" }.to_owned(),
+                mode: self.mode_of(&endpoint)?,
                 mac: mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":")),
                 addresses: owned.iter().map(|owned| owned.text()).collect(),
                 networks: networks.into_iter().collect(),
@@ -199,12 +212,15 @@ impl View<'_> {
         Ok(Drops {
             reasons: self
                 .tables
-                .reasons()?
+                .verdicts()?
                 .into_iter()
+                .filter(|(verdict, counter)| {
+                    !matches!(verdict, Verdict::WouldDrop(_)) || *counter != Counter::default()
+                })
                 .map(|(verdict, counter)| reason(verdict, counter))
                 .collect(),
             recent: newest_per_endpoint(
-                self.flows()?.iter().filter(|flow| flow.verdict == "drop").map(recent),
+                self.flows()?.iter().filter(|flow| flow.verdict != "pass").map(recent),
             ),
             events_lost: self.tables.lost_events()?,
         })
@@ -251,6 +267,7 @@ fn recent(flow: &Flow) -> RecentDrop {
         time: flow.last_seen.clone(),
         endpoint: flow.endpoint_src.clone().or_else(|| flow.endpoint_dst.clone()),
         hook: None,
+        verdict: flow.verdict.clone(),
         reason: flow.reason.clone(),
         rule: flow.rule.clone(),
         proto: Some(flow.proto.clone()),
@@ -262,7 +279,7 @@ fn recent(flow: &Flow) -> RecentDrop {
     }
 }
 
-fn reason(verdict: Verdict, counter: enforcer_common::counter::Counter) -> ReasonReport {
+fn reason(verdict: Verdict, counter: Counter) -> ReasonReport {
     let category = match verdict {
         Verdict::Pass(reason) => reason.category(),
         Verdict::Drop(reason) | Verdict::WouldDrop(reason) => reason.category(),
@@ -357,6 +374,11 @@ impl Offline {
             .warnings
             .push(format!("no daemon is running: new workloads {newcomers}, and nothing can be applied"));
         Ok(status)
+    }
+
+    /// See [`View::modes`].
+    pub fn modes(&self) -> anyhow::Result<ModesReport> {
+        self.view().modes()
     }
 
     /// See [`View::networks`].

@@ -30,7 +30,9 @@ fn drop_reasons() -> String {
     let mut text = String::from(
         "# Reasons\n\nMade by `cargo xtask tidy` from `enforcer-common/src/verdict.rs`. Numbers and names are \
          append-only and never\nused again. `enforcer drops` counts packets by these reasons; the sum over the \
-         reasons of drops is the number of\ndropped packets.\n",
+         reasons of drops is the number of\ndropped packets. What a mode lets go on is counted apart, \
+         by the reason that it would have been dropped\nfor: in `observe` mode every packet, in `audit` mode those that \
+         the policy alone drops (but not `quarantined`\nand `no-endpoint`).\n",
     );
     for (category, title) in [
         (Category::Integrity, "Integrity: the packet is not what it claims to be, or cannot be read"),

@@ -2,19 +2,22 @@
 
 use std::{collections::BTreeSet, error::Error, sync::Arc};
 
+use enforcer_common::mode::ModeRecord;
 use nix::net::if_::{self, if_nameindex};
 use tracing::{debug, warn};
 
 use super::{
     event::Facts,
+    modes::{self, ModeTable},
     op::{Op, Owned},
     policies::PolicyTables,
 };
 use crate::datapath::{
-    attach::{self, AttachError, FILTER_MINOR, Hold, Interface, Mechanism},
+    attach::{self, AttachError, FILTER_MINOR, Interface, Mechanism},
     filters,
     guard::{self, Mode},
-    load::Datapath,
+    holds::Hold,
+    load::{Datapath, FROM_UPLINK},
     pins::Pins,
     tables::{TableError, Tables},
 };
@@ -32,9 +35,9 @@ pub enum OpError {
 
 /// Carries out what the core decided, and tells what is there.
 pub trait Kernel {
-    /// Its tables of policies.
-    type Policy: PolicyTables;
-    /// Its tables of policies.
+    /// Its tables of policies and modes.
+    type Policy: PolicyTables + ModeTable;
+    /// Its tables of policies and modes.
     fn policy(&mut self) -> &mut Self::Policy;
     /// Does one operation, wholly or not at all.
     fn perform(&mut self, op: &Op) -> Result<(), OpError>;
@@ -80,15 +83,20 @@ impl Kernel for LiveKernel {
             endpoints: tables.endpoints()?.into_iter().collect(),
             addresses: addresses.map(|(address, bits, owner)| (Owned { address, bits }, owner)).collect(),
             uplinks: tables.uplinks()?,
+            host_end: tables.host_end()?,
+            senders: tables.senders()?,
             ..Facts::default()
         };
+        let slots = facts.endpoints.values().map(|endpoint| endpoint.id.0).chain([ModeRecord::HOST]);
+        let modes = slots.map(|slot| Ok((slot, tables.mode(slot)?)));
+        facts.modes = modes.collect::<Result<_, TableError>>()?;
         // Also those whose record is gone: their programs may still run.
         let present = if_nameindex().into_iter();
         let present = present.flat_map(|all| all.iter().map(if_::Interface::index).collect::<Vec<_>>());
         let interfaces: BTreeSet<u32> = facts.endpoints.keys().copied().chain(present).collect();
         let interfaces = Vec::from_iter(interfaces);
         let holds = self.datapath.holds(&interfaces, self.mechanism, &self.pins)?;
-        for (ifindex, hold) in interfaces.into_iter().zip(holds) {
+        for (&ifindex, hold) in interfaces.iter().zip(holds) {
             if hold != Hold::None {
                 facts.linked.insert(ifindex);
             }
@@ -97,8 +105,18 @@ impl Kernel for LiveKernel {
             }
         }
         facts.linked.extend(held_by_filters(&facts)?);
+        let uplinks = self.datapath.holds_uplinks(&interfaces, self.mechanism, &self.pins)?;
+        for (&ifindex, hold) in interfaces.iter().zip(uplinks) {
+            if hold != Hold::None {
+                facts.uplinks_linked.insert(ifindex);
+            }
+            if hold == Hold::Ours {
+                facts.uplinks_attached.insert(ifindex);
+            }
+        }
+        facts.uplinks_linked.extend(self.pins.list_uplinks().map_err(AttachError::from)?);
         for (ifindex, program, pin) in self.pins.list_links().map_err(AttachError::from)? {
-            if Mode::of_pin(&program).is_none() {
+            if Mode::of_pin(&program).is_none() && program != FROM_UPLINK {
                 facts.link_pins.insert(ifindex);
                 if attach::link_ifindex(&pin).is_ok_and(|linked| linked != ifindex) {
                     facts.dead.insert(ifindex);
@@ -135,7 +153,22 @@ impl Kernel for LiveKernel {
                     tables.remove_endpoint(*ifindex)?;
                 }
             }
-            Op::ResetCounters(id) => tables.reset_endpoint_counters(*id)?,
+            Op::AttachUplink { ifindex, name, record } => {
+                tables.write_endpoint(*ifindex, record)?;
+                let interface = Interface { name, ifindex: *ifindex };
+                self.datapath.attach_uplink(interface, self.mechanism, &self.pins)?;
+            }
+            Op::DetachUplink { ifindex, name, record } => {
+                attach::detach_uplink(Interface { name, ifindex: *ifindex }, &self.pins);
+                if *record {
+                    tables.remove_endpoint(*ifindex)?;
+                }
+            }
+            Op::ConfigureMode { slot, mode } => modes::configure(tables, *slot, *mode)?,
+            Op::WriteHostEnd(end) => tables.set_host_end(end)?,
+            Op::WriteSender { stamp, sender } => tables.write_sender(*stamp, sender)?,
+            Op::RemoveSender { stamp } => tables.remove_sender(*stamp)?,
+            Op::ResetCounters(id) => tables.reset_endpoint(*id)?,
             Op::WriteEndpoint { ifindex, endpoint } => tables.write_endpoint(*ifindex, endpoint)?,
             Op::RemoveEndpoint { ifindex } => tables.remove_endpoint(*ifindex)?,
             Op::WriteAddress { network, owner } => {
@@ -155,6 +188,8 @@ pub struct Failures {
     pub gone: Vec<u32>,
     /// Interfaces that could not be attached to.
     pub unattached: Vec<u32>,
+    /// Uplinks that could not be attached to, and why.
+    pub unattached_uplinks: Vec<(u32, String)>,
     /// Interfaces that could not be guarded, and why.
     pub unguarded: Vec<(u32, String)>,
     /// Writes that the kernel refused.
@@ -167,7 +202,10 @@ pub fn perform_each(kernel: &mut impl Kernel, ops: &[Op]) -> Failures {
     for op in ops {
         match (kernel.perform(op), op) {
             (Ok(()), _) => {}
-            (Err(OpError::Attach(AttachError::Gone { name, ifindex })), Op::Attach { .. }) => {
+            (
+                Err(OpError::Attach(AttachError::Gone { name, ifindex })),
+                Op::Attach { .. } | Op::AttachUplink { .. },
+            ) => {
                 debug!(name, ifindex, "interface went away before it was attached to");
                 failures.gone.push(ifindex);
             }
@@ -175,7 +213,10 @@ pub fn perform_each(kernel: &mut impl Kernel, ops: &[Op]) -> Failures {
                 warn!(error = &error as &dyn Error, "an endpoint stays unprotected until this works");
                 failures.unattached.push(*ifindex);
             }
-            // The core tells it once.
+            // The core tells both once.
+            (Err(error), Op::AttachUplink { ifindex, .. }) => {
+                failures.unattached_uplinks.push((*ifindex, format!("{:#}", anyhow::Error::from(error))));
+            }
             (Err(error), Op::Guard { ifindex, .. }) => {
                 failures.unguarded.push((*ifindex, format!("{:#}", anyhow::Error::from(error))));
             }

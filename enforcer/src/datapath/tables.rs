@@ -10,15 +10,17 @@ use enforcer_common::{
     address::Address,
     control::{Control, ControlWord, Generation},
     counter::{Counter, EndpointCounters},
-    endpoint::{AddressOwner, Endpoint},
+    endpoint::{AddressOwner, Endpoint, MaskedSender},
     event::EventBudget,
+    host::HostEnd,
+    mode::ModeRecord,
 };
 use nix::time::{ClockId, clock_gettime};
 
 use super::{bpf::Mapped, pins::Pins};
 
 /// Every table by the name of its map; what is pinned and what is checked before reuse.
-pub const NAMES: [&str; 21] = [
+pub const NAMES: [&str; 25] = [
     "CONTROL",
     "GENERATIONS",
     "ENDPOINTS",
@@ -40,6 +42,10 @@ pub const NAMES: [&str; 21] = [
     "ERROR_BUDGET",
     "EVENTS",
     "EVENT_BUDGET",
+    "MODES",
+    "WOULD_DROPS",
+    "HOST",
+    "SENDERS",
 ];
 
 /// Why a table cannot be used.
@@ -89,6 +95,10 @@ pub struct Tables {
     pub(super) rule_counters: PerCpuArray<MapData, Counter>,
     pub(super) seed: Array<MapData, u64>,
     pub(super) event_budget: PerCpuArray<MapData, EventBudget>,
+    pub(super) modes: Array<MapData, ModeRecord>,
+    pub(super) would_drops: PerCpuArray<MapData, Counter>,
+    pub(super) host: Array<MapData, HostEnd>,
+    pub(super) senders: HashMap<MapData, u32, MaskedSender>,
 }
 
 impl Tables {
@@ -122,6 +132,10 @@ impl Tables {
             rule_counters: typed("RULE_COUNTERS", &mut take)?,
             seed: typed("SEED", &mut take)?,
             event_budget: typed("EVENT_BUDGET", &mut take)?,
+            modes: typed("MODES", &mut take)?,
+            would_drops: typed("WOULD_DROPS", &mut take)?,
+            host: typed("HOST", &mut take)?,
+            senders: typed("SENDERS", &mut take)?,
         })
     }
 

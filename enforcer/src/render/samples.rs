@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
-use enforcer_common::counter::{Counter, EndpointCounters};
+use enforcer_common::{
+    counter::{Counter, EndpointCounters},
+    mode::Mode,
+};
 
 use super::{Format, Screen};
 use crate::{
-    datapath::{attach::Mechanism, flows::Flow, guard::Mode},
+    config::Trust,
+    datapath::{attach::Mechanism, flows::Flow, guard},
     policy::rule::{Action, Side},
     report::{
         DaemonStatus, DirectionReport, Drops, EndReport, EndpointReport, ExplainReport, GateReport,
-        GuardReport, NetworkReport, ReasonReport, RecentDrop, RuleReport, Status,
+        GuardReport, ModeState, NetworkReport, ReasonReport, RecentDrop, RuleReport, Status, UplinkReport,
     },
 };
 
@@ -166,6 +170,7 @@ pub(crate) fn endpoints() -> Vec<EndpointReport> {
         ifindex: 7,
         id: 1,
         state: "ready".to_owned(),
+        mode: Mode::Enforce,
         mac: Some("02:00:00:00:00:05".to_owned()),
         addresses: texts(["10.1.0.5", "2001:db8:1::1"]),
         networks: texts(["blue"]),
@@ -183,6 +188,7 @@ pub(crate) fn endpoints() -> Vec<EndpointReport> {
         ifindex: 9,
         id: 2,
         state: "quarantined".to_owned(),
+        mode: Mode::Audit,
         mac: None,
         addresses: Vec::new(),
         networks: Vec::new(),
@@ -210,6 +216,7 @@ pub(crate) fn drops() -> Drops {
         time: before_noon(200),
         endpoint: Some("veth-web".to_owned()),
         hook: Some("from-endpoint".to_owned()),
+        verdict: "would-drop".to_owned(),
         reason: "default-deny".to_owned(),
         rule: None,
         proto: Some("tcp".to_owned()),
@@ -221,6 +228,7 @@ pub(crate) fn drops() -> Drops {
     };
     let truncated = RecentDrop {
         time: before_noon(7200),
+        verdict: "drop".to_owned(),
         reason: "truncated".to_owned(),
         proto: None,
         src: None,
@@ -246,6 +254,13 @@ pub(crate) fn drops() -> Drops {
                 "policy",
                 "no common network and no rule admits it",
                 counter(1234, 91_316),
+            ),
+            reason(
+                "would-drop",
+                "default-deny",
+                "policy",
+                "no common network and no rule admits it",
+                counter(12, 888),
             ),
         ],
         recent: vec![denied, truncated],
@@ -274,22 +289,31 @@ pub(crate) fn status() -> Status {
         endpoints_ready: 1,
         endpoints_quarantined: 1,
         gate: GateReport::On,
+        mode: ModeState {
+            mode: Mode::Observe,
+            by: "ordered".to_owned(),
+            seconds_left: Some(850),
+            then: Some(Mode::Enforce),
+        },
+        endpoints_other_mode: 1,
+        uplinks: vec![UplinkReport { interface: "eth0".to_owned(), ifindex: 2, trust: Trust::External }],
         guards: vec![
             GuardReport {
                 interface: "eth0".to_owned(),
                 ifindex: 2,
-                mode: Mode::Native,
+                mode: guard::Mode::Native,
                 role: "uplink".to_owned(),
             },
             GuardReport {
                 interface: "veth-web".to_owned(),
                 ifindex: 7,
-                mode: Mode::Generic,
+                mode: guard::Mode::Generic,
                 role: "veth".to_owned(),
             },
         ],
         passed: counter(2306, 3_556_000),
         dropped: counter(1235, 91_336),
+        would_dropped: counter(12, 888),
         events_lost: 17,
         repairs: 3,
         last_repair: Some("the programs of veth-web".to_owned()),

@@ -5,6 +5,7 @@ mod fragments;
 mod guard;
 mod host;
 mod integrity;
+mod modes;
 mod rules;
 mod state;
 mod town;

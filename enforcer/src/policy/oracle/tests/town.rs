@@ -87,22 +87,35 @@ impl Town {
         self.judge(Hook::Guard, interface, frame, None, false)
     }
 
+    /// It was let go on where it entered.
+    pub fn delivered_relaxed(&mut self, endpoint: &str, stamp: Stamp, frame: &[u8]) -> String {
+        let (hook, now) = (Hook::ToEndpoint, self.now);
+        let arrival = Arrival { hook, endpoint, frame, stamp, locally_generated: false, now };
+        words(judge(&self.world, &mut self.memory, &arrival))
+    }
+
     fn judge(&mut self, hook: Hook, endpoint: &str, frame: &[u8], stamp: Option<&str>, host: bool) -> String {
+        let stamp = Stamp::of(stamp);
         let arrival = Arrival { hook, endpoint, frame, stamp, locally_generated: host, now: self.now };
-        let (reason, by) = match judge(&self.world, &mut self.memory, &arrival) {
-            Answer::Pass { reason, by } => (reason.slug(), by),
-            Answer::Drop { why: Why::Exactly(reason), by } => (reason.slug(), by),
-            Answer::Drop { why: Why::Malformed, by } => ("malformed", by),
-        };
-        match by {
-            By::Nothing => reason.to_owned(),
-            By::Network(name) => format!("{reason} {name}"),
-            By::Rule(name) => format!("{reason} {name}"),
-        }
+        words(judge(&self.world, &mut self.memory, &arrival))
     }
 }
 
-/// Two networks, a group, and these rules: name, from, to, action, services, each a list of words; a word
+fn words(answer: Answer) -> String {
+    let (reason, by) = match answer {
+        Answer::Pass { reason, by } => (reason.slug(), by),
+        Answer::Drop { why: Why::Exactly(reason), by } => (reason.slug(), by),
+        Answer::Drop { why: Why::Malformed, by } => ("malformed", by),
+        Answer::WouldDrop { why, by } => return format!("would-drop {}", words(Answer::Drop { why, by })),
+    };
+    match by {
+        By::Nothing => reason.to_owned(),
+        By::Network(name) => format!("{reason} {name}"),
+        By::Rule(name) => format!("{reason} {name}"),
+    }
+}
+
+/// Two networks, a group, and these rules: name, action (or `audit`), from, to, services, each a list of words; a word
 /// with `!` in front is excepted.
 pub fn policy(rules: &str) -> Policy {
     let words = |text: &str| text.split(',').map(|word| format!("{word:?}")).collect::<Vec<_>>();
@@ -118,7 +131,10 @@ pub fn policy(rules: &str) -> Policy {
                 panic!("five words: {line}")
             };
             let (from, to, services) = (side(from), side(to), words(services).join(","));
-            format!(r#"{name:?}:{{"from":{from},"to":{to},"action":{action:?},"services":[{services}]}}"#)
+            let (action, mode) = if action == "audit" { ("deny", "audit") } else { (action, "enforce") };
+            format!(
+                r#"{name:?}:{{"from":{from},"to":{to},"action":{action:?},"services":[{services}],"mode":{mode:?}}}"#
+            )
         })
         .collect();
     let json = format!(
