@@ -105,6 +105,7 @@ impl Snapshot {
             time: clock.text(event.time),
             endpoint: self.names.get(&event.endpoint).cloned(),
             hook: hook_name(event.hook),
+            verdict: Verdict::from_code(event.verdict).map_or("unknown", Verdict::name).to_owned(),
             reason: Verdict::from_code(event.verdict).map_or("unknown", Verdict::slug).to_owned(),
             rule: rule.map(ToString::to_string),
             proto: understood.then(proto),
