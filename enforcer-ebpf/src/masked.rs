@@ -26,8 +26,8 @@ pub extern "C" fn judge_masked(receiver: u32, stamp: u32) -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
     let (src, dst) = (journey.packet.key.src, journey.packet.key.dst);
     // An error quotes what NAT has rewritten.
-    let is_plain = journey.packet.kind == Kind::Plain && address::forbidden(src, dst).is_none();
-    if !is_plain || endpoint::owner(src).endpoint != EndpointId::HOST {
+    let is_readable = journey.packet.kind != Kind::Error && address::forbidden(src, dst).is_none();
+    if !is_readable || endpoint::owner(src).endpoint != EndpointId::HOST {
         return 0;
     }
     let Some((sender, address)) = sender(stamp, src) else { return 0 };
