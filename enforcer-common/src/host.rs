@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
-    flow::{FlowKey, icmp, protocol},
+    flow::{FlowKey, protocol},
     map_layout,
     policy::Point,
 };
@@ -68,31 +68,12 @@ pub fn lists(services: &[Services; MAX_HOST_SERVICES], point: Point) -> bool {
     found != 0
 }
 
-/// The built-in allow list, as text: shown by `explain` and in the documentation.
+/// The allow list where the host file says nothing, as text.
 pub const HOST_ALLOW: &str = "udp/53, tcp/53, udp/67, ping";
 
 /// Port of a `DHCPv4` server and of its clients (RFC 2131 §4.1), host byte order.
 const DHCP_SERVER: u16 = 67;
 const DHCP_CLIENT: u16 = 68;
-const DNS: u16 = 53;
-
-/// Whether [`HOST_ALLOW`] admits a workload's packet to its host.
-#[inline(always)]
-pub const fn allows(key: &FlowKey) -> bool {
-    key.has_ports() && names(key)
-}
-
-#[inline(always)]
-const fn names(key: &FlowKey) -> bool {
-    match key.protocol {
-        protocol::UDP => matches!(u16::from_be(key.dst_port), DNS | DHCP_SERVER),
-        protocol::TCP => u16::from_be(key.dst_port) == DNS,
-        protocol::ICMP => key.icmp_type == icmp::ECHO,
-        protocol::ICMPV6 => key.icmp_type == icmp::V6_ECHO,
-        _ => false,
-    }
-}
-
 /// Whether a packet has the ports of a `DHCPv4` client that asks.
 #[inline(always)]
 pub const fn is_dhcp_request(key: &FlowKey) -> bool {
@@ -123,10 +104,6 @@ pub const fn is_dhcp_answer(key: &FlowKey) -> bool {
 mod tests {
     use super::*;
 
-    fn key(protocol: u8, dst_port: u16, icmp_type: u8) -> FlowKey {
-        FlowKey { protocol, dst_port: dst_port.to_be(), icmp_type, ..FlowKey::default() }
-    }
-
     #[test]
     fn a_range_holds_its_ends_and_what_is_between() {
         let mut services = [Services::NONE; MAX_HOST_SERVICES];
@@ -137,19 +114,5 @@ mod tests {
         assert!(!lists(&services, Point::port(17, 85)));
         assert!(!lists(&services, Point::no_ports(6)) && !lists(&services, Point::UNKNOWN));
         assert!(!lists(&HostEnd::default().allow, Point::port(0, 0)));
-    }
-
-    #[test]
-    fn the_list_is_exactly_what_its_text_says() {
-        assert!(allows(&key(protocol::UDP, 53, 0)));
-        assert!(allows(&key(protocol::UDP, 67, 0)));
-        assert!(allows(&key(protocol::TCP, 53, 0)));
-        assert!(allows(&key(protocol::ICMP, 0, icmp::ECHO)));
-        assert!(allows(&key(protocol::ICMPV6, 0, icmp::V6_ECHO)));
-        assert!(!allows(&key(protocol::TCP, 67, 0)));
-        assert!(!allows(&key(protocol::TCP, 22, 0)));
-        assert!(!allows(&key(protocol::ICMP, 0, icmp::ECHO_REPLY)));
-        assert!(!allows(&key(protocol::ICMP, 0, icmp::V6_ECHO)));
-        assert!(!allows(&key(protocol::SCTP, 53, 0)));
     }
 }

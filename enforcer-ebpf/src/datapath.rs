@@ -10,7 +10,7 @@ use crate::{
     flow::{self, Asking},
     fragment,
     journey::{self, Journey, Judgement},
-    judge, neighbor,
+    judge, masked, neighbor,
     packet::{Frame, Origin},
     parse::{self, Kind},
     relax, uplink,
@@ -113,13 +113,18 @@ pub fn judge_parsed(
         journey.judgement = judgement;
         return FlowRecord::None;
     }
-    recall(role, endpoint, hook, origin, journey).unwrap_or_else(|| {
+    let record = recall(role, endpoint, hook, origin, journey).unwrap_or_else(|| {
         match role {
             Role::Sender => judge::judge_sent(ifindex),
             Role::Receiver => judge::judge_delivered(ifindex, origin.stamp, u32::from(origin.from_host)),
         };
         FlowRecord::New
-    })
+    });
+    let is_masked = journey.judgement.verdict == DropReason::MaskedSource as u8;
+    if role == Role::Receiver && is_masked && origin.stamp != 0 && !origin.from_host {
+        masked::judge_masked(endpoint.id.0, origin.stamp);
+    }
+    record
 }
 
 /// The judgement of an earlier packet of the flow. What an error quotes is not in its key.

@@ -1,5 +1,6 @@
 //! The host as an end: what workloads may ask of it, and what stays open from outside.
 
+pub use enforcer_common::host::{is_dhcp_answer, is_dhcp_request, serves_addresses};
 use enforcer_common::{
     host::{self, HostEnd},
     policy::Point,

@@ -4,13 +4,12 @@ use enforcer_common::{
     address::{self, Scope},
     endpoint::{AddressOwner, Endpoint, EndpointId},
     flow::{FlowEntry, FlowKey},
-    host,
     policy::Ruling,
     verdict::{DropReason, PassReason, Verdict},
 };
 
 use crate::{
-    endpoint,
+    endpoint, host,
     journey::{Journey, Judgement, question},
     packet::Origin,
     parse::{Kind, Packet},
@@ -42,7 +41,7 @@ pub extern "C" fn judge_delivered(ifindex: u32, stamp: u32, from_host: u32) -> u
 
 /// The verdict over an error depends on what it quotes, which its key does not tell.
 #[inline(always)]
-fn leave(journey: &mut Journey, judgement: Judgement) {
+pub fn leave(journey: &mut Journey, judgement: Judgement) {
     let kept = if journey.packet.kind == Kind::Error { FlowEntry::AUDITED } else { u8::MAX };
     let flags = judgement.flags & kept;
     journey.judgement = Judgement { flags, ..judgement };
@@ -60,7 +59,7 @@ fn sent(journey: &mut Journey, endpoint: &Endpoint) -> (Judgement, EndpointId) {
     }
     let dst = endpoint::owner(packet.key.dst).endpoint;
     if packet.kind == Kind::Error
-        && let Some(judgement) = quote::related(journey, dst)
+        && let Some(judgement) = quote::related(dst)
     {
         return (judgement, dst);
     }
@@ -124,7 +123,7 @@ fn delivered_by(
     endpoint: &Endpoint,
 ) -> Judgement {
     let judgement = match (sender.endpoint, forbidden) {
-        (EndpointId::HOST, Some(DropReason::Multicast)) => Judgement::passed(PassReason::HostOpen),
+        (EndpointId::HOST, Some(DropReason::Multicast)) => by_host_to_all(&journey.packet.key),
         (EndpointId::HOST, None) => by_host(journey, endpoint),
         // Not cacheable: of a source of the host, whether it is believed depends on who sent it.
         (_, Some(reason)) => Judgement::dropped(reason),
@@ -141,7 +140,7 @@ fn by_other(journey: &mut Journey, endpoint: &Endpoint, sender: &AddressOwner) -
         if journey.quote.key.src != journey.packet.key.dst {
             return Judgement::dropped(DropReason::BadQuote);
         }
-        if let Some(judgement) = quote::related(journey, endpoint.id) {
+        if let Some(judgement) = quote::related(endpoint.id) {
             let stranger = src == EndpointId::REMOTE && sender.stamp == 0;
             let from_router = stranger && journey.quote.key.dst != journey.packet.key.src;
             return if from_router && !quote::affordable(journey) {
@@ -176,23 +175,56 @@ fn by_host(journey: &mut Journey, endpoint: &Endpoint) -> Judgement {
         }
         Ruling::Unsure => Judgement::dropped(DropReason::Fragment),
         _ => {
-            let would_stay = auditing != 0 && !host_may_answer(journey);
-            if !host::allows(&journey.packet.key.reversed()) {
+            let rule = if let Ruling::Allowed(rule) = ruling { rule } else { 0 };
+            let by_rules = host::asks_by_rules();
+            let answers = (auditing != 0 || (by_rules && rule == 0)) && host_may_answer(journey);
+            if by_rules && rule == 0 && !answers {
+                return uninvited(journey, endpoint);
+            }
+            if !host::allows(question::ANSWERED) {
                 state::open_for_host(journey);
             }
-            if would_stay {
+            if auditing != 0 && !answers {
                 return Judgement { flags: FlowEntry::AUDITED, ..audited(auditing, 0) };
+            }
+            if by_rules && rule != 0 {
+                return Judgement { rule, ..Judgement::passed(PassReason::AllowedByRule) };
             }
             Judgement::passed(PassReason::HostOpen)
         }
     }
 }
 
+/// Where the host may open only what a rule allows: it still gives addresses away, and tells of errors.
+#[inline(always)]
+fn uninvited(journey: &Journey, endpoint: &Endpoint) -> Judgement {
+    let Packet { key, kind, .. } = &journey.packet;
+    if host::serves_addresses(key) {
+        return Judgement::passed(PassReason::HostOpen);
+    }
+    if *kind == Kind::Error
+        && journey.quote.key.src == key.dst
+        && let Some(judgement) = quote::related(endpoint.id)
+    {
+        return judgement;
+    }
+    Judgement::dropped(DropReason::DefaultDeny)
+}
+
+/// The same for what no rule can be about.
+#[inline(always)]
+fn by_host_to_all(key: &FlowKey) -> Judgement {
+    if host::asks_by_rules() && !host::serves_addresses(key) {
+        Judgement::dropped(DropReason::Multicast)
+    } else {
+        Judgement::passed(PassReason::HostOpen)
+    }
+}
+
 /// Whether what the host says was asked for.
 #[inline(always)]
 fn host_may_answer(journey: &Journey) -> bool {
-    let key = &journey.packet.key;
-    (key.has_ports() && host::allows(&key.reversed())) || state::answers(journey)
+    host::allows(question::ANSWERED) || state::answers(journey)
 }
 
 /// Workload → host: rules, the allow list, and answers to what the host asked.
@@ -205,17 +237,24 @@ fn to_host(journey: &mut Journey) -> Judgement {
         Ruling::Allowed(rule) => return unless_audited(journey, auditing, true, allows(rule, false)),
         Ruling::Denied(rule) => rule,
         _ if !key.has_ports() => return Judgement::cacheable(Verdict::Drop(DropReason::Fragment)),
-        _ if host::allows(key) => {
+        _ if host::allows(question::PACKET) => {
             let pass = Judgement::cacheable(Verdict::Pass(PassReason::HostAllowed));
             return unless_audited(journey, auditing, true, pass);
         }
         _ => 0,
     };
     let no = if denied == 0 { not_admitted(journey) } else { denied_by(denied) };
-    match policy::consult(true) {
-        _ if !key.has_ports() => no,
-        Ruling::Denied(_) => no,
-        _ => unless_asked(journey, no, 0, 0),
+    let may_ask = match policy::consult(true) {
+        Ruling::Denied(_) => false,
+        Ruling::Allowed(_) => true,
+        _ => !host::asks_by_rules(),
+    };
+    match (journey.packet.key.has_ports(), may_ask) {
+        (false, _) => no,
+        (true, true) => unless_asked(journey, no, 0, 0),
+        // Not cacheable: whether the host asked, or somebody whom NAT gives its address, is not in the key.
+        (true, false) if state::answers_another(journey) => Judgement::passed(PassReason::Reply),
+        (true, false) => Judgement { flags: no.flags & !FlowEntry::CACHED, ..no },
     }
 }
 

@@ -20,6 +20,7 @@ mod icmp;
 mod journey;
 mod judge;
 mod maps;
+mod masked;
 mod neighbor;
 mod network;
 mod packet;

@@ -4,14 +4,13 @@
 use enforcer_common::{
     address,
     endpoint::{Endpoint, EndpointId},
-    host,
     limits::ROUTER_ERRORS_PER_SECOND,
     policy::Ruling,
     verdict::PassReason,
 };
 
 use crate::{
-    endpoint,
+    endpoint, host,
     journey::{Journey, Judgement, question},
     maps, packet,
     parse::Packet,
@@ -31,31 +30,42 @@ pub fn is_for_sender(endpoint: &Endpoint, packet: &Packet, quote: &Packet) -> bo
 /// The judgement over an error about a packet that was allowed; `None` for all others. `owner` is whose the
 /// quoted packet's source is.
 #[inline(always)]
-pub fn related(journey: &Journey, owner: EndpointId) -> Option<Judgement> {
+pub fn related(owner: EndpointId) -> Option<Judgement> {
+    (quote_admitted(owner.0) != 0).then(|| Judgement::passed(PassReason::IcmpError))
+}
+
+/// A station of its own, verified once for all who ask.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn quote_admitted(owner: u32) -> u32 {
+    Journey::current().is_some_and(|journey| is_admitted(journey, EndpointId(owner))).into()
+}
+
+#[inline(always)]
+fn is_admitted(journey: &Journey, owner: EndpointId) -> bool {
     let key = &journey.quote.key;
     // Only the host needs no policy; and what is not from one to one was never asked about.
     let lawless = journey.control.active.generation() == 0 && owner != EndpointId::HOST;
     if lawless || address::forbidden(key.src, key.dst).is_some() {
-        return None;
+        return false;
     }
     let owners = [owner, endpoint::owner(key.dst).endpoint];
     if owners == [EndpointId::HOST; 2] {
-        return None;
+        return false;
     }
     policy::introduce(question::QUOTE, owners);
-    let admitted = match admission(journey, owners, false) {
+    let admitted = match admission(owners, false) {
         Admission::Always => true,
         Admission::Shared => true,
         Admission::Asked => state::knows(question::QUOTE),
         Admission::None => false,
     };
-    let admitted = admitted
-        || match admission(journey, owners, true) {
+    admitted
+        || match admission(owners, true) {
             Admission::Always => true,
             Admission::Shared | Admission::Asked => state::knows(question::ANSWERED_BY_QUOTE),
             Admission::None => false,
-        };
-    admitted.then(|| Judgement::passed(PassReason::IcmpError))
+        }
 }
 
 /// How the quoted packet, or what it answered, was admitted.
@@ -70,14 +80,14 @@ enum Admission {
 }
 
 #[inline(always)]
-fn admission(journey: &Journey, owners: [EndpointId; 2], back: bool) -> Admission {
+fn admission(owners: [EndpointId; 2], back: bool) -> Admission {
     let (which, [src, dst]) =
         if back { (question::ANSWERED_BY_QUOTE, [owners[1], owners[0]]) } else { (question::QUOTE, owners) };
     let ruling = policy::consult(back);
     match ruling {
         Ruling::Denied(_) => Admission::None,
         _ if src == EndpointId::HOST => Admission::Asked,
-        _ if dst == EndpointId::HOST && host::allows(&journey.key(which)) => Admission::Always,
+        _ if dst == EndpointId::HOST && host::allows(which) => Admission::Always,
         Ruling::Shared(_) => Admission::Shared,
         Ruling::Allowed(_) => Admission::Asked,
         Ruling::Unsure | Ruling::Silent => Admission::None,

@@ -27,6 +27,14 @@ pub fn open(journey: &Journey, outside: bool) {
     }
 }
 
+/// The same for an endpoint that NAT has given the host's address.
+#[inline(always)]
+pub fn open_masked(journey: &Journey, sender: EndpointId) {
+    if !journey.looks_only && opens(&journey.packet.key) {
+        state_open(state::payer(sender.0, false));
+    }
+}
+
 /// The same for the host, whose conversations are its own.
 #[inline(always)]
 pub fn open_for_host(journey: &Journey) {
@@ -40,6 +48,15 @@ pub fn open_for_host(journey: &Journey) {
 pub fn answers(journey: &Journey) -> bool {
     can_answer(&journey.packet) && state_answer(question::ANSWERED) != 0
 }
+
+/// The same, of a conversation that not the host itself opened, but somebody whom NAT gives its address.
+#[inline(always)]
+pub fn answers_another(journey: &Journey) -> bool {
+    can_answer(&journey.packet) && state_answer(question::ANSWERED | NOT_OF_HOST) != 0
+}
+
+/// With a question: what the host pays for does not count.
+const NOT_OF_HOST: u32 = 4;
 
 /// Whether it can answer any.
 #[inline(always)]
@@ -150,7 +167,16 @@ pub extern "C" fn state_score(index: u32, way: u32, newcomer: u32) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn state_answer(question: u32) -> u32 {
-    Journey::current().is_some_and(|journey| answer(journey, state_find(question))).into()
+    let Some(journey) = Journey::current() else { return 0 };
+    let found = state_find(question);
+    if question & NOT_OF_HOST != 0 {
+        // SAFETY: see `state_find`.
+        let of_host = entry(found).is_some_and(|entry| unsafe { (*entry).payer } == EndpointId::HOST.0);
+        if of_host {
+            return 0;
+        }
+    }
+    answer(journey, found).into()
 }
 
 /// Refreshes the conversation that was found for an answer, if one was.

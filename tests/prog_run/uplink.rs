@@ -1,14 +1,17 @@
-//! The guard on an uplink: it judges what is for a local endpoint or claims to be from here, and leaves all
-//! else to the host.
+//! At uplinks: nobody outside has an address of this host. The early guard also judges what is for a local
+//! endpoint; all else is left to the host.
 
+use enforcer::host_end;
 use enforcer_common::{
     counter::Counter,
+    host::HostEnd,
+    mode::Mode,
     verdict::{DropReason::*, PassReason::*, Verdict},
 };
 use enforcer_tests::{
     packet::{
-        BLUE_A, BLUE_B, BLUE_FAR, DB, DB_FAR, Family, Family::*, HOST, OUTSIDER, Packet, arp_request, from,
-        neighbor_advertisement,
+        BLUE_A, BLUE_B, BLUE_FAR, DB, DB_FAR, Family, Family::*, HOST, OUTSIDER, Packet, arp_reply,
+        arp_request, dad_probe, from, neighbor_advertisement, neighbor_solicitation,
     },
     prog_run::Lab,
 };
@@ -101,4 +104,109 @@ fn odd_headers_reach_no_endpoint(mut outside: Lab) {
     outside.guarded_by("uplink", between(V4, BLUE_FAR, HOST).options(4)).passes_uncounted();
     let martian = "127.0.0.1".parse::<std::net::Ipv4Addr>().unwrap();
     outside.guarded_by("uplink", from(martian).to(BLUE_A.v4).udp(9)).drops(Martian);
+}
+
+#[rstest]
+fn who_arrives_with_an_address_of_this_host_is_dropped(mut outside: Lab, #[values(V4, V6)] family: Family) {
+    for source in [HOST, BLUE_A, DB] {
+        for receiver in [BLUE_B, HOST, OUTSIDER] {
+            outside.arrives_at("uplink", between(family, source, receiver)).drops(SpoofedOutside);
+        }
+    }
+    // Everything else is the host's business, also what no endpoint will get.
+    for (source, receiver) in [(BLUE_FAR, BLUE_A), (OUTSIDER, BLUE_A), (OUTSIDER, HOST), (DB_FAR, OUTSIDER)] {
+        for _ in 0..2 {
+            outside.arrives_at("uplink", between(family, source, receiver)).passes(Uplink).is_not_stamped();
+        }
+    }
+    let denied = outside.flow(&between(family, BLUE_A, BLUE_B));
+    assert_eq!((denied.verdict.as_str(), denied.packets_fwd), ("drop", 1));
+    assert!(outside.flows().iter().all(|flow| flow.verdict == "drop"), "what passes is no flow of ours");
+}
+
+#[rstest]
+fn what_cannot_be_read_arrives(mut outside: Lab, #[values(V4, V6)] family: Family) {
+    outside.arrives_at("uplink", between(family, OUTSIDER, BLUE_A).declaring(1000)).passes(Uplink);
+    outside.arrives_at("uplink", between(family, OUTSIDER, HOST).vlan(5)).passes(Uplink);
+    outside.arrives_at("uplink", between(family, OUTSIDER, HOST).ethertype(0x88cc)).passes(Uplink);
+}
+
+#[rstest]
+fn what_was_unpacked_here_does_not_come_from_outside(mut outside: Lab, #[values(V4, V6)] family: Family) {
+    let packet = between(family, BLUE_FAR, BLUE_B);
+    outside.arrives_at("uplink", &packet).stamped_by("a").drops(SpoofedOutside);
+    outside.arrives_at("uplink", &packet).passes(Uplink);
+}
+
+#[rstest]
+fn nobody_outside_speaks_for_an_address_of_this_host(mut outside: Lab) {
+    let router = "fe80::1".parse::<std::net::Ipv6Addr>().unwrap();
+    for (claim, refused) in [
+        (arp_request(BLUE_A.v4, OUTSIDER.v4), true),
+        (arp_reply(HOST.v4, OUTSIDER.v4), true),
+        (arp_request(OUTSIDER.v4, HOST.v4), false),
+        (neighbor_advertisement(router, BLUE_A.v6), true),
+        (neighbor_advertisement(router, HOST.v6), true),
+        (neighbor_advertisement(router, router), false),
+        (neighbor_solicitation(BLUE_A.v6, OUTSIDER.v6), true),
+        (neighbor_solicitation(OUTSIDER.v6, BLUE_A.v6), false),
+        // Who asks whether an address is free speaks for nobody yet.
+        (dad_probe(HOST.v6), false),
+    ] {
+        if refused {
+            outside.arrives_at("uplink", claim.clone()).drops(SpoofedOutside);
+            outside.guarded_by("uplink", claim).drops(SpoofedOutside);
+        } else {
+            outside.arrives_at("uplink", claim.clone()).passes(Uplink);
+            outside.guarded_by("uplink", claim).passes_uncounted();
+        }
+    }
+}
+
+#[rstest]
+fn behind_an_external_uplink_nobody_is_a_member(mut ruled: Lab, #[values(V4, V6)] family: Family) {
+    ruled.uplink("fabric");
+    ruled.external_uplink("wan");
+    for (packet, refused) in [
+        (between(family, BLUE_FAR, BLUE_A), true),
+        (between(family, DB_FAR, OUTSIDER), true),
+        (between(family, BLUE_FAR, HOST).tcp(80), true),
+        (between(family, OUTSIDER, BLUE_A), false),
+        (between(family, OUTSIDER, HOST), false),
+        // What stays open does so for whoever asks, but at the host alone.
+        (between(family, BLUE_FAR, HOST).tcp(22), false),
+        (between(family, BLUE_FAR, BLUE_A).tcp(22), true),
+        (between(family, BLUE_FAR, HOST).tcp(22).fragment(185, false), true),
+    ] {
+        ruled.arrives_at("fabric", &packet).passes(Uplink);
+        if refused {
+            ruled.arrives_at("wan", &packet).drops(SpoofedOutside);
+            ruled.guarded_by("wan", packet).drops(SpoofedOutside);
+        } else {
+            ruled.arrives_at("wan", &packet).passes(Uplink);
+        }
+    }
+    ruled.arrives_at("wan", arp_request(BLUE_FAR.v4, HOST.v4)).passes(Uplink);
+    ruled.guarded_by("wan", neighbor_solicitation(BLUE_FAR.v6, HOST.v6)).passes_uncounted();
+}
+
+#[rstest]
+fn what_stays_open_is_what_the_host_file_says(mut ruled: Lab, #[values(V4, V6)] family: Family) {
+    ruled.external_uplink("wan");
+    let open = host_end::ranges(&["udp/4000-4010".parse().unwrap()]).unwrap();
+    ruled.host_is(&HostEnd { failsafe: open, ..host_end::builtin() });
+    ruled.arrives_at("wan", between(family, BLUE_FAR, HOST).tcp(22)).drops(SpoofedOutside);
+    ruled.arrives_at("wan", between(family, BLUE_FAR, HOST).udp(4010)).passes(Uplink);
+    ruled.arrives_at("wan", between(family, BLUE_FAR, HOST).udp(4011)).drops(SpoofedOutside);
+    // No address of the host itself, whatever stays open.
+    ruled.arrives_at("wan", between(family, HOST, HOST).udp(4000)).drops(SpoofedOutside);
+}
+
+#[rstest]
+fn a_mode_lets_it_arrive_in_doubt(mut outside: Lab, #[values(V4, V6)] family: Family) {
+    outside.host_mode(Mode::Audit);
+    outside.arrives_at("uplink", between(family, BLUE_A, BLUE_B)).drops(SpoofedOutside);
+    outside.host_mode(Mode::Observe);
+    let arrived = outside.arrives_at("uplink", between(family, BLUE_A, BLUE_B)).would_drop(SpoofedOutside);
+    assert_eq!(arrived.stamp, Lab::DOUBTFUL);
 }

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use enforcer::policy::Prefix;
 use enforcer_common::{
     address::Address,
-    endpoint::{AddressOwner, Endpoint, EndpointId},
+    endpoint::{AddressOwner, Endpoint, EndpointId, MaskedSender},
+    host::HostEnd,
     mode::{Mode, ModeRecord},
 };
 
@@ -74,6 +75,7 @@ impl EndpointFacts<'_> {
         self.lab.datapath.tables.write_endpoint(ifindex, &endpoint).expect("there is room for endpoints");
         let owner = AddressOwner { endpoint: endpoint.id, ifindex, stamp: endpoint.stamp, flags: 0 };
         self.lab.write_addresses(&owner, addresses);
+        self.lab.write_sender(&endpoint, ifindex);
     }
 }
 
@@ -126,6 +128,43 @@ impl Lab {
         self.datapath.tables.write_endpoint(ifindex, &uplink).expect("there is room for endpoints");
         self.datapath.tables.facts_changed();
         self.uplinks.push(name.to_owned());
+    }
+
+    /// The same, and nobody there is a member of anything.
+    pub fn external_uplink(&mut self, name: &str) {
+        let ifindex = self.interface(name);
+        let uplink = Endpoint { flags: Endpoint::UPLINK | Endpoint::EXTERNAL, ..Endpoint::default() };
+        self.datapath.tables.write_endpoint(ifindex, &uplink).expect("there is room for endpoints");
+        self.datapath.tables.facts_changed();
+        self.uplinks.push(name.to_owned());
+    }
+
+    /// What the host file says of the host as an end.
+    pub fn host_is(&mut self, end: &HostEnd) {
+        self.datapath.tables.set_host_end(end).expect("the table is writable");
+        self.datapath.tables.facts_changed();
+    }
+
+    /// Behind NAT the endpoint's stamp stands for its only address of each family.
+    fn write_sender(&mut self, endpoint: &Endpoint, ifindex: u32) {
+        let owned = self.datapath.tables.addresses().expect("the addresses are readable");
+        let only = |v4: bool| {
+            let mut own = owned
+                .iter()
+                .filter(|(address, _, owner)| owner.endpoint == endpoint.id && address.is_v4() == v4);
+            match (own.next(), own.next()) {
+                (Some((address, 128, _)), None) => *address,
+                _ => Address::from(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+            }
+        };
+        let sender = MaskedSender { v4: only(true), v6: only(false), endpoint: endpoint.id, ifindex };
+        self.datapath.tables.write_sender(endpoint.stamp, &sender).expect("there is room for senders");
+    }
+
+    /// The stamp stands for nobody any more.
+    pub fn forget_sender(&mut self, name: &str) {
+        let stamp = self.stamp_of(name);
+        self.datapath.tables.remove_sender(stamp).expect("senders can be removed");
     }
 
     /// The veth `name` stays, its endpoint is forgotten.

@@ -167,7 +167,8 @@ impl Lab {
         for (address, bits, _) in self.datapath.tables.addresses().expect("the addresses are readable") {
             self.datapath.tables.remove_address(address, bits).expect("addresses can be removed");
         }
-        for name in std::mem::take(&mut self.endpoints).into_keys() {
+        for (name, endpoint) in std::mem::take(&mut self.endpoints) {
+            self.datapath.tables.remove_sender(endpoint.stamp).expect("senders can be removed");
             self.forget(&name);
         }
         for name in std::mem::take(&mut self.uplinks) {
