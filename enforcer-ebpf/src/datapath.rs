@@ -13,7 +13,7 @@ use crate::{
     judge, neighbor,
     packet::{Frame, Origin},
     parse::{self, Kind},
-    uplink,
+    relax, uplink,
 };
 
 /// Which side of the packet the endpoint at this hook is.
@@ -41,8 +41,20 @@ pub fn enforce(ctx: &impl EbpfContext, frame: impl Frame, hook: Hook) -> Option<
         }
         _ => (Role::Sender, dropped(journey, DropReason::NoEndpoint as u8)),
     };
+    if !journey.judgement.is_pass() {
+        relax::relax(role);
+    }
+    // Not what could not be read, and not whose sender is not known: others would be judged by its ports.
+    if !matches!(record, FlowRecord::None) && journey.judgement.is_of_proven_source() {
+        fragment::remember(&journey.packet);
+    }
     // A stamped packet was counted where it entered; at its destination only a drop is news.
-    let counted = role == Role::Receiver && origin.stamp != 0;
+    let counted = if journey.judgement.would_drop() {
+        relax::is_relaxed_stamp(origin.stamp)
+    } else {
+        origin.stamp != 0
+    };
+    let counted = counted && matches!(hook, Hook::ToEndpoint);
     account(frame, hook, role, journey, record, counted);
     trace(ctx, hook, journey);
     journey.judgement.is_pass().then_some(journey.stamp)
@@ -85,17 +97,13 @@ pub fn judge_parsed(
         journey.judgement = judgement;
         return FlowRecord::None;
     }
-    let record = recall(role, endpoint, hook, origin, journey).unwrap_or_else(|| {
+    recall(role, endpoint, hook, origin, journey).unwrap_or_else(|| {
         match role {
             Role::Sender => judge::judge_sent(ifindex),
             Role::Receiver => judge::judge_delivered(ifindex, origin.stamp, u32::from(origin.from_host)),
         };
         FlowRecord::New
-    });
-    if journey.judgement.is_pass() {
-        fragment::remember(&journey.packet);
-    }
-    record
+    })
 }
 
 /// The judgement of an earlier packet of the flow. What an error quotes is not in its key.

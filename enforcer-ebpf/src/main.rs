@@ -2,7 +2,7 @@
 //! [`datapath::enforce`] and every module it visits is one station:
 //!
 //! hook → [`packet`] → [`parse`] → [`endpoint`] → [`fragment`] → [`neighbor`] → [`flow`] →
-//! [`judge`] and [`policy`] (on a miss) → [`account`]
+//! [`judge`] and [`policy`] (on a miss) → [`relax`] (of a drop) → [`account`]
 #![no_std]
 #![no_main]
 // Inline assembly is the only way to an atomic add: the target has no compare-and-swap.
@@ -25,6 +25,7 @@ mod packet;
 mod parse;
 mod policy;
 mod quote;
+mod relax;
 mod skb;
 mod state;
 mod uplink;

@@ -60,7 +60,7 @@ struct Merge {
 
 impl Merge {
     fn set(&mut self, spec: SetSpec) {
-        let SetSpec { kind, name, place, prefixes, except } = spec;
+        let SetSpec { kind, name, place, prefixes, except, mode } = spec;
         self.define(kind, &name, &place);
         let prefix_set = self.distinct(place.source, "prefixes", &prefixes.items);
         let except_set = self.distinct(place.source, "except", &except.items);
@@ -70,7 +70,7 @@ impl Merge {
         match AddressSet::new(prefix_set, except_set) {
             Ok(set) => {
                 let sets = if kind == Kind::Network { &mut self.networks } else { &mut self.groups };
-                sets.insert(name, set);
+                sets.insert(name, set.in_mode(mode));
             }
             Err(AddressSetError::Empty) => {
                 let message = format!("{kind} `{name}` has no prefixes");

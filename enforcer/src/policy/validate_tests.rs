@@ -101,15 +101,15 @@ fn unknown_keys() {
     2 | [[rules]]
       |   ^^^^^ unknown key
     ");
-    insta::assert_snapshot!(mistake("[network.a]\nprefixes = ['10.0.0.0/8']\nmode = 'audit'\n"), @r"
-    error: unknown key `mode`; known: prefixes, except
+    insta::assert_snapshot!(mistake("[network.a]\nprefixes = ['10.0.0.0/8']\nlevel = 'audit'\n"), @r"
+    error: unknown key `level`; known: prefixes, except, mode
      --> policy.toml:4:1
       |
-    4 | mode = 'audit'
-      | ^^^^ unknown key
+    4 | level = 'audit'
+      | ^^^^^ unknown key
     ");
     insta::assert_snapshot!(mistake("[network.a]\nprefixes = ['10.0.0.0/8']\n[network.a.b]\n"), @r#"
-    error: unknown key `b`; known: prefixes, except
+    error: unknown key `b`; known: prefixes, except, mode
      --> policy.toml:4:12
       |
     4 | [network.a.b]

@@ -60,7 +60,7 @@ impl KernelJudge {
         let datapath = Datapath::load(&Options::default())?;
         let names = cast.endpoints().map(|(name, _)| name).chain([UPLINK]);
         let interfaces = interfaces(names)?;
-        let counted = datapath.tables.reasons()?;
+        let counted = datapath.tables.verdicts()?;
         let mut judge = Self { datapath, interfaces, endpoints: BTreeMap::new(), counted };
         judge.apply(policy)?;
         judge.know(cast)?;
@@ -110,7 +110,7 @@ impl KernelJudge {
 
     /// From the one reason counter that moved. A pass that was counted at the sender moves none.
     fn opinion(&mut self, passes: bool) -> anyhow::Result<Opinion> {
-        let after = self.datapath.tables.reasons()?;
+        let after = self.datapath.tables.verdicts()?;
         let before = std::mem::replace(&mut self.counted, after);
         let moved = before.iter().zip(&self.counted).filter(|((_, before), (_, after))| before != after);
         match moved.map(|((verdict, _), _)| *verdict).collect::<Vec<_>>()[..] {

@@ -6,7 +6,7 @@ use aya::{
     util::nr_cpus,
 };
 use bytemuck::{Pod, Zeroable};
-use enforcer::policy::oracle::Arrival;
+use enforcer::policy::oracle::{Arrival, Stamp};
 use enforcer_common::{
     address::{Address, V4_PREFIX_OFFSET},
     counter::Counter,
@@ -18,6 +18,7 @@ use ipnet::IpNet;
 
 use super::{
     Judged, Lab, Owned, UPLINK,
+    outcome::CountedBefore,
     run::{FOREIGN_MARK, SkBuff, program_of},
 };
 
@@ -56,10 +57,15 @@ impl Lab {
     fn judge_buffer(&mut self, arrival: &Arrival) -> Result<Judged, String> {
         let ingress_ifindex = match (arrival.locally_generated, arrival.stamp) {
             (true, _) => 0,
-            (false, Some(stamp)) => self.interface(stamp),
-            (false, None) => self.interface(UPLINK),
+            (false, Stamp::Of(stamp)) => self.interface(stamp),
+            (false, _) => self.interface(UPLINK),
         };
-        let stamp = arrival.stamp.map_or(0, |name| self.stamp_of(name));
+        let stamp = match arrival.stamp {
+            Stamp::None => 0,
+            Stamp::Of(name) => self.stamp_of(name),
+            Stamp::Relaxed => Self::RELAXED,
+            Stamp::Doubtful => Self::DOUBTFUL,
+        };
         let ifindex = self.interface(arrival.endpoint);
         let context_in = SkBuff::new(FOREIGN_MARK | stamp, ingress_ifindex, ifindex);
         let before = self.counted.take().unwrap_or_else(|| self.reasons());
@@ -74,12 +80,14 @@ impl Lab {
             ..TestRunOptions::default()
         });
         let run = run.map_err(|error| format!("the kernel refuses the frame: {error:?}"))?;
-        let counted_before = arrival.hook == Hook::ToEndpoint && stamp != 0;
+        let counted_before = CountedBefore::by(arrival.hook, stamp);
         let after = self.reasons();
         let judged = judged(&before, &after, counted_before)?;
         self.counted = Some(after);
         let leaving = match arrival.hook {
-            Hook::FromEndpoint | Hook::Guard if judged.is_pass() => self.stamp_of(arrival.endpoint),
+            Hook::FromEndpoint | Hook::Guard if judged.is_pass() => {
+                self.stamp_of_sender(arrival.endpoint, judged)
+            }
             _ => stamp,
         };
         if frame_out[..run.data_size_out as usize] != *arrival.frame {
@@ -143,7 +151,7 @@ impl Lab {
         });
         let run = run.map_err(|error| format!("the kernel refuses the frame: {error:?}"))?;
         let after = self.reasons();
-        let judged = judged(&before, &after, true)?;
+        let judged = judged(&before, &after, CountedBefore::All)?;
         self.counted = Some(after);
         if frame_out[..run.data_size_out as usize] != *arrival.frame {
             return Err("the frame was changed".to_owned());
@@ -202,12 +210,12 @@ impl Lab {
 fn judged(
     before: &[(Verdict, Counter)],
     after: &[(Verdict, Counter)],
-    counted_before: bool,
+    counted_before: CountedBefore,
 ) -> Result<Judged, String> {
     let moved = before.iter().zip(after).filter(|((_, before), (_, after))| before != after);
     match moved.map(|((verdict, _), _)| *verdict).collect::<Vec<_>>()[..] {
-        [verdict] if !(counted_before && verdict.is_pass()) => Ok(Judged::As(verdict)),
-        [] if counted_before => Ok(Judged::CountedBefore),
+        [verdict] if !counted_before.holds(verdict) => Ok(Judged::As(verdict)),
+        [] if counted_before != CountedBefore::Nothing => Ok(Judged::CountedBefore),
         ref moved => Err(format!("one frame moved these reason counters: {moved:?}")),
     }
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use bytemuck::{Pod, Zeroable};
-use enforcer::policy::oracle::Arrival;
+use enforcer::policy::oracle::{Arrival, Stamp};
 use enforcer_common::{
     event::Hook,
     verdict::{DropReason, PassReason},
 };
 
-use super::{Judged, Lab, Outcome, UPLINK};
+use super::{Judged, Lab, Outcome, UPLINK, outcome::CountedBefore};
 use crate::packet::Packet;
 
 /// Bits of the mark that belong to others, set on every packet: nobody may touch them.
@@ -85,6 +85,12 @@ impl<'lab> Run<'lab> {
         Self { stamp: self.lab.stamp_of(endpoint), ..self }
     }
 
+    /// It entered through the veth of `endpoint`, where it would have been dropped; this stamp says so.
+    pub fn relaxed_by(mut self, endpoint: &str, stamp: u32) -> Self {
+        self.ingress_ifindex = self.lab.interface(endpoint);
+        Self { stamp, ..self }
+    }
+
     /// The host itself sent it: it entered through no interface.
     pub fn locally_generated(self) -> Self {
         Self { ingress_ifindex: 0, ..self }
@@ -111,6 +117,12 @@ impl<'lab> Run<'lab> {
     #[track_caller]
     pub fn passes_uncounted(self) -> Outcome<'lab> {
         self.outcome().passes_counted_before()
+    }
+
+    /// It goes on, although it should be dropped for this reason.
+    #[track_caller]
+    pub fn would_drop(self, reason: DropReason) -> Outcome<'lab> {
+        self.outcome().would_drop(reason)
     }
 
     /// It is dropped for this reason.
@@ -151,15 +163,15 @@ impl<'lab> Run<'lab> {
         let (code, mark, bytes) = self.execute(context_in);
         assert_eq!(bytes, self.packet.bytes(), "the datapath changed {}", self.packet);
         assert_eq!(mark & !Lab::MARK_MASK, FOREIGN_MARK, "foreign bits of the mark of {}", self.packet);
-        let counted_before = self.hook == Hook::ToEndpoint && self.stamp != 0;
+        let counted_before = CountedBefore::by(self.hook, self.stamp);
         let judged = Judged::from_counters(&before, &self.lab.reasons(), counted_before);
         let Self { lab, hook, endpoint, packet, .. } = self;
         let outcome = Outcome { lab, hook, endpoint, packet, judged, stamp: mark & Lab::MARK_MASK };
         let outcome = outcome.agrees_with(code);
         // Whatever it is, ARP and DHCP included: the gate drops what bears no stamp.
         if hook == Hook::FromEndpoint && outcome.judged.is_pass() {
-            let sender = outcome.endpoint.clone();
-            return outcome.is_stamped_as(&sender);
+            let stamp = outcome.lab.stamp_of_sender(&outcome.endpoint, outcome.judged);
+            return outcome.bears(stamp);
         }
         outcome
     }
@@ -169,7 +181,7 @@ impl<'lab> Run<'lab> {
     fn guarded(self) -> Outcome<'lab> {
         let Self { lab, hook, endpoint, packet, .. } = self;
         let frame = packet.bytes();
-        let (stamp, locally_generated, now) = (None, false, Duration::ZERO);
+        let (stamp, locally_generated, now) = (Stamp::None, false, Duration::ZERO);
         let arrival = Arrival { hook, endpoint: &endpoint, frame: &frame, stamp, locally_generated, now };
         let judged = lab.judge(&arrival).unwrap_or_else(|error| panic!("{packet}: {error}"));
         Outcome { lab, hook, endpoint, packet, judged, stamp: 0 }
