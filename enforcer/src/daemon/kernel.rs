@@ -86,6 +86,9 @@ impl Kernel for LiveKernel {
             senders: tables.senders()?,
             ..Facts::default()
         };
+        // Nothing can be attached there yet, so nothing is missing.
+        facts.uplinks_attached = facts.uplinks.keys().copied().collect();
+        facts.uplinks_linked.clone_from(&facts.uplinks_attached);
         let slots = facts.endpoints.values().map(|endpoint| endpoint.id.0).chain([ModeRecord::HOST]);
         let modes = slots.map(|slot| Ok((slot, tables.mode(slot)?)));
         facts.modes = modes.collect::<Result<_, TableError>>()?;

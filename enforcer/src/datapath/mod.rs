@@ -15,6 +15,7 @@ pub mod filters;
 pub mod flows;
 pub mod gate;
 pub mod guard;
+pub mod host;
 pub mod load;
 pub mod migrate;
 pub mod nft;
