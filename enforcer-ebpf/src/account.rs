@@ -59,6 +59,18 @@ pub fn account(
     }
 }
 
+/// The same at an uplink: what passes is the host's business, and no flow of ours.
+#[inline(always)]
+pub fn account_outside(frame: impl Frame, journey: &Journey) {
+    let (bytes, judgement) = (frame.length(), &journey.judgement);
+    if judgement.is_pass() && !judgement.would_drop() {
+        return count(&maps::REASONS, u32::from(judgement.verdict), bytes);
+    }
+    count_refused(bytes);
+    event::event_dropped(frame.ifindex(), bytes, Hook::FromUplink as u32);
+    flow::flow_record(frame.ifindex(), bytes);
+}
+
 /// A station of its own: counts the reason of what is dropped, or would be.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -5,7 +5,7 @@ use aya_log_ebpf::debug;
 use enforcer_common::{endpoint::Endpoint, event::Hook, verdict::DropReason};
 
 use crate::{
-    account::{FlowRecord, account},
+    account::{FlowRecord, account, account_outside},
     endpoint,
     flow::{self, Asking},
     fragment,
@@ -31,9 +31,9 @@ pub fn enforce(ctx: &impl EbpfContext, frame: impl Frame, hook: Hook) -> Option<
     let journey = Journey::current()?;
     let origin = frame.origin();
     let (role, record) = match endpoint::behind(frame.ifindex()) {
-        // Only the guard stands on uplinks.
+        // Of those who come through here only the guard stands on uplinks.
         Some(endpoint) if looks_only && endpoint.flags & Endpoint::UPLINK != 0 => {
-            uplink::judge(frame, journey)
+            uplink::judge(frame, endpoint, journey)
         }
         Some(endpoint) if endpoint.flags & Endpoint::UPLINK == 0 => {
             let role = if matches!(hook, Hook::ToEndpoint) { Role::Receiver } else { Role::Sender };
@@ -58,6 +58,22 @@ pub fn enforce(ctx: &impl EbpfContext, frame: impl Frame, hook: Hook) -> Option<
     account(frame, hook, role, journey, record, counted);
     trace(ctx, hook, journey);
     journey.judgement.is_pass().then_some(journey.stamp)
+}
+
+/// The same for what comes from outside, at an uplink. Nobody stamped it, so it bears no stamp from here on
+/// either, but one of doubt where it goes on in spite of its judgement.
+#[inline(always)]
+pub fn receive(ctx: &impl EbpfContext, frame: impl Frame) -> Option<u32> {
+    journey::begin(0);
+    let journey = Journey::current()?;
+    uplink::receive(frame, journey);
+    if !journey.judgement.is_pass() {
+        relax::relax(Role::Sender);
+    }
+    account_outside(frame, journey);
+    trace(ctx, Hook::FromUplink, journey);
+    let doubt = if journey.judgement.would_drop() { journey.stamp } else { 0 };
+    journey.judgement.is_pass().then_some(doubt)
 }
 
 /// Leaves the judgement in the journey; returns where the packet is to be counted.

@@ -15,6 +15,7 @@ mod endpoint;
 mod event;
 mod flow;
 mod fragment;
+mod host;
 mod icmp;
 mod journey;
 mod judge;
@@ -61,6 +62,21 @@ pub fn from_endpoint(ctx: TcContext) -> i32 {
 pub fn to_endpoint(ctx: TcContext) -> i32 {
     match datapath::enforce(&ctx, Skb::new(&ctx), Hook::ToEndpoint) {
         Some(_) => NEXT_PROGRAM,
+        None => TC_ACT_SHOT,
+    }
+}
+
+/// tc ingress of an uplink: what comes from outside. It leaves the mark alone, but for what only a mode lets
+/// go on.
+#[classifier]
+pub fn from_uplink(ctx: TcContext) -> i32 {
+    let skb = Skb::new(&ctx);
+    match datapath::receive(&ctx, skb) {
+        Some(0) => NEXT_PROGRAM,
+        Some(doubt) => {
+            skb.set_stamp(doubt);
+            NEXT_PROGRAM
+        }
         None => TC_ACT_SHOT,
     }
 }

@@ -106,11 +106,11 @@ pub static WOULD_DROPS: PerCpuArray<Counter, { REASON_SLOTS as usize }> = PerCpu
 #[btf_map]
 pub static MODES: Array<ModeRecord, { MAX_ENDPOINTS as usize }> = Array::new();
 
-/// The host as an end: what it may be asked, what it may ask, what stays open.
+/// The host as an end: what workloads may ask of it, and what stays open from outside.
 #[btf_map]
 pub static HOST: Array<HostEnd, 1> = Array::new();
 
-/// Whom a stamp stands for where NAT hides the sender, by stamp.
+/// Stamp → whom it stands for where NAT has put the host's address in the place of the source.
 #[btf_map]
 pub static SENDERS: HashMap<u32, MaskedSender, { MAX_ENDPOINTS as usize }, NO_PREALLOC> = HashMap::new();
 

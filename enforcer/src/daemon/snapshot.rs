@@ -119,8 +119,12 @@ impl Snapshot {
 
 /// A hook of another version of the datapath has no name.
 fn hook_name(hook: u8) -> Option<String> {
-    let names =
-        [(Hook::FromEndpoint, "from-endpoint"), (Hook::ToEndpoint, "to-endpoint"), (Hook::Guard, "guard")];
+    let names = [
+        (Hook::FromEndpoint, "from-endpoint"),
+        (Hook::ToEndpoint, "to-endpoint"),
+        (Hook::Guard, "guard"),
+        (Hook::FromUplink, "from-uplink"),
+    ];
     names.into_iter().find(|(known, _)| *known as u8 == hook).map(|(_, name)| name.to_owned())
 }
 

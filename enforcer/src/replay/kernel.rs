@@ -101,7 +101,7 @@ impl KernelJudge {
             _ if sighting.locally_generated => 0,
             (Hook::ToEndpoint, None) => self.interfaces[UPLINK],
             (Hook::ToEndpoint, Some(stamp)) => self.interfaces[stamp],
-            (Hook::FromEndpoint | Hook::Guard, _) => self.interfaces[sighting.endpoint],
+            (Hook::FromEndpoint | Hook::Guard | Hook::FromUplink, _) => self.interfaces[sighting.endpoint],
         };
         let mark = sighting.stamp.map_or(0, |name| self.endpoints[name].stamp);
         let ifindex = self.interfaces[sighting.endpoint];
@@ -125,7 +125,7 @@ impl Judge for KernelJudge {
     fn judge(&mut self, sighting: &Sighting) -> anyhow::Result<Option<Opinion>> {
         let context = self.context(sighting);
         let name = match sighting.hook {
-            Hook::FromEndpoint | Hook::Guard => "from_endpoint",
+            Hook::FromEndpoint | Hook::Guard | Hook::FromUplink => "from_endpoint",
             Hook::ToEndpoint => "to_endpoint",
         };
         let run = self.datapath.program(name)?.test_run(TestRunOptions {

@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use super::{
     Judged, Lab, Owned, UPLINK,
     outcome::CountedBefore,
-    run::{FOREIGN_MARK, SkBuff, program_of},
+    run::{FOREIGN_MARK, SkBuff},
 };
 
 const XDP_DROP: u32 = 1;
@@ -50,7 +50,7 @@ impl Lab {
     pub fn judge(&mut self, arrival: &Arrival) -> Result<Judged, String> {
         match arrival.hook {
             Hook::Guard => self.judge_early(arrival),
-            Hook::FromEndpoint | Hook::ToEndpoint => self.judge_buffer(arrival),
+            Hook::FromEndpoint | Hook::ToEndpoint | Hook::FromUplink => self.judge_buffer(arrival),
         }
     }
 
@@ -71,7 +71,7 @@ impl Lab {
         let before = self.counted.take().unwrap_or_else(|| self.reasons());
         let mut context_out = SkBuff::zeroed();
         let mut frame_out = vec![0; arrival.frame.len() + 64];
-        let program = self.datapath.program(program_of(arrival.hook)).expect("the object has this program");
+        let program = self.classifier(arrival.hook);
         let run = program.test_run(TestRunOptions {
             data_in: Some(arrival.frame),
             data_out: Some(&mut frame_out),
@@ -124,7 +124,7 @@ impl Lab {
     ) {
         self.counted = None;
         let context = SkBuff::new(FOREIGN_MARK, ingress_ifindex, self.interface(endpoint));
-        let program = self.datapath.program(program_of(hook)).expect("the object has this program");
+        let program = self.classifier(hook);
         for frame in frames {
             let run = program.test_run(TestRunOptions {
                 data_in: Some(&frame),

@@ -158,6 +158,7 @@ impl Lab {
     /// What the kernel says about a program.
     pub fn program(&mut self, name: &'static str) -> ProgramInfo {
         let info = match name {
+            "from_uplink" => self.datapath.from_uplink().expect("it loads").info(),
             "xdp_guard" => self.datapath.guard().expect("the guard loads").info(),
             _ => self.datapath.program(name).and_then(|program| program.info()),
         };

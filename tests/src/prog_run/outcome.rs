@@ -171,6 +171,7 @@ impl fmt::Display for Outcome<'_> {
         let direction = match self.hook {
             Hook::FromEndpoint | Hook::Guard => "sent by",
             Hook::ToEndpoint => "delivered to",
+            Hook::FromUplink => "arriving at",
         };
         writeln!(f, "{} {direction} {}: {}", self.packet, self.endpoint, self.judged)?;
         writeln!(f, "{}", self.packet.hex())?;

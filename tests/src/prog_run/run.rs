@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aya::programs::{TestRun as _, TestRunOptions};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use bytemuck::{Pod, Zeroable};
 use enforcer::policy::oracle::{Arrival, Stamp};
 use enforcer_common::{
@@ -72,6 +72,12 @@ impl Lab {
         self.run(Hook::Guard, interface, packet.into(), ingress_ifindex)
     }
 
+    /// `packet` arrives from outside at an uplink.
+    pub fn arrives_at(&mut self, uplink: &str, packet: impl Into<Packet>) -> Run<'_> {
+        let ingress_ifindex = self.interface(uplink);
+        self.run(Hook::FromUplink, uplink, packet.into(), ingress_ifindex)
+    }
+
     fn run(&mut self, hook: Hook, endpoint: &str, packet: Packet, ingress_ifindex: u32) -> Run<'_> {
         let endpoint = endpoint.to_owned();
         Run { lab: self, hook, endpoint, packet, stamp: 0, ingress_ifindex, segment: 0 }
@@ -137,7 +143,7 @@ impl<'lab> Run<'lab> {
         self.lab.counted = None;
         let ifindex = self.lab.interface(&self.endpoint);
         let context = SkBuff::new(self.stamp, self.ingress_ifindex, ifindex);
-        let program = self.lab.datapath.program(program_of(self.hook)).expect("the object has this program");
+        let program = self.lab.classifier(self.hook);
         let run = program.test_run(TestRunOptions {
             data_in: Some(&self.packet.bytes()),
             ctx_in: Some(bytemuck::bytes_of(&context)),
@@ -193,7 +199,7 @@ impl<'lab> Run<'lab> {
         let packet_in = self.packet.bytes();
         let mut packet_out = vec![0; packet_in.len() + 64];
         let mut context_out = SkBuff::zeroed();
-        let program = self.lab.datapath.program(program_of(self.hook)).expect("the object has this program");
+        let program = self.lab.classifier(self.hook);
         let run = program.test_run(TestRunOptions {
             data_in: Some(&packet_in),
             data_out: Some(&mut packet_out),
@@ -207,9 +213,14 @@ impl<'lab> Run<'lab> {
     }
 }
 
-pub(super) const fn program_of(hook: Hook) -> &'static str {
-    match hook {
-        Hook::FromEndpoint | Hook::Guard => "from_endpoint",
-        Hook::ToEndpoint => "to_endpoint",
+impl Lab {
+    /// The tc program of a hook.
+    pub(super) fn classifier(&mut self, hook: Hook) -> &mut SchedClassifier {
+        let name = match hook {
+            Hook::FromUplink => return self.datapath.from_uplink().expect("the uplink's program loads"),
+            Hook::FromEndpoint | Hook::Guard => "from_endpoint",
+            Hook::ToEndpoint => "to_endpoint",
+        };
+        self.datapath.program(name).expect("the object has this program")
     }
 }
