@@ -25,7 +25,7 @@ mod modes;
 mod orders;
 
 pub use modes::{EndpointMode, ForgetReport, ModeState, ModesReport};
-pub use orders::{ApplyRequest, ForgetRequest, ModeRequest, RollbackRequest};
+pub use orders::{ApplyRequest, ForgetRequest, ModeRequest, RollbackRequest, Session};
 
 /// The state of the whole host.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::{io::Write, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{Client, Global, Outcome, source::said_by_daemon};
+use super::{Client, Global, Outcome, session, source::said_by_daemon};
 use crate::{
     policy, render,
     report::{ApplyReport, ApplyRequest},
@@ -13,7 +13,8 @@ use crate::{
 /// Make these files the policy of this host: all of it at once, or nothing on a mistake
 ///
 /// Applying what is in force already changes nothing and says so. A change that moves addresses into the
-/// world, out of every network and group, is refused while a rule names `world`: it would open them.
+/// world, out of every network and group, is refused while a rule names `world`: it would open them. One that
+/// would cut the SSH session that it is applied from is refused, too, unless it is on trial.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -25,7 +26,7 @@ pub struct Arguments {
     /// Files, directories (their *.toml files) or - for standard input; together they are one policy
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Apply even if addresses move into the world and a rule names it
+    /// Apply even if addresses move into the world and a rule names it, or the session that it comes from is cut
     #[arg(long)]
     force: bool,
     /// Fall back to the policy before after this time unless `enforcer confirm` comes: kept by the kernel
@@ -45,6 +46,7 @@ impl Arguments {
             force: self.force,
             confirm_seconds: self.confirm.map(|time| time.as_secs().max(1)),
             max_cut: self.max_cut,
+            session: session::current(),
         };
         let client = Client::new(global.socket.clone());
         let report: ApplyReport = client.post("/v1/apply", &request).map_err(said_by_daemon)?;

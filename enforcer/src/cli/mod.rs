@@ -41,6 +41,7 @@ mod plan;
 mod rollback;
 mod rules;
 mod run;
+mod session;
 mod source;
 mod status;
 mod test;

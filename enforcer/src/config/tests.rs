@@ -1,5 +1,9 @@
 //! The host file against what people write into it.
 
+use std::collections::BTreeSet;
+
+use enforcer_common::host::HostEnd;
+
 use super::*;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
@@ -115,7 +119,7 @@ fn the_control_socket_is_for_root_and_the_group_enforcer_by_default() {
 #[test]
 fn the_packaged_host_file_is_right_as_it_is_and_with_every_setting_taken() {
     let packaged = include_str!("../../../packaging/enforcer.toml");
-    parse(packaged).unwrap();
+    assert_eq!(parse(packaged).unwrap().mode, Mode::Observe, "nothing is dropped on the first day");
     let taken: Vec<&str> = packaged.lines().map(|line| line.strip_prefix('#').unwrap_or(line)).collect();
     let settings: Vec<&str> = taken.into_iter().filter(|line| !line.starts_with(' ')).collect();
     let config = parse(&settings.join("\n")).unwrap();
@@ -123,4 +127,103 @@ fn the_packaged_host_file_is_right_as_it_is_and_with_every_setting_taken() {
     assert_eq!((&config.policy, config.datapath), (&default.policy, default.datapath));
     assert_eq!((&*config.control.group, config.attach.unknown), ("enforcer", Unknown::Quarantine));
     assert_eq!((config.endpoints.len(), config.control.admin_group.is_some()), (1, true));
+}
+
+#[test]
+fn modes_are_given_to_the_host_and_to_endpoints() {
+    assert_eq!(parse("").unwrap().mode, Mode::Enforce);
+    let config = parse(
+        "mode = \"audit\"\n[[endpoint]]\nmatch = \"veth-w*\"\nmode = \"observe\"\n\
+         [[endpoint]]\nmatch = \"veth-web\"\nmode = \"enforce\"",
+    )
+    .unwrap();
+    assert_eq!(config.mode, Mode::Audit);
+    assert_eq!(config.mode_of(Subject::named("veth-web")), Some(Mode::Observe), "the first one counts");
+    assert_eq!(config.mode_of(Subject::named("veth-db")), None);
+    let error = parse("mode = \"off\"").unwrap_err().to_string();
+    assert!(error.contains("line 1") && error.contains("`observe`") && error.contains("`audit`"), "{error}");
+}
+
+#[test]
+fn endpoints_are_told_by_more_than_a_name() {
+    let labels: BTreeSet<String> =
+        ["docker:name:web-1", "docker:label:enforcer.network=blue"].map(str::to_owned).into();
+    let netns = BTreeSet::from(["web".to_owned()]);
+    let subject = Subject {
+        alias: Some("tenant a"),
+        mac: Some([2, 0, 0, 0, 0, 0xab]),
+        netns: &netns,
+        labels: &labels,
+        ..Subject::named("veth7")
+    };
+    for (pattern, is) in [
+        ("veth?", true),
+        ("alias:tenant*", true),
+        ("alias:web", false),
+        ("mac:02:00:00:00:00:AB", true),
+        ("mac:02:00:00:00:00:ac", false),
+        ("netns:web", true),
+        ("netns:db", false),
+        ("docker:name:web-*", true),
+        ("docker:label:enforcer.network=blue", true),
+        ("docker:label:enforcer.network", true),
+        ("docker:label:enforcer.net", false),
+        ("docker:label:enforcer.network=red", false),
+    ] {
+        let config = parse(&format!("[[endpoint]]\nmatch = \"{pattern}\"\nmacs = \"any\"")).unwrap();
+        let expected = if is { Macs::Any } else { Macs::Own };
+        assert_eq!(config.macs_of(subject), expected, "{pattern}");
+        assert_eq!(config.macs_of(Subject::named("other")), Macs::Own, "{pattern}");
+    }
+}
+
+#[test]
+fn a_match_that_means_nothing_is_refused_with_what_does() {
+    for bad in
+        ["", "alias:", "mac:02:00", "mac:00:00:00:00:00:00", "docker:web", "docker:label:=x", "label:x"]
+    {
+        let error = parse(&format!("[[endpoint]]\nmatch = \"{bad}\"\nmode = \"audit\"")).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("endpoint.match") && text.contains(bad) && text.contains("write "), "{text}");
+    }
+}
+
+#[test]
+fn the_host_is_an_end_with_lists() {
+    let host = parse("").unwrap().host;
+    assert_eq!(host.end(), &crate::host_end::builtin());
+    let config = parse(
+        "[host]\nfrom_workloads = \"rules\"\nallow = [\"tcp/443\"]\nto_workloads = \"rules\"\nfailsafe = []",
+    );
+    let host = config.unwrap().host;
+    assert_eq!((host.allow.len(), host.failsafe.len(), host.to_workloads), (1, 0, ToWorkloads::Rules));
+    assert_eq!(host.end().flags, HostEnd::ASKS_BY_RULES);
+    let error = parse("[host]\nallow = [\"ssh\"]").unwrap_err().to_string();
+    assert!(error.contains("host.allow") && error.contains("\"ssh\"") && error.contains("tcp/"), "{error}");
+    let many: Vec<String> = (0..40).map(|n| format!("\"tcp/{}\"", 100 + 2 * n)).collect();
+    let error = parse(&format!("[host]\nfailsafe = [{}]", many.join(", "))).unwrap_err().to_string();
+    assert!(error.contains("host.failsafe") && error.contains("40 ranges"), "{error}");
+    assert!(parse("[host]\nfrom_workloads = \"open\"").is_err());
+}
+
+#[test]
+fn what_leads_outside_is_no_workload() {
+    let text = "[attach]\nmatch = [\"veth*\"]\n[[uplink]]\nmatch = \"veth-up*\"\ntrust = \"external\"\n\
+                [[uplink]]\nmatch = \"eth*\"";
+    let config = parse(text).unwrap();
+    assert!(config.attach.wants("veth-web") && !config.attach.wants("veth-up0"));
+    let trust = |name| config.trust(name);
+    assert_eq!(
+        (trust("veth-up0"), trust("eth0"), trust("lo")),
+        (Some(Trust::External), Some(Trust::Fabric), None)
+    );
+}
+
+#[test]
+fn docker_is_asked_unless_it_is_off() {
+    let socket = |text| parse(text).unwrap().docker.socket;
+    assert_eq!(socket(""), Some("/var/run/docker.sock".into()));
+    assert_eq!(socket("[docker]\nsocket = \"off\""), None);
+    let error = parse("[docker]\nsocket = \"docker.sock\"").unwrap_err().to_string();
+    assert!(error.contains("docker.socket") && error.contains("\"off\""), "{error}");
 }

@@ -20,6 +20,7 @@ use tracing::info;
 use super::{
     access::{Access, Peer},
     core::Core,
+    links::interface_towards,
     memory,
     policies::{Outcome, Prepared, prepare},
     snapshot::Snapshot,
@@ -190,6 +191,12 @@ fn unreadable(rejection: &JsonRejection) -> Refused {
 pub async fn change_policy(core: &Mutex<Core>, request: &ApplyRequest) -> Result<ApplyReport, Refused> {
     let unprocessable = |error| Refused(StatusCode::UNPROCESSABLE_ENTITY, error);
     let confirm = request.confirm_seconds.map(Duration::from_secs);
+    // What ends by itself, or is insisted on, may cut whoever applies it.
+    let session = request.session.filter(|_| confirm.is_none() && !request.force);
+    let interface = match &session {
+        Some(session) => interface_towards(session.client).await,
+        None => None,
+    };
     loop {
         let ids = core.lock().await.policies().ids().clone();
         let (sources, base) = (request.sources.clone(), ids.clone());
@@ -200,6 +207,10 @@ pub async fn change_policy(core: &Mutex<Core>, request: &ApplyRequest) -> Result
         if *held.policies().ids() == ids {
             if !request.force {
                 held.check_world(&prepared).map_err(|error| conflict(error.into()))?;
+            }
+            if let Some(session) = &session {
+                held.check_session(&prepared.policy, session, interface)
+                    .map_err(|error| conflict(error.into()))?;
             }
             if let Some(limit) = request.max_cut {
                 check_cut(&held.snapshot(), &prepared, limit)?;

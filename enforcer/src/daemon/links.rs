@@ -31,8 +31,10 @@ use super::event::{Observation, Veth};
 use crate::config::Config;
 
 mod names;
+mod route;
 
 use names::Names;
+pub use route::interface_towards;
 
 /// Changes come in bursts; one look serves all that arrive within this time.
 const SETTLE: Duration = Duration::from_millis(3);

@@ -53,6 +53,8 @@ pub mod control;
 pub mod core;
 pub mod disk;
 pub mod event;
+#[cfg(test)]
+mod facts_tests;
 mod gate;
 pub mod generations;
 pub mod guards;
@@ -77,6 +79,7 @@ pub mod seed;
 pub mod senders;
 mod server;
 mod service;
+pub mod session;
 #[cfg(test)]
 mod simulator;
 pub mod snapshot;

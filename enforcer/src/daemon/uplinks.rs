@@ -96,6 +96,11 @@ impl Uplinks {
         self.0.get(&ifindex).map(|uplink| uplink.name.as_str())
     }
 
+    /// What the kernel was told of an uplink.
+    pub fn record_of(&self, ifindex: u32) -> Option<&Endpoint> {
+        self.0.get(&ifindex).map(|uplink| &uplink.record)
+    }
+
     /// Why it was not attached to when it was last refused.
     pub fn refusal(&self, ifindex: u32) -> Option<&str> {
         self.0.get(&ifindex)?.refused.as_deref()

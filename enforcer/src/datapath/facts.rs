@@ -153,7 +153,7 @@ const fn is_uplink(record: &Endpoint) -> bool {
     record.flags & Endpoint::UPLINK != 0
 }
 
-fn gone(name: &'static str, outcome: Result<(), MapError>) -> Result<(), TableError> {
+pub(super) fn gone(name: &'static str, outcome: Result<(), MapError>) -> Result<(), TableError> {
     match outcome {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),

@@ -1,5 +1,7 @@
 //! What the command line asks of the daemon.
 
+use std::net::IpAddr;
+
 use enforcer_common::mode::Mode;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +36,19 @@ pub struct ForgetRequest {
     pub endpoint: String,
 }
 
+/// A TCP connection, by its ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Session {
+    /// Who opened it.
+    pub client: IpAddr,
+    /// From which port.
+    pub client_port: u16,
+    /// To whom.
+    pub server: IpAddr,
+    /// To which port.
+    pub server_port: u16,
+}
+
 /// What `apply` sends: the text of the policy files, so that diagnostics can show their lines.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ApplyRequest {
@@ -45,6 +60,9 @@ pub struct ApplyRequest {
     /// Go back to the policy before unless this one is confirmed within so many seconds.
     #[serde(default)]
     pub confirm_seconds: Option<u64>,
+    /// The session that the order comes from: refuse to cut it.
+    #[serde(default)]
+    pub session: Option<Session>,
     /// Refuse to cut more conversations than this that were seen lately.
     #[serde(default)]
     pub max_cut: Option<usize>,
