@@ -169,6 +169,11 @@ impl State {
 pub(super) struct OwnedBy(BTreeMap<Owned, EndpointId>);
 
 impl OwnedBy {
+    /// Who owns exactly this.
+    pub fn owner(&self, prefix: &Owned) -> Option<EndpointId> {
+        self.0.get(prefix).copied()
+    }
+
     /// Whether all of a prefix is this endpoint's.
     pub fn is_wholly(&self, prefix: &Owned, id: EndpointId) -> bool {
         let within = |(owned, _): &(&Owned, &EndpointId)| prefix.covers(owned);

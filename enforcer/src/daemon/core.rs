@@ -58,7 +58,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         let facts = kernel.facts()?;
         let inherited = facts.addresses.iter().map(|(network, owner)| (*network, owner.endpoint));
         let inherited = inherited.collect();
-        let ops = state.adopt(&facts);
+        let mut ops = state.adopt(&facts);
         let mut core = Self {
             state,
             kernel,
@@ -71,6 +71,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             diverged: false,
             started_at: SystemTime::now(),
         };
+        core.forget_members(&mut ops);
         core.perform(&ops);
         Ok(core)
     }
@@ -114,7 +115,10 @@ impl<K: Kernel, D: Disk> Core<K, D> {
     pub fn inspect(&mut self) {
         self.policies.restore(self.kernel.policy(), &self.state.config);
         match self.kernel.facts() {
-            Ok(facts) => self.handle(Event::Inspected(facts)),
+            Ok(facts) => {
+                self.doubt_less(&facts);
+                self.handle(Event::Inspected(facts));
+            }
             Err(error) => {
                 warn!(error = &error as &dyn Error, "cannot read back what the kernel holds");
                 self.diverged = true;

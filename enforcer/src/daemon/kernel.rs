@@ -183,7 +183,7 @@ pub struct Failures {
     pub unguarded: Vec<(u32, String)>,
     /// Writes that the kernel refused.
     pub refused: usize,
-    /// Addresses among them: whose they are, the kernel sees otherwise.
+    /// Addresses of which the last of them was about: whose they are, the kernel sees otherwise.
     pub addresses: BTreeSet<Owned>,
 }
 
@@ -192,7 +192,7 @@ pub fn perform_each(kernel: &mut impl Kernel, ops: &[Op]) -> Failures {
     let mut failures = Failures::default();
     for op in ops {
         match (kernel.perform(op), op) {
-            (Ok(()), _) => {}
+            (Ok(()), _) => _ = op.owned().map(|address| failures.addresses.remove(&address)),
             (
                 Err(OpError::Attach(AttachError::Gone { name, ifindex })),
                 Op::Attach { .. } | Op::AttachUplink { .. },

@@ -11,6 +11,7 @@ use tracing::warn;
 use super::{
     core::Core,
     disk::Disk,
+    event::Facts,
     kernel::Kernel,
     op::{Op, Owned},
 };
@@ -35,7 +36,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
                     "the kernel does not forget members; their addresses are not given to others until it does"
                 );
                 let before = ops.len();
-                ops.retain(|op| !self.gives_labelled(op, &target));
+                ops.retain(|op| !self.moves_labelled(op, &target));
                 self.diverged |= ops.len() < before;
             }
         }
@@ -65,13 +66,14 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         }
     }
 
-    /// Whether `op` gives an address away of which the kernel says more than `target` does.
-    fn gives_labelled(&self, op: &Op, target: &Labels) -> bool {
-        let Op::WriteAddress { network, .. } = op else { return false };
+    /// Whether `op` takes or gives an address of which the kernel says more than `target` does. Whoever has it
+    /// keeps it then: so the next daemon, too, finds what must not be handed on.
+    fn moves_labelled(&self, op: &Op, target: &Labels) -> bool {
+        let Some(network) = op.owned() else { return false };
         match self.policies.resolved() {
             Some(now) => now.beyond(target).iter().any(|prefix| {
                 let labelled = owned(prefix);
-                labelled.covers(network) || network.covers(&labelled)
+                labelled.covers(&network) || network.covers(&labelled)
             }),
             None => self.policies.depends_on_labels(),
         }
@@ -95,6 +97,15 @@ impl<K: Kernel, D: Disk> Core<K, D> {
                 }
                 self.unfollowed = Some(reason);
             }
+        }
+    }
+
+    /// What is read back is beyond doubt where it is as it should be.
+    pub(super) fn doubt_less(&mut self, facts: &Facts) {
+        if !self.doubtful.is_empty() {
+            let owners = self.state.owned_by();
+            let seen = |network: &Owned| facts.addresses.get(network).map(|owner| owner.endpoint);
+            self.doubtful.retain(|network| seen(network) != owners.owner(network));
         }
     }
 

@@ -190,7 +190,11 @@ impl World {
                 self.mail.retain(|event| !matches!(event, Event::Containers(_)));
                 self.mail.push_back(running);
             }
-            Step::Containers => self.hear_containers(),
+            Step::Containers => {
+                self.hear_containers();
+                self.look();
+                self.look();
+            }
             Step::Inspect => self.core().inspect(),
             Step::Tick => self.core().expire(),
             Step::Restart | Step::Reboot => self.start(),
@@ -329,9 +333,7 @@ impl World {
         for _ in 0..PATIENCE {
             self.core().expire();
             self.look();
-            self.hear_containers();
-            self.look();
-            self.look();
+            self.daemon_hears(Step::Containers);
             self.core().inspect();
             self.check()?;
             outcome = self.at_rest();
