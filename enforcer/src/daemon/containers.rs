@@ -27,6 +27,8 @@ pub struct Container {
     pub nsid: Option<i32>,
     /// Why no veth of this host leads to it, where that is so.
     pub unseen: Option<String>,
+    /// Looks at the host before its namespace was asked for.
+    pub asked_at: u64,
 }
 
 /// All containers that ran at one time.
@@ -34,7 +36,7 @@ pub struct Container {
 pub struct Running {
     /// The containers.
     pub containers: Vec<Container>,
-    /// Looks at the host before the first of them was asked for.
+    /// Looks at the host before the list was asked for.
     pub asked_at: u64,
     /// Looks at the host when the last of them had been asked for.
     pub told_at: u64,
@@ -83,11 +85,15 @@ impl Containers {
         all.filter_map(|container| Some((container.name.clone(), container.unseen.clone()?)))
     }
 
-    /// What is known of whoever is in a namespace: a namespace may be that of several containers.
-    fn labels(&self, nsid: i32) -> BTreeSet<String> {
+    /// What is known of whoever is in a namespace: it may be that of several containers.
+    fn labels(&self, namespace: Namespace) -> BTreeSet<String> {
         let all = self.told.iter().flat_map(|told| &told.containers);
-        let here = all.filter(|container| container.nsid == Some(nsid));
-        here.flat_map(|container| container.labels.iter().cloned()).collect()
+        let is_here = |container: &&Container| {
+            container.nsid.is_some()
+                && container.nsid == namespace.nsid
+                && namespace.since <= container.asked_at
+        };
+        all.filter(is_here).flat_map(|container| container.labels.iter().cloned()).collect()
     }
 }
 
@@ -98,7 +104,7 @@ impl State {
         self.containers.told = Some(running);
         self.containers.bound = false;
         for endpoint in self.endpoints.values_mut() {
-            let known = endpoint.namespace.nsid.map(|nsid| self.containers.labels(nsid)).unwrap_or_default();
+            let known = self.containers.labels(endpoint.namespace);
             endpoint.labels.retain(|label| known.contains(label));
         }
     }
@@ -113,9 +119,8 @@ impl State {
         }
         for (ifindex, endpoint) in &mut self.endpoints {
             let seen = observation.veths.get(ifindex).and_then(|veth| veth.nsid);
-            let Namespace { nsid: Some(nsid), since } = endpoint.namespace else { continue };
-            if seen == Some(nsid) && since <= told.asked_at {
-                endpoint.labels = self.containers.labels(nsid);
+            if seen == endpoint.namespace.nsid {
+                endpoint.labels = self.containers.labels(endpoint.namespace);
             }
         }
         self.containers.bound = true;
@@ -126,12 +131,11 @@ impl State {
         self.containers.told.is_some() && !self.containers.bound
     }
 
-    /// Whether there are workloads that came after the containers were asked for.
-    pub fn awaits_containers(&self) -> bool {
+    /// The namespaces of workloads that came after the containers were asked for.
+    pub fn newcomers(&self) -> BTreeSet<i32> {
         let asked_at = self.containers.told.as_ref().map_or(0, |told| told.asked_at);
-        self.endpoints
-            .values()
-            .any(|endpoint| endpoint.namespace.nsid.is_some() && endpoint.namespace.since > asked_at)
+        let namespaces = self.endpoints.values().map(|endpoint| endpoint.namespace);
+        namespaces.filter(|namespace| namespace.since > asked_at).filter_map(|it| it.nsid).collect()
     }
 
     /// Containers that no veth of this host leads to: their names, and why.

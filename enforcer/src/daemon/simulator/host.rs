@@ -110,13 +110,14 @@ impl Host {
     }
 
     /// What runs. A container that nobody knows anything of is one of no runtime.
-    pub fn containers(&self) -> Vec<Container> {
+    pub fn containers(&self, asked_at: u64) -> Vec<Container> {
         let known = self.interfaces.values().filter(|interface| !interface.labels.is_empty());
         let containers = known.map(|interface| Container {
             name: format!("container {}", interface.birth),
             labels: interface.labels.clone(),
             nsid: interface.veth.nsid,
             unseen: None,
+            asked_at,
         });
         containers.collect()
     }

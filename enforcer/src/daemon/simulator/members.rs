@@ -15,7 +15,7 @@ const MASK: u8 = 1;
 const BEGIN: [Step; 4] = [
     Add { ifindex: 1, name: 0, mask: 0, routed: true },
     Add { ifindex: 2, name: 1, mask: MASK, routed: true },
-    Look,
+    Overrun,
     Containers,
 ];
 
@@ -94,11 +94,11 @@ fn the_id_of_a_namespace_that_is_gone_says_nothing_of_the_next() {
         Look,
     ];
     for apply in applies() {
-        is_well(&[&apply, &BEGIN, &busy, &[Look], &replaced]);
+        is_well(&[&apply, &BEGIN, &busy, &[Overrun], &replaced]);
         // The look under way when they were asked for saw the one before.
         let overtaken = [LookAhead, AskContainers, Remove { ifindex: 2 }];
         let next = [Deliver { place: 1 }, Deliver { place: 0 }, Look, Look];
-        is_well(&[&apply, &BEGIN, &busy, &overtaken, &replaced[2..3], &next]);
+        is_well(&[&apply, &BEGIN, &busy, &[Overrun], &overtaken, &replaced[2..3], &next]);
     }
 }
 

@@ -222,7 +222,7 @@ impl World {
 
     fn running(&mut self) -> Event {
         let looks = self.core().state.containers.looks();
-        let containers = self.machine.borrow().host.containers();
+        let containers = self.machine.borrow().host.containers(looks);
         Event::Containers(Running { containers, asked_at: looks, told_at: looks })
     }
 
