@@ -1,13 +1,13 @@
 //! Where what is known, what the kernel holds and what is saved meet; one at a time.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     error::Error,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use enforcer_common::{event::DropEvent, limits::MAX_ENDPOINTS, mode::Mode};
+use enforcer_common::{endpoint::EndpointId, event::DropEvent, limits::MAX_ENDPOINTS, mode::Mode};
 use tracing::warn;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     event::Event,
     gate::Gate,
     kernel::{Kernel, LiveKernel, OpError, perform_each},
-    op::Op,
+    op::{Op, Owned},
     policies::{Outcome, Policies, PolicyTables, Prepared},
     repairs::Broken,
     snapshot::Snapshot,
@@ -36,11 +36,17 @@ pub struct Core<K = LiveKernel, D = Directory> {
     /// What is known of the host.
     pub state: State,
     pub(super) kernel: K,
-    policies: Policies<D>,
+    pub(super) policies: Policies<D>,
+    /// Addresses of which the kernel refused to hear whose they are.
+    pub(super) doubtful: BTreeSet<Owned>,
+    /// Whose the addresses were when this daemon began.
+    pub(super) inherited: BTreeMap<Owned, EndpointId>,
+    /// Why the policy's members are not what they should be.
+    pub(super) unfollowed: Option<String>,
     drops: VecDeque<DropEvent>,
     gate: Gate,
     /// What the state believes done may not be: the kernel refused it, or changes went by unseen.
-    diverged: bool,
+    pub(super) diverged: bool,
     started_at: SystemTime,
 }
 
@@ -49,16 +55,23 @@ impl<K: Kernel, D: Disk> Core<K, D> {
     pub fn new(config: Arc<Config>, mut kernel: K, store: Store<D>) -> Result<Self, OpError> {
         let policies = Policies::open(kernel.policy(), store)?;
         let mut state = State::new(config);
-        let ops = state.adopt(&kernel.facts()?);
+        let facts = kernel.facts()?;
+        let inherited = facts.addresses.iter().map(|(network, owner)| (*network, owner.endpoint));
+        let inherited = inherited.collect();
+        let mut ops = state.adopt(&facts);
         let mut core = Self {
             state,
             kernel,
             policies,
+            doubtful: BTreeSet::new(),
+            inherited,
+            unfollowed: None,
             drops: VecDeque::new(),
             gate: Gate::Unwanted,
             diverged: false,
             started_at: SystemTime::now(),
         };
+        core.forget_members(&mut ops);
         core.perform(&ops);
         Ok(core)
     }
@@ -89,15 +102,23 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             self.diverged = false;
             self.inspect();
         }
-        let ops = self.state.step(event);
+        let learns = !matches!(event, Event::Appeared { .. } | Event::Vanished { .. });
+        let mut ops = self.state.step(event);
+        self.forget_members(&mut ops);
         self.perform(&ops);
+        if learns {
+            self.learn_members();
+        }
     }
 
     /// Compares what the kernel holds with what it should, and mends it.
     pub fn inspect(&mut self) {
         self.policies.restore(self.kernel.policy(), &self.state.config);
         match self.kernel.facts() {
-            Ok(facts) => self.handle(Event::Inspected(facts)),
+            Ok(facts) => {
+                self.doubt_less(&facts);
+                self.handle(Event::Inspected(facts));
+            }
             Err(error) => {
                 warn!(error = &error as &dyn Error, "cannot read back what the kernel holds");
                 self.diverged = true;
@@ -127,13 +148,15 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         Ok(())
     }
 
-    fn perform(&mut self, ops: &[Op]) {
+    pub(super) fn perform(&mut self, ops: &[Op]) {
         self.expect_stricter(ops);
         let failures = perform_each(&mut self.kernel, ops);
         self.diverged |= failures.refused > 0;
+        self.doubt(ops, &failures.addresses);
         for ifindex in failures.gone {
             // Whatever has its index by the next look inherits nothing.
-            let ops = self.state.step(Event::Vanished { ifindex });
+            let mut ops = self.state.step(Event::Vanished { ifindex });
+            self.forget_members(&mut ops);
             self.perform(&ops);
         }
         for ifindex in failures.unattached {
@@ -237,6 +260,9 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         }
         if self.diverged {
             warnings.push("the kernel refuses facts, the log says which; they are tried again".to_owned());
+        }
+        if let Some(reason) = &self.unfollowed {
+            warnings.push(format!("members of networks are not what they should be: {reason}"));
         }
         for endpoint in self.state.endpoints.values() {
             let name = &endpoint.name;

@@ -194,6 +194,8 @@ pub struct Failures {
     pub unguarded: Vec<(u32, String)>,
     /// Writes that the kernel refused.
     pub refused: usize,
+    /// Addresses of which the last of them was about: whose they are, the kernel sees otherwise.
+    pub addresses: BTreeSet<Owned>,
 }
 
 /// Carries out operations that stand for themselves; one that fails is told and the rest goes on.
@@ -201,7 +203,7 @@ pub fn perform_each(kernel: &mut impl Kernel, ops: &[Op]) -> Failures {
     let mut failures = Failures::default();
     for op in ops {
         match (kernel.perform(op), op) {
-            (Ok(()), _) => {}
+            (Ok(()), _) => _ = op.owned().map(|address| failures.addresses.remove(&address)),
             (
                 Err(OpError::Attach(AttachError::Gone { name, ifindex })),
                 Op::Attach { .. } | Op::AttachUplink { .. },
@@ -223,6 +225,7 @@ pub fn perform_each(kernel: &mut impl Kernel, ops: &[Op]) -> Failures {
             (Err(error), _) => {
                 warn!(error = &error as &dyn Error, ?op, "kernel operation failed");
                 failures.refused += 1;
+                failures.addresses.extend(op.owned());
             }
         }
     }

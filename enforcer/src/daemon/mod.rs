@@ -49,9 +49,11 @@ use crate::{
 mod access;
 mod claims;
 mod clean;
+pub mod containers;
 pub mod control;
 pub mod core;
 pub mod disk;
+mod docker;
 pub mod event;
 #[cfg(test)]
 mod facts_tests;
@@ -64,6 +66,7 @@ pub mod host;
 mod identity;
 pub mod kernel;
 pub mod links;
+mod members;
 mod memory;
 pub mod modes;
 pub mod offline;
@@ -155,7 +158,11 @@ async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> 
     privileges::reduce()?;
     let (to_links, configured) = mpsc::channel(1);
     let look = Arc::new(Notify::new());
-    let watching = tokio::spawn(follow_links(core.clone(), links, configured, look.clone()));
+    let newcomers = Arc::new(Notify::new());
+    let audience = docker::Audience { core: core.clone(), look: look.clone(), newcomers: newcomers.clone() };
+    let namespaces = docker::Kernel::open().context("failed to open a netlink socket")?;
+    tokio::spawn(docker::follow(config.docker.socket.clone(), namespaces, audience));
+    let watching = tokio::spawn(follow_links(core.clone(), links, configured, look.clone(), newcomers));
     tokio::spawn(follow_events(core.clone(), events));
     tokio::spawn(follow_deadlines(core.clone()));
     tokio::spawn(inspect(core.clone(), config.inspection, look.clone()));
@@ -241,6 +248,7 @@ async fn follow_links(
     mut links: Links,
     mut configured: mpsc::Receiver<Configured>,
     look: Arc<Notify>,
+    newcomers: Arc<Notify>,
 ) {
     let (mut was_settled, mut waiting) = (false, None);
     loop {
@@ -265,7 +273,16 @@ async fn follow_links(
             () = look.notified() => {}
         }
         match links.look().await {
-            Ok(observation) => core.lock().await.handle(Event::Observed(observation)),
+            Ok(observation) => {
+                let mut core = core.lock().await;
+                core.handle(Event::Observed(observation));
+                if core.state.awaits_look() {
+                    look.notify_one();
+                }
+                if !core.state.newcomers().is_empty() {
+                    newcomers.notify_one();
+                }
+            }
             Err(error) => {
                 warn!(error = &error as &dyn std::error::Error, "cannot look at the host; trying again");
                 tokio::time::sleep(Duration::from_secs(1)).await;

@@ -18,6 +18,7 @@ use super::{
     name::{Name, RuleName},
     prefix::Prefix,
     rule::{End, Glob, Rule},
+    selector::Selector,
 };
 
 /// Who may talk to whom. Without any network it denies everything.
@@ -70,6 +71,8 @@ pub struct AddressSet {
     // Absent when empty, so that a later optional key leaves the digest of older policies alone.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     except: BTreeSet<Prefix>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    members: BTreeSet<Selector>,
     #[serde(skip_serializing_if = "Mode::is_enforce")]
     mode: Mode,
 }
@@ -81,6 +84,8 @@ struct AddressSetParts {
     #[serde(default)]
     except: BTreeSet<Prefix>,
     #[serde(default)]
+    members: BTreeSet<Selector>,
+    #[serde(default)]
     mode: Mode,
 }
 
@@ -88,7 +93,7 @@ struct AddressSetParts {
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum AddressSetError {
     /// Nobody could be a member.
-    #[error("no prefixes")]
+    #[error("neither prefixes nor members")]
     Empty,
     /// Exceptions from nothing: most likely a typo, and dangerous when they were meant to exclude.
     #[error("except {} outside of every prefix", .0[0])]
@@ -98,13 +103,23 @@ pub enum AddressSetError {
 impl AddressSet {
     /// A network of `prefixes` without the addresses of `except`.
     pub fn new(prefixes: BTreeSet<Prefix>, except: BTreeSet<Prefix>) -> Result<Self, AddressSetError> {
-        if prefixes.is_empty() {
+        Self::with_members(prefixes, except, BTreeSet::new())
+    }
+
+    /// The same with the addresses of `members`, which nobody knows before the policy is on a host.
+    pub fn with_members(
+        prefixes: BTreeSet<Prefix>,
+        except: BTreeSet<Prefix>,
+        members: BTreeSet<Selector>,
+    ) -> Result<Self, AddressSetError> {
+        if prefixes.is_empty() && members.is_empty() {
             return Err(AddressSetError::Empty);
         }
-        let stray: Vec<Prefix> =
-            except.iter().copied().filter(|&except| !overlaps(&prefixes, except)).collect();
+        // A member may have any address.
+        let is_stray = |&except: &Prefix| members.is_empty() && !overlaps(&prefixes, except);
+        let stray: Vec<Prefix> = except.iter().copied().filter(is_stray).collect();
         if stray.is_empty() {
-            Ok(Self { prefixes, except, mode: Mode::Enforce })
+            Ok(Self { prefixes, except, members, mode: Mode::Enforce })
         } else {
             Err(AddressSetError::StrayExcepts(stray))
         }
@@ -121,9 +136,19 @@ impl AddressSet {
         self.mode
     }
 
-    /// What it consists of; never empty.
+    /// What it consists of; empty only where it has [`AddressSet::members`].
     pub fn prefixes(&self) -> &BTreeSet<Prefix> {
         &self.prefixes
+    }
+
+    /// Whose addresses are part of it, too; see [`Policy::resolve`].
+    pub fn members(&self) -> &BTreeSet<Selector> {
+        &self.members
+    }
+
+    /// Adds what its members own.
+    pub(super) fn admit(&mut self, prefixes: BTreeSet<Prefix>) {
+        self.prefixes.extend(prefixes);
     }
 
     /// What is taken out of it again, whatever the lengths.
@@ -162,7 +187,7 @@ impl TryFrom<AddressSetParts> for AddressSet {
     type Error = AddressSetError;
 
     fn try_from(parts: AddressSetParts) -> Result<Self, AddressSetError> {
-        Ok(Self::new(parts.prefixes, parts.except)?.in_mode(parts.mode))
+        Ok(Self::with_members(parts.prefixes, parts.except, parts.members)?.in_mode(parts.mode))
     }
 }
 

@@ -18,6 +18,7 @@ use super::{
     mode::Mode,
     name::Name,
     prefix::Prefix,
+    selector::Selector,
     syntax,
 };
 pub(super) use rule::{RuleSpec, SideSpec};
@@ -29,10 +30,10 @@ const VERSION: i64 = 1;
 const FILE_KEYS: [&str; 4] = ["version", "network", "group", "rule"];
 
 /// Keys of a `[network.NAME]` table; a group stops nothing, and so has no mode.
-const NETWORK_KEYS: [&str; 3] = ["prefixes", "except", "mode"];
+const NETWORK_KEYS: [&str; 4] = ["prefixes", "members", "except", "mode"];
 
 /// Keys of a `[group.NAME]` table.
-const GROUP_KEYS: [&str; 2] = ["prefixes", "except"];
+const GROUP_KEYS: [&str; 3] = ["prefixes", "members", "except"];
 
 /// What one file says.
 #[derive(Default)]
@@ -59,6 +60,7 @@ pub(super) struct SetSpec {
     pub place: Place,
     pub prefixes: List<Prefix>,
     pub except: List<Prefix>,
+    pub members: List<Selector>,
     pub mode: Mode,
 }
 
@@ -84,6 +86,7 @@ struct Element {
 }
 
 const PREFIX: Element = Element { one: "a prefix", many: "prefixes", bad: "bad prefix" };
+const MEMBER: Element = Element { one: "a member", many: "members", bad: "names nobody" };
 const MODE: Element = Element { one: "`mode`", many: "modes", bad: "unknown mode" };
 
 /// What a text says; adds all mistakes in it to `found`.
@@ -153,9 +156,10 @@ impl Walk<'_> {
         self.set_keys(kind, name, table);
         let prefixes = self.list(table, "prefixes", PREFIX);
         let except = self.list(table, "except", PREFIX);
+        let members = self.list(table, "members", MEMBER);
         let mode = table.get("mode").filter(|_| kind == Kind::Network);
         let mode = mode.and_then(|mode| self.text(mode, MODE)).map(Spanned::into_inner).unwrap_or_default();
-        Some(SetSpec { kind, name: parsed.ok()?, place, prefixes, except, mode })
+        Some(SetSpec { kind, name: parsed.ok()?, place, prefixes, except, members, mode })
     }
 
     /// An unknown table is most likely the tail of a name with a dot in it.

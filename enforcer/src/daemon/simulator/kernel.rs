@@ -87,6 +87,8 @@ impl PolicyTables for FakeKernel {
         let publish = |machine: &mut Machine| {
             if word.confirmed() != machine.word.confirmed() {
                 machine.before = machine.word;
+                // Flows may remember what the same word meant some generations of members ago.
+                machine.changed |= word.generation() == machine.word.generation();
             }
             machine.word = word;
             Ok(())

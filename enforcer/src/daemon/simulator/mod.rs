@@ -19,6 +19,7 @@ mod invariants;
 mod kernel;
 mod ledger;
 mod machine;
+mod members;
 mod pool;
 mod trace;
 mod world;

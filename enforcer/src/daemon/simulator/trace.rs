@@ -4,7 +4,7 @@ use fastrand::Rng;
 
 use super::{
     faults::Fault,
-    host::NAMES,
+    host::{LABELS, NAMES},
     pool::{POOL, WORKLOADS},
 };
 
@@ -35,6 +35,12 @@ pub enum Step {
     Look,
     /// The daemon looks at the host, and acts later.
     LookAhead,
+    /// Something else is known of a container.
+    Relabel { ifindex: u32, label: usize },
+    /// The daemon asks what containers run, and hears it later.
+    AskContainers,
+    /// The daemon asks what containers run, hears it at once, and looks until it believes it.
+    Containers,
     /// Somebody takes away what the daemon wrote of an interface.
     Damage { ifindex: u32, what: Damage },
     /// The daemon compares what the kernel holds.
@@ -100,14 +106,19 @@ fn step(rng: &mut Rng) -> Step {
         47..49 => Step::Lose { place },
         49..50 => Step::Duplicate { place },
         50..52 => Step::Overrun,
-        52..59 => Step::Look,
-        59..62 => Step::LookAhead,
+        52..55 => Step::Look,
+        55..57 => Step::LookAhead,
+        57..58 => Step::Relabel { ifindex, label: rng.usize(..LABELS.len()) },
+        58..59 => Step::AskContainers,
+        59..62 => Step::Containers,
         62..65 => Step::Damage { ifindex, what: damage(rng) },
         65..68 => Step::Inspect,
         68..70 => Step::Tick,
         70..75 => Step::Wait { seconds: rng.u64(1..40) },
         75..87 => {
-            Step::Apply { policy: rng.usize(..POOL.len()), confirm: rng.bool().then(|| rng.u64(5..60)) }
+            let by_label = POOL.len() - 2;
+            let first = if rng.bool() { by_label } else { 0 };
+            Step::Apply { policy: rng.usize(first..POOL.len()), confirm: rng.bool().then(|| rng.u64(5..60)) }
         }
         87..91 => Step::Confirm,
         91..94 => Step::Rollback { named: rng.bool() },

@@ -107,7 +107,7 @@ fn a_network_may_be_in_audit_mode_and_a_group_may_not() {
       |        ^^^^^ unknown mode
     ");
     insta::assert_snapshot!(set("group", "'audit'").unwrap_err(), @r"
-    error: unknown key `mode`; known: prefixes, except
+    error: unknown key `mode`; known: prefixes, members, except
      --> policy.toml:4:1
       |
     4 | mode = 'audit'
@@ -431,13 +431,13 @@ fn names_are_defined_once() {
       |        --- first defined here
     ");
     insta::assert_snapshot!(parse("version = 1\n[group.a]\nprefixes = []\n").unwrap_err(), @r"
-    error: group `a` has no prefixes
+    error: group `a` has neither prefixes nor members
      --> policy.toml:2:8
       |
     2 | [group.a]
       |        ^ nobody is a member
       |
-      = help: list at least one prefix, or remove the group
+      = help: list at least one of either, or remove the group
     ");
 }
 
