@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod datapath;
+pub mod foreign;
 pub mod policy;
 pub mod render;
 pub mod replay;

@@ -29,6 +29,7 @@ use crate::{
         probe,
         tables::Tables,
     },
+    foreign,
     policy::Policy,
     report::{
         Drops, EndpointReport, ExplainReport, GateReport, GenerationReport, NetworkReport, PolicyReport,
@@ -128,6 +129,8 @@ impl View<'_> {
             endpoints_quarantined: endpoints.len() as u32 - ready,
             gate,
             guards: self.guards()?,
+            foreign: Vec::new(),
+            foreign_unseen: Vec::new(),
             passed,
             dropped,
             events_lost: self.tables.lost_events()?,
@@ -353,6 +356,7 @@ impl Offline {
         };
         let newcomers = if gate == GateReport::On { "stay closed" } else { "are not enforced" };
         let mut status = self.view().status(self.attach, gate)?;
+        status.tell_foreign(foreign::read::look());
         status
             .warnings
             .push(format!("no daemon is running: new workloads {newcomers}, and nothing can be applied"));

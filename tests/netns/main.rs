@@ -11,6 +11,7 @@ mod ends;
 mod faults;
 mod flood;
 mod flows;
+mod foreign;
 mod fragments;
 mod gate;
 mod guard;

@@ -22,7 +22,7 @@ use super::{
     step::{EndpointState, State},
     store::Store,
 };
-use crate::{config::Config, datapath::migrate, policy::world::IntoWorld};
+use crate::{config::Config, datapath::migrate, foreign::Watch, policy::world::IntoWorld};
 
 /// Repairs of one inspection that make a line each in the log.
 const TOLD_REPAIRS: usize = 8;
@@ -38,6 +38,7 @@ pub struct Core<K = LiveKernel, D = Directory> {
     policies: Policies<D>,
     drops: VecDeque<DropEvent>,
     gate: Gate,
+    foreign: Arc<Watch>,
     /// What the state believes done may not be: the kernel refused it, or changes went by unseen.
     diverged: bool,
     started_at: SystemTime,
@@ -55,6 +56,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             policies,
             drops: VecDeque::new(),
             gate: Gate::Unwanted,
+            foreign: Arc::default(),
             diverged: false,
             started_at: SystemTime::now(),
         };
@@ -271,6 +273,7 @@ impl Core {
             store: self.policies.store().clone(),
             mechanism: self.kernel.mechanism,
             gate: self.gate.clone(),
+            foreign: self.foreign.clone(),
             started_at: self.started_at,
             warnings: self.warnings(),
             repairs: self.state.repairs.count(),

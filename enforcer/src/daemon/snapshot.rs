@@ -25,6 +25,7 @@ use crate::{
         pins::Pins,
         tables::Tables,
     },
+    foreign::Watch,
     report::{DaemonStatus, Drops, EndpointReport, GenerationReport, RecentDrop, Status},
     view::{View, newest_per_endpoint},
 };
@@ -40,6 +41,7 @@ pub struct Snapshot {
     pub(super) store: Store,
     pub(super) mechanism: Mechanism,
     pub(super) gate: Gate,
+    pub(super) foreign: Arc<Watch>,
     pub(super) started_at: SystemTime,
     pub(super) warnings: Vec<String>,
     pub(super) repairs: u64,
@@ -66,6 +68,7 @@ impl Snapshot {
             pid: std::process::id(),
             started_at: humantime::format_rfc3339_seconds(self.started_at).to_string(),
         });
+        status.tell_foreign(self.foreign.findings());
         status.repairs = self.repairs;
         status.last_repair.clone_from(&self.last_repair);
         status.warnings.extend(self.warnings.iter().cloned());

@@ -7,6 +7,7 @@ use enforcer_common::counter::{Counter, EndpointCounters};
 use super::{Format, Screen};
 use crate::{
     datapath::{attach::Mechanism, flows::Flow, guard::Mode},
+    foreign::{Effect, Finding},
     policy::rule::{Action, Side},
     report::{
         DaemonStatus, DirectionReport, Drops, EndReport, EndpointReport, ExplainReport, GateReport,
@@ -274,6 +275,8 @@ pub(crate) fn status() -> Status {
         endpoints_ready: 1,
         endpoints_quarantined: 1,
         gate: GateReport::On,
+        foreign: foreign_rules(),
+        foreign_unseen: Vec::new(),
         guards: vec![
             GuardReport {
                 interface: "eth0".to_owned(),
@@ -369,4 +372,25 @@ pub(crate) fn by_rule() -> ExplainReport {
         one_way: true,
         generation: Some(4),
     }
+}
+
+/// What Docker leaves on a host: one of its rules dropped something.
+fn foreign_rules() -> Vec<Finding> {
+    let rule = |chain: &str, hook: &str, handle, effect, text: &str, packets| Finding {
+        family: "ip".to_owned(),
+        table: if effect == Effect::Drops { "filter" } else { "nat" }.to_owned(),
+        chain: chain.to_owned(),
+        hook: hook.to_owned(),
+        handle,
+        effect,
+        text: text.to_owned(),
+        packets,
+    };
+    let isolation = "oifname \"docker0\" counter drop";
+    let masquerade = "oifname != \"docker0\" ip saddr 172.17.0.0/16 masquerade";
+    vec![
+        rule("DOCKER-ISOLATION-STAGE-2", "forward", Some(14), Effect::Drops, isolation, Some(12)),
+        rule("FORWARD", "forward", None, Effect::Drops, "policy drop", None),
+        rule("POSTROUTING", "postrouting", Some(7), Effect::HidesSender, masquerade, Some(0)),
+    ]
 }
