@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that finds something missing has found something")]
 
 mod addresses;
+mod adopted;
 mod clean;
 mod clsact;
 mod confirm;

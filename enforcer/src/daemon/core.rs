@@ -180,6 +180,10 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         self.policies.check_world(prepared)
     }
 
+    pub(super) const fn kernel(&mut self) -> &mut K {
+        &mut self.kernel
+    }
+
     /// Policies, as they stand.
     pub const fn policies(&self) -> &Policies<D> {
         &self.policies

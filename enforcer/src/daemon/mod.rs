@@ -69,6 +69,7 @@ pub mod reconcile;
 #[cfg(test)]
 mod reconcile_tests;
 mod reload;
+pub mod seed;
 mod server;
 mod service;
 #[cfg(test)]
@@ -172,6 +173,7 @@ async fn take_over(core: &mut Core, links: &mut Links, config: &Config) -> anyho
     if migrated_from.is_none() {
         core.restore_policy(config);
     }
+    core.seed_first(&observation);
     core.handle(Event::Observed(observation));
     core.forget_other_versions();
     if let Some(version) = migrated_from {

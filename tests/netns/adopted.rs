@@ -1,0 +1,79 @@
+//! Enforcement begins under traffic: what went on before goes on.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use enforcer_tests::connection::{Connection, hears};
+use enforcer_tests::daemon::DEFAULT_CONFIG;
+use enforcer_tests::traffic::{ECHO_PORT, tcp};
+use enforcer_tests::{Daemon, Host, Workload};
+
+/// Only web may open, and only ssh.
+const POLICY: &str = r#"
+version = 1
+[network.web]
+prefixes = ["10.1.0.0/24"]
+[network.db]
+prefixes = ["10.9.0.0/24"]
+[[rule]]
+name = "ssh"
+from = ["web"]
+to = ["db"]
+allow = ["tcp/22"]
+"#;
+
+/// What makes the kernel track connections: any rule that asks for it.
+const TRACKED: &str = "add table inet track; \
+    add chain inet track forward { type filter hook forward priority 0; }; \
+    add rule inet track forward ct state new,established counter";
+
+/// How long a byte may take that passes; and one that TCP repeats while it does not.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// An ssh-like connection from before there was an enforcer, whose client is idle.
+fn idle(tracked: bool, name: &str) -> (Host, Workload, Workload, Connection) {
+    let host = Host::new(name);
+    let web = host.workload("web").at("10.1.0.5/24").routed();
+    let db = host.workload("db").at("10.9.0.5/24").routed();
+    if tracked {
+        let output = host.netns().run("nft", &[TRACKED]);
+        assert!(output.status.success(), "{output:?}");
+    }
+    let connection = Connection::open(&web, &db, SocketAddr::new(db.ipv4(), 22)).unwrap();
+    connection.upload(1).unwrap();
+    connection.download(1).unwrap();
+    (host, web, db, connection)
+}
+
+/// The daemon's very first start on this host, with a policy in its files.
+fn enforce(host: &Host, workloads: [&Workload; 2]) -> (Daemon, tempfile::NamedTempFile) {
+    let policy = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(policy.path(), POLICY).unwrap();
+    let files = format!("policy = [{:?}]", policy.path());
+    let daemon = Daemon::start_with(host, &DEFAULT_CONFIG.replace("policy = []", &files));
+    daemon.wait_ready(&workloads.map(Workload::interface));
+    (daemon, policy)
+}
+
+#[test]
+fn a_tracked_conversation_goes_on_although_its_client_is_idle() {
+    let (host, web, db, mut connection) = idle(true, "adopted");
+    let (daemon, _policy) = enforce(&host, [&web, &db]);
+    connection.server.write_all(b"!").unwrap();
+    assert!(hears(&connection.client, PATIENCE), "the server speaks first:\n{}", daemon.log());
+    connection.upload(1).unwrap();
+    assert!(!tcp(&db, web.ipv4(), ECHO_PORT), "and nothing else of its");
+    assert!(daemon.log().contains("connection tracking knows"), "{}", daemon.log());
+}
+
+#[test]
+fn an_untracked_one_goes_on_once_its_client_speaks() {
+    let (host, web, db, mut connection) = idle(false, "unadopted");
+    let (_daemon, _policy) = enforce(&host, [&web, &db]);
+    connection.server.write_all(b"!").unwrap();
+    assert!(!hears(&connection.client, Duration::from_secs(1)), "nobody knows who opened it");
+    // The packet that the rule admits says so, and what waited is sent again.
+    connection.client.write_all(b"?").unwrap();
+    assert!(hears(&connection.client, Duration::from_secs(10)));
+}
