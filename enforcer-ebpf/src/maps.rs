@@ -15,6 +15,7 @@ use enforcer_common::{
     flow::{FlowEntry, FlowKey},
     fragment::{FragmentEntry, FragmentKey},
     limits::*,
+    mode::ModeRecord,
     policy::{EndPair, Membership, ServiceList, ServiceRange, SetMember},
     state::{StateSet, WAYS},
     verdict::REASON_SLOTS,
@@ -95,6 +96,14 @@ pub static ERROR_BUDGET: PerCpuArray<ErrorBudget, { MAX_ENDPOINTS as usize }> = 
 /// Packets per reason, by verdict code. The datapath writes, tools read.
 #[btf_map]
 pub static REASONS: PerCpuArray<Counter, { REASON_SLOTS as usize }> = PerCpuArray::new();
+
+/// Packets that a mode let go on, by the verdict code of the drop. The datapath writes, tools read.
+#[btf_map]
+pub static WOULD_DROPS: PerCpuArray<Counter, { REASON_SLOTS as usize }> = PerCpuArray::new();
+
+/// How seriously verdicts are taken: of the host in slot 0, of an endpoint by its id.
+#[btf_map]
+pub static MODES: Array<ModeRecord, { MAX_ENDPOINTS as usize }> = Array::new();
 
 /// Packets per endpoint, by endpoint id. The datapath writes, tools read.
 #[btf_map]

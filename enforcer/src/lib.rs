@@ -10,6 +10,7 @@ pub mod conntrack;
 pub mod daemon;
 pub mod datapath;
 pub mod foreign;
+pub mod host_end;
 pub mod policy;
 pub mod render;
 pub mod replay;

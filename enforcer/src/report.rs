@@ -10,6 +10,7 @@ use enforcer_common::counter::{Counter, EndpointCounters};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    config::Trust,
     datapath::{attach::Mechanism, flows::Flow, guard::Mode},
     foreign::{Finding, Findings},
     policy::{
@@ -21,9 +22,11 @@ use crate::{
     },
 };
 
+mod modes;
 mod orders;
 
-pub use orders::{ApplyRequest, RollbackRequest};
+pub use modes::{EndpointMode, ForgetReport, ModeState, ModesReport};
+pub use orders::{ApplyRequest, ForgetRequest, ModeRequest, RollbackRequest};
 
 /// The state of the whole host.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -36,6 +39,12 @@ pub struct Status {
     pub kernel: String,
     /// How programs are attached.
     pub attach: Mechanism,
+    /// How seriously verdicts are taken.
+    #[serde(default)]
+    pub mode: ModeState,
+    /// Endpoints in another mode than the host.
+    #[serde(default)]
+    pub endpoints_other_mode: u32,
     /// Features in use, and what stands in for the missing ones.
     pub features: BTreeMap<String, String>,
     /// The deciding generation; 0 before the first policy.
@@ -63,6 +72,9 @@ pub struct Status {
     /// Whether new workloads are held back until they are enforced.
     #[serde(default)]
     pub gate: GateReport,
+    /// Interfaces that lead outside.
+    #[serde(default)]
+    pub uplinks: Vec<UplinkReport>,
     /// Where the early guard runs.
     #[serde(default)]
     pub guards: Vec<GuardReport>,
@@ -136,6 +148,17 @@ pub struct GuardReport {
     pub role: String,
 }
 
+/// An interface that leads outside.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UplinkReport {
+    /// Its name.
+    pub interface: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// `fabric` or `external`.
+    pub trust: Trust,
+}
+
 /// The running daemon.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DaemonStatus {
@@ -196,6 +219,9 @@ pub struct EndpointReport {
     pub id: u32,
     /// `ready`, or `quarantined` while no address is known.
     pub state: String,
+    /// How seriously verdicts about it are taken.
+    #[serde(default)]
+    pub mode: enforcer_common::mode::Mode,
     /// MAC of the workload's interface, while known.
     pub mac: Option<String>,
     /// Addresses and prefixes it owns.

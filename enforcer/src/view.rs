@@ -32,8 +32,8 @@ use crate::{
     foreign,
     policy::Policy,
     report::{
-        Drops, EndpointReport, ExplainReport, GateReport, GenerationReport, NetworkReport, PolicyReport,
-        ReasonReport, RecentDrop, RuleReport, Status, digest_text,
+        Drops, EndpointReport, ExplainReport, GateReport, GenerationReport, ModesReport, NetworkReport,
+        PolicyReport, ReasonReport, RecentDrop, RuleReport, Status, digest_text,
     },
 };
 
@@ -41,6 +41,7 @@ mod explain;
 mod generations;
 mod guards;
 mod impact;
+mod modes;
 mod rules;
 
 pub use explain::{Ends, explain, explain_policy};
@@ -110,12 +111,15 @@ impl View<'_> {
             warnings
                 .push("the kernel enforces another policy than the saved one: names may be wrong".to_owned());
         }
+        let modes = self.modes()?;
         let moment = |seconds| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds));
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             daemon: None,
             kernel: probe::kernel().to_string(),
             attach,
+            endpoints_other_mode: modes.endpoints.len() as u32,
+            mode: modes.host,
             features: features(attach),
             generation: generation.map_or(0, |generation| generation.number),
             digest: generation.map(|generation| digest_text(&generation.digest)),
@@ -128,6 +132,7 @@ impl View<'_> {
             endpoints_ready: ready,
             endpoints_quarantined: endpoints.len() as u32 - ready,
             gate,
+            uplinks: self.uplinks()?,
             guards: self.guards()?,
             foreign: Vec::new(),
             foreign_unseen: Vec::new(),
@@ -180,6 +185,7 @@ impl View<'_> {
                 ifindex,
                 id: endpoint.id.0,
                 state: if is_addressed(&endpoint) { "ready" } else { "quarantined" }.to_owned(),
+                mode: self.mode_of(&endpoint)?,
                 mac: mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":")),
                 addresses: owned.iter().map(|owned| owned.text()).collect(),
                 networks: networks.into_iter().collect(),
@@ -361,6 +367,11 @@ impl Offline {
             .warnings
             .push(format!("no daemon is running: new workloads {newcomers}, and nothing can be applied"));
         Ok(status)
+    }
+
+    /// See [`View::modes`].
+    pub fn modes(&self) -> anyhow::Result<ModesReport> {
+        self.view().modes()
     }
 
     /// See [`View::networks`].

@@ -8,8 +8,8 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use enforcer::datapath::load::DEFAULT_MARK_MASK;
+use enforcer::datapath::migrate::tables_of;
 use enforcer::datapath::pins::Pins;
-use enforcer::datapath::tables::NAMES;
 
 /// The layout version of the [`OBJECT`].
 pub const VERSION: u32 = 2;
@@ -35,7 +35,7 @@ pub fn take_over(bpffs: &Path) -> Vec<u32> {
 
 fn load(maps: &Path) -> Ebpf {
     let mut loader = EbpfLoader::new();
-    for name in NAMES {
+    for name in tables_of(VERSION) {
         let pin: PathBuf = maps.join(name);
         assert!(pin.exists(), "the tables of version {VERSION} lack {name}");
         loader.map_pin_path(name, pin);

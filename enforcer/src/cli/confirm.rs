@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 
 use super::{Global, Outcome, source::order};
-use crate::{daemon::offline::Offline, render};
+use crate::{daemon::control::report, render, report::ApplyReport};
 
 /// Keep the policy that `apply --confirm` put in force
 ///
@@ -19,7 +19,8 @@ pub struct Arguments {}
 impl Arguments {
     /// Confirms.
     pub fn execute(global: &Global, out: &mut impl Write) -> anyhow::Result<Outcome> {
-        let report = order(global, "/v1/confirm", &(), Offline::confirm)?;
+        let report: ApplyReport =
+            order(global, "/v1/confirm", &(), |offline| Ok(report(offline.confirm()?)))?;
         render::write_one(out, global.output, &report, |out| render::write_confirmed(out, &report))?;
         Ok(Outcome::Done)
     }

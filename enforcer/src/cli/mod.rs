@@ -35,6 +35,7 @@ mod flow_query;
 mod flows;
 mod generations;
 mod log;
+mod mode;
 mod networks;
 mod plan;
 mod rollback;
@@ -58,6 +59,7 @@ Examples:
   enforcer flows --verdict drop --limit 20   who was denied most recently
   enforcer drops                             why packets were dropped
   enforcer status                            is everything all right?
+  enforcer mode observe --for 15m            something is cut at 3 a.m.: nothing is dropped, all is counted
 
 Exit codes: 0 done, 1 failed or denied, 2 wrong usage, 3 daemon not reachable";
 
@@ -129,6 +131,7 @@ enum Verb {
     Confirm(confirm::Arguments),
     Rollback(rollback::Arguments),
     Generations(generations::Arguments),
+    Mode(mode::Arguments),
     Status(status::Arguments),
     Networks(networks::Arguments),
     Rules(rules::Arguments),
@@ -179,6 +182,7 @@ impl Cli {
             Verb::Confirm(_) => confirm::Arguments::execute(global, out),
             Verb::Rollback(rollback) => rollback.execute(global, out),
             Verb::Generations(_) => generations::Arguments::execute(global, out),
+            Verb::Mode(mode) => mode.execute(global, out),
             Verb::Status(_) => status::Arguments::execute(global, out),
             Verb::Networks(networks) => networks.execute(global, out),
             Verb::Rules(rules) => rules.execute(global, out),

@@ -5,7 +5,11 @@ use std::io::Write;
 use clap::Args;
 
 use super::{Global, Outcome, source::order};
-use crate::{render, report::RollbackRequest};
+use crate::{
+    daemon::control::report,
+    render,
+    report::{ApplyReport, RollbackRequest},
+};
 
 /// Go back to the policy before, or to an earlier one
 ///
@@ -26,7 +30,8 @@ impl Arguments {
     /// Goes back.
     pub fn execute(&self, global: &Global, out: &mut impl Write) -> anyhow::Result<Outcome> {
         let request = RollbackRequest { to: self.to };
-        let report = order(global, "/v1/rollback", &request, |offline| offline.rollback(self.to))?;
+        let report: ApplyReport =
+            order(global, "/v1/rollback", &request, |offline| Ok(report(offline.rollback(self.to)?)))?;
         render::write_one(out, global.output, &report, |out| render::write_rolled_back(out, &report))?;
         Ok(Outcome::Done)
     }

@@ -10,10 +10,10 @@ use super::{
     failure::{NotReachable, Refused},
 };
 use crate::{
-    daemon::{control::report, offline, policies::Outcome},
+    daemon::offline,
     datapath::{flows::Flow, pins::Pins},
     report::{
-        ApplyReport, Drops, EndpointReport, ExplainReport, GenerationReport, NetworkReport, PolicyReport,
+        Drops, EndpointReport, ExplainReport, GenerationReport, ModesReport, NetworkReport, PolicyReport,
         RuleReport, Status,
     },
     view::Offline,
@@ -36,6 +36,11 @@ impl<'a> Source<'a> {
     /// The state of the host.
     pub fn status(&mut self) -> anyhow::Result<Status> {
         self.ask("/v1/status", Offline::status)
+    }
+
+    /// The modes in force.
+    pub fn modes(&mut self) -> anyhow::Result<ModesReport> {
+        self.ask("/v1/mode", Offline::modes)
     }
 
     /// The logical networks.
@@ -102,19 +107,19 @@ impl<'a> Source<'a> {
 }
 
 /// Gives an order to the daemon or, where none runs, carries it out in its place.
-pub fn order(
+pub fn order<T: DeserializeOwned>(
     global: &Global,
     path: &str,
     body: &impl Serialize,
-    instead: impl FnOnce(&mut offline::Offline) -> anyhow::Result<Outcome>,
-) -> anyhow::Result<ApplyReport> {
+    instead: impl FnOnce(&mut offline::Offline) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     match Client::new(global.socket.clone()).post(path, body) {
         Err(error) if error.is_unreachable() => {
             let offline = offline::Offline::open(&global.bpffs, &global.state_dir, &global.socket);
             let mut offline =
                 offline.map_err(|error| nobody(global, error, nix::unistd::geteuid().is_root()))?;
             eprintln!("note: daemon not reachable, changing the kernel tables in its place");
-            Ok(report(instead(&mut offline)?))
+            instead(&mut offline)
         }
         answer => answer.map_err(said_by_daemon),
     }

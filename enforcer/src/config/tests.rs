@@ -26,9 +26,10 @@ fn exclusion_beats_inclusion() {
 fn declared_addresses_are_found_by_name() {
     let config =
         parse("[[endpoint]]\nmatch = \"veth-web\"\naddresses = [\"10.1.0.5\", \"2001:db8::/64\"]").unwrap();
-    let declared: Vec<String> = config.declared("veth-web").map(|network| network.to_string()).collect();
+    let declared: Vec<String> =
+        config.declared(Subject::named("veth-web")).map(|network| network.to_string()).collect();
     assert_eq!(declared, ["10.1.0.5/32", "2001:db8::/64"]);
-    assert_eq!(config.declared("veth-db").count(), 0);
+    assert_eq!(config.declared(Subject::named("veth-db")).count(), 0);
 }
 
 #[test]
@@ -56,18 +57,19 @@ fn what_an_endpoint_provides_is_found_by_name() {
          [[endpoint]]\nmatch = \"veth-dhcp\"\naddresses = []\nprovides = [\"dhcp-server\"]",
     )
     .unwrap();
-    let provided = |name| config.provided(name).map(Provides::word).collect::<Vec<_>>().join(" ");
+    let provided =
+        |name| config.provided(Subject::named(name)).map(Provides::word).collect::<Vec<_>>().join(" ");
     assert_eq!(provided("veth-dhcp"), "router dhcp-server");
     assert_eq!(provided("veth-web"), "router");
     assert_eq!(provided("ve-web"), "");
-    assert_eq!(config.declared("veth-dhcp").count(), 0, "its addresses are discovered");
+    assert_eq!(config.declared(Subject::named("veth-dhcp")).count(), 0, "its addresses are discovered");
 }
 
 #[test]
 fn the_words_of_the_file_are_those_of_the_reports() {
     for provides in Provides::ALL {
         let text = format!("[[endpoint]]\nmatch = \"v\"\nprovides = [\"{}\"]", provides.word());
-        assert_eq!(parse(&text).unwrap().provided("v").collect::<Vec<_>>(), [provides]);
+        assert_eq!(parse(&text).unwrap().provided(Subject::named("v")).collect::<Vec<_>>(), [provides]);
     }
 }
 
@@ -85,7 +87,7 @@ fn unknown_services_are_refused_with_the_known_ones() {
 
 #[test]
 fn an_endpoint_of_which_nothing_is_declared_is_a_mistake() {
-    insta::assert_snapshot!(parse("[[endpoint]]\nmatch = \"veth-web\"").unwrap_err(), @r#"enforcer.toml: endpoint.match = "veth-web": nothing is declared of it; add `addresses`, `provides` or both"#);
+    insta::assert_snapshot!(parse("[[endpoint]]\nmatch = \"veth-web\"").unwrap_err(), @r#"enforcer.toml: endpoint.match = "veth-web": nothing is declared of it; add `addresses`, `provides`, `mode` or `macs`"#);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use enforcer_common::{
 };
 
 use super::{event::Veth, op::Owned};
-use crate::config::Config;
+use crate::config::{Config, Subject};
 
 /// Addresses that one endpoint may have learned at a time: room for a day's temporary IPv6 addresses
 /// (RFC 8981), not for a workload that fills the table.
@@ -39,8 +39,8 @@ impl Origin {
 
 /// What a veth's workload has a right to, per family: declared, else routed, else what it configured
 /// itself within the subnets of its veth.
-pub fn claims(config: &Config, veth: &Veth) -> BTreeMap<Owned, Origin> {
-    let declared: Vec<Owned> = config.declared(&veth.name).map(Owned::from).collect();
+pub fn claims(config: &Config, veth: &Veth, subject: Subject<'_>) -> BTreeMap<Owned, Origin> {
+    let declared: Vec<Owned> = config.declared(subject).map(Owned::from).collect();
     let routed: Vec<Owned> = veth.routed.iter().copied().map(Owned::from).collect();
     let within = |address: &IpAddr| veth.subnets.iter().any(|subnet| subnet.contains(address));
     let learned = veth.inside.iter().filter(|address| is_global(address) && within(address));

@@ -14,7 +14,7 @@ use axum::{
 };
 use http_body_util::{BodyExt, Limited};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 use tracing::info;
 
 use super::{
@@ -25,7 +25,10 @@ use super::{
     snapshot::Snapshot,
 };
 use crate::{
-    report::{ApplyReport, ApplyRequest, Refusal, RollbackRequest, digest_text},
+    report::{
+        ApplyReport, ApplyRequest, ForgetReport, ForgetRequest, ModeRequest, ModesReport, Refusal,
+        RollbackRequest, digest_text,
+    },
     view::impact,
 };
 
@@ -41,7 +44,7 @@ static TURNS: Semaphore = Semaphore::const_new(2);
 type Shared = Arc<Mutex<Core>>;
 
 /// Everything the socket answers to, and to whom. Every request carries its [`Peer`] as an extension.
-pub fn router(core: Shared, access: watch::Receiver<Access>) -> Router {
+pub fn router(core: Shared, access: watch::Receiver<Access>, look: Arc<Notify>) -> Router {
     Router::new()
         .route("/v1/status", get(async |core| answer(core, Snapshot::status).await))
         .route("/v1/networks", get(async |core| answer(core, |now: &Snapshot| now.view().networks()).await))
@@ -55,6 +58,11 @@ pub fn router(core: Shared, access: watch::Receiver<Access>) -> Router {
         .route("/v1/apply", post(apply))
         .route("/v1/confirm", post(confirm))
         .route("/v1/rollback", post(rollback))
+        .route(
+            "/v1/mode",
+            get(async |core| answer(core, |now: &Snapshot| now.view().modes()).await).post(mode),
+        )
+        .route("/v1/forget", post(forget))
         .fallback(async || Refused(StatusCode::NOT_FOUND, anyhow!("there is nothing of this name")))
         .method_not_allowed_fallback(async || {
             Refused(
@@ -62,6 +70,7 @@ pub fn router(core: Shared, access: watch::Receiver<Access>) -> Router {
                 anyhow!("questions are asked with GET, orders given with POST"),
             )
         })
+        .layer(Extension(look))
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
         .layer(from_fn_with_state(access, admit))
         .with_state(core)
@@ -225,6 +234,28 @@ async fn rollback(
     Json(request): Json<RollbackRequest>,
 ) -> Result<Json<ApplyReport>, Refused> {
     core.lock().await.rollback(request.to).map(report).map(Json).map_err(conflict)
+}
+
+/// The gate follows at once; what is refused leaves the modes as they were.
+async fn mode(
+    State(core): State<Shared>,
+    Json(request): Json<ModeRequest>,
+) -> Result<Json<ModesReport>, Refused> {
+    let mut core = core.lock().await;
+    core.order_mode(&request).map_err(conflict)?;
+    core.follow_gate();
+    core.snapshot().view().modes().map(Json).map_err(broken)
+}
+
+/// What was learned of an endpoint goes at once; the look that learns it anew is the next one.
+async fn forget(
+    State(core): State<Shared>,
+    Extension(look): Extension<Arc<Notify>>,
+    Json(request): Json<ForgetRequest>,
+) -> Result<Json<ForgetReport>, Refused> {
+    let report = core.lock().await.relearn(&request.endpoint).map_err(conflict)?;
+    look.notify_one();
+    Ok(Json(report))
 }
 
 /// What came of an order, for people.

@@ -7,22 +7,25 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use enforcer_common::{event::DropEvent, limits::MAX_ENDPOINTS};
+use enforcer_common::{event::DropEvent, limits::MAX_ENDPOINTS, mode::Mode};
 use tracing::warn;
 
 use super::{
+    claims::Origin,
     disk::{Directory, Disk},
     event::Event,
     gate::Gate,
     kernel::{Kernel, LiveKernel, OpError, perform_each},
     op::Op,
     policies::{Outcome, Policies, PolicyTables, Prepared},
-    reconcile::Broken,
+    repairs::Broken,
     snapshot::Snapshot,
     step::{EndpointState, State},
     store::Store,
 };
-use crate::{config::Config, datapath::migrate, foreign::Watch, policy::world::IntoWorld};
+use crate::{
+    config::Config, datapath::migrate, foreign::Watch, policy::world::IntoWorld, report::ForgetReport,
+};
 
 /// Repairs of one inspection that make a line each in the log.
 const TOLD_REPAIRS: usize = 8;
@@ -34,7 +37,7 @@ const REMEMBERED_DROPS: usize = 4096;
 pub struct Core<K = LiveKernel, D = Directory> {
     /// What is known of the host.
     pub state: State,
-    kernel: K,
+    pub(super) kernel: K,
     policies: Policies<D>,
     drops: VecDeque<DropEvent>,
     gate: Gate,
@@ -69,9 +72,19 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         self.policies.restore(self.kernel.policy(), config);
     }
 
-    /// Holds back what comes from workloads that are not attached to.
+    /// Holds back what comes from workloads that are not attached to, unless the host only observes.
     pub fn close_gate(&mut self, config: &Config) {
-        self.gate = Gate::establish(config);
+        let observes = self.host_mode() == Mode::Observe;
+        self.gate = if observes { Gate::observe() } else { Gate::establish(config) };
+    }
+
+    /// Opens the gate when the host begins to observe only, and closes it when that is over.
+    pub fn follow_gate(&mut self) {
+        let observes = self.host_mode() == Mode::Observe;
+        if observes != matches!(self.gate, Gate::Observing { .. }) {
+            let config = self.state.config.clone();
+            self.close_gate(&config);
+        }
     }
 
     /// One step of the core, and its consequences in the kernel.
@@ -119,6 +132,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
     }
 
     fn perform(&mut self, ops: &[Op]) {
+        self.expect_stricter(ops);
         let failures = perform_each(&mut self.kernel, ops);
         self.diverged |= failures.refused > 0;
         for ifindex in failures.gone {
@@ -131,6 +145,13 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             let nothing = self.state.step(Event::AttachFailed { ifindex });
             debug_assert!(nothing.is_empty());
         }
+        for (ifindex, reason) in failures.unattached_uplinks {
+            if self.state.uplinks.refusal(ifindex) != Some(&reason) {
+                warn!(ifindex, "what comes from an uplink is not judged until this works: {reason}");
+            }
+            let nothing = self.state.step(Event::UplinkFailed { ifindex, reason });
+            debug_assert!(nothing.is_empty());
+        }
         for (ifindex, reason) in failures.unguarded {
             if self.state.guards.refusal(ifindex) != Some(&reason) {
                 warn!(ifindex, "an interface stays unguarded until this works: {reason}");
@@ -138,6 +159,20 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             let nothing = self.state.step(Event::GuardFailed { ifindex, reason });
             debug_assert!(nothing.is_empty());
         }
+    }
+
+    /// What an endpoint learned of itself counts no more; the next look learns anew.
+    pub fn relearn(&mut self, name: &str) -> anyhow::Result<ForgetReport> {
+        let (ifindex, _) = self.endpoint_named(name)?;
+        let endpoint = &self.state.endpoints[&ifindex];
+        let learned = endpoint.owned.iter().filter(|(_, origin)| **origin == Origin::Learned);
+        let report = ForgetReport {
+            endpoint: name.to_owned(),
+            addresses: learned.map(|(network, _)| network.text()).collect(),
+            mac: endpoint.mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":")),
+        };
+        self.handle(Event::Relearn { ifindex });
+        Ok(report)
     }
 
     /// Changes of the host went by unseen: with the next look everything is compared.
@@ -230,6 +265,9 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             warnings
                 .push(format!("{broken}: mended {times} times in a row, somebody else keeps changing it"));
         }
+        for (name, reason) in self.state.uplinks.failing() {
+            warnings.push(format!("what comes from {name} is not judged: {reason}"));
+        }
         for (name, reason) in self.state.guards.failing() {
             warnings.push(format!("{name} is not guarded: {reason}"));
         }
@@ -246,7 +284,8 @@ impl Core {
     /// Once no program of another version runs any more its tables go.
     pub fn forget_other_versions(&self) {
         let replaced = self.state.endpoints.values().all(|endpoint| endpoint.attached);
-        if !replaced || self.state.guards.failing().next().is_some() {
+        let is_refused = self.state.guards.failing().chain(self.state.uplinks.failing()).next().is_some();
+        if !replaced || is_refused {
             return;
         }
         if let Err(error) = migrate::forget_others(&self.kernel.pins) {
@@ -264,7 +303,8 @@ impl Core {
         } else {
             warn!("somebody else changed the gate; mended");
         }
-        self.gate = Gate::establish(&self.state.config);
+        let config = self.state.config.clone();
+        self.close_gate(&config);
     }
 
     /// Everything that questions are answered from, without holding the core.

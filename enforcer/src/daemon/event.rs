@@ -6,7 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use enforcer_common::endpoint::{AddressOwner, Endpoint};
+use enforcer_common::{
+    endpoint::{AddressOwner, Endpoint, MaskedSender},
+    host::HostEnd,
+    mode::ModeRecord,
+};
 use ipnet::IpNet;
 
 use super::op::Owned;
@@ -31,12 +35,24 @@ pub enum Event {
     Observed(Observation),
     /// The host file was read again. What follows from it follows with the next look.
     Configured(Arc<Config>),
+    /// Somebody says that what an endpoint once had counts no more: what it has is learned anew.
+    Relearn {
+        /// Its interface.
+        ifindex: u32,
+    },
     /// What the kernel holds, compared with what it was told.
     Inspected(Facts),
     /// Attaching to an interface did not work; it is tried again with the next look.
     AttachFailed {
         /// Its index.
         ifindex: u32,
+    },
+    /// Attaching the uplink's program did not work; it is tried again with the next look.
+    UplinkFailed {
+        /// Its index.
+        ifindex: u32,
+        /// Why, for people.
+        reason: String,
     },
     /// Guarding an interface did not work; it is tried again with the next look.
     GuardFailed {
@@ -62,12 +78,22 @@ pub struct Facts {
     pub link_pins: BTreeSet<u32>,
     /// Owned prefixes.
     pub addresses: BTreeMap<Owned, AddressOwner>,
-    /// Interfaces with the record of an uplink.
-    pub uplinks: BTreeSet<u32>,
+    /// Records of uplinks, by interface.
+    pub uplinks: BTreeMap<u32, Endpoint>,
+    /// Uplinks at which the program runs: ours, and this version's.
+    pub uplinks_attached: BTreeSet<u32>,
+    /// Interfaces that the uplink's program hangs on, or is pinned for, whether it still runs or not.
+    pub uplinks_linked: BTreeSet<u32>,
     /// Interfaces at which the early guard runs.
     pub guards: BTreeSet<u32>,
     /// Interfaces of which a guard is pinned, whether it still runs or not.
     pub guard_pins: BTreeSet<u32>,
+    /// The modes of the host and of all endpoints that have a record, by slot.
+    pub modes: BTreeMap<u32, ModeRecord>,
+    /// The host as an end.
+    pub host_end: HostEnd,
+    /// Whom stamps stand for behind NAT.
+    pub senders: BTreeMap<u32, MaskedSender>,
 }
 
 /// What the host looks like at one moment.
@@ -77,7 +103,7 @@ pub struct Observation {
     pub host: BTreeSet<IpNet>,
     /// Every wanted veth, by index.
     pub veths: BTreeMap<u32, Veth>,
-    /// Names of the interfaces that are to be guarded and are no wanted veth, by index.
+    /// Names of the interfaces that lead outside, or are to be guarded and are no wanted veth, by index.
     pub uplinks: BTreeMap<u32, String>,
 }
 
@@ -86,6 +112,10 @@ pub struct Observation {
 pub struct Veth {
     /// Its name.
     pub name: String,
+    /// Its alias.
+    pub alias: Option<String>,
+    /// Names of the namespace at the other end, where the host file goes by them.
+    pub netns: BTreeSet<String>,
     /// MAC of the interface at the other end.
     pub mac: Option<[u8; 6]>,
     /// Host routes (/32, /128) to this very veth.

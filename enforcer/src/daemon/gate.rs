@@ -6,7 +6,10 @@ use tracing::{info, warn};
 
 use crate::{
     config::{Config, Unknown},
-    datapath::gate::{self, Listing, Ruleset},
+    datapath::{
+        gate::{self, Listing, Ruleset},
+        nft::NftError,
+    },
     report::GateReport,
 };
 
@@ -22,6 +25,11 @@ pub enum Gate {
     },
     /// Nobody wants it.
     Unwanted,
+    /// It is open while the host only observes.
+    Observing {
+        /// Why it could not be opened.
+        refused: Option<String>,
+    },
     /// It could not be installed.
     Refused(String),
 }
@@ -51,6 +59,24 @@ impl Gate {
         }
     }
 
+    /// Opens it: a host that observes drops nothing.
+    pub fn observe() -> Self {
+        match gate::remove() {
+            Ok(was_closed) => {
+                if was_closed {
+                    info!("the host observes: the gate is open");
+                }
+                Self::Observing { refused: None }
+            }
+            // Without the program there was never a gate.
+            Err(NftError::Missing) => Self::Observing { refused: None },
+            Err(error) => {
+                warn!(error = &error as &dyn Error, "the host observes, but the gate cannot be opened");
+                Self::Observing { refused: Some(format!("{:#}", anyhow::Error::from(error))) }
+            }
+        }
+    }
+
     /// Whether what was installed is still there; what was never to be installed is.
     pub fn is_whole(&self) -> bool {
         match self {
@@ -58,6 +84,7 @@ impl Gate {
                 gate::installed().is_ok_and(|found| found.as_ref() == Some(listing))
             }
             Self::Unwanted => true,
+            Self::Observing { refused } => refused.is_none(),
             // What did not work may work now.
             Self::Refused(_) => false,
         }
@@ -68,6 +95,8 @@ impl Gate {
         let listing = match self {
             Self::Installed { listing, .. } => listing,
             Self::Unwanted => return GateReport::off("`attach.unknown` is \"ignore\""),
+            Self::Observing { refused: None } => return GateReport::off("the host observes"),
+            Self::Observing { refused: Some(_) } => return GateReport::On,
             Self::Refused(why) => return GateReport::off(why),
         };
         match gate::installed() {
@@ -81,7 +110,7 @@ impl Gate {
     pub const fn consequence(&self) -> &'static str {
         match self {
             Self::Installed { .. } => "the gate stops what it sends, what it gets is not enforced",
-            Self::Unwanted | Self::Refused(_) => "it is not enforced",
+            Self::Unwanted | Self::Observing { .. } | Self::Refused(_) => "it is not enforced",
         }
     }
 
@@ -89,7 +118,8 @@ impl Gate {
     pub fn warnings(&self) -> Vec<String> {
         match self {
             Self::Installed { inexact, .. } => inexact.iter().map(|pattern| unsayable(pattern)).collect(),
-            Self::Unwanted => Vec::new(),
+            Self::Unwanted | Self::Observing { refused: None } => Vec::new(),
+            Self::Observing { refused: Some(why) } => vec![format!("the gate cannot be opened: {why}")],
             Self::Refused(why) => {
                 vec![format!("the first packets of new workloads are not held back: {why}")]
             }

@@ -3,36 +3,27 @@
 //! The guard drops everything at an interface of which there is no record. So an uplink's record comes
 //! before its guard and goes after it; a veth is guarded only while its endpoint is registered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use enforcer_common::endpoint::{Endpoint, EndpointId};
+use enforcer_common::endpoint::Endpoint;
 
-use super::{op::Op, step::padded_name};
-
-/// What the guard of an interface judges.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Role {
-    /// What the endpoint behind the veth sends.
-    Endpoint,
-    /// What comes from outside.
-    Uplink,
-}
+use super::{event::Facts, op::Op};
 
 /// One guarded interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Guard {
     /// Its name.
     pub name: String,
-    /// What is judged there.
-    pub role: Role,
+    /// Its record, if it is an uplink; else the endpoint behind the veth is judged by its own.
+    pub uplink: Option<Endpoint>,
     /// The program is on it.
     pub attached: bool,
     /// Why it was not, when it was last refused.
     pub refused: Option<String>,
 }
 
-/// Guarded interfaces, by index.
-pub type Wanted<'a> = BTreeMap<u32, (Role, &'a str)>;
+/// Interfaces to be guarded, by index: an uplink's record, and the name.
+pub type Wanted<'a> = BTreeMap<u32, (Option<Endpoint>, &'a str)>;
 
 /// All guards of the host.
 #[derive(Clone, Debug, Default)]
@@ -45,8 +36,8 @@ impl Guards {
     }
 
     /// Takes over a guard of an earlier daemon; it is put on again, so that it runs this program.
-    pub fn adopt(&mut self, ifindex: u32, role: Role) {
-        self.0.insert(ifindex, Guard { name: String::new(), role, attached: false, refused: None });
+    pub fn adopt(&mut self, ifindex: u32, uplink: Option<Endpoint>) {
+        self.0.insert(ifindex, Guard { name: String::new(), uplink, attached: false, refused: None });
     }
 
     /// Whether one is to run on the interface.
@@ -55,52 +46,50 @@ impl Guards {
     }
 
     /// What should run but does not, or lacks its record, and how to bring it back.
-    pub fn missing(
-        &self,
-        running: &BTreeSet<u32>,
-        uplinks: &BTreeSet<u32>,
-    ) -> impl Iterator<Item = (u32, Op)> {
+    pub fn missing(&self, facts: &Facts) -> impl Iterator<Item = (u32, Op)> {
         let is_whole = |ifindex: &u32, guard: &Guard| {
-            running.contains(ifindex) && (guard.role == Role::Endpoint || uplinks.contains(ifindex))
+            let record = facts.uplinks.get(ifindex);
+            facts.guards.contains(ifindex) && (guard.uplink.is_none() || guard.uplink.as_ref() == record)
         };
         let missing =
             self.0.iter().filter(move |(ifindex, guard)| guard.attached && !is_whole(ifindex, guard));
-        missing.map(|(ifindex, guard)| {
-            (*ifindex, Op::Guard { ifindex: *ifindex, name: guard.name.clone(), uplink: record(guard) })
-        })
+        missing.map(|(ifindex, guard)| (*ifindex, put_on(*ifindex, guard)))
     }
 
-    /// Takes the guard off where nobody wants it any more, or not for the same.
-    pub fn released(&mut self, wanted: &Wanted<'_>) -> Vec<Op> {
-        let is_wanted =
-            |ifindex: &u32, guard: &Guard| wanted.get(ifindex).is_some_and(|(role, _)| *role == guard.role);
+    /// Takes the guard off where nobody wants it any more, or not for the same. `is_uplink`: whether the
+    /// uplink's own program needs the record.
+    pub fn released(&mut self, wanted: &Wanted<'_>, is_uplink: impl Fn(u32) -> bool) -> Vec<Op> {
+        let is_wanted = |ifindex: &u32, guard: &Guard| {
+            wanted.get(ifindex).is_some_and(|(uplink, _)| uplink.is_some() == guard.uplink.is_some())
+        };
         let unwanted = self.0.extract_if(.., |ifindex, guard| !is_wanted(ifindex, guard));
-        unwanted.map(|(ifindex, guard)| unguard(ifindex, &guard)).collect()
+        unwanted.map(|(ifindex, guard)| unguard(ifindex, &guard, is_uplink(ifindex))).collect()
     }
 
     /// Puts the guard on where it is wanted and does not run.
     pub fn settled(&mut self, wanted: &Wanted<'_>) -> Vec<Op> {
         let mut ops = Vec::new();
-        for (ifindex, (role, name)) in wanted {
+        for (ifindex, (uplink, name)) in wanted {
             let guard = self.0.entry(*ifindex).or_insert_with(|| Guard {
                 name: String::new(),
-                role: *role,
+                uplink: *uplink,
                 attached: false,
                 refused: None,
             });
-            let renamed = guard.name != *name;
+            let changed = guard.name != *name || guard.uplink != *uplink;
             (*name).clone_into(&mut guard.name);
-            if renamed || !guard.attached {
+            guard.uplink = *uplink;
+            if changed || !guard.attached {
                 guard.attached = true;
-                ops.push(Op::Guard { ifindex: *ifindex, name: guard.name.clone(), uplink: record(guard) });
+                ops.push(put_on(*ifindex, guard));
             }
         }
         ops
     }
 
-    /// The interface is gone.
-    pub fn forget(&mut self, ifindex: u32) -> Option<Op> {
-        self.0.remove(&ifindex).map(|guard| unguard(ifindex, &guard))
+    /// The interface is gone. `is_uplink`: whether the uplink's own program needs the record.
+    pub fn forget(&mut self, ifindex: u32, is_uplink: bool) -> Option<Op> {
+        self.0.remove(&ifindex).map(|guard| unguard(ifindex, &guard, is_uplink))
     }
 
     /// It could not be put on; tried again with the next look.
@@ -128,17 +117,10 @@ impl Guards {
     }
 }
 
-/// The record of an uplink.
-fn record(guard: &Guard) -> Option<Endpoint> {
-    let uplink = Endpoint {
-        id: EndpointId::REMOTE,
-        flags: Endpoint::UPLINK,
-        name: padded_name(&guard.name),
-        ..Endpoint::default()
-    };
-    (guard.role == Role::Uplink).then_some(uplink)
+fn put_on(ifindex: u32, guard: &Guard) -> Op {
+    Op::Guard { ifindex, name: guard.name.clone(), uplink: guard.uplink }
 }
 
-fn unguard(ifindex: u32, guard: &Guard) -> Op {
-    Op::Unguard { ifindex, uplink: guard.role == Role::Uplink }
+const fn unguard(ifindex: u32, guard: &Guard, is_uplink: bool) -> Op {
+    Op::Unguard { ifindex, uplink: guard.uplink.is_some() && !is_uplink }
 }

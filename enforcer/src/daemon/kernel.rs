@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeSet, error::Error, sync::Arc};
 
+use enforcer_common::mode::ModeRecord;
 use nix::net::if_::{self, if_nameindex};
 use tracing::{debug, warn};
 
 use super::{
     event::Facts,
+    modes::{self, ModeTable},
     op::{Op, Owned},
     policies::PolicyTables,
 };
@@ -33,9 +35,9 @@ pub enum OpError {
 
 /// Carries out what the core decided, and tells what is there.
 pub trait Kernel {
-    /// Its tables of policies.
-    type Policy: PolicyTables;
-    /// Its tables of policies.
+    /// Its tables of policies and modes.
+    type Policy: PolicyTables + ModeTable;
+    /// Its tables of policies and modes.
     fn policy(&mut self) -> &mut Self::Policy;
     /// Does one operation, wholly or not at all.
     fn perform(&mut self, op: &Op) -> Result<(), OpError>;
@@ -85,8 +87,13 @@ impl Kernel for LiveKernel {
             endpoints: tables.endpoints()?.into_iter().collect(),
             addresses: addresses.map(|(address, bits, owner)| (Owned { address, bits }, owner)).collect(),
             uplinks: tables.uplinks()?,
+            host_end: tables.host_end()?,
+            senders: tables.senders()?,
             ..Facts::default()
         };
+        let slots = facts.endpoints.values().map(|endpoint| endpoint.id.0).chain([ModeRecord::HOST]);
+        let modes = slots.map(|slot| Ok((slot, tables.mode(slot)?)));
+        facts.modes = modes.collect::<Result<_, TableError>>()?;
         // Also those whose record is gone: their programs may still run.
         let present = if_nameindex().into_iter();
         let present = present.flat_map(|all| all.iter().map(if_::Interface::index).collect::<Vec<_>>());
@@ -152,7 +159,22 @@ impl Kernel for LiveKernel {
                     tables.remove_endpoint(*ifindex)?;
                 }
             }
-            Op::ResetCounters(id) => tables.reset_endpoint_counters(*id)?,
+            Op::AttachUplink { ifindex, name, record } => {
+                tables.write_endpoint(*ifindex, record)?;
+                let interface = Interface { name, ifindex: *ifindex };
+                self.datapath.attach_uplink(interface, self.mechanism, &self.pins)?;
+            }
+            Op::DetachUplink { ifindex, name, record } => {
+                attach::detach_uplink(Interface { name, ifindex: *ifindex }, &self.pins);
+                if *record {
+                    tables.remove_endpoint(*ifindex)?;
+                }
+            }
+            Op::ConfigureMode { slot, mode } => modes::configure(tables, *slot, *mode)?,
+            Op::WriteHostEnd(end) => tables.set_host_end(end)?,
+            Op::WriteSender { stamp, sender } => tables.write_sender(*stamp, sender)?,
+            Op::RemoveSender { stamp } => tables.remove_sender(*stamp)?,
+            Op::ResetCounters(id) => tables.reset_endpoint(*id)?,
             Op::WriteEndpoint { ifindex, endpoint } => tables.write_endpoint(*ifindex, endpoint)?,
             Op::RemoveEndpoint { ifindex } => tables.remove_endpoint(*ifindex)?,
             Op::WriteAddress { network, owner } => {
@@ -172,6 +194,8 @@ pub struct Failures {
     pub gone: Vec<u32>,
     /// Interfaces that could not be attached to.
     pub unattached: Vec<u32>,
+    /// Uplinks that could not be attached to, and why.
+    pub unattached_uplinks: Vec<(u32, String)>,
     /// Interfaces that could not be guarded, and why.
     pub unguarded: Vec<(u32, String)>,
     /// Writes that the kernel refused.
@@ -184,7 +208,10 @@ pub fn perform_each(kernel: &mut impl Kernel, ops: &[Op]) -> Failures {
     for op in ops {
         match (kernel.perform(op), op) {
             (Ok(()), _) => {}
-            (Err(OpError::Attach(AttachError::Gone { name, ifindex })), Op::Attach { .. }) => {
+            (
+                Err(OpError::Attach(AttachError::Gone { name, ifindex })),
+                Op::Attach { .. } | Op::AttachUplink { .. },
+            ) => {
                 debug!(name, ifindex, "interface went away before it was attached to");
                 failures.gone.push(ifindex);
             }
@@ -192,7 +219,10 @@ pub fn perform_each(kernel: &mut impl Kernel, ops: &[Op]) -> Failures {
                 warn!(error = &error as &dyn Error, "an endpoint stays unprotected until this works");
                 failures.unattached.push(*ifindex);
             }
-            // The core tells it once.
+            // The core tells both once.
+            (Err(error), Op::AttachUplink { ifindex, .. }) => {
+                failures.unattached_uplinks.push((*ifindex, format!("{:#}", anyhow::Error::from(error))));
+            }
             (Err(error), Op::Guard { ifindex, .. }) => {
                 failures.unguarded.push((*ifindex, format!("{:#}", anyhow::Error::from(error))));
             }

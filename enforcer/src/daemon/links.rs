@@ -30,6 +30,10 @@ use tracing::warn;
 use super::event::{Observation, Veth};
 use crate::config::Config;
 
+mod names;
+
+use names::Names;
+
 /// Changes come in bursts; one look serves all that arrive within this time.
 const SETTLE: Duration = Duration::from_millis(3);
 
@@ -194,6 +198,7 @@ impl Links {
     async fn look_once(&self) -> Result<Observation, LinkError> {
         let links = self.links(None).await?;
         let routes = self.routes().await?;
+        let names = if self.config.needs_netns() { self.netns_names().await } else { Names::new() };
         let mut veths = BTreeMap::new();
         let mut inside = BTreeMap::new();
         let (workloads, others): (Vec<_>, Vec<_>) =
@@ -204,10 +209,11 @@ impl Links {
             {
                 inside.insert(nsid, self.inside(nsid).await?);
             }
-            veths.insert(link.ifindex, link.observe(&routes, &inside));
+            veths.insert(link.ifindex, link.observe(&routes, &inside, &names));
         }
         let host = routes.iter().filter(|route| route.interface.is_none()).map(|route| route.network);
-        let uplinks = others.iter().filter(|link| !link.is_internal && self.config.guard.wants(&link.name));
+        let leads_outside = |name: &str| self.config.guard.wants(name) || self.config.trust(name).is_some();
+        let uplinks = others.iter().filter(|link| !link.is_internal && leads_outside(&link.name));
         let uplinks = uplinks.map(|link| (link.ifindex, link.name.clone())).collect();
         Ok(Observation { host: host.collect(), veths, uplinks })
     }
@@ -285,6 +291,7 @@ struct Inside {
 struct Link {
     ifindex: u32,
     name: String,
+    alias: Option<String>,
     is_veth: bool,
     /// The loopback or a bridge: the host and local endpoints speak through it, so it is no uplink, whatever
     /// the host file says.
@@ -301,6 +308,7 @@ impl Link {
         let mut link = Self {
             ifindex: message.header.index,
             name: String::new(),
+            alias: None,
             is_veth: false,
             is_internal: message.header.link_layer_type == LinkLayerType::Loopback,
             mac: None,
@@ -311,6 +319,7 @@ impl Link {
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
                 LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().ok(),
                 LinkAttribute::Controller(bridge) => link.bridge = Some(*bridge),
                 LinkAttribute::Link(peer) => link.peer = Some(*peer),
@@ -326,10 +335,13 @@ impl Link {
         link
     }
 
-    fn observe(&self, routes: &[Route], inside: &BTreeMap<i32, Inside>) -> Veth {
+    fn observe(&self, routes: &[Route], inside: &BTreeMap<i32, Inside>, names: &Names) -> Veth {
+        let netns = self.peer_nsid.and_then(|nsid| names.get(&nsid)).cloned().unwrap_or_default();
         let inside = self.peer_nsid.and_then(|nsid| inside.get(&nsid)).zip(self.peer);
         let mut veth = Veth {
             name: self.name.clone(),
+            alias: self.alias.clone(),
+            netns,
             mac: inside.and_then(|(inside, peer)| inside.macs.get(&peer).copied()),
             inside: inside
                 .and_then(|(inside, peer)| inside.addresses.get(&peer).cloned())

@@ -58,9 +58,12 @@ pub mod generations;
 pub mod guards;
 #[cfg(test)]
 mod guards_tests;
+pub mod host;
+mod identity;
 pub mod kernel;
 pub mod links;
 mod memory;
+pub mod modes;
 pub mod offline;
 pub mod op;
 pub mod policies;
@@ -69,7 +72,9 @@ pub mod reconcile;
 #[cfg(test)]
 mod reconcile_tests;
 mod reload;
+pub mod repairs;
 pub mod seed;
+pub mod senders;
 mod server;
 mod service;
 #[cfg(test)]
@@ -79,6 +84,7 @@ pub mod step;
 #[cfg(test)]
 mod step_tests;
 pub mod store;
+pub mod uplinks;
 
 pub use clean::{clean, clean_check};
 
@@ -149,9 +155,9 @@ async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> 
     let watching = tokio::spawn(follow_links(core.clone(), links, configured, look.clone()));
     tokio::spawn(follow_events(core.clone(), events));
     tokio::spawn(follow_deadlines(core.clone()));
-    tokio::spawn(inspect(core.clone(), config.inspection, look));
+    tokio::spawn(inspect(core.clone(), config.inspection, look.clone()));
     tokio::spawn(service::watch(core.clone()));
-    tokio::spawn(server::serve(listener, control::router(core.clone(), who)));
+    tokio::spawn(server::serve(listener, control::router(core.clone(), who, look)));
     let reload = Reload { path: options.config.clone(), config, core, links: to_links, access };
     service::ready();
     tokio::select! {
@@ -272,13 +278,20 @@ async fn follow_links(
     }
 }
 
-/// Makes final what the kernel does by itself: a policy that nobody confirmed in time decides no longer.
+/// Makes final what the kernel does by itself: a policy that nobody confirmed in time decides no longer, and a
+/// mode that was ordered for a while is over.
 async fn follow_deadlines(core: Arc<Mutex<Core>>) {
     loop {
-        let left = core.lock().await.time_left();
-        if left == Some(Duration::ZERO) {
-            core.lock().await.expire();
-        }
+        let left = {
+            let mut core = core.lock().await;
+            let left = core.time_left();
+            if left == Some(Duration::ZERO) {
+                core.expire();
+            }
+            core.expect_expiry();
+            core.follow_gate();
+            left
+        };
         // The clock of deadlines runs on while the host sleeps, the timer's does not.
         tokio::time::sleep(left.unwrap_or(DEADLINE_TICK).clamp(Duration::from_millis(10), DEADLINE_TICK))
             .await;

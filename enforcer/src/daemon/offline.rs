@@ -1,23 +1,35 @@
-//! Orders that are carried out with no daemon: to keep what awaits confirmation, and to go back. The
-//! night on which they are needed may be the one on which the daemon does not start.
+//! Orders that are carried out with no daemon: to keep what awaits confirmation, to go back, and to take
+//! verdicts less seriously. The night on which they are needed may be the one on which the daemon does not
+//! start.
 
 use std::{fs, path::Path};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
+use enforcer_common::mode::{Mode, ModeRecord, in_force};
 use nix::fcntl::Flock;
 
 use super::{
     Lock,
+    modes::{self, ModeOrder},
     policies::{Outcome, Policies},
     store::Store,
     take_place,
 };
-use crate::datapath::{pins::Pins, tables::Tables};
+use crate::{
+    datapath::{
+        gate,
+        nft::NftError,
+        pins::Pins,
+        tables::{Tables, boottime},
+    },
+    report::ModeRequest,
+    view::endpoint_name,
+};
 
 /// The place of a daemon, taken.
 pub struct Offline {
     tables: Tables,
-    policies: Policies,
+    store: Store,
     _place: (Lock, Option<Flock<fs::File>>),
 }
 
@@ -30,17 +42,49 @@ impl Offline {
         }
         let place = take_place(socket, bpffs)?;
         let tables = Tables::open_writable(&pins)?;
-        let policies = Policies::open(&tables, Store::new(state_dir.to_owned()))?;
-        Ok(Self { tables, policies, _place: place })
+        Ok(Self { tables, store: Store::new(state_dir.to_owned()), _place: place })
     }
 
     /// See [`Policies::confirm`].
     pub fn confirm(&mut self) -> anyhow::Result<Outcome> {
-        self.policies.confirm(&mut self.tables)
+        self.policies()?.confirm(&mut self.tables)
     }
 
     /// See [`Policies::rollback`].
     pub fn rollback(&mut self, to: Option<u64>) -> anyhow::Result<Outcome> {
-        self.policies.rollback(&mut self.tables, to)
+        self.policies()?.rollback(&mut self.tables, to)
+    }
+
+    /// Opened late: a mode needs none of them.
+    fn policies(&self) -> anyhow::Result<Policies> {
+        Ok(Policies::open(&self.tables, self.store.clone())?)
+    }
+
+    /// Gives the host or an endpoint a mode, or takes an order back. A host that observes has no gate; it is
+    /// closed again by the daemon.
+    pub fn order_mode(&mut self, request: &ModeRequest) -> anyhow::Result<()> {
+        let endpoints = self.tables.endpoints()?;
+        let slot = match &request.endpoint {
+            None => ModeRecord::HOST,
+            Some(name) => {
+                let found = endpoints.iter().find(|(_, endpoint)| endpoint_name(endpoint) == *name);
+                found.with_context(|| format!("there is no endpoint {name}"))?.1.id.0
+            }
+        };
+        let ids: Vec<u32> = endpoints.iter().map(|(_, endpoint)| endpoint.id.0).collect();
+        let order = ModeOrder { slot, mode: request.mode, length: modes::length(request) };
+        let now = boottime();
+        modes::order(&mut self.tables, order, &ids, now)?;
+        let host = in_force(&self.tables.mode(ModeRecord::HOST)?, &ModeRecord::default(), now);
+        if host == Mode::Observe {
+            match gate::remove() {
+                // Without the program there was never a gate.
+                Ok(_) | Err(NftError::Missing) => {}
+                Err(error) => {
+                    return Err(error).context("the host observes, but the gate cannot be opened");
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use enforcer_common::{
     address::{Address, V4_PREFIX_OFFSET},
-    endpoint::{AddressOwner, Endpoint, EndpointId},
+    endpoint::{AddressOwner, Endpoint, EndpointId, MaskedSender},
+    host::HostEnd,
+    mode::Mode,
 };
 use ipnet::IpNet;
 
@@ -38,11 +40,50 @@ pub enum Op {
     Unguard {
         /// Its index.
         ifindex: u32,
-        /// Whether there is an uplink's record; removed last.
+        /// Whether there is an uplink's record that nobody else needs; removed last.
         uplink: bool,
     },
-    /// Counters of this id start anew.
+    /// Put the uplink's program on an interface, or replace it there.
+    AttachUplink {
+        /// Its index.
+        ifindex: u32,
+        /// Its name.
+        name: String,
+        /// Its record; written first.
+        record: Endpoint,
+    },
+    /// Take the uplink's program off an interface.
+    DetachUplink {
+        /// Its index.
+        ifindex: u32,
+        /// Its name, when last seen.
+        name: String,
+        /// Whether nobody else needs the uplink's record; removed last.
+        record: bool,
+    },
+    /// Counters of this id start anew, and nothing is ordered of it.
     ResetCounters(EndpointId),
+    /// Say which mode the host file gives the host or an endpoint; what is ordered stays.
+    ConfigureMode {
+        /// The slot of `MODES`.
+        slot: u32,
+        /// The mode; `None` where the file says nothing of it.
+        mode: Option<Mode>,
+    },
+    /// Say what the host is as an end.
+    WriteHostEnd(Box<HostEnd>),
+    /// Say whom a stamp stands for behind NAT.
+    WriteSender {
+        /// The stamp.
+        stamp: u32,
+        /// Who.
+        sender: MaskedSender,
+    },
+    /// The stamp stands for nobody behind NAT any more.
+    RemoveSender {
+        /// The stamp.
+        stamp: u32,
+    },
     /// Say who is behind an interface.
     WriteEndpoint {
         /// Its index.
@@ -66,6 +107,31 @@ pub enum Op {
     RemoveAddress(Owned),
     /// Everything decided under the facts so far is stale.
     FactsChanged,
+}
+
+impl Op {
+    /// Whether what flows remember may be wrong after it, so that [`Op::FactsChanged`] has to follow.
+    pub const fn ends_judgements(&self) -> bool {
+        match self {
+            Self::WriteEndpoint { .. }
+            | Self::RemoveEndpoint { .. }
+            | Self::WriteAddress { .. }
+            | Self::RemoveAddress(_)
+            | Self::WriteHostEnd(_)
+            | Self::AttachUplink { .. }
+            | Self::DetachUplink { .. } => true,
+            // Modes and masked senders are asked for each time.
+            Self::Attach { .. }
+            | Self::Forget { .. }
+            | Self::Guard { .. }
+            | Self::Unguard { .. }
+            | Self::ResetCounters(_)
+            | Self::ConfigureMode { .. }
+            | Self::WriteSender { .. }
+            | Self::RemoveSender { .. }
+            | Self::FactsChanged => false,
+        }
+    }
 }
 
 /// An owned prefix, in the 128-bit space of the datapath.

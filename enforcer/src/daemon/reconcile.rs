@@ -8,126 +8,27 @@ use enforcer_common::endpoint::{AddressOwner, Endpoint, EndpointId};
 use super::{
     claims::Origin,
     event::Facts,
-    guards::Role,
+    host::configured,
     op::{Op, Owned},
-    policies::Damage,
+    repairs::Broken,
     step::{EndpointState, State, owner},
 };
 
-/// Who mends the same thing in every inspection may be fighting somebody: from this often on it waits longer
-/// each time.
-const PATIENCE: u32 = 3;
-
 /// Wrong owners of prefixes that are told one by one.
 const FLOOD: usize = 256;
-
-/// The longest wait, in inspections, as a power of two.
-const LONGEST_WAIT: u32 = 6;
-
-/// What was mended, and how often.
-#[derive(Clone, Debug, Default)]
-pub struct Repairs {
-    /// Inspections so far.
-    inspections: u64,
-    /// Repairs so far.
-    count: u64,
-    /// What was mended of late.
-    mended: BTreeMap<Broken, Mended>,
-    /// What was mended last.
-    last: Option<Broken>,
-}
-
-/// Something that was not as it should be.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Broken {
-    /// The programs of an interface are gone, or are not ours.
-    Programs(u32),
-    /// The guard of an interface is gone.
-    Guard(u32),
-    /// An endpoint's record.
-    Endpoint(u32),
-    /// The owner of a prefix.
-    Address(Owned),
-    /// The owners of more prefixes than anybody wants to hear of.
-    Addresses,
-    /// A part of the policy.
-    Policy(Damage),
-    /// The gate before new workloads.
-    Gate,
-}
-
-/// How often something was mended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mended {
-    /// In a row: it was broken again each time it was looked at.
-    pub in_a_row: u32,
-    /// The inspection that mended it last.
-    last: u64,
-    /// The inspection before which it is left as it is.
-    not_before: u64,
-}
-
-impl Repairs {
-    /// None.
-    pub const fn new() -> Self {
-        Self { inspections: 0, count: 0, mended: BTreeMap::new(), last: None }
-    }
-
-    /// The next inspection begins.
-    fn begin(&mut self) {
-        self.inspections += 1;
-        // Whole again at the inspection after its wait: nobody is fighting.
-        self.mended.retain(|_, mended| self.inspections <= mended.not_before);
-    }
-
-    /// Whether to mend it in this inspection; counts it if so.
-    pub(super) fn mends(&mut self, broken: &Broken) -> bool {
-        let now = self.inspections;
-        let known = self.mended.get(broken).copied();
-        if known.is_some_and(|mended| now < mended.not_before) {
-            return false;
-        }
-        let in_a_row = known.map_or(1, |mended| mended.in_a_row + 1);
-        let wait = 1 << in_a_row.saturating_sub(PATIENCE).min(LONGEST_WAIT);
-        self.mended.insert(broken.clone(), Mended { in_a_row, last: now, not_before: now + wait });
-        self.count += 1;
-        self.last = Some(broken.clone());
-        true
-    }
-
-    /// What was mended in the last inspection.
-    pub fn latest(&self) -> impl Iterator<Item = &Broken> {
-        let latest = self.mended.iter().filter(|(_, mended)| mended.last == self.inspections);
-        latest.map(|(broken, _)| broken)
-    }
-
-    /// What somebody breaks again and again.
-    pub fn contested(&self) -> impl Iterator<Item = (&Broken, u32)> {
-        let contested = self.mended.iter().filter(|(_, mended)| mended.in_a_row > PATIENCE);
-        contested.map(|(broken, mended)| (broken, mended.in_a_row))
-    }
-
-    /// Repairs so far.
-    pub const fn count(&self) -> u64 {
-        self.count
-    }
-
-    /// What was mended last.
-    pub const fn last(&self) -> Option<&Broken> {
-        self.last.as_ref()
-    }
-}
 
 impl State {
     /// Takes over what an earlier daemon wrote: ids, so that counters and flows keep their meaning, and
     /// addresses, so that what was learned stays learned. The programs are put on again. What hangs on
     /// nothing any more has to go.
     pub fn adopt(&mut self, facts: &Facts) -> Vec<Op> {
-        let mut ops = Vec::new();
+        // Before anything is attached: the first packet is judged by it.
+        let mut ops: Vec<Op> = self.broken_host(facts).into_iter().flat_map(|(_, ops)| ops).collect();
+        self.senders.clone_from(&facts.senders);
         for (ifindex, record) in &facts.endpoints {
             self.last_id = self.last_id.max(record.id.0);
             if facts.linked.contains(ifindex) {
-                self.endpoints.insert(*ifindex, adopted(*ifindex, record, &facts.addresses));
+                self.endpoints.insert(*ifindex, adopted(*ifindex, record, facts));
             } else {
                 ops.push(Op::RemoveEndpoint { ifindex: *ifindex });
                 ops.push(Op::Forget { ifindex: *ifindex, name: name_of(record) });
@@ -141,9 +42,12 @@ impl State {
             }
         }
         ops.extend(self.stray_links(facts));
+        self.adopt_uplinks(facts);
         ops.extend(self.adopt_guards(facts));
+        ops.extend(self.stray_uplinks(facts));
         // A daemon that died between a write and this left flows judged under facts that are gone.
         ops.push(Op::FactsChanged);
+        self.follow_senders(&mut ops);
         ops
     }
 
@@ -161,23 +65,48 @@ impl State {
     /// Guards run on where there is a record to run by.
     fn adopt_guards(&mut self, facts: &Facts) -> Vec<Op> {
         for ifindex in facts.guard_pins.iter().copied() {
-            if facts.uplinks.contains(&ifindex) {
-                self.guards.adopt(ifindex, Role::Uplink);
+            if let Some(record) = facts.uplinks.get(&ifindex) {
+                self.guards.adopt(ifindex, Some(*record));
             } else if self.endpoints.contains_key(&ifindex) {
-                self.guards.adopt(ifindex, Role::Endpoint);
+                self.guards.adopt(ifindex, None);
             }
         }
         self.stray_guards(facts)
     }
 
-    /// Guards that nobody wants, and records of uplinks that no guard runs by.
+    /// The uplinks' programs run on where there is a record to run by.
+    fn adopt_uplinks(&mut self, facts: &Facts) {
+        for ifindex in &facts.uplinks_linked {
+            if let Some(record) = facts.uplinks.get(ifindex) {
+                self.uplinks.adopt(*ifindex, *record);
+            }
+        }
+    }
+
+    /// Programs on uplinks that nobody wants, and records that nothing runs by.
+    fn stray_uplinks(&self, facts: &Facts) -> Vec<Op> {
+        let strays = facts.uplinks_linked.iter().filter(|ifindex| !self.uplinks.contains(**ifindex));
+        let programs = strays.map(|ifindex| {
+            let record = facts.uplinks.contains_key(ifindex) && !self.guards.contains(*ifindex);
+            let name = facts.uplinks.get(ifindex).map(name_of).unwrap_or_default();
+            Op::DetachUplink { ifindex: *ifindex, name, record }
+        });
+        let is_used = |ifindex: &u32| {
+            let programs = facts.guard_pins.contains(ifindex) || facts.uplinks_linked.contains(ifindex);
+            programs || self.guards.contains(*ifindex) || self.uplinks.contains(*ifindex)
+        };
+        let lone = facts.uplinks.keys().filter(|ifindex| !is_used(ifindex));
+        programs.chain(lone.map(|ifindex| Op::RemoveEndpoint { ifindex: *ifindex })).collect()
+    }
+
+    /// Guards that nobody wants.
     fn stray_guards(&self, facts: &Facts) -> Vec<Op> {
         let strays = facts.guard_pins.iter().filter(|ifindex| !self.guards.contains(**ifindex));
-        let guards =
-            strays.map(|ifindex| Op::Unguard { ifindex: *ifindex, uplink: facts.uplinks.contains(ifindex) });
-        let lone = facts.uplinks.difference(&facts.guard_pins);
-        let lone = lone.filter(|ifindex| !self.guards.contains(**ifindex));
-        guards.chain(lone.map(|ifindex| Op::RemoveEndpoint { ifindex: *ifindex })).collect()
+        let unguard = |ifindex: &u32| Op::Unguard {
+            ifindex: *ifindex,
+            uplink: facts.uplinks.contains_key(ifindex) && !self.uplinks.contains(*ifindex),
+        };
+        strays.map(unguard).collect()
     }
 
     /// Mends what is not as it was left, as far as nobody fights about it.
@@ -192,44 +121,25 @@ impl State {
             ops.push(Op::FactsChanged);
             return ops;
         }
-        let mut broken = self.broken_endpoints(facts);
+        let mut broken = self.broken_host(facts);
+        broken.extend(self.broken_endpoints(facts));
         let addresses = self.broken_addresses(facts);
         if addresses.len() > FLOOD {
             broken.push((Broken::Addresses, addresses.into_iter().flat_map(|(_, ops)| ops).collect()));
         } else {
             broken.extend(addresses);
         }
-        broken.extend(self.broken_guards(facts));
+        broken.extend(self.broken_senders(facts));
+        broken.extend(self.broken_outside(facts));
         broken.retain(|(broken, _)| self.repairs.mends(broken));
         let mut ops: Vec<Op> = broken.into_iter().flat_map(|(_, ops)| ops).collect();
         ops.extend(self.stray_links(facts));
         ops.extend(self.stray_guards(facts));
-        let only_programs = |op: &Op| {
-            matches!(op, Op::Attach { .. } | Op::Guard { .. } | Op::Unguard { .. } | Op::Forget { .. })
-        };
-        if !ops.iter().all(only_programs) {
+        ops.extend(self.stray_uplinks(facts));
+        if ops.iter().any(Op::ends_judgements) {
             ops.push(Op::FactsChanged);
         }
         ops
-    }
-
-    /// What was broken, for people.
-    pub fn describe(&self, broken: &Broken) -> String {
-        match broken {
-            Broken::Programs(ifindex) => format!("the programs of {}", self.interface(*ifindex)),
-            Broken::Guard(ifindex) => format!("the guard of {}", self.interface(*ifindex)),
-            Broken::Endpoint(ifindex) => format!("the record of {}", self.interface(*ifindex)),
-            Broken::Addresses => "the owners of many addresses".to_owned(),
-            Broken::Address(network) => format!("the owner of {}", network.text()),
-            Broken::Policy(damage) => damage.to_string(),
-            Broken::Gate => "the gate".to_owned(),
-        }
-    }
-
-    fn interface(&self, ifindex: u32) -> String {
-        let endpoint = self.endpoints.get(&ifindex).map(|endpoint| endpoint.name.as_str());
-        let name = endpoint.or_else(|| self.guards.name(ifindex));
-        name.map_or_else(|| format!("interface {ifindex}"), str::to_owned)
     }
 
     fn broken_endpoints(&self, facts: &Facts) -> Vec<(Broken, Vec<Op>)> {
@@ -272,19 +182,26 @@ impl State {
         broken
     }
 
-    fn broken_guards(&self, facts: &Facts) -> Vec<(Broken, Vec<Op>)> {
-        let missing = self.guards.missing(&facts.guards, &facts.uplinks);
-        missing.map(|(ifindex, op)| (Broken::Guard(ifindex), vec![op])).collect()
+    fn broken_outside(&self, facts: &Facts) -> Vec<(Broken, Vec<Op>)> {
+        let uplinks = self.uplinks.missing(facts);
+        let uplinks = uplinks.map(|(ifindex, op)| (Broken::Uplink(ifindex), vec![op]));
+        let guards = self.guards.missing(facts);
+        uplinks.chain(guards.map(|(ifindex, op)| (Broken::Guard(ifindex), vec![op]))).collect()
     }
 }
 
-fn adopted(ifindex: u32, record: &Endpoint, addresses: &BTreeMap<Owned, AddressOwner>) -> EndpointState {
+fn adopted(ifindex: u32, record: &Endpoint, facts: &Facts) -> EndpointState {
     // An earlier user of the index may have left something.
-    let mine = addresses.iter().filter(|(_, owner)| owner.ifindex == ifindex && owner.endpoint == record.id);
+    let all = facts.addresses.iter();
+    let mine = all.filter(|(_, owner)| owner.ifindex == ifindex && owner.endpoint == record.id);
     EndpointState {
         id: record.id,
         name: name_of(record),
+        alias: None,
+        netns: BTreeSet::new(),
+        labels: BTreeSet::new(),
         mac: Some(record.mac).filter(|mac| *mac != [0; 6]),
+        mode: configured(facts, record.id.0),
         owned: mine.map(|(network, owner)| (*network, Origin::of(owner))).collect(),
         conflicts: BTreeSet::new(),
         attached: false,

@@ -8,8 +8,10 @@ use super::{
     event::{Event, Facts, Observation},
     op::{Op, Owned},
     step::State,
-    step_tests::{bridged, state},
+    step_tests::{bridged, state, told},
+    uplinks,
 };
+use crate::config::Trust;
 
 fn owned(text: &str) -> Owned {
     text.parse::<std::net::IpAddr>().unwrap().into()
@@ -38,11 +40,12 @@ fn whole(state: &State) -> Facts {
             (owned("10.1.0.5"), owner(record.id, 7, record.stamp, AddressOwner::LEARNED)),
             (owned("192.0.2.1"), AddressOwner::HOST),
         ]),
-        uplinks: BTreeSet::from([2]),
+        uplinks: BTreeMap::from([(2, uplinks::record("eth0", Trust::Fabric))]),
         guards: BTreeSet::from([2]),
         guard_pins: BTreeSet::from([2]),
         link_pins: BTreeSet::from([7]),
-        dead: BTreeSet::new(),
+        senders: state.senders.clone(),
+        ..told(state)
     }
 }
 
@@ -70,7 +73,8 @@ fn everything_that_is_gone_comes_back() {
     }
     assert!(ops.iter().any(|op| matches!(op, Op::Guard { ifindex: 2, uplink: Some(_), .. })));
     assert_eq!(ops.last(), Some(&Op::FactsChanged));
-    assert_eq!(state.repairs.latest().count(), 5);
+    // The record, the programs, two addresses, the guard, the host's mode and end, a masked sender.
+    assert_eq!(state.repairs.latest().count(), 8);
 }
 
 #[test]
@@ -119,6 +123,7 @@ fn what_hangs_on_nothing_is_not_adopted() {
     assert_eq!(
         ops,
         [
+            Op::RemoveSender { stamp: 0x0020_0000 },
             Op::RemoveEndpoint { ifindex: 7 },
             Op::Forget { ifindex: 7, name: "veth7".to_owned() },
             Op::RemoveAddress(owned("10.1.0.5")),

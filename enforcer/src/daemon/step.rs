@@ -12,18 +12,21 @@ use std::{
 use enforcer_common::{
     address::{Address, Scope},
     endpoint::{AddressOwner, Endpoint, EndpointId},
-    limits::MAX_ENDPOINTS,
+    mode::Mode,
 };
 use ipnet::IpNet;
 
 use super::{
     claims::{self, Claims, Contest, MAX_LEARNED, Origin},
     event::{Event, Observation, Veth},
-    guards::{Guards, Role, Wanted},
+    guards::Guards,
+    host::Told,
     op::{Op, Owned},
-    reconcile::Repairs,
+    repairs::Repairs,
+    senders::Senders,
+    uplinks::Uplinks,
 };
-use crate::config::{Config, Unknown};
+use crate::config::{Config, Subject, Unknown};
 
 /// What is known of one endpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,8 +35,16 @@ pub struct EndpointState {
     pub id: EndpointId,
     /// Name of its host-side interface.
     pub name: String,
+    /// Its alias.
+    pub alias: Option<String>,
+    /// Names of its namespace, where the host file goes by them.
+    pub netns: BTreeSet<String>,
+    /// What is known of its container.
+    pub labels: BTreeSet<String>,
     /// MAC of its interface.
     pub mac: Option<[u8; 6]>,
+    /// The mode that the host file gives it, as the kernel was told.
+    pub mode: Option<Mode>,
     /// What it owns, and why.
     pub owned: BTreeMap<Owned, Origin>,
     /// What it claims but somebody else owns.
@@ -42,6 +53,14 @@ pub struct EndpointState {
     pub attached: bool,
     /// What the kernel was told last.
     pub record: Endpoint,
+}
+
+impl EndpointState {
+    /// What the host file may tell it by.
+    pub fn subject(&self) -> Subject<'_> {
+        let Self { name, alias, netns, labels, mac, .. } = self;
+        Subject { name, alias: alias.as_deref(), mac: *mac, netns, labels }
+    }
 }
 
 /// All that the daemon knows of the host.
@@ -54,6 +73,12 @@ pub struct State {
     pub unregistered: BTreeMap<u32, String>,
     /// Early guards.
     pub guards: Guards,
+    /// Interfaces that lead outside.
+    pub uplinks: Uplinks,
+    /// Whom stamps stand for behind NAT.
+    pub(super) senders: Senders,
+    /// What the kernel was told of the host as a whole.
+    pub(super) told: Told,
     /// The host's addresses.
     pub host: BTreeSet<Owned>,
     /// What somebody else broke, and was mended.
@@ -63,12 +88,15 @@ pub struct State {
 
 impl State {
     /// Knows nothing yet.
-    pub const fn new(config: Arc<Config>) -> Self {
+    pub fn new(config: Arc<Config>) -> Self {
         Self {
+            told: Told::of(&config),
             config,
             endpoints: BTreeMap::new(),
             unregistered: BTreeMap::new(),
             guards: Guards::new(),
+            uplinks: Uplinks::new(),
+            senders: Senders::new(),
             host: BTreeSet::new(),
             repairs: Repairs::new(),
             last_id: 0,
@@ -77,6 +105,12 @@ impl State {
 
     /// One step.
     pub fn step(&mut self, event: Event) -> Vec<Op> {
+        let mut ops = self.react(event);
+        self.follow_senders(&mut ops);
+        ops
+    }
+
+    fn react(&mut self, event: Event) -> Vec<Op> {
         match event {
             Event::Appeared { ifindex, name } => self.appeared(ifindex, &name),
             Event::Vanished { ifindex } => {
@@ -91,10 +125,15 @@ impl State {
                 self.config = config;
                 Vec::new()
             }
+            Event::Relearn { ifindex } => self.relearn(ifindex),
             Event::Inspected(facts) => self.repair(&facts),
             Event::AttachFailed { ifindex } => {
                 self.unregistered.remove(&ifindex);
                 self.endpoints.entry(ifindex).and_modify(|endpoint| endpoint.attached = false);
+                Vec::new()
+            }
+            Event::UplinkFailed { ifindex, reason } => {
+                self.uplinks.refused(ifindex, reason);
                 Vec::new()
             }
             Event::GuardFailed { ifindex, reason } => {
@@ -123,7 +162,11 @@ impl State {
         let mut endpoint = EndpointState {
             id,
             name: name.to_owned(),
+            alias: None,
+            netns: BTreeSet::new(),
+            labels: BTreeSet::new(),
             mac: None,
+            mode: self.config.mode_of(Subject::named(name)),
             owned: BTreeMap::new(),
             conflicts: BTreeSet::new(),
             attached: true,
@@ -131,44 +174,29 @@ impl State {
         };
         let record = self.record(&endpoint);
         endpoint.record = record;
-        self.endpoints.insert(ifindex, endpoint);
-        vec![Op::ResetCounters(id), Op::WriteEndpoint { ifindex, endpoint: record }, attach]
-    }
-
-    /// The next id after the last one given: a used id rests as long as possible, so that old flow
-    /// records do not get a new name.
-    fn free_id(&mut self) -> Option<EndpointId> {
-        let used: BTreeSet<u32> = self.endpoints.values().map(|endpoint| endpoint.id.0).collect();
-        let candidates = (self.last_id + 1..MAX_ENDPOINTS).chain(1..=self.last_id.min(MAX_ENDPOINTS - 1));
-        let id = candidates.into_iter().find(|id| !used.contains(id))?;
-        self.last_id = id;
-        Some(EndpointId(id))
-    }
-
-    fn record(&self, endpoint: &EndpointState) -> Endpoint {
-        let addressed = if endpoint.owned.is_empty() { 0 } else { Endpoint::ADDRESSED };
-        let provided = self.config.provided(&endpoint.name);
-        Endpoint {
-            id: endpoint.id,
-            flags: provided.fold(addressed, |flags, provides| flags | provides.flag()),
-            stamp: endpoint.id.stamp(self.config.datapath.mark_mask),
-            mac: endpoint.mac.unwrap_or_default(),
-            reserved: 0,
-            name: padded_name(&endpoint.name),
+        let mut ops = vec![Op::ResetCounters(id)];
+        if endpoint.mode.is_some() {
+            ops.push(Op::ConfigureMode { slot: id.0, mode: endpoint.mode });
         }
+        ops.extend([Op::WriteEndpoint { ifindex, endpoint: record }, attach]);
+        self.endpoints.insert(ifindex, endpoint);
+        ops
     }
 
     /// Compares a complete look with what is known. What goes, goes first: so an address can move from
     /// one endpoint to another within one step.
     fn observed(&mut self, observation: &Observation) -> Vec<Op> {
-        let mut ops = self.guards.released(&self.guarded(observation));
+        let mut ops = self.follow_config();
+        ops.extend(self.released_outside(observation));
         ops.extend(self.vanished(observation));
         ops.extend(self.reused(observation));
         ops.extend(self.observed_host(&observation.host));
         let claims: Claims = observation
             .veths
             .iter()
-            .map(|(ifindex, veth)| (*ifindex, claims::claims(&self.config, veth)))
+            .map(|(ifindex, veth)| {
+                (*ifindex, claims::claims(&self.config, veth, self.subject(*ifindex, veth)))
+            })
             .collect();
         let contest = Contest::of(&claims);
         for ifindex in claims.keys() {
@@ -178,22 +206,13 @@ impl State {
         for (ifindex, veth) in &observation.veths {
             ops.extend(self.settled(*ifindex, veth, &claims[ifindex], &contest, &mut owners));
         }
-        if ops.iter().any(|op| !matches!(op, Op::Attach { .. } | Op::Unguard { .. })) {
+        ops.extend(self.uplinks.settled(&self.config.outside(observation)));
+        if ops.iter().any(Op::ends_judgements) {
             ops.push(Op::FactsChanged);
         }
         let guarded = self.guarded(observation);
         ops.extend(self.guards.settled(&guarded));
         ops
-    }
-
-    /// Where the early guard is to run: at uplinks, and at veths whose endpoint is registered.
-    fn guarded<'a>(&self, observation: &'a Observation) -> Wanted<'a> {
-        let uplinks = observation.uplinks.iter().map(|(ifindex, name)| (*ifindex, (Role::Uplink, &**name)));
-        let veths = observation.veths.iter().map(|(ifindex, veth)| (*ifindex, (Role::Endpoint, &*veth.name)));
-        let veths = veths.filter(|(ifindex, (_, name))| {
-            self.endpoints.contains_key(ifindex) && self.config.guard.wants(name)
-        });
-        uplinks.chain(veths).collect()
     }
 
     fn vanished(&mut self, observation: &Observation) -> Vec<Op> {
@@ -226,7 +245,9 @@ impl State {
 
     /// Everything that is known of an interface.
     fn forget(&mut self, ifindex: u32) -> Vec<Op> {
-        let mut ops: Vec<Op> = self.guards.forget(ifindex).into_iter().collect();
+        let is_uplink = self.uplinks.contains(ifindex);
+        let mut ops: Vec<Op> = self.guards.forget(ifindex, is_uplink).into_iter().collect();
+        ops.extend(self.uplinks.forget(ifindex));
         if let Some(endpoint) = self.endpoints.remove(&ifindex) {
             ops.push(Op::RemoveEndpoint { ifindex });
             ops.extend(endpoint.owned.into_keys().map(Op::RemoveAddress));
@@ -303,10 +324,11 @@ impl State {
             ops.extend(self.register(ifindex, &veth.name));
         }
         let Some(mut endpoint) = self.endpoints.remove(&ifindex) else { return ops };
-        endpoint.name.clone_from(&veth.name);
-        if endpoint.owned.is_empty() {
-            // From the first address on the MAC is the one it had then: nobody takes over another's.
-            endpoint.mac = veth.mac.or(endpoint.mac);
+        self.identify(&mut endpoint, veth);
+        let mode = self.config.mode_of(endpoint.subject());
+        if endpoint.mode != mode {
+            endpoint.mode = mode;
+            ops.push(Op::ConfigureMode { slot: endpoint.id.0, mode });
         }
         if !endpoint.attached {
             endpoint.attached = true;

@@ -7,7 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use enforcer_common::endpoint::{AddressOwner, Endpoint, EndpointId};
+use enforcer_common::{
+    endpoint::{AddressOwner, Endpoint, EndpointId},
+    mode::{Mode, ModeRecord},
+};
 
 use super::{
     event::{Event, Facts, Observation, Veth},
@@ -48,6 +51,17 @@ fn look(host: &[&str], veths: &[(u32, Veth)]) -> Event {
     let veths: BTreeMap<u32, Veth> = veths.iter().cloned().collect();
     let host = host.iter().map(|text| text.parse::<IpAddr>().unwrap().into()).collect();
     Event::Observed(Observation { host, veths, uplinks: BTreeMap::new() })
+}
+
+/// What the kernel holds when it was told of the host what its file says, and of nothing else.
+pub(super) fn told(state: &State) -> Facts {
+    let configured = Mode::number(Some(state.config.mode));
+    let host = ModeRecord { configured, ..ModeRecord::default() };
+    Facts {
+        modes: BTreeMap::from([(ModeRecord::HOST, host)]),
+        host_end: *state.config.host.end(),
+        ..Facts::default()
+    }
 }
 
 /// What an earlier daemon left of one endpoint, with its programs still there.
@@ -254,7 +268,7 @@ fn an_address_is_free_again_when_its_veth_is_gone() {
     let removal = ops.iter().position(|op| *op == Op::RemoveAddress(owned("10.1.0.5"))).unwrap();
     let write = ops.iter().position(|op| matches!(op, Op::WriteAddress { .. })).unwrap();
     assert!(removal < write, "taken away before it is given");
-    assert_eq!(ops[0], Op::RemoveEndpoint { ifindex: 7 });
+    assert_eq!(ops[1], Op::RemoveEndpoint { ifindex: 7 });
     assert!(ops.contains(&Op::Forget { ifindex: 7, name: "veth7".to_owned() }));
     assert!(state.endpoints[&8].conflicts.is_empty());
 }

@@ -13,6 +13,7 @@ use aya::programs::{
     tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
 };
 
+pub use super::pending::detach_uplink;
 use super::{
     bpf, filters,
     load::{Datapath, LoadError},

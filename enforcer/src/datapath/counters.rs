@@ -23,6 +23,18 @@ impl Tables {
             .collect()
     }
 
+    /// Packets that went on because of a mode, per reason that they would have been dropped for; every
+    /// reason is listed, counted or not.
+    pub fn would_drops(&self) -> Result<Vec<(Verdict, Counter)>, TableError> {
+        let reasons = DropReason::ALL.iter().map(|reason| {
+            let slot = Verdict::strict_code(Verdict::WouldDrop(*reason).code());
+            let values = self.would_drops.get(&u32::from(slot), 0);
+            let values = values.map_err(|source| TableError::Map { name: "WOULD_DROPS", source })?;
+            Ok((Verdict::WouldDrop(*reason), sum(&values)))
+        });
+        reasons.collect()
+    }
+
     /// What one endpoint sent and received.
     pub fn endpoint_counters(&self, id: EndpointId) -> Result<EndpointCounters, TableError> {
         let values = self.endpoint_counters.get(&id.0, 0);

@@ -2,7 +2,7 @@
 //! decides; after each change the version moves, and with it dies what flows remember.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -11,6 +11,7 @@ use enforcer_common::{
     address::Address,
     counter::EndpointCounters,
     endpoint::{AddressOwner, Endpoint, EndpointId},
+    mode::ModeRecord,
 };
 
 use super::tables::{TableError, Tables};
@@ -52,10 +53,10 @@ impl Tables {
         Ok(records)
     }
 
-    /// The interfaces that lead outside and are guarded.
-    pub fn uplinks(&self) -> Result<BTreeSet<u32>, TableError> {
+    /// The interfaces that lead outside.
+    pub fn uplinks(&self) -> Result<BTreeMap<u32, Endpoint>, TableError> {
         let uplinks = self.interfaces()?.into_iter().filter(|(_, record)| is_uplink(record));
-        Ok(uplinks.map(|(ifindex, _)| ifindex).collect())
+        Ok(uplinks.collect())
     }
 
     fn interfaces(&self) -> Result<Vec<(u32, Endpoint)>, TableError> {
@@ -73,8 +74,13 @@ impl Tables {
         entries.map_err(|source| TableError::Map { name: "ADDRESSES", source })
     }
 
-    /// An endpoint that is given a used id starts counting from zero.
-    pub fn reset_endpoint_counters(&mut self, id: EndpointId) -> Result<(), TableError> {
+    /// An endpoint that is given a used id starts counting from zero, and under the mode of the host.
+    pub fn reset_endpoint(&mut self, id: EndpointId) -> Result<(), TableError> {
+        self.set_mode(id.0, ModeRecord::default())?;
+        self.reset_endpoint_counters(id)
+    }
+
+    fn reset_endpoint_counters(&mut self, id: EndpointId) -> Result<(), TableError> {
         let cpus = aya::util::nr_cpus().map_err(|(_, source)| TableError::Io {
             operation: "count the CPUs for",
             name: "ENDPOINT_COUNTERS",
@@ -87,6 +93,16 @@ impl Tables {
             .map_err(|source| TableError::Map { name: "ENDPOINT_COUNTERS", source })
     }
 
+    /// The mode of the host ([`ModeRecord::HOST`]) or of the endpoint with this id.
+    pub fn mode(&self, slot: u32) -> Result<ModeRecord, TableError> {
+        self.modes.get(&slot, 0).map_err(|source| TableError::Map { name: "MODES", source })
+    }
+
+    /// Changes it, from the next packet on.
+    pub fn set_mode(&mut self, slot: u32, record: ModeRecord) -> Result<(), TableError> {
+        self.modes.set(slot, record, 0).map_err(|source| TableError::Map { name: "MODES", source })
+    }
+
     /// Ends the validity of everything that was decided under the facts so far.
     pub fn facts_changed(&self) {
         // SAFETY: the mapping is live, writable and aligned.
@@ -95,7 +111,7 @@ impl Tables {
     }
 }
 
-/// Nobody local: a record for the early guard only.
+/// Nobody local: a record for what judges at uplinks.
 const fn is_uplink(record: &Endpoint) -> bool {
     record.flags & Endpoint::UPLINK != 0
 }

@@ -8,6 +8,8 @@
 //! by it until the last link has changed. Only what says which policy decides is copied: the old programs
 //! end their life under the policy that was in force, whatever is published for the new ones.
 //!
+//! A table that the other version does not know begins empty, and is left out on the way back.
+//!
 //! The same is done backwards for the version before, which cannot know ours.
 
 use std::{
@@ -142,8 +144,13 @@ fn stage(pins: &Pins, object: &Object, from: u32, to: u32) -> Result<PathBuf, Mi
     }
     fs::create_dir(&staging).map_err(table("make", "directory"))?;
     let mut copied = BTreeMap::new();
-    for name in NAMES {
+    for name in tables_of(to) {
         let (old, new) = (pins.maps_of(from).join(name), staging.join(name));
+        if since(name) > from {
+            let made = create(object, name, to).map_err(table("create", name))?;
+            bpf::pin(&made, &new).map_err(table("pin", name))?;
+            continue;
+        }
         if !is_own(name) {
             fs::hard_link(&old, &new).map_err(table("share", name))?;
             continue;
@@ -163,6 +170,16 @@ const OUTER: [&str; 5] = ["MEMBERSHIPS", "LISTS", "SET_MEMBERS", "PAIRS", "SERVI
 /// Whether each version has a table for itself: what says which policy decides.
 fn is_own(name: &str) -> bool {
     matches!(name, "CONTROL" | "GENERATIONS") || OUTER.contains(&name)
+}
+
+/// The tables that a version knows.
+pub fn tables_of(version: u32) -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter().filter(move |name| since(name) <= version)
+}
+
+/// The version that a table came with.
+fn since(name: &str) -> u32 {
+    if matches!(name, "MODES" | "WOULD_DROPS" | "HOST" | "SENDERS") { 3 } else { OLDEST }
 }
 
 /// How many banks a version has.

@@ -19,6 +19,7 @@ pub mod guard;
 pub mod load;
 pub mod migrate;
 pub mod nft;
+mod pending;
 pub mod pins;
 pub mod probe;
 pub mod tables;

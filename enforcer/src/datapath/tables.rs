@@ -12,13 +12,14 @@ use enforcer_common::{
     counter::{Counter, EndpointCounters},
     endpoint::{AddressOwner, Endpoint},
     event::EventBudget,
+    mode::ModeRecord,
 };
 use nix::time::{ClockId, clock_gettime};
 
 use super::{bpf::Mapped, pins::Pins};
 
 /// Every table by the name of its map; what is pinned and what is checked before reuse.
-pub const NAMES: [&str; 21] = [
+pub const NAMES: [&str; 23] = [
     "CONTROL",
     "GENERATIONS",
     "ENDPOINTS",
@@ -40,6 +41,8 @@ pub const NAMES: [&str; 21] = [
     "ERROR_BUDGET",
     "EVENTS",
     "EVENT_BUDGET",
+    "MODES",
+    "WOULD_DROPS",
 ];
 
 /// Why a table cannot be used.
@@ -90,6 +93,8 @@ pub struct Tables {
     pub(super) rule_counters: PerCpuArray<MapData, Counter>,
     pub(super) seed: Array<MapData, u64>,
     pub(super) event_budget: PerCpuArray<MapData, EventBudget>,
+    pub(super) modes: Array<MapData, ModeRecord>,
+    pub(super) would_drops: PerCpuArray<MapData, Counter>,
 }
 
 impl Tables {
@@ -124,6 +129,8 @@ impl Tables {
             rule_counters: typed("RULE_COUNTERS", &mut take)?,
             seed: typed("SEED", &mut take)?,
             event_budget: typed("EVENT_BUDGET", &mut take)?,
+            modes: typed("MODES", &mut take)?,
+            would_drops: typed("WOULD_DROPS", &mut take)?,
         })
     }
 

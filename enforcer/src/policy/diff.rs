@@ -10,6 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    mode::Mode,
     model::{AddressSet, Policy},
     name::{Name, RuleName},
     prefix::Prefix,
@@ -54,6 +55,9 @@ pub struct SetChange {
     pub except_added: Vec<Prefix>,
     /// Exceptions that it had.
     pub except_removed: Vec<Prefix>,
+    /// The mode that it has now, if that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
 }
 
 /// A rule that differs.
@@ -106,6 +110,9 @@ fn sets(old: &BTreeMap<Name, AddressSet>, new: &BTreeMap<Name, AddressSet>) -> V
             prefixes_removed: only(before, after, AddressSet::prefixes),
             except_added: only(after, before, AddressSet::except),
             except_removed: only(before, after, AddressSet::except),
+            mode: after
+                .map(AddressSet::mode)
+                .filter(|mode| *mode != before.map_or(Mode::default(), AddressSet::mode)),
         }
     });
     changes.collect()
@@ -131,9 +138,10 @@ fn differing<'a, K: Ord, V: PartialEq>(
 /// A rule in one line.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let action = match self.action() {
-            Action::Allow => "allow",
-            Action::Deny => "deny",
+        let action = match (self.action(), self.mode()) {
+            (Action::Allow, _) => "allow",
+            (Action::Deny, Mode::Enforce) => "deny",
+            (Action::Deny, Mode::Audit) => "audit: deny",
         };
         write!(f, "{action} {} from {} to {}", list(self.services()), self.from(), self.to())
     }

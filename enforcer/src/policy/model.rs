@@ -14,9 +14,11 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::{
+    mode::Mode,
     name::{Name, RuleName},
     prefix::Prefix,
     rule::{End, Glob, Rule},
+    selector::Selector,
 };
 
 /// Who may talk to whom. Without any network it denies everything.
@@ -56,6 +58,9 @@ pub enum PolicyError {
     /// The same.
     #[error("rule `{rule}` names `{glob}`, which matches no network or group")]
     UnmatchedGlob { rule: RuleName, glob: Glob },
+    /// A group admits nothing, so it stops nothing either.
+    #[error("group `{name}` has a mode; only networks and rules have one")]
+    GroupMode { name: Name },
 }
 
 /// A set of addresses that may talk to each other.
@@ -66,6 +71,10 @@ pub struct AddressSet {
     // Absent when empty, so that a later optional key leaves the digest of older policies alone.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     except: BTreeSet<Prefix>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    members: BTreeSet<Selector>,
+    #[serde(skip_serializing_if = "Mode::is_enforce")]
+    mode: Mode,
 }
 
 #[derive(Deserialize)]
@@ -74,13 +83,17 @@ struct AddressSetParts {
     prefixes: BTreeSet<Prefix>,
     #[serde(default)]
     except: BTreeSet<Prefix>,
+    #[serde(default)]
+    members: BTreeSet<Selector>,
+    #[serde(default)]
+    mode: Mode,
 }
 
 /// Why prefixes do not make a network.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum AddressSetError {
     /// Nobody could be a member.
-    #[error("no prefixes")]
+    #[error("neither prefixes nor members")]
     Empty,
     /// Exceptions from nothing: most likely a typo, and dangerous when they were meant to exclude.
     #[error("except {} outside of every prefix", .0[0])]
@@ -90,21 +103,52 @@ pub enum AddressSetError {
 impl AddressSet {
     /// A network of `prefixes` without the addresses of `except`.
     pub fn new(prefixes: BTreeSet<Prefix>, except: BTreeSet<Prefix>) -> Result<Self, AddressSetError> {
-        if prefixes.is_empty() {
+        Self::with_members(prefixes, except, BTreeSet::new())
+    }
+
+    /// The same with the addresses of `members`, which nobody knows before the policy is on a host.
+    pub fn with_members(
+        prefixes: BTreeSet<Prefix>,
+        except: BTreeSet<Prefix>,
+        members: BTreeSet<Selector>,
+    ) -> Result<Self, AddressSetError> {
+        if prefixes.is_empty() && members.is_empty() {
             return Err(AddressSetError::Empty);
         }
-        let stray: Vec<Prefix> =
-            except.iter().copied().filter(|&except| !overlaps(&prefixes, except)).collect();
+        // A member may have any address.
+        let is_stray = |&except: &Prefix| members.is_empty() && !overlaps(&prefixes, except);
+        let stray: Vec<Prefix> = except.iter().copied().filter(is_stray).collect();
         if stray.is_empty() {
-            Ok(Self { prefixes, except })
+            Ok(Self { prefixes, except, members, mode: Mode::Enforce })
         } else {
             Err(AddressSetError::StrayExcepts(stray))
         }
     }
 
-    /// What it consists of; never empty.
+    /// The same in another mode, which only a network may have.
+    #[must_use]
+    pub fn in_mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// What becomes of what a network does not admit, as long as nobody's network enforces.
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// What it consists of; empty only where it has [`AddressSet::members`].
     pub fn prefixes(&self) -> &BTreeSet<Prefix> {
         &self.prefixes
+    }
+
+    /// Whose addresses are part of it, too; see [`Policy::resolve`].
+    pub fn members(&self) -> &BTreeSet<Selector> {
+        &self.members
+    }
+
+    /// Adds what its members own.
+    pub(super) fn admit(&mut self, prefixes: BTreeSet<Prefix>) {
+        self.prefixes.extend(prefixes);
     }
 
     /// What is taken out of it again, whatever the lengths.
@@ -143,7 +187,7 @@ impl TryFrom<AddressSetParts> for AddressSet {
     type Error = AddressSetError;
 
     fn try_from(parts: AddressSetParts) -> Result<Self, AddressSetError> {
-        Self::new(parts.prefixes, parts.except)
+        Ok(Self::with_members(parts.prefixes, parts.except, parts.members)?.in_mode(parts.mode))
     }
 }
 
@@ -165,6 +209,9 @@ impl Policy {
         let policy = Self { networks, groups, rules };
         if let Some(name) = policy.groups.keys().find(|name| policy.networks.contains_key(*name)) {
             return Err(PolicyError::NetworkAndGroup { name: name.clone() });
+        }
+        if let Some((name, _)) = policy.groups.iter().find(|(_, group)| group.mode != Mode::Enforce) {
+            return Err(PolicyError::GroupMode { name: name.clone() });
         }
         // Few globs are written often.
         let mut matched = BTreeSet::new();
@@ -269,6 +316,22 @@ mod tests {
         assert_eq!(serde_json::from_str::<Policy>(&json).unwrap(), example());
     }
 
+    #[test]
+    fn only_audit_is_part_of_the_canonical_form() {
+        let mut policy = example();
+        let blue = policy.networks.remove(&"blue".parse::<Name>().unwrap()).unwrap();
+        let with = |mode| {
+            let networks = [("blue".parse().unwrap(), blue.clone().in_mode(mode))].into();
+            Policy { networks, ..Policy::default() }
+        };
+        let json = serde_json::to_string(&with(Mode::Audit)).unwrap();
+        insta::assert_snapshot!(json, @r#"{"networks":{"blue":{"prefixes":["10.1.0.0/24"],"except":["10.1.0.13/32"],"mode":"audit"}}}"#);
+        assert_eq!(serde_json::from_str::<Policy>(&json).unwrap(), with(Mode::Audit));
+        assert_ne!(with(Mode::Audit).digest(), with(Mode::Enforce).digest());
+        let explicit = json.replace("audit", "enforce");
+        assert_eq!(serde_json::from_str::<Policy>(&explicit).unwrap().digest(), with(Mode::Enforce).digest());
+    }
+
     #[rstest]
     #[case::empty_network(r#"{"networks":{"blue":{"prefixes":[]}}}"#)]
     #[case::stray_except(r#"{"networks":{"blue":{"prefixes":["10.0.0.0/8"],"except":["11.0.0.0/8"]}}}"#)]
@@ -279,6 +342,9 @@ mod tests {
     #[case::both(
         r#"{"networks":{"a":{"prefixes":["10.0.0.0/8"]}},"groups":{"a":{"prefixes":["11.0.0.0/8"]}}}"#
     )]
+    #[case::group_in_a_mode(r#"{"networks":{},"groups":{"a":{"prefixes":["11.0.0.0/8"],"mode":"audit"}}}"#)]
+    #[case::unknown_mode(r#"{"networks":{"a":{"prefixes":["11.0.0.0/8"],"mode":"observe"}}}"#)]
+    #[case::audited_allow(r#"{"networks":{},"rules":{"r":{"from":{"ends":["any"]},"to":{"ends":["any"]},"action":"allow","services":["any"],"mode":"audit"}}}"#)]
     #[case::unknown_name(r#"{"networks":{},"rules":{"r":{"from":{"ends":["a"]},"to":{"ends":["any"]},"action":"deny","services":["any"]}}}"#)]
     #[case::unmatched_glob(r#"{"networks":{},"rules":{"r":{"from":{"ends":["any"]},"to":{"ends":["any"],"except":["a*"]},"action":"deny","services":["any"]}}}"#)]
     #[case::nobody(r#"{"networks":{},"rules":{"r":{"from":{"ends":[]},"to":{"ends":["any"]},"action":"deny","services":["any"]}}}"#)]

@@ -95,6 +95,11 @@ impl Prefix {
     /// Where an address means another machine on every link: nothing around these ranges covers them.
     pub const LINK_LOCAL: [Self; 2] = [Self(v4(169, 254, 16)), Self(v6(0xfe80, 0, 10))];
 
+    /// The prefix of addresses that a workload owns; `None` where no network can hold them.
+    pub fn owned(net: IpNet) -> Option<Self> {
+        net.trunc().to_string().parse().ok()
+    }
+
     /// The first address, as the kernel's tables write it.
     pub fn address(&self) -> Address {
         self.0.network().into()

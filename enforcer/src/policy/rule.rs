@@ -9,6 +9,7 @@ use thiserror::Error;
 use wildmatch::WildMatch;
 
 use super::{
+    mode::Mode,
     name::{Name, NameError},
     prefix::{Prefix, PrefixError},
     service::Service,
@@ -22,6 +23,8 @@ pub struct Rule {
     to: Side,
     action: Action,
     services: BTreeSet<Service>,
+    #[serde(skip_serializing_if = "Mode::is_enforce")]
+    mode: Mode,
 }
 
 /// Who a rule is about, on one of its sides: whoever an end names, but for the excepted.
@@ -95,6 +98,9 @@ pub enum RuleError {
     /// Only the host at a side with exceptions.
     #[error("`{side}` is the host alone, which nothing excepts")]
     ExceptedHost { side: &'static str },
+    /// It stops nothing anyway.
+    #[error("only a rule that denies has a mode")]
+    AuditedAllow,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +110,8 @@ struct RuleParts {
     to: Side,
     action: Action,
     services: BTreeSet<Service>,
+    #[serde(default)]
+    mode: Mode,
 }
 
 impl Rule {
@@ -114,7 +122,25 @@ impl Rule {
         if services.is_empty() {
             return Err(RuleError::Nothing);
         }
-        Ok(Self { from, to, action, services })
+        Ok(Self { from, to, action, services, mode: Mode::Enforce })
+    }
+
+    /// The same in another mode, if it denies.
+    pub fn in_mode(self, mode: Mode) -> Result<Self, RuleError> {
+        if mode != Mode::Enforce && self.action != Action::Deny {
+            return Err(RuleError::AuditedAllow);
+        }
+        Ok(Self { mode, ..self })
+    }
+
+    /// In `audit` mode it stops nobody; what it would stop is counted.
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether it drops what it matches.
+    pub fn stops(&self) -> bool {
+        self.action == Action::Deny && self.mode == Mode::Enforce
     }
 
     /// Who opens.
@@ -158,7 +184,7 @@ impl TryFrom<RuleParts> for Rule {
     type Error = RuleError;
 
     fn try_from(parts: RuleParts) -> Result<Self, RuleError> {
-        Self::new(parts.from, parts.to, parts.action, parts.services)
+        Self::new(parts.from, parts.to, parts.action, parts.services)?.in_mode(parts.mode)
     }
 }
 

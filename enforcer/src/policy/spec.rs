@@ -15,8 +15,10 @@ use toml::{
 
 use super::{
     diagnostic::{Diagnostic, Place},
+    mode::Mode,
     name::Name,
     prefix::Prefix,
+    selector::Selector,
     syntax,
 };
 pub(super) use rule::{RuleSpec, SideSpec};
@@ -27,8 +29,11 @@ const VERSION: i64 = 1;
 /// Keys of a file.
 const FILE_KEYS: [&str; 4] = ["version", "network", "group", "rule"];
 
-/// Keys of a `[network.NAME]` or `[group.NAME]` table.
-const SET_KEYS: [&str; 2] = ["prefixes", "except"];
+/// Keys of a `[network.NAME]` table; a group stops nothing, and so has no mode.
+const NETWORK_KEYS: [&str; 4] = ["prefixes", "members", "except", "mode"];
+
+/// Keys of a `[group.NAME]` table.
+const GROUP_KEYS: [&str; 3] = ["prefixes", "members", "except"];
 
 /// What one file says.
 #[derive(Default)]
@@ -55,6 +60,8 @@ pub(super) struct SetSpec {
     pub place: Place,
     pub prefixes: List<Prefix>,
     pub except: List<Prefix>,
+    pub members: List<Selector>,
+    pub mode: Mode,
 }
 
 /// The good elements of a list.
@@ -79,6 +86,8 @@ struct Element {
 }
 
 const PREFIX: Element = Element { one: "a prefix", many: "prefixes", bad: "bad prefix" };
+const MEMBER: Element = Element { one: "a member", many: "members", bad: "names nobody" };
+const MODE: Element = Element { one: "`mode`", many: "modes", bad: "unknown mode" };
 
 /// What a text says; adds all mistakes in it to `found`.
 pub(super) fn read(source: usize, text: &str, found: &mut Vec<Diagnostic>) -> FileSpec {
@@ -147,14 +156,17 @@ impl Walk<'_> {
         self.set_keys(kind, name, table);
         let prefixes = self.list(table, "prefixes", PREFIX);
         let except = self.list(table, "except", PREFIX);
-        Some(SetSpec { kind, name: parsed.ok()?, place, prefixes, except })
+        let members = self.list(table, "members", MEMBER);
+        let mode = table.get("mode").filter(|_| kind == Kind::Network);
+        let mode = mode.and_then(|mode| self.text(mode, MODE)).map(Spanned::into_inner).unwrap_or_default();
+        Some(SetSpec { kind, name: parsed.ok()?, place, prefixes, except, members, mode })
     }
 
     /// An unknown table is most likely the tail of a name with a dot in it.
     fn set_keys(&mut self, kind: Kind, name: &str, table: &DeTable) {
         let before = self.found.len();
-        self.unknown_keys(table, &SET_KEYS);
-        let unknown = table.iter().filter(|(key, _)| !SET_KEYS.contains(&key.get_ref().as_ref()));
+        self.unknown_keys(table, kind.keys());
+        let unknown = table.iter().filter(|(key, _)| !kind.keys().contains(&key.get_ref().as_ref()));
         for ((key, value), diagnostic) in unknown.zip(&mut self.found[before..]) {
             if value.get_ref().is_table() {
                 let quoted = format!("[{kind}.\"{name}.{}\"]", key.get_ref());
@@ -229,6 +241,13 @@ impl Kind {
         match self {
             Self::Network => "network",
             Self::Group => "group",
+        }
+    }
+
+    const fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Network => &NETWORK_KEYS,
+            Self::Group => &GROUP_KEYS,
         }
     }
 }

@@ -60,21 +60,22 @@ struct Merge {
 
 impl Merge {
     fn set(&mut self, spec: SetSpec) {
-        let SetSpec { kind, name, place, prefixes, except } = spec;
+        let SetSpec { kind, name, place, prefixes, except, members, mode } = spec;
         self.define(kind, &name, &place);
         let prefix_set = self.distinct(place.source, "prefixes", &prefixes.items);
         let except_set = self.distinct(place.source, "except", &except.items);
-        if prefixes.flawed {
+        let member_set = self.distinct(place.source, "members", &members.items);
+        if prefixes.flawed || members.flawed {
             return;
         }
-        match AddressSet::new(prefix_set, except_set) {
+        match AddressSet::with_members(prefix_set, except_set, member_set) {
             Ok(set) => {
                 let sets = if kind == Kind::Network { &mut self.networks } else { &mut self.groups };
-                sets.insert(name, set);
+                sets.insert(name, set.in_mode(mode));
             }
             Err(AddressSetError::Empty) => {
-                let message = format!("{kind} `{name}` has no prefixes");
-                let help = format!("list at least one prefix, or remove the {kind}");
+                let message = format!("{kind} `{name}` has neither prefixes nor members");
+                let help = format!("list at least one of either, or remove the {kind}");
                 self.found.push(Diagnostic::new(place, message, "nobody is a member").help(help));
             }
             Err(AddressSetError::StrayExcepts(stray)) => {

@@ -101,15 +101,15 @@ fn unknown_keys() {
     2 | [[rules]]
       |   ^^^^^ unknown key
     ");
-    insta::assert_snapshot!(mistake("[network.a]\nprefixes = ['10.0.0.0/8']\nmode = 'audit'\n"), @r"
-    error: unknown key `mode`; known: prefixes, except
+    insta::assert_snapshot!(mistake("[network.a]\nprefixes = ['10.0.0.0/8']\nlevel = 'audit'\n"), @r"
+    error: unknown key `level`; known: prefixes, members, except, mode
      --> policy.toml:4:1
       |
-    4 | mode = 'audit'
-      | ^^^^ unknown key
+    4 | level = 'audit'
+      | ^^^^^ unknown key
     ");
     insta::assert_snapshot!(mistake("[network.a]\nprefixes = ['10.0.0.0/8']\n[network.a.b]\n"), @r#"
-    error: unknown key `b`; known: prefixes, except
+    error: unknown key `b`; known: prefixes, members, except, mode
      --> policy.toml:4:12
       |
     4 | [network.a.b]
@@ -186,22 +186,22 @@ fn bad_and_missing_prefixes() {
       |             ^^^^^^^^^^^^^ bad prefix
     ");
     insta::assert_snapshot!(mistake("[network.a]\nprefixes = []\n"), @r"
-    error: network `a` has no prefixes
+    error: network `a` has neither prefixes nor members
      --> policy.toml:2:10
       |
     2 | [network.a]
       |          ^ nobody is a member
       |
-      = help: list at least one prefix, or remove the network
+      = help: list at least one of either, or remove the network
     ");
     insta::assert_snapshot!(mistake("[network.a]\n"), @r"
-    error: network `a` has no prefixes
+    error: network `a` has neither prefixes nor members
      --> policy.toml:2:10
       |
     2 | [network.a]
       |          ^ nobody is a member
       |
-      = help: list at least one prefix, or remove the network
+      = help: list at least one of either, or remove the network
     ");
 }
 
@@ -279,7 +279,7 @@ fn one_run_reports_the_mistakes_of_all_files() {
     c.toml: unknown key `mode`; known: version, network, group, rule
     c.toml: network `blue` is defined twice
     c.toml: 10.9.0.1/24 has host bits set; did you mean 10.9.0.0/24?
-    c.toml: network `c` has no prefixes
+    c.toml: network `c` has neither prefixes nor members
     c.toml: 11.0.0.0/8 lies outside of every prefix of network `d`
     c.toml: a prefix must be a string, not an integer
     c.toml: `[network.d]` is defined twice

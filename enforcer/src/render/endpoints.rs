@@ -14,6 +14,7 @@ const COLUMNS: &[Column<EndpointReport>] = &[
     wide(Column::number("ID", |endpoint, _| endpoint.id.to_string())),
     wide(Column::number("IFINDEX", |endpoint, _| endpoint.ifindex.to_string())),
     Column::text("STATE", |endpoint, _| endpoint.state.clone()),
+    wide(Column::text("MODE", |endpoint, _| endpoint.mode.word().to_owned())),
     wide(Column::text("MAC", |endpoint, _| endpoint.mac.clone().unwrap_or_default())),
     Column::text("ADDRESSES", |endpoint, screen| list(&endpoint.addresses, screen)),
     wide(Column::text("PROVIDES", |endpoint, screen| list(&endpoint.provides, screen))),
@@ -59,9 +60,9 @@ mod tests {
     #[test]
     fn wide_tells_what_identifies_it() {
         insta::assert_snapshot!(text(Format::Wide), @r"
-        NAME      ID  IFINDEX  STATE        MAC                ADDRESSES               PROVIDES     CONFLICTS  NETWORKS  SENT  SENT-BYTES  RECEIVED  RECEIVED-BYTES  SENT-DROPPED  RECEIVED-DROPPED
-        veth-web   1        7  ready        02:00:00:00:00:05  10.1.0.5,2001:db8:1::1  dhcp-server  -          blue      1203     96.7KiB      1103          3.3MiB             1                 0
-        veth-db    2        9  quarantined  -                  -                       -            10.1.0.5   -            0          0B         0              0B             0                 0
+        NAME      ID  IFINDEX  STATE        MODE     MAC                ADDRESSES               PROVIDES     CONFLICTS  NETWORKS  SENT  SENT-BYTES  RECEIVED  RECEIVED-BYTES  SENT-DROPPED  RECEIVED-DROPPED
+        veth-web   1        7  ready        enforce  02:00:00:00:00:05  10.1.0.5,2001:db8:1::1  dhcp-server  -          blue      1203     96.7KiB      1103          3.3MiB             1                 0
+        veth-db    2        9  quarantined  audit    -                  -                       -            10.1.0.5   -            0          0B         0              0B             0                 0
         ");
     }
 }

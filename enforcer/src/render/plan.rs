@@ -86,7 +86,8 @@ fn sign(change: Change, screen: &Screen) -> String {
 fn set_line(kind: &str, set: &SetChange, screen: &Screen) -> String {
     let prefixes = signed(&set.prefixes_added, &set.prefixes_removed, screen);
     let except = signed(&set.except_added, &set.except_removed, screen);
-    let parts = [prefixes, except.map(|except| format!("except {except}"))];
+    let mode = set.mode.map(|mode| format!("mode {mode}"));
+    let parts = [prefixes, except.map(|except| format!("except {except}")), mode];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     format!("{} {kind} {}: {}", sign(set.change, screen), set.name, parts.join(", "))
 }

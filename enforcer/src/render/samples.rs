@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use enforcer_common::counter::{Counter, EndpointCounters};
+use enforcer_common::{
+    counter::{Counter, EndpointCounters},
+    mode::Mode,
+};
 
 use super::{Format, Screen};
 use crate::{
-    datapath::{attach::Mechanism, flows::Flow, guard::Mode},
+    config::Trust,
+    datapath::{attach::Mechanism, flows::Flow, guard},
     foreign::{Effect, Finding},
     policy::rule::{Action, Side},
     report::{
         DaemonStatus, DirectionReport, Drops, EndReport, EndpointReport, ExplainReport, GateReport,
-        GuardReport, NetworkReport, ReasonReport, RecentDrop, RuleReport, Status,
+        GuardReport, ModeState, NetworkReport, ReasonReport, RecentDrop, RuleReport, Status, UplinkReport,
     },
 };
 
@@ -167,6 +171,7 @@ pub(crate) fn endpoints() -> Vec<EndpointReport> {
         ifindex: 7,
         id: 1,
         state: "ready".to_owned(),
+        mode: Mode::Enforce,
         mac: Some("02:00:00:00:00:05".to_owned()),
         addresses: texts(["10.1.0.5", "2001:db8:1::1"]),
         networks: texts(["blue"]),
@@ -184,6 +189,7 @@ pub(crate) fn endpoints() -> Vec<EndpointReport> {
         ifindex: 9,
         id: 2,
         state: "quarantined".to_owned(),
+        mode: Mode::Audit,
         mac: None,
         addresses: Vec::new(),
         networks: Vec::new(),
@@ -277,17 +283,25 @@ pub(crate) fn status() -> Status {
         gate: GateReport::On,
         foreign: foreign_rules(),
         foreign_unseen: Vec::new(),
+        mode: ModeState {
+            mode: Mode::Observe,
+            by: "ordered".to_owned(),
+            seconds_left: Some(850),
+            then: Some(Mode::Enforce),
+        },
+        endpoints_other_mode: 1,
+        uplinks: vec![UplinkReport { interface: "eth0".to_owned(), ifindex: 2, trust: Trust::External }],
         guards: vec![
             GuardReport {
                 interface: "eth0".to_owned(),
                 ifindex: 2,
-                mode: Mode::Native,
+                mode: guard::Mode::Native,
                 role: "uplink".to_owned(),
             },
             GuardReport {
                 interface: "veth-web".to_owned(),
                 ifindex: 7,
-                mode: Mode::Generic,
+                mode: guard::Mode::Generic,
                 role: "veth".to_owned(),
             },
         ],

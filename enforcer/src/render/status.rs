@@ -8,12 +8,14 @@ use std::{
 use enforcer_common::counter::Counter;
 
 use super::{
-    Screen, Tint, count, short_digest,
+    Screen, Tint, count,
+    modes::mode,
+    short_digest,
     units::{age, ago, bytes},
 };
 use crate::{
     datapath::attach::Mechanism,
-    report::{GateReport, GuardReport, Status},
+    report::{GateReport, GuardReport, Status, UplinkReport},
 };
 
 /// Writes everything that fits a line each.
@@ -36,7 +38,9 @@ fn facts(status: &Status, screen: &Screen) -> Vec<(&'static str, String)> {
         ("attach", attach(status.attach).to_owned()),
     ];
     facts.extend(status.features.iter().map(|(name, state)| ("feature", format!("{name}: {state}"))));
+    facts.push(("mode", mode(&status.mode)));
     facts.push(("gate", gate(&status.gate)));
+    facts.extend(status.uplinks.iter().map(|uplink| ("uplink", self::uplink(uplink))));
     facts.extend(status.guards.iter().map(|guard| ("guard", self::guard(guard))));
     facts.extend(foreign(status));
     facts.extend([
@@ -86,6 +90,10 @@ fn gate(gate: &GateReport) -> String {
     }
 }
 
+fn uplink(uplink: &UplinkReport) -> String {
+    format!("{}, trust {}", uplink.interface, uplink.trust.word())
+}
+
 fn guard(guard: &GuardReport) -> String {
     format!("{} ({}), {}", guard.interface, guard.role, guard.mode.name())
 }
@@ -123,13 +131,17 @@ fn digest(status: &Status, screen: &Screen) -> String {
 }
 
 fn endpoints(status: &Status, screen: &Screen) -> String {
-    let ready = format!("{} ready", status.endpoints_ready);
+    let mut text = format!("{} ready", status.endpoints_ready);
     match status.endpoints_quarantined {
-        0 => ready,
+        0 => {}
         some => {
             let quarantined = screen.paint(Tint::Bad, &format!("{some} quarantined"));
-            format!("{ready}, {quarantined} (no known address: nothing passes)")
+            text += &format!(", {quarantined} (no known address: nothing passes)");
         }
+    }
+    match status.endpoints_other_mode {
+        0 => text,
+        some => format!("{text}, {some} in another mode"),
     }
 }
 
@@ -140,7 +152,10 @@ fn counter(counter: Counter) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::{Format, samples};
+    use crate::{
+        render::{Format, samples},
+        report::ModeState,
+    };
 
     fn text(status: &Status, screen: &Screen) -> String {
         let mut out = Vec::new();
@@ -157,7 +172,9 @@ mod tests {
         attach:       tcx
         feature:      coarse clock: yes
         feature:      tcx links: yes
+        mode:         observe, ordered, 14m left, then enforce
         gate:         on
+        uplink:       eth0, trust external
         guard:        eth0 (uplink), native
         guard:        veth-web (veth), generic
         foreign:      ip filter DOCKER-ISOLATION-STAGE-2 handle 14 (forward) drops, 12 packets: oifname "docker0" counter drop
@@ -165,7 +182,7 @@ mod tests {
         foreign:      ip nat POSTROUTING handle 7 (postrouting) hides who sends (NAT), 0 packets: oifname != "docker0" ip saddr 172.17.0.0/16 masquerade
         policy:       generation 4, applied 3m ago: 2 networks, 6 entries, 2 sets, 3 rules
         digest:       1a1a1a1a1a1a…
-        endpoints:    1 ready, 1 quarantined (no known address: nothing passes)
+        endpoints:    1 ready, 1 quarantined (no known address: nothing passes), 1 in another mode
         passed:       2306 packets, 3.4MiB
         dropped:      1235 packets, 89.2KiB
         events lost:  17
@@ -189,6 +206,9 @@ mod tests {
             guards: Vec::new(),
             foreign: Vec::new(),
             foreign_unseen: vec!["rules of nftables and iptables: there is no `nft`".to_owned()],
+            uplinks: Vec::new(),
+            endpoints_other_mode: 0,
+            mode: ModeState { by: "host file".to_owned(), ..ModeState::default() },
             warnings: Vec::new(),
             ..samples::status()
         };
@@ -199,6 +219,7 @@ mod tests {
         attach:       tcx
         feature:      coarse clock: yes
         feature:      tcx links: yes
+        mode:         enforce (host file)
         gate:         off (its rules are not there)
         foreign:      not seen: rules of nftables and iptables: there is no `nft`
         policy:       none yet: everything is denied

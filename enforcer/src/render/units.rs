@@ -31,6 +31,11 @@ pub(super) fn age(time: &str, now: SystemTime) -> Option<String> {
     Some(duration(now.duration_since(time).unwrap_or_default()))
 }
 
+/// `14m`, by the largest unit.
+pub(super) fn seconds(seconds: u64) -> String {
+    duration(Duration::from_secs(seconds))
+}
+
 fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {

@@ -1,5 +1,6 @@
 //! What the command line asks of the daemon.
 
+use enforcer_common::mode::Mode;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::Source;
@@ -10,6 +11,27 @@ pub struct RollbackRequest {
     /// The generation to go back to; the one before by default.
     #[serde(default)]
     pub to: Option<u64>,
+}
+
+/// What `mode` sends.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ModeRequest {
+    /// The mode; `None` takes an earlier order back.
+    #[serde(default)]
+    pub mode: Option<Mode>,
+    /// Of which endpoint; `None` means the whole host.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// For how many seconds; `None` until the next order.
+    #[serde(default)]
+    pub seconds: Option<u64>,
+}
+
+/// What `endpoints forget` sends.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ForgetRequest {
+    /// The endpoint.
+    pub endpoint: String,
 }
 
 /// What `apply` sends: the text of the policy files, so that diagnostics can show their lines.

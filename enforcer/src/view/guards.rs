@@ -14,7 +14,7 @@ impl View<'_> {
                 interface: name.to_string_lossy().into_owned(),
                 ifindex,
                 mode,
-                role: if uplinks.contains(&ifindex) { "uplink" } else { "veth" }.to_owned(),
+                role: if uplinks.contains_key(&ifindex) { "uplink" } else { "veth" }.to_owned(),
             })
         });
         let mut guards: Vec<GuardReport> = guards.collect();

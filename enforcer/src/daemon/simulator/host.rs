@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::pool::WORKLOADS;
 use crate::{
-    config::Config,
+    config::{Config, Subject},
     daemon::{
         claims::Origin,
         event::{Observation, Veth},
@@ -19,6 +19,7 @@ use crate::{
 
 /// The host file.
 pub const CONFIG: &str = r#"
+mode = "audit"
 [attach]
 match = ["veth*"]
 [guard]
@@ -26,6 +27,14 @@ match = ["eth*", "veth-c"]
 [[endpoint]]
 match = "veth-d"
 addresses = ["10.9.0.5"]
+[[endpoint]]
+match = "veth-b"
+mode = "observe"
+[[uplink]]
+match = "eth1"
+trust = "external"
+[datapath]
+mark_mask = "0x00070000"
 "#;
 
 /// Names that interfaces may have. Nobody wants the last.
@@ -111,8 +120,8 @@ impl Interface {
 
     /// What it has a right to, in each family by the best reason there is.
     pub fn rights(&self, config: &Config) -> BTreeMap<Owned, Origin> {
-        let declared =
-            config.declared(&self.veth.name).map(|network| (Owned::from(network), Origin::Declared));
+        let declared = config.declared(Subject::named(&self.veth.name));
+        let declared = declared.map(|network| (Owned::from(network), Origin::Declared));
         let routed = self.veth.routed.iter().map(|address| (Owned::from(*address), Origin::Routed));
         let within = |address: &&IpAddr| self.veth.subnets.iter().any(|subnet| subnet.contains(*address));
         let learned = self.veth.inside.iter().filter(within);

@@ -1,5 +1,7 @@
 //! What must never be, and what must not be when all has come to rest.
 
+mod facts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_common::endpoint::{AddressOwner, Endpoint, EndpointId};
@@ -16,7 +18,7 @@ use crate::{
 
 /// After every operation: what must never be.
 pub fn always(machine: &Machine) -> Option<String> {
-    passes_too_much(machine).or_else(|| spoofs(machine))
+    passes_too_much(machine).or_else(|| spoofs(machine)).or_else(|| facts::masks(machine))
 }
 
 /// What the kernel lets pass, no policy does that may decide.
@@ -90,6 +92,7 @@ pub fn at_rest(machine: &Machine, config: &Config) -> Option<String> {
         .or_else(|| interfaces_at_rest(machine))
         .or_else(|| ids_are_shared(machine))
         .or_else(|| addresses_at_rest(machine, config))
+        .or_else(|| facts::at_rest(machine, config))
         .or_else(|| machine.changed.then(|| "flows remember what facts said that are gone".to_owned()))
 }
 
@@ -122,11 +125,16 @@ fn interfaces_at_rest(machine: &Machine) -> Option<String> {
         .collect();
     let links = machine.links.keys().copied().collect();
     let records = facts.endpoints.keys().copied().collect();
-    let sets: [(&str, &BTreeSet<u32>, &BTreeSet<u32>); 6] = [
+    let seen_uplinks: BTreeSet<u32> = facts.uplinks.keys().copied().collect();
+    let outside = observed.uplinks.iter().filter(|(_, name)| *name == "eth1");
+    let outside: BTreeSet<u32> = outside.map(|(ifindex, _)| *ifindex).collect();
+    let sets: [(&str, &BTreeSet<u32>, &BTreeSet<u32>); 8] = [
         ("with a record", &records, &veths),
         ("with programs", &facts.attached, &veths),
         ("with links", &links, &veths),
-        ("with an uplink's record", &facts.uplinks, &uplinks),
+        ("with an uplink's record", &seen_uplinks, &uplinks),
+        ("with an uplink's program", &facts.uplinks_attached, &outside),
+        ("with an uplink's link", &facts.uplinks_linked, &outside),
         ("guarded", &facts.guards, &guarded),
         ("with a guard's link", &facts.guard_pins, &guarded),
     ];

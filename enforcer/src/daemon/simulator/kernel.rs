@@ -5,6 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc};
 use enforcer_common::{
     control::{ControlWord, Generation},
     limits::BANK_TABLES,
+    mode::ModeRecord,
 };
 
 use super::{
@@ -19,6 +20,7 @@ use crate::{
         event::Facts,
         generations::Records,
         kernel::{Kernel, OpError},
+        modes::{self, ModeTable},
         op::Op,
         policies::PolicyTables,
     },
@@ -103,6 +105,21 @@ impl PolicyTables for FakeKernel {
     }
 }
 
+impl ModeTable for FakeKernel {
+    fn mode(&self, slot: u32) -> Result<ModeRecord, TableError> {
+        self.faults.read().map_err(table)?;
+        Ok(self.machine.borrow().modes.get(&slot).copied().unwrap_or_default())
+    }
+
+    fn set_mode(&mut self, slot: u32, record: ModeRecord) -> Result<(), TableError> {
+        let write = |machine: &mut Machine| {
+            machine.modes.insert(slot, record);
+            Ok(())
+        };
+        self.change(write).map_err(table)
+    }
+}
+
 impl Kernel for FakeKernel {
     type Policy = Self;
 
@@ -131,18 +148,22 @@ impl Kernel for FakeKernel {
                     if *uplink { self.change(|machine| write_table(machine, &remove)) } else { Ok(()) };
                 Ok(outcome.map_err(table)?)
             }
-            // Removing a pin is never refused.
-            Op::Forget { .. } | Op::FactsChanged => {
+            Op::AttachUplink { ifindex, name, record } => {
+                let write = Op::WriteEndpoint { ifindex: *ifindex, endpoint: *record };
+                self.write(&write)?;
+                self.attach(*ifindex, name, |machine| &mut machine.uplinks)
+            }
+            Op::DetachUplink { ifindex, record, .. } => {
+                self.faults.store(|| self.checked(|machine| write_table(machine, op))).map_err(table)?;
+                let remove = Op::RemoveEndpoint { ifindex: *ifindex };
+                if *record { self.write(&remove) } else { Ok(()) }
+            }
+            Op::ConfigureMode { slot, mode } => Ok(modes::configure(self, *slot, *mode)?),
+            // Removing a pin or an entry of a hash table is never refused.
+            Op::Forget { .. } | Op::RemoveSender { .. } | Op::FactsChanged => {
                 Ok(self.faults.store(|| self.checked(|machine| write_table(machine, op))).map_err(table)?)
             }
-            _ => {
-                let write = |machine: &mut Machine| {
-                    write_table(machine, op)?;
-                    machine.changed |= !matches!(op, Op::ResetCounters(_));
-                    Ok(())
-                };
-                Ok(self.change(write).map_err(table)?)
-            }
+            _ => self.write(op),
         }
     }
 
@@ -161,6 +182,15 @@ impl Kernel for FakeKernel {
 }
 
 impl FakeKernel {
+    fn write(&self, op: &Op) -> Result<(), OpError> {
+        let write = |machine: &mut Machine| {
+            write_table(machine, op)?;
+            machine.changed |= op.ends_judgements();
+            Ok(())
+        };
+        Ok(self.change(write).map_err(table)?)
+    }
+
     fn attach(
         &self,
         ifindex: u32,
@@ -206,7 +236,16 @@ fn write_table(machine: &mut Machine, op: &Op) -> io::Result<()> {
         Op::RemoveAddress(network) => drop(machine.addresses.remove(network)),
         Op::Forget { ifindex, .. } => drop(machine.links.remove(ifindex)),
         Op::FactsChanged => machine.changed = false,
-        Op::ResetCounters(_) | Op::Attach { .. } | Op::Guard { .. } | Op::Unguard { .. } => {}
+        Op::WriteHostEnd(end) => machine.host_end = **end,
+        Op::WriteSender { stamp, sender } => drop(machine.senders.insert(*stamp, *sender)),
+        Op::RemoveSender { stamp } => drop(machine.senders.remove(stamp)),
+        Op::DetachUplink { ifindex, .. } => drop(machine.uplinks.remove(ifindex)),
+        Op::ResetCounters(id) => drop(machine.modes.remove(&id.0)),
+        Op::Attach { .. }
+        | Op::AttachUplink { .. }
+        | Op::Guard { .. }
+        | Op::Unguard { .. }
+        | Op::ConfigureMode { .. } => {}
     }
     Ok(())
 }

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_common::{
     control::{ControlWord, Generation},
-    endpoint::{AddressOwner, Endpoint},
+    endpoint::{AddressOwner, Endpoint, MaskedSender},
+    host::HostEnd,
     limits::{BANK_TABLES, BANKS},
+    mode::ModeRecord,
 };
 
 use super::{host::Host, ledger::Ledger, pool::Passes};
@@ -40,6 +42,14 @@ pub struct Machine {
     pub links: BTreeMap<u32, Link>,
     /// Early guards.
     pub guards: BTreeMap<u32, Link>,
+    /// The programs of uplinks.
+    pub uplinks: BTreeMap<u32, Link>,
+    /// Modes, by slot.
+    pub modes: BTreeMap<u32, ModeRecord>,
+    /// The host as an end.
+    pub host_end: HostEnd,
+    /// Whom stamps stand for behind NAT.
+    pub senders: BTreeMap<u32, MaskedSender>,
     /// What each bank lets pass.
     pub banks: [Option<Passes>; BANKS as usize],
     /// Ids of the tables in each bank.
@@ -113,7 +123,15 @@ impl Machine {
             link_pins: pinned,
             endpoints,
             addresses: self.addresses.clone(),
-            uplinks: uplinks.into_keys().collect(),
+            uplinks,
+            uplinks_attached: alive(&self.uplinks)
+                .into_iter()
+                .filter(|ifindex| self.uplinks[ifindex].daemon == self.daemon)
+                .collect(),
+            uplinks_linked: self.uplinks.keys().copied().collect(),
+            modes: self.modes.clone(),
+            host_end: self.host_end,
+            senders: self.senders.clone(),
             guards: alive(&self.guards),
             guard_pins: self.guards.keys().copied().collect(),
         }

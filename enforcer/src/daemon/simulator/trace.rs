@@ -68,6 +68,12 @@ pub enum Damage {
     Guard,
     /// Somebody gives an interface's addresses to nobody.
     Owner,
+    /// The program of an uplink is detached.
+    Uplink,
+    /// What the host file says of modes and of the host is lost.
+    Modes,
+    /// Stamps stand for nobody any more.
+    Senders,
 }
 
 /// The steps of a life.
@@ -126,11 +132,14 @@ fn fault(rng: &mut Rng) -> Fault {
 }
 
 fn damage(rng: &mut Rng) -> Damage {
-    match rng.u8(..5) {
+    match rng.u8(..8) {
         0 => Damage::Programs,
         1 => Damage::Record,
         2 => Damage::Addresses,
         3 => Damage::Guard,
+        4 => Damage::Uplink,
+        5 => Damage::Modes,
+        6 => Damage::Senders,
         _ => Damage::Owner,
     }
 }

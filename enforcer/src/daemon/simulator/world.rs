@@ -335,6 +335,9 @@ fn damage(machine: &mut Machine, ifindex: u32, what: Damage) {
         Damage::Record => drop(machine.endpoints.remove(&ifindex)),
         Damage::Addresses => machine.addresses.retain(|_, owner| owner.ifindex != ifindex),
         Damage::Guard => drop(machine.guards.remove(&ifindex)),
+        Damage::Uplink => drop(machine.uplinks.remove(&ifindex)),
+        Damage::Modes => (machine.modes, machine.host_end) = Default::default(),
+        Damage::Senders => machine.senders.clear(),
         Damage::Owner => {
             for owner in machine.addresses.values_mut().filter(|owner| owner.ifindex == ifindex) {
                 *owner = AddressOwner::default();

@@ -10,6 +10,7 @@ use enforcer_common::policy::EndPair;
 
 use super::NumberedRule;
 use crate::policy::{
+    mode::Mode,
     name::RuleName,
     rule::{End, Side},
 };
@@ -46,6 +47,9 @@ struct Entry<'p> {
 /// The addresses of any of some terms and none of others.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct EndSet {
+    /// Rules that only audit have ends of their own: what they say lies in lists of their own, so that it
+    /// is found beside what decides.
+    pub mode: Mode,
     pub any_of: Vec<Term>,
     pub none_of: Vec<Term>,
 }
@@ -62,8 +66,10 @@ impl<'p> Connections<'p> {
         for (index, NumberedRule { name, rule, .. }) in rules.iter().enumerate() {
             let (from, to) = (rule.from(), rule.to());
             let from_is_shorter = from.ends.len() <= to.ends.len();
-            let sources = connections.sources.add(name, terms.ends_of(from, from_is_shorter));
-            let targets = connections.targets.add(name, terms.ends_of(to, !from_is_shorter));
+            let sources = terms.ends_of(from, from_is_shorter, rule.mode());
+            let sources = connections.sources.add(name, sources);
+            let targets = terms.ends_of(to, !from_is_shorter, rule.mode());
+            let targets = connections.targets.add(name, targets);
             for &source in &sources {
                 for &target in &targets {
                     connections.pairs.entry(EndPair { source, target }).or_default().push(index);
@@ -97,11 +103,11 @@ impl<'p> Terms<'p> {
     }
 
     /// The ends of a side: one for all of it, or one for each set.
-    fn ends_of(&mut self, side: &'p Side, whole: bool) -> Vec<EndSet> {
+    fn ends_of(&mut self, side: &'p Side, whole: bool, mode: Mode) -> Vec<EndSet> {
         let none_of: Vec<Term> = side.except.iter().map(|end| self.term(end)).collect();
         let terms: Vec<Term> = side.ends.iter().map(|end| self.term(end)).collect();
         let parts = if whole { vec![terms] } else { terms.into_iter().map(|term| vec![term]).collect() };
-        parts.into_iter().map(|any_of| EndSet { any_of, none_of: none_of.clone() }).collect()
+        parts.into_iter().map(|any_of| EndSet { mode, any_of, none_of: none_of.clone() }).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt::Write, net::IpAddr};
 
 use enforcer_common::{
     flow::FlowKey,
-    policy::{Party, Point, Ruling, ServiceRange},
+    policy::{Membership, Party, Point, RuleWord, Ruling, ServiceRange},
 };
 use rstest::rstest;
 
@@ -61,7 +61,8 @@ fn range(range: ServiceRange) -> String {
         _ if word.denies() => '-',
         _ => '+',
     };
-    format!("{:06x}{sign}{}{}", range.start.0, word.id(), if word.is_unsure() { "?" } else { "" })
+    let audited = if word == RuleWord::deny(word.id()).audited() { "~" } else { "" };
+    format!("{:06x}{sign}{audited}{}{}", range.start.0, word.id(), if word.is_unsure() { "?" } else { "" })
 }
 
 const NAMES: &str = "[network.a]\nprefixes = ['10.1.0.0/16']\n[network.b]\nprefixes = ['10.2.0.0/16']\n\
@@ -92,6 +93,42 @@ fn ends_and_pairs() {
     4 -> 2: 000000-2
     4 -> 3: 000000-2
     ");
+}
+
+#[test]
+fn rules_that_only_audit_have_ends_of_their_own() {
+    let rules = [
+        rule("1", "from = ['a']\nto = ['b']\ndeny = ['any']"),
+        rule("2", "from = ['a']\nto = ['b']\ndeny = ['any']\nmode = 'audit'"),
+        rule("3", "from = ['a']\nto = ['b', 'g']\ndeny = ['any']\nmode = 'audit'"),
+        rule("4", "from = ['a']\nto = ['b']\nallow = ['any']"),
+    ];
+    let tables = compiled(&format!("{NAMES}{}", rules.concat()));
+    insta::assert_snapshot!(text(&tables), @r"
+    10.0.0.0/104 networks [] from [] [] to [3] [3]
+    10.1.0.0/112 networks [1] from [1, 2] [1, 2] to [3] [3]
+    10.2.0.0/112 networks [2] from [] [] to [1, 2, 3] [1, 2, 3]
+    10.2.0.0/120 networks [2] from [] [] to [1, 2] [1, 2]
+    1 -> 1: 000000-1
+    2 -> 2: 000000-~2
+    2 -> 3: 000000-~3
+    ");
+    let capacity = Capacity { ends_per_address: 1, ..Capacity::default() };
+    let error = self::tables(&policy(&format!("{NAMES}{}", rules.concat())), capacity).unwrap_err();
+    insta::assert_snapshot!(error, @"10.1.0.0/16 is matched by 2 different lists under `from` (`1`, `2`), an address may be matched by 1");
+}
+
+#[test]
+fn a_membership_knows_the_modes_of_its_networks() {
+    let tables = compiled(
+        "[network.a]\nprefixes = ['10.1.0.0/16']\nmode = 'audit'\n[network.b]\nprefixes = ['10.1.2.0/24']\n\
+         [network.c]\nprefixes = ['10.3.0.0/16']\nmode = 'enforce'\n[group.g]\nprefixes = ['10.0.0.0/8']",
+    );
+    let flags = |address: &str| tables.membership(address.parse::<IpAddr>().unwrap()).flags;
+    assert_eq!(flags("10.1.0.1"), Membership::AUDITED);
+    assert_eq!(flags("10.1.2.1"), Membership::AUDITED | Membership::ENFORCING);
+    assert_eq!(flags("10.3.0.1"), Membership::ENFORCING);
+    assert_eq!((flags("10.4.0.1"), tables.host.flags), (0, 0));
 }
 
 #[test]

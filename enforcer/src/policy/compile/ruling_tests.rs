@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use enforcer_common::{
     address::{Address, Scope},
     flow::{FlowKey, protocol},
-    policy::{Party, Point, Ruling},
+    policy::{self, Party, Point, RuleWord, Rules, Ruling},
 };
 use proptest::{prelude::*, sample::Index};
 
@@ -15,7 +15,7 @@ use super::{
     *,
 };
 use crate::policy::{
-    AddressSet, Prefix, Source,
+    AddressSet, Mode, Prefix, Source,
     rule::{Action, End, Side},
     service::Service,
 };
@@ -121,17 +121,26 @@ fn matches_services(rule: &Rule, key: &FlowKey) -> Match {
     }
 }
 
+/// The rule with the lowest id of those of an action and a mode that match a packet so.
+fn lowest(
+    policy: &Policy,
+    ids: &Ids,
+    [src, dst]: [Peer; 2],
+    key: &FlowKey,
+    (action, mode, how): (Action, Mode, Match),
+) -> Option<u32> {
+    let rules = policy.rules.iter().filter(|(_, rule)| {
+        (rule.action(), rule.mode()) == (action, mode)
+            && matches_side(policy, rule.from(), src)
+            && matches_side(policy, rule.to(), dst)
+            && matches_services(rule, key) == how
+    });
+    rules.map(|(name, _)| ids.rules.id(name).unwrap()).min()
+}
+
 /// What the policy means.
 fn meaning(policy: &Policy, ids: &Ids, src: Peer, dst: Peer, key: &FlowKey) -> Ruling {
-    let lowest = |action, how| {
-        let rules = policy.rules.iter().filter(|(_, rule)| {
-            rule.action() == action
-                && matches_side(policy, rule.from(), src)
-                && matches_side(policy, rule.to(), dst)
-                && matches_services(rule, key) == how
-        });
-        rules.map(|(name, _)| ids.rules.id(name).unwrap()).min()
-    };
+    let lowest = |action, how| lowest(policy, ids, [src, dst], key, (action, Mode::Enforce, how));
     let member = |set: &AddressSet, peer: Peer| peer.owner != Owner::Host && is_member(set, peer.address);
     let shared = policy.networks.iter().filter(|(_, set)| member(set, src) && member(set, dst));
     if let Some(rule) = lowest(Action::Deny, Match::Surely) {
@@ -149,13 +158,29 @@ fn meaning(policy: &Policy, ids: &Ids, src: Peer, dst: Peer, key: &FlowKey) -> R
     }
 }
 
-/// What the kernel does.
-fn ruled(tables: &Tables, src: Peer, dst: Peer, key: &FlowKey) -> Ruling {
-    let party = |peer: Peer| match peer.owner {
+/// What the kernel does, and the rules that it found for that.
+fn ruled(tables: &Tables, src: Peer, dst: Peer, key: &FlowKey) -> (Ruling, Rules) {
+    let mut rules = Rules::default();
+    let [src, dst] = [src, dst].map(|peer| party(tables, peer));
+    (policy::ruling(&src, &dst, Point::of(key), tables, &mut rules), rules)
+}
+
+fn party(tables: &Tables, peer: Peer) -> Party {
+    match peer.owner {
         Owner::Host => Party { membership: tables.host, local: true },
         owner => Party { membership: tables.membership(peer.address), local: owner == Owner::Endpoint },
+    }
+}
+
+/// Whether somebody's network is in `audit` mode, and nobody's enforces.
+fn is_audited(policy: &Policy, peers: [Peer; 2]) -> bool {
+    let of = |mode| {
+        let mut networks = policy.networks.values().filter(|network| network.mode() == mode);
+        networks.any(|network| {
+            peers.iter().any(|peer| peer.owner != Owner::Host && is_member(network, peer.address))
+        })
     };
-    tables.ruling(&party(src), &party(dst), Point::of(key))
+    of(Mode::Audit) && !of(Mode::Enforce)
 }
 
 const SETS: [&str; 7] = ["n0", "n1", "n2", "n3", "g0", "g1", "g2"];
@@ -224,21 +249,33 @@ fn any_side() -> impl Strategy<Value = Side> {
 fn any_rule() -> impl Strategy<Value = Rule> {
     let service = prop::sample::select(SERVICES.as_slice()).prop_map(|text| text.parse().unwrap());
     let services = prop::collection::btree_set(service, 1..4);
-    (any_side(), any_side(), prop::sample::select(vec![Action::Allow, Action::Deny]), services)
-        .prop_map(|(from, to, action, services)| Rule::new(from, to, action, services).unwrap())
+    let actions = vec![
+        (Action::Allow, Mode::Enforce),
+        (Action::Allow, Mode::Enforce),
+        (Action::Deny, Mode::Enforce),
+        (Action::Deny, Mode::Audit),
+    ];
+    (any_side(), any_side(), prop::sample::select(actions), services).prop_map(
+        |(from, to, (action, mode), services)| {
+            Rule::new(from, to, action, services).unwrap().in_mode(mode).unwrap()
+        },
+    )
 }
 
 /// A policy, and ids in another order than the names'.
 fn any_policy() -> impl Strategy<Value = (Policy, Ids)> {
-    let sets = prop::collection::vec(any_network(), SETS.len());
+    let mode = prop::sample::select(vec![Mode::Enforce, Mode::Audit]);
+    let network = (any_network(), mode).prop_map(|(network, mode)| network.in_mode(mode));
+    let sets = prop::collection::vec(network, SETS.len());
     let rules = prop::collection::vec((any_rule(), any::<bool>()), 0..6);
     (sets, rules).prop_map(|(sets, rules)| {
         let mut sets: Vec<_> = SETS.iter().map(|name| name.parse().unwrap()).zip(sets).collect();
-        let groups = sets.split_off(4);
+        let groups = sets.split_off(4).into_iter();
+        let groups = groups.map(|(name, group)| (name, group.in_mode(Mode::Enforce)));
         let early: Vec<bool> = rules.iter().map(|(_, early)| *early).collect();
         let rules = rules.into_iter().enumerate();
         let rules = rules.map(|(i, (rule, _))| (format!("rule {i}").parse().unwrap(), rule)).collect();
-        let policy = Policy::new(sets.into_iter().collect(), groups.into_iter().collect(), rules).unwrap();
+        let policy = Policy::new(sets.into_iter().collect(), groups.collect(), rules).unwrap();
         let mut first = policy.clone();
         let mut keep = early.into_iter();
         first.rules.retain(|_, _| keep.next() == Some(true));
@@ -301,8 +338,16 @@ proptest! {
         let addresses = addresses(&policy);
         for (peers, key) in packets {
             let [src, dst] = peers.map(|(index, owner)| Peer { address: *index.get(&addresses), owner });
-            let (expected, seen) = (meaning(&policy, &ids, src, dst, &key), ruled(&tables, src, dst, &key));
+            let expected = meaning(&policy, &ids, src, dst, &key);
+            let (seen, rules) = ruled(&tables, src, dst, &key);
             prop_assert_eq!(seen, expected, "{:?} to {:?}: {:?}", src, dst, key);
+            let audit = rules.first(RuleWord::deny(0).audited());
+            let audit = (audit != RuleWord::NONE && !audit.is_unsure()).then_some(audit.id());
+            let surely = (Action::Deny, Mode::Audit, Match::Surely);
+            let expected = lowest(&policy, &ids, [src, dst], &key, surely);
+            prop_assert_eq!(audit, expected, "audited: {:?} to {:?}: {:?}", src, dst, key);
+            let [a, b] = [src, dst].map(|peer| party(&tables, peer).membership);
+            prop_assert_eq!(a.audits(&b), is_audited(&policy, [src, dst]), "{:?} to {:?}", src, dst);
         }
     }
 
@@ -334,13 +379,15 @@ fn texts(policy: &Policy, turn: Index) -> Vec<Source> {
     let sets = kinds.flat_map(|(kind, sets)| sets.iter().map(move |set| (kind, set)));
     let sets = sets.map(|(kind, (name, set))| {
         let (prefixes, except) = (prefixes(set.prefixes()), prefixes(set.except()));
-        format!("[{kind}.{name}]\nprefixes = {prefixes}\nexcept = {except}\n")
+        let mode = if set.mode() == Mode::Audit { "mode = 'audit'\n" } else { "" };
+        format!("[{kind}.{name}]\n{mode}prefixes = {prefixes}\nexcept = {except}\n")
     });
     let rules = policy.rules.iter().map(|(name, rule)| {
         let (from, to) = (rule.from(), rule.to());
         let services = list(rule.services().iter().map(ToString::to_string).collect());
+        let mode = if rule.mode() == Mode::Audit { "mode = 'audit'\n" } else { "" };
         format!(
-            "[[rule]]\nname = '{name}'\n{} = {services}\nfrom = {}\nto = {}\nexcept_from = {}\nexcept_to = {}\n",
+            "[[rule]]\nname = '{name}'\n{mode}{} = {services}\nfrom = {}\nto = {}\nexcept_from = {}\nexcept_to = {}\n",
             rule.action().word(), ends(&from.ends), ends(&to.ends), ends(&from.except), ends(&to.except)
         )
     });

@@ -13,6 +13,7 @@ use super::{
     ends::Connections,
 };
 use crate::policy::{
+    mode::Mode,
     rule::{Action, Rule},
     tables::Tables,
 };
@@ -68,9 +69,10 @@ fn too_many(rules: &[NumberedRule], between: &[usize], needed: usize, limit: u32
 /// Where a rule says something: for packets of known ports, for later fragments of each protocol, and for
 /// those of an unknown one. It is sure of a fragment if it says the same whatever the ports are.
 fn spans(id: u32, rule: &Rule) -> Vec<Span> {
-    let word = match rule.action() {
-        Action::Allow => RuleWord::allow(id),
-        Action::Deny => RuleWord::deny(id),
+    let word = match (rule.action(), rule.mode()) {
+        (Action::Allow, _) => RuleWord::allow(id),
+        (Action::Deny, Mode::Enforce) => RuleWord::deny(id),
+        (Action::Deny, Mode::Audit) => RuleWord::deny(id).audited(),
     };
     let covered = covered(rule);
     let everything = covered.first() == Some(&(Point::FIRST.0..Point::LAST.0 + 1));

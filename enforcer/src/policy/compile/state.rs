@@ -1,7 +1,7 @@
 //! What covers the addresses at one place of the sweep, kept up to date cut by cut: entering or leaving a
 //! prefix touches only the ends of rules that name its network, its group or the prefix itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::ends::{Connections, Ends, Term};
 use crate::policy::{prefix::Prefix, rule::End};
@@ -50,8 +50,8 @@ pub(super) enum Change {
 
 /// A network or a group, as the sweep knows it.
 pub(super) struct Set {
-    /// A network's id; none for a group.
-    pub network: Option<u32>,
+    /// A network's id, and the flag of its mode in a membership; none for a group.
+    pub network: Option<(u32, u8)>,
     /// The terms that its members match: its name, and globs.
     pub terms: Vec<Term>,
 }
@@ -67,8 +67,8 @@ pub(super) struct State<'c> {
     world: Option<Term>,
     /// How often each term matches.
     terms: Vec<u32>,
-    /// The networks that include the place.
-    pub networks: BTreeSet<u32>,
+    /// The networks that include the place, with the flags of their modes.
+    pub networks: BTreeMap<u32, u8>,
     sources: Counts,
     targets: Counts,
 }
@@ -101,7 +101,7 @@ impl<'c> State<'c> {
             covering: 0,
             world: connections.term(&End::World).filter(|_| !region.is_link_local()),
             terms: vec![0; connections.terms.len()],
-            networks: BTreeSet::new(),
+            networks: BTreeMap::new(),
             sources: Counts::new(),
             targets: Counts::new(),
         };
@@ -135,8 +135,8 @@ impl<'c> State<'c> {
         }
         let set = &self.sets[index];
         match set.network {
-            Some(network) if after => _ = self.networks.insert(network),
-            Some(network) => _ = self.networks.remove(&network),
+            Some((network, flag)) if after => _ = self.networks.insert(network, flag),
+            Some((network, _)) => _ = self.networks.remove(&network),
             None => {}
         }
         for &term in &set.terms {

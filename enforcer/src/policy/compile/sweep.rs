@@ -15,6 +15,7 @@ use super::{
 };
 use crate::policy::{
     ids::Ids,
+    mode::Mode,
     model::{AddressSet, Policy},
     name::Name,
     prefix::Prefix,
@@ -71,14 +72,21 @@ fn sets(policy: &Policy, ids: &Ids, connections: &Connections) -> Result<Vec<Set
             _ => {}
         }
     }
-    let sets = all_sets(policy).map(|(name, _)| {
-        let network = policy
-            .networks
-            .contains_key(name)
-            .then(|| ids.networks.id(name).ok_or_else(|| CompileError::NoId { network: name.clone() }));
+    let sets = all_sets(policy).map(|(name, set)| {
+        let network = policy.networks.contains_key(name).then(|| {
+            let id = ids.networks.id(name).ok_or_else(|| CompileError::NoId { network: name.clone() })?;
+            Ok((id, flag(set.mode())))
+        });
         Ok(Set { network: network.transpose()?, terms: terms.remove(name).unwrap_or_default() })
     });
     sets.collect()
+}
+
+const fn flag(mode: Mode) -> u8 {
+    match mode {
+        Mode::Enforce => Membership::ENFORCING,
+        Mode::Audit => Membership::AUDITED,
+    }
 }
 
 /// All cuts in the order in which the sweep meets them.
@@ -157,13 +165,14 @@ impl<'a> Sweep<'a> {
     /// What the addresses are a member of that no longer cut covers.
     fn membership(&mut self, prefix: Prefix) -> Result<Membership, CompileError> {
         let state = &self.states[Region::of(&prefix) as usize];
-        let networks: Vec<u32> = state.networks.iter().copied().collect();
+        let networks: Vec<u32> = state.networks.keys().copied().collect();
+        let flags = state.networks.values().fold(0, |flags, flag| flags | flag);
         if networks.len() > self.capacity.networks_per_address as usize {
             return Err(self.too_many_networks(prefix, &networks));
         }
         let (sources, targets) = (state.sources(), state.targets());
         self.check_ends(&prefix, &sources, &targets)?;
-        Ok(self.lists.membership(networks, &sources, &targets))
+        Ok(Membership { flags, ..self.lists.membership(networks, &sources, &targets) })
     }
 
     /// The host is in no network, and matches only the ends that name it.

@@ -5,7 +5,13 @@
 
 use serde::Serialize;
 
-use super::{model::Policy, name::Name, rule::Action, service::Service};
+use super::{
+    mode::Mode,
+    model::{AddressSet, Policy},
+    name::Name,
+    rule::Action,
+    service::Service,
+};
 
 mod miss;
 mod party;
@@ -38,6 +44,9 @@ pub struct Explanation {
     pub nearest_miss: Option<Miss>,
     /// The destination may open something of what is asked to the source, and answers to that pass.
     pub answers: bool,
+    /// The network in `audit` mode by which packets go on, counted, that nothing admits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audited: Option<Name>,
 }
 
 /// How much of what is asked passes.
@@ -66,7 +75,25 @@ pub fn explain(policy: &Policy, src: &Party, dst: &Party, asked: Service) -> Exp
     let nearest_miss =
         (denied && silent).then(|| Denial { policy, src, dst, asked }.nearest_miss()).flatten();
     let shared = common.first().cloned();
-    Explanation { src: src.clone(), dst: dst.clone(), common, shared, rules, findings, nearest_miss, answers }
+    let audited = silent.then(|| audited(policy, src, dst)).flatten();
+    Explanation {
+        src: src.clone(),
+        dst: dst.clone(),
+        common,
+        shared,
+        rules,
+        findings,
+        nearest_miss,
+        answers,
+        audited,
+    }
+}
+
+/// A network of either that is in `audit` mode, if none of both enforces.
+fn audited(policy: &Policy, src: &Party, dst: &Party) -> Option<Name> {
+    let mode = |name: &&Name| policy.networks.get(*name).map_or(Mode::Enforce, AddressSet::mode);
+    let names = || src.networks.iter().chain(&dst.networks);
+    names().all(|name| mode(&name) == Mode::Audit).then(|| names().min().cloned()).flatten()
 }
 
 impl Explanation {

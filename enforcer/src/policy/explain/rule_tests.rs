@@ -48,6 +48,24 @@ fn ask(src: &str, dst: &str, service: &str) -> Explanation {
     explain(&policy, &party(src), &party(dst), service.parse().unwrap())
 }
 
+#[test]
+fn what_is_only_counted_is_said() {
+    let policy: Policy = serde_json::from_str(
+        r#"{"networks": {"blue": {"prefixes": ["10.1.0.0/24"], "mode": "audit"},
+                         "db": {"prefixes": ["10.9.0.0/24"]}},
+            "rules": {"no smtp": {"from": {"ends": ["any"]}, "to": {"ends": ["blue"]},
+                                  "action": "deny", "services": ["tcp/25"], "mode": "audit"}}}"#,
+    )
+    .unwrap();
+    let why = |src: &str, dst: &str| {
+        let party = |text: &str| Party::new(&policy, text.parse().unwrap(), Owner::Nobody);
+        explain(&policy, &party(src), &party(dst), "tcp/25".parse().unwrap()).why()
+    };
+    insta::assert_snapshot!(why("10.1.0.5", "10.1.0.6"), @"both are members of blue; rule `no smtp` would deny tcp/25, and only counts it: it is in audit mode");
+    insta::assert_snapshot!(why("10.8.0.5", "10.1.0.6"), @"10.8.0.5 ∈ {}, 10.1.0.6 ∈ {blue}: 10.8.0.5 is in no network; nearest is 10.9.0.0/24 of db; rule `no smtp` would deny tcp/25, and only counts it: it is in audit mode; what nothing allows goes on, counted: blue is in audit mode");
+    insta::assert_snapshot!(why("10.1.0.5", "10.9.0.6"), @"10.1.0.5 ∈ {blue}, 10.9.0.6 ∈ {db}: no common network");
+}
+
 #[rstest]
 #[case::allowed(
     "10.1.0.5",

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::party::Party;
 use crate::policy::{
+    mode::Mode,
     model::Policy,
     name::{Name, RuleName},
     rule::Action,
@@ -54,6 +55,9 @@ pub struct Match {
     pub rule: RuleName,
     /// What it does.
     pub action: Action,
+    /// Whether it does it, or only counts what it would do.
+    #[serde(skip_serializing_if = "Mode::is_enforce")]
+    pub mode: Mode,
     /// Those of its services that are asked about.
     pub services: Vec<Service>,
 }
@@ -83,6 +87,7 @@ pub(super) fn matches(policy: &Policy, src: &Party, dst: &Party, asked: Service)
     let matches = rules.map(|(name, rule)| Match {
         rule: name.clone(),
         action: rule.action(),
+        mode: rule.mode(),
         services: overlapping(rule.services(), asked, src),
     });
     matches.filter(|found| !found.services.is_empty()).collect()
@@ -122,7 +127,9 @@ pub(super) fn findings(
         services.iter().any(|&service| points(service, src).iter().any(|range| range.contains(&point)))
     };
     let rule_at = |action: Action, point: u32| {
-        let found = matches.iter().find(|found| found.action == action && covers(&found.services, point));
+        let mut deciding =
+            matches.iter().filter(|found| found.action == action && found.mode == Mode::Enforce);
+        let found = deciding.find(|found| covers(&found.services, point));
         found.map(|found| found.rule.clone())
     };
     let cause = |point: u32| match (rule_at(Action::Deny, point), common) {

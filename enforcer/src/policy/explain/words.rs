@@ -5,7 +5,7 @@ use std::fmt;
 use enforcer_common::host::HOST_ALLOW;
 
 use super::{Cause, Explanation, Match, Reach, miss::services};
-use crate::policy::rule::Action;
+use crate::policy::{mode::Mode, rule::Action};
 
 impl Explanation {
     /// What decides, or what would have been closest, in one line.
@@ -25,6 +25,7 @@ impl Explanation {
             Reach::Something if self.answers => parts.push(answers),
             _ => {}
         }
+        parts.extend(self.audits());
         parts.join("; ")
     }
 
@@ -46,7 +47,8 @@ impl Explanation {
     /// What each rule lets pass or not, then what becomes of the rest.
     fn pieces(&self) -> Vec<String> {
         let causes = || self.findings.iter().map(|finding| &finding.cause);
-        let deny = self.rules.iter().filter(|found| found.action == Action::Deny);
+        let enforcing = |found: &&Match| found.action == Action::Deny && found.mode == Mode::Enforce;
+        let deny = self.rules.iter().filter(enforcing);
         let allow = self.rules.iter().filter(|found| found.action == Action::Allow);
         let effective = deny.chain(allow).filter(|found| !self.effective(found).is_empty());
         let mut parts: Vec<String> = effective.map(|found| self.by(found)).collect();
@@ -62,6 +64,19 @@ impl Explanation {
         });
         parts.extend(rest);
         parts
+    }
+
+    /// What is only counted.
+    fn audits(&self) -> Vec<String> {
+        let rules = self.rules.iter().filter(|found| found.mode == Mode::Audit);
+        let rules = rules.map(|found| {
+            let what = services(&found.services);
+            format!("rule `{}` would deny {what}, and only counts it: it is in audit mode", found.rule)
+        });
+        let network = self.audited.as_ref();
+        let network =
+            network.map(|name| format!("what nothing allows goes on, counted: {name} is in audit mode"));
+        rules.chain(network).collect()
     }
 
     fn by(&self, found: &Match) -> String {

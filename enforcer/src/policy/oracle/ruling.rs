@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{
     super::{
-        AddressSet, Name, Policy, RuleName,
+        AddressSet, Mode, Name, Policy, RuleName,
         rule::{Action, End, Side},
     },
     Owner, World,
@@ -47,6 +47,7 @@ impl World {
             self.rules.iter().find(|name| {
                 policy.rules.get(*name).is_some_and(|rule| {
                     rule.action() == action
+                        && rule.mode() == Mode::Enforce
                         && self.matches(policy, rule.from(), flow.src)
                         && self.matches(policy, rule.to(), flow.dst)
                         && cover(rule.services(), &flow) == sureness

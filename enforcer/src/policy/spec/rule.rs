@@ -7,16 +7,17 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{Element, List, Walk};
+use super::{Element, List, MODE, Walk};
 use crate::policy::{
     diagnostic::{Diagnostic, Place},
+    mode::Mode,
     name::RuleName,
-    rule::{Action, End},
+    rule::{Action, End, RuleError},
     service::Service,
 };
 
 /// Keys of a `[[rule]]` table.
-const RULE_KEYS: [&str; 7] = ["name", "from", "to", "except_from", "except_to", "allow", "deny"];
+const RULE_KEYS: [&str; 8] = ["name", "from", "to", "except_from", "except_to", "allow", "deny", "mode"];
 
 const NAME: Element = Element { one: "a rule's name", many: "names", bad: "bad name" };
 const END: Element = Element { one: "an end of a rule", many: "names and prefixes", bad: "names nobody" };
@@ -31,6 +32,7 @@ pub(in crate::policy) struct RuleSpec {
     pub from: Option<SideSpec>,
     pub to: Option<SideSpec>,
     pub services: Option<(Action, List<Service>)>,
+    pub mode: Mode,
 }
 
 /// One side of a rule.
@@ -61,7 +63,8 @@ impl Walk<'_> {
         let from = self.side(table, &place, "from", "except_from");
         let to = self.side(table, &place, "to", "except_to");
         let services = self.services(table, &place);
-        Some(RuleSpec { place, name, from, to, services })
+        let mode = self.mode(table);
+        Some(RuleSpec { place, name, from, to, services, mode })
     }
 
     fn name(&mut self, table: &DeTable, here: &Place) -> Option<(RuleName, Place)> {
@@ -117,6 +120,20 @@ impl Walk<'_> {
                 None
             }
         }
+    }
+
+    /// Of a rule that denies; one that allows stops nobody.
+    fn mode(&mut self, table: &DeTable) -> Mode {
+        let Some((key, value)) = table.get_key_value("mode") else { return Mode::default() };
+        let mode = self.text::<Mode>(value, MODE);
+        if let (Some((allow, _)), false) = (table.get_key_value("allow"), table.contains_key("deny")) {
+            let place = self.place(key.span());
+            let diagnostic =
+                Diagnostic::new(place, RuleError::AuditedAllow.to_string(), "nothing to audit or enforce");
+            self.found.push(diagnostic.related(self.place(allow.span()), "allows here"));
+            return Mode::default();
+        }
+        mode.map(Spanned::into_inner).unwrap_or_default()
     }
 
     fn not_empty<T>(&mut self, key: &str, value: &Spanned<DeValue>, list: &List<T>, meaning: &str) -> bool {

@@ -16,7 +16,7 @@ const ALIKE: f64 = 0.6;
 
 impl Merge {
     pub(super) fn rule(&mut self, spec: RuleSpec) {
-        let RuleSpec { place, name, from, to, services } = spec;
+        let RuleSpec { place, name, from, to, services, mode } = spec;
         let source = place.source;
         if let Some((name, place)) = &name {
             self.define_rule(name, place);
@@ -30,7 +30,7 @@ impl Merge {
         let flawed = [&from, &to].into_iter().flatten().any(SideSpec::is_flawed);
         let (Some((name, _)), [Some(from), Some(to)]) = (name, sides) else { return };
         let Some((action, services, false)) = services.filter(|_| !flawed) else { return };
-        match Rule::new(from, to, action, services) {
+        match Rule::new(from, to, action, services).and_then(|rule| rule.in_mode(mode)) {
             Ok(rule) => _ = self.rules.insert(name, rule),
             // Told where the exception stands.
             Err(RuleError::Exception { .. } | RuleError::ExceptedHost { .. }) => {}

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::policy::{
-    Diagnostics, Policy, Source,
+    Diagnostics, Mode, Policy, Source,
     rule::{Action, End},
 };
 
@@ -53,6 +53,66 @@ fn a_good_rule_is_read() {
     assert_eq!((texts(&rule.from().except), texts(&rule.to().ends)), ("blue".into(), "db host".into()));
     assert_eq!((rule.action(), rule.services().len()), (Action::Allow, 2));
     assert_eq!(policy.rules[&"metadata".parse::<RuleName>().unwrap()].action(), Action::Deny);
+}
+
+#[test]
+fn only_what_denies_has_a_mode() {
+    let text = format!(
+        "{NAMES}[[rule]]\nname = 'r'\nfrom = ['blue']\nto = ['db']\ndeny = ['any']\nmode = 'audit'\n\
+         [[rule]]\nname = 's'\nfrom = ['blue']\nto = ['db']\ndeny = ['any']\nmode = 'enforce'\n"
+    );
+    let policy = parse(&text).unwrap();
+    let mode = |rule: &str| policy.rules[&rule.parse::<RuleName>().unwrap()].mode();
+    assert_eq!((mode("r"), mode("s")), (Mode::Audit, Mode::Enforce));
+    insta::assert_snapshot!(mistake("from = ['blue']\nto = ['db']\nallow = ['any']\nmode = 'audit'"), @r"
+    error: only a rule that denies has a mode
+      --> policy.toml:13:1
+       |
+    13 | mode = 'audit'
+       | ^^^^ nothing to audit or enforce
+       |
+      ::: policy.toml:12:1
+       |
+    12 | allow = ['any']
+       | ----- allows here
+    ");
+    insta::assert_snapshot!(mistake("from = ['blue']\nto = ['db']\ndeny = ['any']\nmode = 'observe'"), @r"
+    error: a mode is `audit` or `enforce`
+      --> policy.toml:13:8
+       |
+    13 | mode = 'observe'
+       |        ^^^^^^^^^ unknown mode
+    ");
+    insta::assert_snapshot!(mistake("from = ['blue']\nto = ['db']\ndeny = ['any']\nmode = 7"), @r"
+    error: `mode` must be a string, not an integer
+      --> policy.toml:13:8
+       |
+    13 | mode = 7
+       |        ^ this is an integer
+    ");
+}
+
+#[test]
+fn a_network_may_be_in_audit_mode_and_a_group_may_not() {
+    let set =
+        |kind, mode| parse(&format!("version = 1\n[{kind}.a]\nprefixes = ['10.0.0.0/8']\nmode = {mode}\n"));
+    let policy = set("network", "'audit'").unwrap();
+    assert_eq!(policy.networks[&"a".parse::<Name>().unwrap()].mode(), Mode::Audit);
+    assert_eq!(set("network", "'enforce'").unwrap(), set("network", "'enforce'\n").unwrap());
+    insta::assert_snapshot!(set("network", "'off'").unwrap_err(), @r"
+    error: a mode is `audit` or `enforce`
+     --> policy.toml:4:8
+      |
+    4 | mode = 'off'
+      |        ^^^^^ unknown mode
+    ");
+    insta::assert_snapshot!(set("group", "'audit'").unwrap_err(), @r"
+    error: unknown key `mode`; known: prefixes, members, except
+     --> policy.toml:4:1
+      |
+    4 | mode = 'audit'
+      | ^^^^ unknown key
+    ");
 }
 
 #[test]
@@ -123,7 +183,7 @@ fn one_mistake_does_not_hide_another() {
 #[test]
 fn unknown_keys_and_wrong_types() {
     insta::assert_snapshot!(mistake("from = ['blue']\nto = ['db']\nallow = ['any']\nport = 80"), @r"
-    error: unknown key `port`; known: name, from, to, except_from, except_to, allow, deny
+    error: unknown key `port`; known: name, from, to, except_from, except_to, allow, deny, mode
       --> policy.toml:13:1
        |
     13 | port = 80
@@ -371,13 +431,13 @@ fn names_are_defined_once() {
       |        --- first defined here
     ");
     insta::assert_snapshot!(parse("version = 1\n[group.a]\nprefixes = []\n").unwrap_err(), @r"
-    error: group `a` has no prefixes
+    error: group `a` has neither prefixes nor members
      --> policy.toml:2:8
       |
     2 | [group.a]
       |        ^ nobody is a member
       |
-      = help: list at least one prefix, or remove the group
+      = help: list at least one of either, or remove the group
     ");
 }
 

@@ -37,6 +37,7 @@ fn diff() -> Diff {
         prefixes_removed,
         except_added: Vec::new(),
         except_removed: Vec::new(),
+        mode: None,
     };
     let except_added = vec!["10.1.0.13/32".parse().unwrap()];
     Diff {
