@@ -4,6 +4,7 @@
 //! People meet it in [`cli`], which asks the [`daemon`] or reads the kernel itself ([`view`]), and shows
 //! the [`report`] by [`render`]; [`replay`] judges captured packets.
 
+pub mod adopt;
 pub mod cli;
 pub mod config;
 pub mod conntrack;

@@ -77,3 +77,37 @@ fn an_untracked_one_goes_on_once_its_client_speaks() {
     connection.client.write_all(b"?").unwrap();
     assert!(hears(&connection.client, Duration::from_secs(10)));
 }
+
+#[test]
+fn the_guide_leads_from_drops_to_a_policy_under_which_they_pass() {
+    let host = Host::new("guide");
+    let web = host.workload("web").at("10.1.0.5/24").at("2001:db8:1::5/64").routed();
+    let api = host.workload("api").at("10.2.0.5/24").at("2001:db8:2::5/64").bridged();
+    let db = host.workload("db").at("10.9.0.5/24").bridged();
+    let daemon = Daemon::start(&host);
+    daemon.wait_ready(&[&web, &api, &db].map(Workload::interface));
+    let talks = || {
+        let pairs = [(&web, &api, api.ipv4()), (&api, &web, web.ipv6()), (&web, &db, db.ipv4())];
+        pairs.map(|(from, _, address)| tcp(from, address, ECHO_PORT))
+    };
+    assert_eq!(talks(), [false; 3]);
+    let advice = daemon.json(&["adopt"]);
+    assert_eq!(advice["next"][0]["command"], "enforcer mode observe", "{advice}");
+    let file = daemon.directory().join("adopted.toml");
+    let path = file.to_str().unwrap();
+    for (command, succeeds) in [
+        (&["adopt", "--write", path][..], true),
+        (&["adopt", "--write", path], false),
+        (&["check", path], true),
+        (&["plan", path], true),
+        (&["apply", path], true),
+    ] {
+        let output = daemon.cli(command);
+        assert_eq!(output.status.success(), succeeds, "{command:?}: {output:?}");
+    }
+    assert_eq!(talks(), [true; 3], "{}", std::fs::read_to_string(&file).unwrap());
+    assert!(!tcp(&db, web.ipv4(), ECHO_PORT), "and nothing that was never seen");
+    let denied = &daemon.json(&["adopt"])["denied"];
+    assert_eq!((&denied[0]["src"], &denied[0]["dst"]), (&"veth-db".into(), &"veth-web".into()), "{denied}");
+    daemon.json(&["adopt"]);
+}
