@@ -1,13 +1,13 @@
 //! Where what is known, what the kernel holds and what is saved meet; one at a time.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     error::Error,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use enforcer_common::{event::DropEvent, limits::MAX_ENDPOINTS, mode::Mode};
+use enforcer_common::{endpoint::EndpointId, event::DropEvent, limits::MAX_ENDPOINTS, mode::Mode};
 use tracing::warn;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     event::Event,
     gate::Gate,
     kernel::{Kernel, LiveKernel, OpError, perform_each},
-    op::Op,
+    op::{Op, Owned},
     policies::{Outcome, Policies, PolicyTables, Prepared},
     repairs::Broken,
     snapshot::Snapshot,
@@ -38,12 +38,18 @@ pub struct Core<K = LiveKernel, D = Directory> {
     /// What is known of the host.
     pub state: State,
     pub(super) kernel: K,
-    policies: Policies<D>,
+    pub(super) policies: Policies<D>,
+    /// Addresses of which the kernel refused to hear whose they are.
+    pub(super) doubtful: BTreeSet<Owned>,
+    /// Whose the addresses were when this daemon began.
+    pub(super) inherited: BTreeMap<Owned, EndpointId>,
+    /// Why the policy's members are not what they should be.
+    pub(super) unfollowed: Option<String>,
     drops: VecDeque<DropEvent>,
     gate: Gate,
     foreign: Arc<Watch>,
     /// What the state believes done may not be: the kernel refused it, or changes went by unseen.
-    diverged: bool,
+    pub(super) diverged: bool,
     started_at: SystemTime,
 }
 
@@ -52,11 +58,17 @@ impl<K: Kernel, D: Disk> Core<K, D> {
     pub fn new(config: Arc<Config>, mut kernel: K, store: Store<D>) -> Result<Self, OpError> {
         let policies = Policies::open(kernel.policy(), store)?;
         let mut state = State::new(config);
-        let ops = state.adopt(&kernel.facts()?);
+        let facts = kernel.facts()?;
+        let inherited = facts.addresses.iter().map(|(network, owner)| (*network, owner.endpoint));
+        let inherited = inherited.collect();
+        let ops = state.adopt(&facts);
         let mut core = Self {
             state,
             kernel,
             policies,
+            doubtful: BTreeSet::new(),
+            inherited,
+            unfollowed: None,
             drops: VecDeque::new(),
             gate: Gate::Unwanted,
             foreign: Arc::default(),
@@ -93,8 +105,13 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             self.diverged = false;
             self.inspect();
         }
-        let ops = self.state.step(event);
+        let learns = !matches!(event, Event::Appeared { .. } | Event::Vanished { .. });
+        let mut ops = self.state.step(event);
+        self.forget_members(&mut ops);
         self.perform(&ops);
+        if learns {
+            self.learn_members();
+        }
     }
 
     /// Compares what the kernel holds with what it should, and mends it.
@@ -131,13 +148,15 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         Ok(())
     }
 
-    fn perform(&mut self, ops: &[Op]) {
+    pub(super) fn perform(&mut self, ops: &[Op]) {
         self.expect_stricter(ops);
         let failures = perform_each(&mut self.kernel, ops);
         self.diverged |= failures.refused > 0;
+        self.doubt(ops, &failures.addresses);
         for ifindex in failures.gone {
             // Whatever has its index by the next look inherits nothing.
-            let ops = self.state.step(Event::Vanished { ifindex });
+            let mut ops = self.state.step(Event::Vanished { ifindex });
+            self.forget_members(&mut ops);
             self.perform(&ops);
         }
         for ifindex in failures.unattached {
@@ -245,6 +264,9 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         }
         if self.diverged {
             warnings.push("the kernel refuses facts, the log says which; they are tried again".to_owned());
+        }
+        if let Some(reason) = &self.unfollowed {
+            warnings.push(format!("members of networks are not what they should be: {reason}"));
         }
         for endpoint in self.state.endpoints.values() {
             let name = &endpoint.name;

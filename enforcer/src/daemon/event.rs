@@ -13,7 +13,7 @@ use enforcer_common::{
 };
 use ipnet::IpNet;
 
-use super::op::Owned;
+use super::{containers::Running, op::Owned};
 use crate::config::Config;
 
 /// What the daemon learns.
@@ -35,6 +35,8 @@ pub enum Event {
     Observed(Observation),
     /// The host file was read again. What follows from it follows with the next look.
     Configured(Arc<Config>),
+    /// What containers run.
+    Containers(Running),
     /// Somebody says that what an endpoint once had counts no more: what it has is learned anew.
     Relearn {
         /// Its interface.
@@ -116,6 +118,8 @@ pub struct Veth {
     pub alias: Option<String>,
     /// Names of the namespace at the other end, where the host file goes by them.
     pub netns: BTreeSet<String>,
+    /// Id of the namespace at the other end.
+    pub nsid: Option<i32>,
     /// MAC of the interface at the other end.
     pub mac: Option<[u8; 6]>,
     /// Host routes (/32, /128) to this very veth.

@@ -65,15 +65,28 @@ impl Generations {
     /// Where the next generation goes; its number is above every one in the kernel and above `floor`.
     pub fn next(&self, floor: u64) -> Place {
         let newest = self.records.iter().map(|record| record.number).max().unwrap_or(0);
-        let in_use: Vec<ControlWord> = self.in_use().collect();
-        let is_free = |slot: &u32| in_use.iter().all(|word| word.slot() != *slot);
+        self.again(newest.max(floor) + 1)
+    }
+
+    /// Where a generation goes that is built again.
+    pub fn again(&self, number: u64) -> Place {
+        let is_idle = |bank: &u32| self.in_use().all(|word| self.record(word).bank != *bank);
+        let bank = (0..BANKS).find(is_idle);
+        // What was published just now shares its bank with what is, or falls back to what is in use anyway.
+        let bank = bank.expect("there are more banks than generations in use");
+        Place { word: ControlWord::new(number, self.slot(None)), bank }
+    }
+
+    /// Where the record of what is published goes when it comes to fall back to `fallback`.
+    pub fn moved(&self, fallback: ControlWord) -> ControlWord {
+        ControlWord::new(self.published.generation(), self.slot(Some(fallback)))
+    }
+
+    fn slot(&self, beside: Option<ControlWord>) -> u32 {
+        let is_free = |slot: &u32| self.in_use().chain(beside).all(|word| word.slot() != *slot);
         let oldest = |slot: &u32| self.records[*slot as usize].number;
         let slot = (0..GENERATION_SLOTS).filter(is_free).min_by_key(oldest);
-        let is_idle = |bank: &u32| in_use.iter().all(|word| self.record(*word).bank != *bank);
-        let bank = (0..BANKS).find(is_idle);
-        // At most three words are in use.
-        let (slot, bank) = slot.zip(bank).expect("there are more slots and banks than generations in use");
-        Place { word: ControlWord::new(newest.max(floor) + 1, slot), bank }
+        slot.expect("there are more slots than generations in use")
     }
 
     /// Records in use that are not as they were written: slot, and what was written.
@@ -85,7 +98,11 @@ impl Generations {
 
     /// What a packet may be reading, or come to read.
     fn in_use(&self) -> impl Iterator<Item = ControlWord> {
-        let words = [self.published, self.record(self.published).fallback, self.replaced];
+        let fallback = |word: ControlWord| self.record(word).fallback;
+        let replaced = self.replaced;
+        // Whoever read it just now may find that its time is up.
+        let before = if replaced.is_unconfirmed() { fallback(replaced) } else { replaced };
+        let words = [self.published, fallback(self.published), replaced, before];
         words.into_iter().filter(|word| word.generation() != 0)
     }
 
@@ -102,7 +119,8 @@ impl Generations {
         self.published = word;
     }
 
-    const fn record(&self, word: ControlWord) -> &Generation {
+    /// The record of a word.
+    pub const fn record(&self, word: ControlWord) -> &Generation {
         &self.records[word.slot() as usize % GENERATION_SLOTS as usize]
     }
 }

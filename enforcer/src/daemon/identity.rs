@@ -73,6 +73,7 @@ impl State {
         endpoint.name.clone_from(&veth.name);
         endpoint.alias.clone_from(&veth.alias);
         endpoint.netns.clone_from(&veth.netns);
+        endpoint.seen_in(veth.nsid, self.containers.looks());
         let is_free = endpoint.owned.is_empty() || self.config.macs_of(endpoint.subject()) == Macs::Any;
         if is_free {
             // From the first address on the MAC is the one it had then: nobody takes over another's.

@@ -200,6 +200,8 @@ pub struct Failures {
     pub unguarded: Vec<(u32, String)>,
     /// Writes that the kernel refused.
     pub refused: usize,
+    /// Addresses among them: whose they are, the kernel sees otherwise.
+    pub addresses: BTreeSet<Owned>,
 }
 
 /// Carries out operations that stand for themselves; one that fails is told and the rest goes on.
@@ -229,6 +231,7 @@ pub fn perform_each(kernel: &mut impl Kernel, ops: &[Op]) -> Failures {
             (Err(error), _) => {
                 warn!(error = &error as &dyn Error, ?op, "kernel operation failed");
                 failures.refused += 1;
+                failures.addresses.extend(op.owned());
             }
         }
     }

@@ -342,6 +342,7 @@ impl Link {
             name: self.name.clone(),
             alias: self.alias.clone(),
             netns,
+            nsid: self.peer_nsid.filter(|nsid| *nsid >= 0),
             mac: inside.and_then(|(inside, peer)| inside.macs.get(&peer).copied()),
             inside: inside
                 .and_then(|(inside, peer)| inside.addresses.get(&peer).cloned())

@@ -49,6 +49,7 @@ use crate::{
 mod access;
 mod claims;
 mod clean;
+pub mod containers;
 pub mod control;
 pub mod core;
 pub mod disk;
@@ -62,6 +63,7 @@ pub mod host;
 mod identity;
 pub mod kernel;
 pub mod links;
+mod members;
 mod memory;
 pub mod modes;
 pub mod offline;

@@ -134,6 +134,16 @@ impl Op {
     }
 }
 
+impl Op {
+    /// The address whose owner changes.
+    pub const fn owned(&self) -> Option<Owned> {
+        match self {
+            Self::WriteAddress { network, .. } | Self::RemoveAddress(network) => Some(*network),
+            _ => None,
+        }
+    }
+}
+
 /// An owned prefix, in the 128-bit space of the datapath.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Owned {

@@ -17,19 +17,20 @@ use tracing::{info, warn};
 use super::{
     disk::{Directory, Disk},
     generations::{Generations, Place},
-    store::{Saved, Store, StoreError, read},
+    store::{Saved, Store, read},
 };
 use crate::{
-    config::Config,
     datapath::tables::TableError,
     policy::{
-        self, Capacity, Ids, Policy, Source,
+        self, Capacity, Ids, Labels, Policy, Source,
         world::{self, IntoWorld},
     },
 };
 
 mod inspect;
 mod kernel;
+mod restore;
+mod revision;
 
 pub use inspect::Damage;
 pub use kernel::PolicyTables;
@@ -86,6 +87,12 @@ pub struct Policies<D = Directory> {
     unsettled: bool,
     /// What ought to decide after the start does.
     restored: bool,
+    /// What is known of containers: what is built next is resolved with.
+    labels: Labels,
+    /// What the kernel's tables were resolved with, at most; `None` if an earlier daemon built them.
+    resolved: Option<Labels>,
+    /// Only some of the kernel's tables were built again since.
+    halfway: bool,
 }
 
 impl<D: Disk> Policies<D> {
@@ -96,7 +103,19 @@ impl<D: Disk> Policies<D> {
         let deciding = generations.deciding(kernel.boottime());
         let ids = read(store.ids()).or_else(|| read(store.last_good()).map(|saved| saved.ids));
         let ids = ids.unwrap_or_default();
-        let mut policies = Self { store, generations, saved: None, ids, unsettled: false, restored: false };
+        // Nothing was built yet.
+        let resolved = (published.generation() == 0).then(Labels::none);
+        let mut policies = Self {
+            store,
+            generations,
+            saved: None,
+            ids,
+            unsettled: false,
+            restored: false,
+            labels: Labels::none(),
+            resolved,
+            halfway: false,
+        };
         policies.saved = policies.saved_as(&deciding);
         Ok(policies)
     }
@@ -178,7 +197,7 @@ impl<D: Disk> Policies<D> {
         prepared: Prepared,
         confirm: Option<Duration>,
     ) -> anyhow::Result<Outcome> {
-        let Prepared { policy, ids, tables, digest } = prepared;
+        let Prepared { policy, ids, tables, digest } = self.resolve(prepared)?;
         let place = self.generations.next(self.store.newest()?);
         let number = place.word.generation();
         let nanoseconds = |patience: Duration| u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
@@ -207,6 +226,7 @@ impl<D: Disk> Policies<D> {
             Err(error).context("the kernel did not take the policy; the one before still decides")
         })?;
         self.restored = true;
+        self.built(deadline.is_some());
         if let Err(error) = self.store.discard_pending(deadline.map(|_| number)) {
             warn!(
                 error = &error as &dyn Error,
@@ -333,81 +353,4 @@ impl<D: Disk> Policies<D> {
             warn!(error = &error as &dyn Error, "the state directory keeps what does not decide");
         }
     }
-
-    /// Leaves the kernel with the policy that ought to decide: after a restart mostly the one that does,
-    /// after a boot the last good one, on a new host its files. One for which nothing is any good is left
-    /// alone: staying away would leave new workloads open.
-    pub fn restore(&mut self, kernel: &mut impl PolicyTables, config: &Config) {
-        if self.restored {
-            if self.unsettled {
-                self.settle();
-            }
-            return;
-        }
-        match self.try_restore(kernel, config) {
-            Ok(()) => {
-                self.restored = true;
-                self.settle();
-            }
-            Err(error) => warn!("no policy could be restored, which is tried again:\n{error:#}"),
-        }
-        match self.generations.deciding(kernel.boottime()).number {
-            0 => warn!("no policy yet: nothing passes between workloads until `enforcer apply`"),
-            number if self.saved.is_none() => {
-                warn!(number, "the kernel goes on with the generation it has; its names are unknown");
-            }
-            _ => {}
-        }
-    }
-
-    fn try_restore(&mut self, kernel: &mut impl PolicyTables, config: &Config) -> anyhow::Result<()> {
-        let last_good = match self.store.last_good() {
-            // Not the same as nothing: it may be read the next time.
-            Err(error @ StoreError::Io { .. }) => return Err(error.into()),
-            outcome => read(outcome),
-        };
-        let newest = last_good.as_ref().map_or(0, |saved| saved.number);
-        match self.generations.unconfirmed().map(|record| record.number) {
-            // Its confirmation was interrupted between disk and kernel.
-            Some(number) if newest == number => {
-                self.show(kernel, self.generations.published().confirmed())?;
-                self.saved = last_good.map(Arc::new);
-                return Ok(());
-            }
-            Some(number) if newest < number => {
-                return self.expire(kernel).map(drop);
-            }
-            _ => {}
-        }
-        let deciding = self.generations.deciding(kernel.boottime());
-        let last_good =
-            if deciding.number == 0 { last_good.or_else(|| self.newest_readable()) } else { last_good };
-        let prepared = match last_good {
-            Some(saved) if saved.number == deciding.number && saved.policy.digest() == deciding.digest => {
-                return Ok(());
-            }
-            Some(saved) => Some(compile(saved.policy, &self.ids)),
-            // The files may be older than what decides.
-            None if deciding.number > 0 => None,
-            None => policy_files(config, &self.ids),
-        };
-        match prepared {
-            Some(prepared) => self.publish(kernel, prepared?, None).map(drop),
-            None => Ok(()),
-        }
-    }
-
-    /// Stands in for a last good policy that cannot be read.
-    fn newest_readable(&self) -> Option<Saved> {
-        let numbers = self.store.generations().unwrap_or_default();
-        let found = numbers.into_iter().find_map(|number| read(self.store.generation(number)));
-        found.inspect(|saved| warn!(generation = saved.number, "an earlier policy is restored instead"))
-    }
-}
-
-/// The policy of the host's own files; `None` when there are none.
-fn policy_files(config: &Config, ids: &Ids) -> Option<anyhow::Result<Prepared>> {
-    let paths = config.policy_files();
-    let sources = (!paths.is_empty()).then(|| policy::read(&paths))?;
-    Some(sources.map_err(anyhow::Error::from).and_then(|sources| prepare(&sources, ids)))
 }

@@ -7,6 +7,7 @@ use enforcer_common::endpoint::{AddressOwner, Endpoint, EndpointId};
 
 use super::{
     claims::Origin,
+    containers::Namespace,
     event::Facts,
     host::configured,
     op::{Op, Owned},
@@ -199,6 +200,7 @@ fn adopted(ifindex: u32, record: &Endpoint, facts: &Facts) -> EndpointState {
         name: name_of(record),
         alias: None,
         netns: BTreeSet::new(),
+        namespace: Namespace::default(),
         labels: BTreeSet::new(),
         mac: Some(record.mac).filter(|mac| *mac != [0; 6]),
         mode: configured(facts, record.id.0),

@@ -18,6 +18,7 @@ use ipnet::IpNet;
 
 use super::{
     claims::{self, Claims, Contest, MAX_LEARNED, Origin},
+    containers::{Containers, Namespace},
     event::{Event, Observation, Veth},
     guards::Guards,
     host::Told,
@@ -39,6 +40,8 @@ pub struct EndpointState {
     pub alias: Option<String>,
     /// Names of its namespace, where the host file goes by them.
     pub netns: BTreeSet<String>,
+    /// Where its workload is.
+    pub namespace: Namespace,
     /// What is known of its container.
     pub labels: BTreeSet<String>,
     /// MAC of its interface.
@@ -79,6 +82,8 @@ pub struct State {
     pub(super) senders: Senders,
     /// What the kernel was told of the host as a whole.
     pub(super) told: Told,
+    /// What containers run.
+    pub containers: Containers,
     /// The host's addresses.
     pub host: BTreeSet<Owned>,
     /// What somebody else broke, and was mended.
@@ -97,6 +102,7 @@ impl State {
             guards: Guards::new(),
             uplinks: Uplinks::new(),
             senders: Senders::new(),
+            containers: Containers::new(),
             host: BTreeSet::new(),
             repairs: Repairs::new(),
             last_id: 0,
@@ -123,6 +129,10 @@ impl State {
             Event::Observed(observation) => self.observed(&observation),
             Event::Configured(config) => {
                 self.config = config;
+                Vec::new()
+            }
+            Event::Containers(running) => {
+                self.told(running);
                 Vec::new()
             }
             Event::Relearn { ifindex } => self.relearn(ifindex),
@@ -164,6 +174,7 @@ impl State {
             name: name.to_owned(),
             alias: None,
             netns: BTreeSet::new(),
+            namespace: Namespace::default(),
             labels: BTreeSet::new(),
             mac: None,
             mode: self.config.mode_of(Subject::named(name)),
@@ -190,6 +201,7 @@ impl State {
         ops.extend(self.released_outside(observation));
         ops.extend(self.vanished(observation));
         ops.extend(self.reused(observation));
+        self.bind(observation);
         ops.extend(self.observed_host(&observation.host));
         let claims: Claims = observation
             .veths

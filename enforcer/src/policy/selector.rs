@@ -165,6 +165,15 @@ impl Labels {
         }
     }
 
+    /// What either says.
+    #[must_use]
+    pub fn or(mut self, other: &Self) -> Self {
+        for (label, prefixes) in &other.0 {
+            self.0.entry(label.clone()).or_default().extend(prefixes);
+        }
+        self
+    }
+
     /// What both say.
     #[must_use]
     pub fn common(&self, other: &Self) -> Self {

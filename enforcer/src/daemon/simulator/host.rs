@@ -12,6 +12,7 @@ use crate::{
     config::{Config, Subject},
     daemon::{
         claims::Origin,
+        containers::Container,
         event::{Observation, Veth},
         op::Owned,
     },
@@ -40,6 +41,9 @@ mark_mask = "0x00070000"
 /// Names that interfaces may have. Nobody wants the last.
 pub const NAMES: [&str; 7] = ["veth-a", "veth-b", "veth-c", "veth-d", "eth0", "eth1", "other"];
 
+/// What may be known of containers.
+pub const LABELS: [&str; 2] = ["docker:label:team=blue", "docker:name:web"];
+
 /// One interface, from its making to its end.
 #[derive(Clone, Debug)]
 pub struct Interface {
@@ -49,6 +53,10 @@ pub struct Interface {
     pub veth: Veth,
     /// What it was ever given.
     pub given: BTreeSet<Owned>,
+    /// What is known of its container.
+    pub labels: BTreeSet<String>,
+    /// What was ever known of it.
+    pub once: BTreeSet<String>,
 }
 
 /// See the module.
@@ -69,8 +77,23 @@ impl Host {
         }
         self.births += 1;
         let mac = Some([2, 0, 0, 0, (self.births >> 8) as u8, self.births as u8]);
-        let veth = Veth { name: name.to_owned(), mac, ..Veth::default() };
-        let interface = Interface { birth: self.births, veth, given: BTreeSet::new() };
+        // The kernel gives the ids of namespaces that are gone to others.
+        let is_free =
+            |nsid: &i32| self.interfaces.values().all(|interface| interface.veth.nsid != Some(*nsid));
+        let nsid = (0..).find(is_free);
+        let veth = Veth { name: name.to_owned(), mac, nsid, ..Veth::default() };
+        let mut interface = Interface {
+            birth: self.births,
+            veth,
+            given: BTreeSet::new(),
+            labels: BTreeSet::new(),
+            once: BTreeSet::new(),
+        };
+        for (label, divisor) in LABELS.into_iter().zip([2, 3]) {
+            if self.births.is_multiple_of(divisor) {
+                interface.relabel(label);
+            }
+        }
         self.interfaces.insert(ifindex, interface);
         true
     }
@@ -84,6 +107,18 @@ impl Host {
     /// The birth of whatever has this index.
     pub fn birth(&self, ifindex: u32) -> Option<u64> {
         self.interfaces.get(&ifindex).map(|interface| interface.birth)
+    }
+
+    /// What runs. A container that nobody knows anything of is one of no runtime.
+    pub fn containers(&self) -> Vec<Container> {
+        let known = self.interfaces.values().filter(|interface| !interface.labels.is_empty());
+        let containers = known.map(|interface| Container {
+            name: format!("container {}", interface.birth),
+            labels: interface.labels.clone(),
+            nsid: interface.veth.nsid,
+            unseen: None,
+        });
+        containers.collect()
     }
 
     /// A complete look.
@@ -103,6 +138,14 @@ impl Host {
 }
 
 impl Interface {
+    /// Its container gets or loses a label.
+    pub fn relabel(&mut self, label: &str) {
+        if !self.labels.remove(label) {
+            self.labels.insert(label.to_owned());
+            self.once.insert(label.to_owned());
+        }
+    }
+
     /// The addresses of `mask`, routed to it by the host or configured by the workload.
     pub fn readdress(&mut self, mask: u8, routed: bool) {
         let chosen = (0..).zip(WORKLOADS).filter(|(bit, _)| mask >> bit & 1 == 1);

@@ -1,6 +1,7 @@
 //! What must never be, and what must not be when all has come to rest.
 
 mod facts;
+mod members;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,10 @@ use crate::{
 
 /// After every operation: what must never be.
 pub fn always(machine: &Machine) -> Option<String> {
-    passes_too_much(machine).or_else(|| spoofs(machine)).or_else(|| facts::masks(machine))
+    passes_too_much(machine)
+        .or_else(|| members::always(machine))
+        .or_else(|| spoofs(machine))
+        .or_else(|| facts::masks(machine))
 }
 
 /// What the kernel lets pass, no policy does that may decide.
@@ -89,6 +93,7 @@ pub fn named(machine: &mut Machine, saved: &Saved) -> Option<String> {
 /// Nothing happens any more: what the kernel holds is what the host is.
 pub fn at_rest(machine: &Machine, config: &Config) -> Option<String> {
     policy_at_rest(machine)
+        .or_else(|| members::at_rest(machine))
         .or_else(|| interfaces_at_rest(machine))
         .or_else(|| ids_are_shared(machine))
         .or_else(|| addresses_at_rest(machine, config))

@@ -98,7 +98,9 @@ impl Machine {
 
     /// What a packet may be reading, or come to read.
     pub fn in_use(&self) -> impl Iterator<Item = ControlWord> {
-        let words = [self.word, self.record(self.word).fallback, self.before];
+        let fallback = |word: ControlWord| self.record(word).fallback;
+        let before = if self.before.is_unconfirmed() { fallback(self.before) } else { self.before };
+        let words = [self.word, fallback(self.word), self.before, before];
         words.into_iter().filter(|word| word.generation() != 0)
     }
 

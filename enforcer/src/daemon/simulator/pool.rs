@@ -1,12 +1,19 @@
 //! A few policies, and whom each lets open a connection to whom: by the reference evaluator, and by the
 //! tables that a bank holds.
 
-use std::{net::IpAddr, sync::LazyLock};
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    sync::LazyLock,
+};
 
 use enforcer_common::policy::{Party, Point};
 
+use super::host::LABELS;
+use crate::daemon::op::Owned;
 use crate::policy::{
-    Policy, Source, Tables,
+    Capacity, Ids, Labels, Policy, Prefix, Source, Tables, compile,
     oracle::{Endpoint, World},
 };
 
@@ -18,7 +25,7 @@ const STRANGER: &str = "203.0.113.9";
 const PORTS: [u16; 2] = [80, 5432];
 const TCP: u8 = 6;
 
-const TEXTS: [&str; 6] = [
+const TEXTS: [&str; 8] = [
     "version = 1",
     r#"
     version = 1
@@ -68,6 +75,28 @@ const TEXTS: [&str; 6] = [
     [[rule]]
     name = "the host asks the database"
     from = ["host"]
+    to = ["db"]
+    allow = ["tcp/5432"]
+    "#,
+    r#"
+    version = 1
+    [network.team]
+    members = ["docker:label:team=blue"]
+    [network.db]
+    prefixes = ["10.9.0.0/24"]
+    "#,
+    r#"
+    version = 1
+    [network.team]
+    prefixes = ["10.2.0.0/24"]
+    members = ["docker:label:team"]
+    [group.web]
+    members = ["docker:name:web"]
+    [group.db]
+    prefixes = ["10.9.0.0/24", "10.1.0.0/24"]
+    [[rule]]
+    name = "the web asks the database"
+    from = ["web"]
     to = ["db"]
     allow = ["tcp/5432"]
     "#,
@@ -139,6 +168,32 @@ fn parties() -> impl Iterator<Item = &'static str> {
     WORKLOADS.into_iter().chain([HOST, STRANGER])
 }
 
+/// Workloads' addresses, with what is known of each.
+pub fn labels(known: impl Fn(Owned) -> BTreeSet<String>) -> Labels {
+    let mut labels = Labels::none();
+    for address in WORKLOADS.map(|text| text.parse::<IpAddr>().unwrap()) {
+        let prefix = Prefix::owned(address.into()).unwrap();
+        known(address.into()).iter().for_each(|label| labels.add(label, prefix));
+    }
+    labels
+}
+
+thread_local! {
+    static RESOLVED: RefCell<HashMap<(usize, String), Passes>> = RefCell::default();
+}
+
+/// What a policy of the pool lets open where this is known.
+pub fn resolved(policy: usize, labels: &Labels) -> Passes {
+    let key = (policy, format!("{labels:?}"));
+    RESOLVED.with_borrow_mut(|known| {
+        *known.entry(key).or_insert_with(|| {
+            let policy = POOL[policy].policy.resolve(labels);
+            let ids = Ids::default().assign(&policy).unwrap();
+            Passes::of(&compile(&policy, &ids, Capacity::default()).unwrap())
+        })
+    })
+}
+
 fn pooled(text: &str) -> Pooled {
     let source = Source { name: "pool".to_owned(), text: text.to_owned() };
     let policy = Policy::parse(&[source]).unwrap();
@@ -148,7 +203,9 @@ fn pooled(text: &str) -> Pooled {
         host: vec![HOST.parse::<IpAddr>().unwrap().into()],
         ..World::default()
     };
-    world.apply(policy.clone());
+    // Whoever may be a member at any time.
+    let everybody = labels(|_| LABELS.iter().map(|label| (*label).to_owned()).collect());
+    world.apply(policy.resolve(&everybody));
     let addresses: Vec<IpAddr> = parties().map(|text| text.parse().unwrap()).collect();
     let passes = Passes::collect(|src, dst, port| world.lets_open(addresses[src], addresses[dst], port));
     Pooled { digest: policy.digest(), policy, passes }

@@ -4,7 +4,7 @@ use fastrand::Rng;
 
 use super::{
     faults::Fault,
-    host::NAMES,
+    host::{LABELS, NAMES},
     pool::{POOL, WORKLOADS},
 };
 
@@ -35,6 +35,12 @@ pub enum Step {
     Look,
     /// The daemon looks at the host, and acts later.
     LookAhead,
+    /// Something else is known of a container.
+    Relabel { ifindex: u32, label: usize },
+    /// The daemon asks what containers run, and hears it later.
+    AskContainers,
+    /// The daemon asks what containers run, and hears it at once.
+    Containers,
     /// Somebody takes away what the daemon wrote of an interface.
     Damage { ifindex: u32, what: Damage },
     /// The daemon compares what the kernel holds.
@@ -100,8 +106,11 @@ fn step(rng: &mut Rng) -> Step {
         47..49 => Step::Lose { place },
         49..50 => Step::Duplicate { place },
         50..52 => Step::Overrun,
-        52..59 => Step::Look,
-        59..62 => Step::LookAhead,
+        52..56 => Step::Look,
+        56..58 => Step::LookAhead,
+        58..59 => Step::Relabel { ifindex, label: rng.usize(..LABELS.len()) },
+        59..60 => Step::AskContainers,
+        60..62 => Step::Containers,
         62..65 => Step::Damage { ifindex, what: damage(rng) },
         65..68 => Step::Inspect,
         68..70 => Step::Tick,

@@ -7,7 +7,7 @@ use enforcer_common::{control::ControlWord, endpoint::AddressOwner};
 use super::{
     disk::FakeDisk,
     faults::{Fault, Faults},
-    host::{CONFIG, NAMES},
+    host::{CONFIG, LABELS, NAMES},
     invariants,
     kernel::FakeKernel,
     ledger::FOR_GOOD,
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     config::Config,
     daemon::{
+        containers::Running,
         core::Core,
         event::Event,
         policies::{Outcome, compile},
@@ -144,6 +145,11 @@ impl World {
                     machine.host.addresses.insert(address.into());
                 }
             }
+            Step::Relabel { ifindex, label } => {
+                if let Some(interface) = machine.host.interfaces.get_mut(&ifindex) {
+                    interface.relabel(LABELS[label]);
+                }
+            }
             Step::Damage { ifindex, what } => damage(&mut machine, ifindex, what),
             Step::Wait { seconds } => machine.now += seconds * SECOND,
             Step::Reboot => machine.reboot(),
@@ -163,7 +169,9 @@ impl World {
             }
             Step::Lose { place } => drop(self.take(place)),
             Step::Duplicate { place } => {
-                let again = self.mail.get(place).cloned();
+                // A look is told once.
+                let again =
+                    self.mail.get(place).filter(|event| !matches!(event, Event::Observed(_))).cloned();
                 self.mail.extend(again);
             }
             Step::Overrun => {
@@ -172,9 +180,17 @@ impl World {
             }
             Step::Look => self.look(),
             Step::LookAhead => {
+                // There is one look at a time.
+                self.mail.retain(|event| !matches!(event, Event::Observed(_)));
                 let seen = self.observed();
                 self.mail.push_back(seen);
             }
+            Step::AskContainers => {
+                let running = self.running();
+                self.mail.retain(|event| !matches!(event, Event::Containers(_)));
+                self.mail.push_back(running);
+            }
+            Step::Containers => self.hear_containers(),
             Step::Inspect => self.core().inspect(),
             Step::Tick => self.core().expire(),
             Step::Restart | Step::Reboot => self.start(),
@@ -191,6 +207,19 @@ impl World {
         self.mail.retain(|event| !matches!(event, Event::Observed(_)));
         let seen = self.observed();
         self.core().handle(seen);
+    }
+
+    /// What is told now is newer than what is under way.
+    fn hear_containers(&mut self) {
+        self.mail.retain(|event| !matches!(event, Event::Containers(_)));
+        let running = self.running();
+        self.core().handle(running);
+    }
+
+    fn running(&mut self) -> Event {
+        let looks = self.core().state.containers.looks();
+        let containers = self.machine.borrow().host.containers();
+        Event::Containers(Running { containers, asked_at: looks, told_at: looks })
     }
 
     fn observed(&self) -> Event {
@@ -299,6 +328,9 @@ impl World {
         let mut outcome = Ok(());
         for _ in 0..PATIENCE {
             self.core().expire();
+            self.look();
+            self.hear_containers();
+            self.look();
             self.look();
             self.core().inspect();
             self.check()?;
