@@ -16,4 +16,5 @@ pub mod policy;
 pub mod render;
 pub mod replay;
 pub mod report;
+pub mod unenforced;
 pub mod view;

@@ -20,6 +20,7 @@ use crate::{
         service::Service,
         world::WorldMoves,
     },
+    unenforced::Unenforced,
 };
 
 mod modes;
@@ -78,6 +79,9 @@ pub struct Status {
     /// Where the early guard runs.
     #[serde(default)]
     pub guards: Vec<GuardReport>,
+    /// Workloads that nothing is enforced for.
+    #[serde(default)]
+    pub unenforced: Vec<Unenforced>,
     /// Rules of others that drop what passes here, or hide who sent it.
     #[serde(default)]
     pub foreign: Vec<Finding>,

@@ -134,6 +134,7 @@ impl View<'_> {
             gate,
             uplinks: self.uplinks()?,
             guards: self.guards()?,
+            unenforced: Vec::new(),
             foreign: Vec::new(),
             foreign_unseen: Vec::new(),
             passed,

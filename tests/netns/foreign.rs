@@ -63,3 +63,26 @@ fn rules_in_the_way_are_told_with_what_they_dropped() {
     let unseen = &daemon.json(&["status"])["foreign_unseen"];
     assert!(unseen[0].as_str().unwrap().contains("there is no `nft`"), "{unseen}");
 }
+
+#[test]
+fn workloads_that_no_program_sees_are_told() {
+    let host = Host::new("unenforced");
+    let web = host.workload("web").at("10.1.0.5/24").routed();
+    let other = host.workload("other").at("10.2.0.5/24").behind("lxc-other").routed();
+    let up = host.workload("up").at("198.51.100.9/24").behind("wan0").routed();
+    let daemon = Daemon::start_with(
+        &host,
+        "policy = []\n[attach]\nmatch = [\"veth-*\"]\n[[uplink]]\nmatch = \"wan*\"\ntrust = \"fabric\"\n",
+    );
+    daemon.wait_ready(&[web.interface()]);
+    for command in ["ip tuntap add dev vnet0 mode tap", "ip link add link veth-web name mac0 type macvlan"] {
+        let words: Vec<&str> = command.split(' ').collect();
+        let output = host.netns().run(words[0], &words[1..]);
+        assert!(output.status.success(), "{command}: {}", transcript(&output));
+    }
+    let status = daemon.json(&["status"]);
+    let names: Vec<&str> =
+        status["unenforced"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["lxc-other", "mac0", "vnet0"], "{status}");
+    drop((other, up));
+}

@@ -15,6 +15,7 @@ use crate::{
     foreign::Finding,
     policy::Policy,
     report::{EndpointReport, Status},
+    unenforced::Unenforced,
 };
 
 mod draft;
@@ -51,6 +52,8 @@ pub struct Advice {
     pub attached: Vec<String>,
     /// Workloads without a known address.
     pub quarantined: Vec<String>,
+    /// Workloads that nothing is enforced for.
+    pub unenforced: Vec<Unenforced>,
     /// Rules of others in the way.
     pub foreign: Vec<Finding>,
     /// What the policy in force does not let pass, most packets first.
@@ -107,6 +110,7 @@ pub fn advise(host: &Host) -> Advice {
         has_policy,
         attached: names("ready"),
         quarantined: names("quarantined"),
+        unenforced: host.status.unenforced.clone(),
         foreign: host.status.foreign.clone(),
         denied,
         draft: draft.map(|draft| text::write(&draft, seen.conversations.len(), has_policy)),

@@ -52,6 +52,12 @@ fn hints(steps: &mut Vec<Step>, advice: &Advice, status: &Status) {
             advice.quarantined.join(", ")
         )));
     }
+    if !advice.unenforced.is_empty() {
+        steps.push(think(format!(
+            "{} not enforced: `enforcer status` lists them, and why",
+            count(advice.unenforced.len(), "workload")
+        )));
+    }
     let of = |effect| advice.foreign.iter().filter(|rule| rule.effect == effect).count();
     if of(Effect::Drops) > 0 {
         steps.push(think(format!(

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     config::Config, datapath::migrate, foreign::Watch, policy::world::IntoWorld, report::ForgetReport,
+    unenforced::Unenforced,
 };
 
 /// Repairs of one inspection that make a line each in the log.
@@ -340,6 +341,13 @@ impl Core {
             mechanism: self.kernel.mechanism,
             gate: self.gate.clone(),
             foreign: self.foreign.clone(),
+            config: self.state.config.clone(),
+            unenforced: self
+                .state
+                .unenforced()
+                .into_iter()
+                .map(|(name, why)| Unenforced { name, why })
+                .collect(),
             started_at: self.started_at,
             warnings: self.warnings(),
             repairs: self.state.repairs.count(),

@@ -30,7 +30,9 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         let started = Instant::now();
         let Some(saved) = self.policies().saved().cloned() else { return };
         let entries = self.kernel().connections();
-        let open = conversations(&entries, &mut Ruling::new(&saved.policy, owners));
+        let policy = self.state.labels().map(|labels| saved.policy.resolve(&labels));
+        let policy = policy.as_ref().unwrap_or(&saved.policy);
+        let open = conversations(&entries, &mut Ruling::new(policy, owners));
         let mut seeded = 0;
         for conversation in &open {
             match self.kernel().open_conversation(conversation) {

@@ -17,6 +17,7 @@ use crate::{
         DaemonStatus, DirectionReport, Drops, EndReport, EndpointReport, ExplainReport, GateReport,
         GuardReport, ModeState, NetworkReport, ReasonReport, RecentDrop, RuleReport, Status, UplinkReport,
     },
+    unenforced::Unenforced,
 };
 
 mod plan;
@@ -281,6 +282,10 @@ pub(crate) fn status() -> Status {
         endpoints_ready: 1,
         endpoints_quarantined: 1,
         gate: GateReport::On,
+        unenforced: vec![Unenforced {
+            name: "vnet0".to_owned(),
+            why: "a tap: programs are attached to veths only".to_owned(),
+        }],
         foreign: foreign_rules(),
         foreign_unseen: Vec::new(),
         mode: ModeState {

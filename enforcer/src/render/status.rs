@@ -43,6 +43,7 @@ fn facts(status: &Status, screen: &Screen) -> Vec<(&'static str, String)> {
     facts.extend(status.uplinks.iter().map(|uplink| ("uplink", self::uplink(uplink))));
     facts.extend(status.guards.iter().map(|guard| ("guard", self::guard(guard))));
     facts.extend(foreign(status));
+    facts.extend(unenforced(status));
     facts.extend([
         ("policy", policy(status, screen.now)),
         ("digest", digest(status, screen)),
@@ -96,6 +97,13 @@ fn uplink(uplink: &UplinkReport) -> String {
 
 fn guard(guard: &GuardReport) -> String {
     format!("{} ({}), {}", guard.interface, guard.role, guard.mode.name())
+}
+
+fn unenforced(status: &Status) -> Vec<(&'static str, String)> {
+    let told = status.unenforced.iter().take(TOLD_RULES).map(|one| format!("{}: {}", one.name, one.why));
+    let more = status.unenforced.len().saturating_sub(TOLD_RULES);
+    let more = (more > 0).then(|| format!("{more} more (`-o json` has all)"));
+    told.chain(more).map(|text| ("unenforced", text)).collect()
 }
 
 /// Rules of others told in full; a host may have thousands, and JSON has all of them.
@@ -180,6 +188,7 @@ mod tests {
         foreign:      ip filter DOCKER-ISOLATION-STAGE-2 handle 14 (forward) drops, 12 packets: oifname "docker0" counter drop
         foreign:      ip filter FORWARD (forward) drops: policy drop
         foreign:      ip nat POSTROUTING handle 7 (postrouting) hides who sends (NAT), 0 packets: oifname != "docker0" ip saddr 172.17.0.0/16 masquerade
+        unenforced:   vnet0: a tap: programs are attached to veths only
         policy:       generation 4, applied 3m ago: 2 networks, 6 entries, 2 sets, 3 rules
         digest:       1a1a1a1a1a1a…
         endpoints:    1 ready, 1 quarantined (no known address: nothing passes), 1 in another mode
@@ -204,6 +213,7 @@ mod tests {
             repairs: 0,
             last_repair: None,
             guards: Vec::new(),
+            unenforced: Vec::new(),
             foreign: Vec::new(),
             foreign_unseen: vec!["rules of nftables and iptables: there is no `nft`".to_owned()],
             uplinks: Vec::new(),
