@@ -9,6 +9,7 @@ mod confirm;
 mod control;
 mod direction;
 mod ends;
+mod fabric;
 mod faults;
 mod flood;
 mod flows;

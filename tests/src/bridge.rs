@@ -26,31 +26,31 @@ pub fn name_for(subnet: IpNet) -> String {
     }
 }
 
-/// The gateway of a subnet: its first address.
-pub fn gateway_of(subnet: IpNet) -> IpAddr {
+/// A host's gateway in a subnet: the first address for the first host, the second one for the next.
+pub fn gateway_of(subnet: IpNet, host: u8) -> IpAddr {
     match subnet.network() {
-        IpAddr::V4(network) => IpAddr::V4((network.to_bits() + 1).into()),
-        IpAddr::V6(network) => IpAddr::V6((network.to_bits() + 1).into()),
+        IpAddr::V4(network) => IpAddr::V4((network.to_bits() + u32::from(host)).into()),
+        IpAddr::V6(network) => IpAddr::V6((network.to_bits() + u128::from(host)).into()),
     }
 }
 
-/// `ip` commands that create a bridge. It keeps its hardware address while ports come and go.
-pub fn creation(name: &str, subnet: IpNet) -> String {
+/// `ip` commands that create a host's bridge. It keeps its hardware address while ports come and go.
+pub fn creation(name: &str, subnet: IpNet, host: u8) -> String {
     let low_bits = match subnet.network() {
         IpAddr::V4(network) => network.to_bits(),
         IpAddr::V6(network) => (network.to_bits() >> 64) as u32,
     };
     let [a, b, c, d] = low_bits.to_be_bytes();
     format!(
-        "link add {name} address 02:b6:{a:02x}:{b:02x}:{c:02x}:{d:02x} type bridge stp_state 0\n\
+        "link add {name} address 02:{host:02x}:{a:02x}:{b:02x}:{c:02x}:{d:02x} type bridge stp_state 0\n\
          link set {name} up\n"
     )
 }
 
 /// The `ip` command that puts the gateway of `subnet` on a bridge.
-pub fn gateway_address(name: &str, subnet: IpNet) -> String {
+pub fn gateway_address(name: &str, subnet: IpNet, host: u8) -> String {
     let nodad = if subnet.addr().is_ipv6() { " nodad" } else { "" };
-    format!("addr add {}/{} dev {name}{nodad}\n", gateway_of(subnet), subnet.prefix_len())
+    format!("addr add {}/{} dev {name}{nodad}\n", gateway_of(subnet, host), subnet.prefix_len())
 }
 
 #[cfg(test)]
@@ -74,9 +74,13 @@ mod tests {
     }
 
     #[test]
-    fn the_gateway_is_the_first_address() {
-        for (subnet, expected) in [("10.3.0.7/24", "10.3.0.1"), ("2001:db8:2::5/64", "2001:db8:2::1")] {
-            assert_eq!(gateway_of(subnet.parse().unwrap()).to_string(), expected);
+    fn the_gateways_are_the_first_addresses() {
+        for (subnet, host, expected) in [
+            ("10.3.0.7/24", 1, "10.3.0.1"),
+            ("10.3.0.7/24", 2, "10.3.0.2"),
+            ("2001:db8:2::5/64", 1, "2001:db8:2::1"),
+        ] {
+            assert_eq!(gateway_of(subnet.parse().unwrap(), host).to_string(), expected);
         }
     }
 }

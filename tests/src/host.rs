@@ -40,6 +40,8 @@ enum Wiring {
 pub struct Host {
     name: String,
     netns: Arc<NetNs>,
+    number: u8,
+    own: Vec<IpAddr>,
     subnets: Mutex<BTreeMap<IpNet, Wiring>>,
 }
 
@@ -47,10 +49,21 @@ impl Host {
     /// Creates a host with forwarding on for both families and no workloads.
     #[track_caller]
     pub fn new(name: &str) -> Self {
+        Self::numbered(name, 1, &[HOST_IPV4.into(), HOST_IPV6.into()])
+    }
+
+    /// One of several hosts: its addresses are its own, and so is its gateway in a subnet that they share.
+    #[track_caller]
+    pub fn numbered(name: &str, number: u8, own: &[IpAddr]) -> Self {
         let netns = NetNs::create(name);
         netns.sysctls(ROUTER);
-        netns.ip(&format!("addr add {HOST_IPV4}/32 dev lo\naddr add {HOST_IPV6}/128 dev lo nodad\n"));
-        Self { name: name.to_owned(), netns: Arc::new(netns), subnets: Mutex::default() }
+        let addresses = own.iter().map(|address| match address {
+            IpAddr::V4(_) => format!("addr add {address}/32 dev lo\n"),
+            IpAddr::V6(_) => format!("addr add {address}/128 dev lo nodad\n"),
+        });
+        netns.ip(&addresses.collect::<String>());
+        let (name, own) = (name.to_owned(), own.to_vec());
+        Self { name, netns: Arc::new(netns), number, own, subnets: Mutex::default() }
     }
 
     /// Starts the description of a workload; works at any time, also while traffic runs.
@@ -66,6 +79,16 @@ impl Host {
     /// The name given to [`Host::new`]: the first part of its workloads' namespace names.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The host's own address of a family, from which it talks to routed workloads.
+    pub fn own(&self, is_family: fn(&IpAddr) -> bool) -> Option<IpAddr> {
+        self.own.iter().copied().find(is_family)
+    }
+
+    /// Its address on the bridge of a subnet.
+    pub(crate) fn gateway_of(&self, subnet: IpNet) -> IpAddr {
+        bridge::gateway_of(subnet, self.number)
     }
 
     /// Notes that the subnets of a workload are routed.
@@ -88,7 +111,7 @@ impl Host {
         let wiring = Wiring::Bridged(name.clone());
         let mut batch = String::new();
         if !subnets.values().any(|known| *known == wiring) {
-            batch += &bridge::creation(&name, addresses[0]);
+            batch += &bridge::creation(&name, addresses[0], self.number);
         }
         for address in addresses {
             let known = subnets.get(&address.trunc());
@@ -97,7 +120,7 @@ impl Host {
                 "{address} would be on {name}, but is {known:?}"
             );
             if known.is_none() {
-                batch += &bridge::gateway_address(&name, *address);
+                batch += &bridge::gateway_address(&name, *address, self.number);
                 subnets.insert(address.trunc(), wiring.clone());
             }
         }
@@ -114,24 +137,28 @@ impl AsRef<NetNs> for Host {
 
 /// The `ip` commands for the host's side of a routed workload: a point-to-point link, as Calico wires it.
 ///
-/// Every such veth bears the same link-local gateway. The host itself talks from its own address.
-pub(crate) fn routed_side(interface: &str) -> String {
+/// Every such veth bears the same link-local gateway. The host itself talks from its own address; one without an
+/// IPv4 address has no IPv4 there either.
+pub(crate) fn routed_side(host: &Host, interface: &str) -> String {
+    let ipv4 = host
+        .own(IpAddr::is_ipv4)
+        .map(|_| format!("addr add {ROUTED_GATEWAY_IPV4}/32 dev {interface} scope link\n"));
     format!(
-        "addr add {ROUTED_GATEWAY_IPV4}/32 dev {interface} scope link\n\
-         addr add {ROUTED_GATEWAY_IPV6}/64 dev {interface} nodad\n\
-         link set {interface} up\n"
+        "{}addr add {ROUTED_GATEWAY_IPV6}/64 dev {interface} nodad\nlink set {interface} up\n",
+        ipv4.unwrap_or_default()
     )
 }
 
 /// The `ip` commands that lead the host to a routed workload.
-pub(crate) fn routes_to(interface: &str, addresses: &[IpNet]) -> String {
+pub(crate) fn routes_to(host: &Host, interface: &str, addresses: &[IpNet]) -> String {
     let mut batch = String::new();
     for address in addresses {
         let (length, source) = match address.addr() {
-            IpAddr::V4(_) => (32, IpAddr::from(HOST_IPV4)),
-            IpAddr::V6(_) => (128, IpAddr::from(HOST_IPV6)),
+            IpAddr::V4(_) => (32, host.own(IpAddr::is_ipv4)),
+            IpAddr::V6(_) => (128, host.own(IpAddr::is_ipv6)),
         };
-        writeln!(batch, "route add {}/{length} dev {interface} src {source}", address.addr())
+        let source = source.map(|source| format!(" src {source}")).unwrap_or_default();
+        writeln!(batch, "route add {}/{length} dev {interface}{source}", address.addr())
             .expect("a string takes all that is written");
     }
     batch

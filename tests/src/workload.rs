@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use ipnet::IpNet;
 
-use crate::bridge::{INTERFACE_NAME_MAX, gateway_of};
+use crate::bridge::INTERFACE_NAME_MAX;
 use crate::echo::Echo;
 use crate::host::{Host, ROUTED_GATEWAY_IPV4, ROUTED_GATEWAY_IPV6, routed_side, routes_to};
 use crate::netns::NetNs;
@@ -72,11 +72,11 @@ impl<'h> NewWorkload<'h> {
     pub fn routed(self) -> Workload {
         self.host.route_subnets_of(&self.addresses);
         let host = self.host;
-        let outside = routed_side(&self.interface);
+        let outside = routed_side(self.host, &self.interface);
         let inside = routed_inside(&self.addresses);
         let workload = self.create(&outside, &inside);
         // Last: a packet that comes too early would leave an unanswered ARP request, asked again after a second.
-        host.netns().ip(&routes_to(workload.interface(), workload.addresses()));
+        host.netns().ip(&routes_to(host, workload.interface(), workload.addresses()));
         workload
     }
 
@@ -87,7 +87,7 @@ impl<'h> NewWorkload<'h> {
         let interface = &self.interface;
         let outside = format!("link set {interface} master {bridge}\nlink set {interface} up\n");
         let host = self.host;
-        let inside = bridged_inside(&self.addresses);
+        let inside = bridged_inside(host, &self.addresses);
         let workload = self.create(&outside, &inside);
         host.netns().wait_for_carrier(&bridge);
         workload
@@ -135,11 +135,11 @@ fn routed_inside(addresses: &[IpNet]) -> String {
 }
 
 /// The `ip` commands inside a bridged workload: addresses in their subnets, the first gateway of each family.
-fn bridged_inside(addresses: &[IpNet]) -> String {
+fn bridged_inside(host: &Host, addresses: &[IpNet]) -> String {
     let mut batch = addressed(addresses);
     for is_family in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
         if let Some(address) = addresses.iter().find(|address| is_family(&address.addr())) {
-            batch += &default_route(gateway_of(*address));
+            batch += &default_route(host.gateway_of(*address));
         }
     }
     batch

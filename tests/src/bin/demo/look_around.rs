@@ -10,12 +10,15 @@ use enforcer_tests::{Daemon, Host, Workload};
 use crate::interrupt::is_called_off;
 
 /// Says how to get in and returns when somebody presses Enter or Ctrl-C.
-pub fn stay(host: &Host, workloads: &[Workload], daemon: &Daemon) {
-    println!("\nEverything stays up. In another root shell:\n");
-    for (name, value) in daemon.environment() {
-        println!("  export {name}={}", value.display());
+pub fn stay(hosts: &[&Host], workloads: &[Workload], daemons: &[&Daemon]) {
+    println!("\nEverything stays up. In another root shell:");
+    for (host, daemon) in hosts.iter().zip(daemons) {
+        println!();
+        for (name, value) in daemon.environment() {
+            println!("  export {name}={}", value.display());
+        }
+        println!("  nsenter --net={} {} status", host.netns().path().display(), daemon.binary().display());
     }
-    println!("  nsenter --net={} {} status", host.netns().path().display(), daemon.binary().display());
     println!("\nA shell in a workload:\n");
     for workload in workloads {
         println!("  nsenter --net={} bash    # {}", workload.netns().path().display(), workload.name());

@@ -2,22 +2,24 @@
 //!
 //! Everything happens in network namespaces of its own and is removed at the end, whatever the end.
 
+mod fabric;
 mod interrupt;
 mod look_around;
-mod matrix;
 mod plan;
+mod show;
 
-use std::io::{IsTerminal, stdout};
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use enforcer_tests::command::transcript;
-use enforcer_tests::traffic::ECHO_PORT;
+use enforcer_tests::fabric::Underlay;
+use enforcer_tests::matrix::Matrix;
+use enforcer_tests::traffic::{ECHO_PORT, Protocol};
 use enforcer_tests::{Daemon, Host, Workload};
-use matrix::{Expectation, Matrix};
+use show::{Steps, Tally, indented, print_answer, print_matrices};
 
 /// How long the endpoints may take to get ready.
 const READINESS: Duration = Duration::from_secs(10);
@@ -28,6 +30,9 @@ struct Args {
     /// Leave everything running until Enter or Ctrl-C.
     #[arg(long)]
     keep: bool,
+    /// Two hosts with an enforcer each, joined by this, instead of one host.
+    #[arg(long, value_name = "UNDERLAY")]
+    fabric: Option<Underlay>,
 }
 
 fn main() -> ExitCode {
@@ -43,18 +48,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// What the demo is judged by.
-struct Tally {
-    as_expected: usize,
-    probes: usize,
-}
-
-/// The whole demo. Whatever it built is gone when it returns.
+/// The demo that was asked for.
 fn run(args: &Args) -> Result<Tally> {
     ensure!(nix::unistd::geteuid().is_root(), "root is needed: the demo creates network namespaces");
     interrupt::listen()?;
     let steps = Steps { begin: Instant::now() };
+    match args.fabric {
+        Some(underlay) => fabric::run(underlay, &steps, args.keep),
+        None => on_one_host(&steps, args.keep),
+    }
+}
 
+/// One host. Whatever it built is gone when it returns.
+fn on_one_host(steps: &Steps, keep: bool) -> Result<Tally> {
     steps.step("one host, six workloads: four IPv4 subnets, two IPv6 prefixes, routed and bridged")?;
     let host = Host::new("demo");
     let workloads: Vec<Workload> = plan::PLACES.iter().map(|place| place.build(&host)).collect();
@@ -62,9 +68,7 @@ fn run(args: &Args) -> Result<Tally> {
 
     steps.step("without an enforcer: does everybody reach everybody?")?;
     let before = ask_everybody(&workloads, |_, _, _| true);
-    let (answered, probes) = (before.iter().map(Matrix::answered).sum::<usize>(), sum_of_probes(&before));
-    ensure!(answered == probes, "no enforcer yet, but only {answered} of {probes} probes answered");
-    println!("         yes: {answered} of {probes} probes answered");
+    show::everybody_answered(&before)?;
 
     steps.step("the enforcer starts and finds the workloads")?;
     let daemon = Daemon::start(&host);
@@ -86,44 +90,22 @@ fn run(args: &Args) -> Result<Tally> {
 
     steps.step("what the enforcer says")?;
     print_answers(&daemon, &workloads)?;
-    if args.keep {
-        look_around::stay(&host, &workloads, &daemon);
+    if keep {
+        look_around::stay(&[&host], &workloads, &[&daemon]);
     }
     steps.say("everything goes away again");
-    let asked: Vec<Matrix> = networks.into_iter().chain(rule).collect();
-    Ok(Tally { as_expected: asked.iter().map(Matrix::as_expected).sum(), probes: sum_of_probes(&asked) })
+    Ok(Tally::of(networks.iter().chain(&rule)))
 }
 
-/// The course of the demo in time.
-struct Steps {
-    begin: Instant,
-}
-
-impl Steps {
-    /// Begins a step, unless somebody wants the demo to end.
-    fn step(&self, what: &str) -> Result<()> {
-        interrupt::check()?;
-        self.say(what);
-        Ok(())
-    }
-
-    /// Prints a line with the time since the beginning.
-    fn say(&self, what: &str) {
-        println!("[{:5.2}s] {what}", self.begin.elapsed().as_secs_f32());
-    }
-}
+/// What the policy says of two addresses.
+type Expectation = fn(IpAddr, IpAddr, Protocol) -> bool;
 
 /// Both families' matrices, now.
 fn ask_everybody(workloads: &[Workload], may_open: Expectation) -> [Matrix; 2] {
     [
-        Matrix::ask("IPv4", workloads, Workload::ipv4, may_open),
-        Matrix::ask("IPv6", workloads, Workload::ipv6, may_open),
+        Matrix::ask("IPv4", workloads, Workload::ipv4, &|from, to, by| may_open(from.ipv4(), to.ipv4(), by)),
+        Matrix::ask("IPv6", workloads, Workload::ipv6, &|from, to, by| may_open(from.ipv6(), to.ipv6(), by)),
     ]
-}
-
-/// How many probes both matrices took.
-fn sum_of_probes(matrices: &[Matrix]) -> usize {
-    matrices.iter().map(Matrix::probes).sum()
 }
 
 /// Waits until every workload is a ready endpoint.
@@ -160,16 +142,6 @@ fn print_places(workloads: &[Workload]) {
     }
 }
 
-/// The matrices and what their letters mean.
-fn print_matrices(matrices: &[Matrix]) {
-    let is_coloured = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    println!("{}", matrix::legend());
-    for matrix in matrices {
-        println!("\n{}", matrix.shown(is_coloured).trim_end());
-    }
-    println!();
-}
-
 /// The enforcer's own account of what happened, as its command line prints it.
 fn print_answers(daemon: &Daemon, workloads: &[Workload]) -> Result<()> {
     let (from, to) = denied_pair(workloads);
@@ -183,16 +155,6 @@ fn print_answers(daemon: &Daemon, workloads: &[Workload]) -> Result<()> {
     print_answer(daemon, &["explain", &red, &blue, &port], 0)
 }
 
-/// Runs a command, prints it and what it says, and insists on its exit status.
-fn print_answer(daemon: &Daemon, args: &[&str], status: i32) -> Result<()> {
-    interrupt::check()?;
-    let output = daemon.cli(args);
-    let line = format!("enforcer {}", args.join(" "));
-    ensure!(output.status.code() == Some(status), "{line}: {}", transcript(&output));
-    println!("\n$ {line}\n{}", String::from_utf8_lossy(&output.stdout).trim_end());
-    Ok(())
-}
-
 /// Two IPv4 addresses on one bridge and yet in different networks: the last pair that must not talk there.
 fn denied_pair(workloads: &[Workload]) -> (String, String) {
     let addresses: Vec<_> = workloads.iter().map(|workload| workload.addresses()[0]).collect();
@@ -201,9 +163,4 @@ fn denied_pair(workloads: &[Workload]) -> (String, String) {
         neighbours.filter(|(from, to)| from.trunc() == to.trunc() && !plan::may_talk(from.addr(), to.addr()));
     let (from, to) = denied.next_back().expect("the demo denies something on a bridge");
     (from.addr().to_string(), to.addr().to_string())
-}
-
-/// A text, moved to the right of the time.
-fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("         {line}").trim_end().to_owned() + "\n").collect()
 }

@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::Duration;
 
-use enforcer_tests::Workload;
-use enforcer_tests::traffic::{ECHO_PORT, Probe, Protocol, ask_all};
+use crate::traffic::{ECHO_PORT, Probe, Protocol, ask_all};
+use crate::workload::Workload;
 
 /// Patient enough for a slow machine on which sixty probes run at a time.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -18,12 +19,12 @@ const PROTOCOLS: [(Protocol, char); 3] =
 const COLUMN: usize = 8;
 
 /// One ordered pair in one family.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Cell {
     from: usize,
     to: usize,
-    allowed: Vec<bool>,
-    answers: Vec<bool>,
+    allowed: [bool; PROTOCOLS.len()],
+    answers: [bool; PROTOCOLS.len()],
 }
 
 impl Cell {
@@ -55,49 +56,84 @@ impl Cell {
     }
 }
 
+/// All that is to be answered, or all that is not: from where, to where, by what, and the place for the answer.
+fn questions(
+    cells: &mut [Cell],
+    is_due: bool,
+) -> impl Iterator<Item = ((usize, usize, Protocol), &mut bool)> {
+    cells.iter_mut().flat_map(move |Cell { from, to, allowed, answers }| {
+        let asked = allowed.iter().zip(answers).zip(PROTOCOLS);
+        let wanted = asked.filter(move |((allowed, _), _)| **allowed == is_due);
+        wanted.map(|((_, answer), (protocol, _))| ((*from, *to, protocol), answer))
+    })
+}
+
 /// The letters of what is true.
 fn letters(of: &[bool]) -> String {
     PROTOCOLS.iter().zip(of).map(|((_, letter), is_so)| if *is_so { *letter } else { '-' }).collect()
 }
 
-/// What the policy says: whether one address may open this to another.
-pub type Expectation = fn(IpAddr, IpAddr, Protocol) -> bool;
+/// What the policy says: whether one workload may open this to another.
+pub type Expectation<'e> = &'e dyn Fn(&Workload, &Workload, Protocol) -> bool;
 
-/// The reachability of all workloads in one family.
+/// The reachability of all workloads in one family, or of some by some.
 #[derive(Debug)]
 pub struct Matrix {
     title: &'static str,
+    heading: Option<String>,
     names: Vec<String>,
+    rows: Range<usize>,
+    columns: Range<usize>,
     cells: Vec<Cell>,
 }
 
 impl Matrix {
     /// Sends all probes of one family, by the addresses that `address_of` gives.
+    ///
+    /// What is to be answered is asked first, and with more patience: silence need not take long.
     pub fn ask(
         title: &'static str,
         workloads: &[Workload],
         address_of: fn(&Workload) -> IpAddr,
-        may_open: Expectation,
+        may_open: Expectation<'_>,
     ) -> Self {
-        let pairs: Vec<(usize, usize)> = (0..workloads.len())
-            .flat_map(|from| (0..workloads.len()).map(move |to| (from, to)))
+        let places = 0..workloads.len();
+        let pairs = places.clone().flat_map(|from| places.clone().map(move |to| (from, to)));
+        let mut cells: Vec<Cell> = pairs
             .filter(|(from, to)| from != to)
-            .collect();
-        let probes: Vec<Probe<'_>> = pairs
-            .iter()
-            .flat_map(|(from, to)| {
-                let (from, to) = (workloads[*from].netns(), address_of(&workloads[*to]));
-                PROTOCOLS.map(|(protocol, _)| Probe { from, to, protocol })
+            .map(|(from, to)| {
+                let may_open = |(protocol, _)| may_open(&workloads[from], &workloads[to], protocol);
+                Cell { from, to, allowed: PROTOCOLS.map(may_open), answers: [false; PROTOCOLS.len()] }
             })
             .collect();
-        let answers = ask_all(&probes, PATIENCE);
-        let cells = pairs.into_iter().zip(answers.chunks(PROTOCOLS.len())).map(|((from, to), answers)| {
-            let (src, dst) = (address_of(&workloads[from]), address_of(&workloads[to]));
-            let allowed = PROTOCOLS.iter().map(|&(protocol, _)| may_open(src, dst, protocol)).collect();
-            Cell { from, to, allowed, answers: answers.to_vec() }
-        });
-        let names = workloads.iter().map(|workload| workload.name().to_owned()).collect();
-        Self { title, names, cells: cells.collect() }
+        for (is_due, patience) in [(true, PATIENCE * 10), (false, PATIENCE)] {
+            let (questions, answers): (Vec<_>, Vec<_>) = questions(&mut cells, is_due).unzip();
+            let probe = |(from, to, protocol): (usize, usize, _)| Probe {
+                from: workloads[from].netns(),
+                to: address_of(&workloads[to]),
+                protocol,
+            };
+            let probes: Vec<_> = questions.into_iter().map(probe).collect();
+            for (answer, is_answered) in answers.into_iter().zip(ask_all(&probes, patience)) {
+                *answer = is_answered;
+            }
+        }
+        let names: Vec<String> = workloads.iter().map(|workload| workload.name().to_owned()).collect();
+        Self { title, heading: None, rows: places.clone(), columns: places, names, cells }
+    }
+
+    /// What some workloads got of some, by their places in the list, under a heading.
+    #[must_use]
+    pub fn part(&self, heading: &str, rows: &Range<usize>, columns: &Range<usize>) -> Self {
+        let is_part = |cell: &&Cell| rows.contains(&cell.from) && columns.contains(&cell.to);
+        Self {
+            title: self.title,
+            heading: Some(heading.to_owned()),
+            names: self.names.clone(),
+            rows: rows.clone(),
+            columns: columns.clone(),
+            cells: self.cells.iter().filter(is_part).cloned().collect(),
+        }
     }
 
     /// How many probes were sent.
@@ -117,14 +153,16 @@ impl Matrix {
 
     /// The table, and under it a line for every pair that did not go as the policy says.
     pub fn shown(&self, is_coloured: bool) -> String {
-        let mut text = format!("  {:<12}", format!("{} to", self.title));
-        for name in &self.names {
+        let heading = self.heading.iter().map(|heading| format!("  {heading}\n"));
+        let mut text = heading.collect::<String>() + &format!("  {:<12}", format!("{} to", self.title));
+        for name in &self.names[self.columns.clone()] {
             write!(text, "{name:COLUMN$}").expect("a string takes all that is written");
         }
-        for (from, name) in self.names.iter().enumerate() {
+        for from in self.rows.clone() {
+            let name = &self.names[from];
             text.truncate(text.trim_end().len());
             write!(text, "\n  from {name:<7}").expect("a string takes all that is written");
-            for to in 0..self.names.len() {
+            for to in self.columns.clone() {
                 let cell = self.cells.iter().find(|cell| (cell.from, cell.to) == (from, to));
                 text += &cell.map_or_else(|| format!("{:COLUMN$}", "."), |cell| cell.shown(is_coloured));
             }
@@ -145,8 +183,8 @@ impl Matrix {
         )
     }
 
-    /// The pairs that did not go as the policy says.
-    fn mismatches(&self) -> String {
+    /// The pairs that did not go as the policy says, each in a line.
+    pub fn mismatches(&self) -> String {
         let unexpected = self.cells.iter().filter(|cell| !cell.is_as_expected());
         let lines = unexpected.map(|cell| {
             let (expected, seen) = (letters(&cell.allowed), letters(&cell.answers));
