@@ -36,7 +36,7 @@ impl EndpointId {
 /// mode: it was counted, and whoever meets it next may still drop it.
 #[inline(always)]
 pub const fn relaxed_stamp(mask: u32) -> u32 {
-    mask & !(1 << mask.trailing_zeros())
+    mask & mask.wrapping_sub(1)
 }
 
 /// The same, of a packet whose source is not proven: no endpoint's stamp, and no proof of anything.

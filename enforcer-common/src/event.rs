@@ -46,6 +46,8 @@ pub enum Hook {
     /// What arrives at an interface with an early guard: what the endpoint sends or, at an uplink, what the
     /// outside sends. It only drops; what it passes meets the other hooks.
     Guard = 2,
+    /// What comes from outside, at an uplink.
+    FromUplink = 3,
 }
 
 /// Token bucket of one CPU's events, and what it held back.

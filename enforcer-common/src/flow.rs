@@ -213,6 +213,8 @@ impl FlowEntry {
     /// It passes as an answer if the state table knows the question, which is asked for every packet anew:
     /// a recorded pass holds only if it does, a recorded drop only if it does not.
     pub const ANSWERS: u8 = 4;
+    /// Of a recorded drop: what denies it is being audited, so that it goes on in every mode.
+    pub const AUDITED: u8 = 16;
 }
 
 #[cfg(test)]

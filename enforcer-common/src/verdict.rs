@@ -11,6 +11,9 @@ pub const REASON_SLOTS: u32 = 128;
 /// Drops are numbered from here on, passes below.
 const FIRST_DROP: u8 = 32;
 
+/// Drops of [`Category::Policy`] are numbered from here on, up to the next multiple of [`FIRST_DROP`].
+const FIRST_OF_POLICY: u8 = 64;
+
 /// Added to a drop's number: it would have been one, but the mode in force lets the packet go on.
 const WOULD: u8 = 128;
 
@@ -151,6 +154,26 @@ impl Verdict {
         }
     }
 
+    /// [`DropReason::is_relaxed_by`] for the [`code`](Self::code) of a drop: the datapath knows reasons as
+    /// numbers. What is no drop has nothing that could be relaxed.
+    #[inline(always)]
+    pub const fn is_relaxed_code(code: u8, mode: Mode) -> bool {
+        match mode {
+            Mode::Enforce => false,
+            Mode::Audit => Self::is_of_proven_source(code),
+            Mode::Observe => code >= FIRST_DROP && code < WOULD,
+        }
+    }
+
+    /// Whether the drop with this [`code`](Self::code) is the policy's, of a packet that is what it claims to
+    /// be: its source was asked about before.
+    #[inline(always)]
+    pub const fn is_of_proven_source(code: u8) -> bool {
+        code & !(FIRST_DROP - 1) == FIRST_OF_POLICY
+            && code != DropReason::Quarantined as u8
+            && code != DropReason::NoEndpoint as u8
+    }
+
     /// The code of the drop that a [`code`](Self::code) relaxes; any other code itself.
     #[inline(always)]
     pub const fn strict_code(code: u8) -> u8 {
@@ -222,6 +245,21 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn numbers_are_relaxed_as_their_reasons_are() {
+        for code in 0..=u8::MAX {
+            for mode in Mode::ALL {
+                let by_reason =
+                    DropReason::from_number(code).is_some_and(|reason| reason.is_relaxed_by(mode));
+                let unknown = DropReason::from_number(code).is_none();
+                assert!(unknown || Verdict::is_relaxed_code(code, mode) == by_reason, "{code} {mode:?}");
+            }
+            if Verdict::is_pass_code(code) || code == 0 {
+                assert!(!Mode::ALL.iter().any(|mode| Verdict::is_relaxed_code(code, *mode)), "{code}");
+            }
+        }
+    }
 
     #[test]
     fn codes_are_unique_and_within_the_counter_table() {

@@ -1,6 +1,6 @@
 //! The one exit: every packet is counted here, whatever happened to it.
 
-use enforcer_common::{counter::Counter, event::Hook, flow::FlowEntry};
+use enforcer_common::{counter::Counter, event::Hook, flow::FlowEntry, verdict::Verdict};
 
 use aya_ebpf::btf_maps::PerCpuArray;
 
@@ -17,7 +17,7 @@ pub enum FlowRecord {
     New,
 }
 
-/// Counts the packet. `counted` says that a pass was, at another hook.
+/// Counts the packet. `counted` says that it was at another hook, unless it is dropped at this one.
 #[inline(always)]
 pub fn account(
     frame: impl Frame,
@@ -28,7 +28,8 @@ pub fn account(
     counted: bool,
 ) {
     let bytes = frame.length();
-    if journey.judgement.is_pass() {
+    let judgement = &journey.judgement;
+    if judgement.is_pass() {
         // What the guard lets through meets the hook that counts it.
         if matches!(hook, Hook::Guard) {
             return;
@@ -39,19 +40,49 @@ pub fn account(
         }
     } else {
         count_endpoint(role, journey, bytes);
+    }
+    if judgement.is_pass() && !judgement.would_drop() {
+        count(&maps::REASONS, u32::from(judgement.verdict), bytes);
+    } else {
+        count_refused(bytes);
         event::event_dropped(frame.ifindex(), bytes, hook as u32);
     }
-    count(&maps::REASONS, u32::from(journey.judgement.verdict), bytes);
     // Slot 0 belongs to no network and to no rule; counting there is cheaper than not doing it.
     count(&maps::NETWORK_COUNTERS, journey.judgement.network, bytes);
     count(&maps::RULE_COUNTERS, journey.judgement.rule, bytes);
     match record {
         FlowRecord::None => {}
-        FlowRecord::Known(entry) => flow::count(entry, bytes),
+        FlowRecord::Known(entry) => flow::count_known(entry, &journey.judgement, bytes),
         FlowRecord::New => {
             flow::flow_record(frame.ifindex(), bytes);
         }
     }
+}
+
+/// The same at an uplink: what passes is the host's business, and no flow of ours.
+#[inline(always)]
+pub fn account_outside(frame: impl Frame, journey: &Journey) {
+    let (bytes, judgement) = (frame.length(), &journey.judgement);
+    if judgement.is_pass() && !judgement.would_drop() {
+        return count(&maps::REASONS, u32::from(judgement.verdict), bytes);
+    }
+    count_refused(bytes);
+    event::event_dropped(frame.ifindex(), bytes, Hook::FromUplink as u32);
+    flow::flow_record(frame.ifindex(), bytes);
+}
+
+/// A station of its own: counts the reason of what is dropped, or would be.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn count_refused(bytes: u32) -> u32 {
+    let Some(Journey { judgement, .. }) = Journey::current() else { return 0 };
+    let reason = u32::from(Verdict::strict_code(judgement.verdict));
+    if judgement.would_drop() {
+        count(&maps::WOULD_DROPS, reason, bytes);
+    } else {
+        count(&maps::REASONS, reason, bytes);
+    }
+    0
 }
 
 #[inline(always)]

@@ -5,7 +5,7 @@ use aya_log_ebpf::debug;
 use enforcer_common::{endpoint::Endpoint, event::Hook, verdict::DropReason};
 
 use crate::{
-    account::{FlowRecord, account},
+    account::{FlowRecord, account, account_outside},
     endpoint,
     flow::{self, Asking},
     fragment,
@@ -13,7 +13,7 @@ use crate::{
     judge, neighbor,
     packet::{Frame, Origin},
     parse::{self, Kind},
-    uplink,
+    relax, uplink,
 };
 
 /// Which side of the packet the endpoint at this hook is.
@@ -31,9 +31,9 @@ pub fn enforce(ctx: &impl EbpfContext, frame: impl Frame, hook: Hook) -> Option<
     let journey = Journey::current()?;
     let origin = frame.origin();
     let (role, record) = match endpoint::behind(frame.ifindex()) {
-        // Only the guard stands on uplinks.
+        // Of those who come through here only the guard stands on uplinks.
         Some(endpoint) if looks_only && endpoint.flags & Endpoint::UPLINK != 0 => {
-            uplink::judge(frame, journey)
+            uplink::judge(frame, endpoint, journey)
         }
         Some(endpoint) if endpoint.flags & Endpoint::UPLINK == 0 => {
             let role = if matches!(hook, Hook::ToEndpoint) { Role::Receiver } else { Role::Sender };
@@ -41,11 +41,39 @@ pub fn enforce(ctx: &impl EbpfContext, frame: impl Frame, hook: Hook) -> Option<
         }
         _ => (Role::Sender, dropped(journey, DropReason::NoEndpoint as u8)),
     };
+    if !journey.judgement.is_pass() {
+        relax::relax(role);
+    }
+    // Not what could not be read, and not whose sender is not known: others would be judged by its ports.
+    if !matches!(record, FlowRecord::None) && journey.judgement.is_of_proven_source() {
+        fragment::remember(&journey.packet);
+    }
     // A stamped packet was counted where it entered; at its destination only a drop is news.
-    let counted = role == Role::Receiver && origin.stamp != 0;
+    let counted = if journey.judgement.would_drop() {
+        relax::is_relaxed_stamp(origin.stamp)
+    } else {
+        origin.stamp != 0
+    };
+    let counted = counted && matches!(hook, Hook::ToEndpoint);
     account(frame, hook, role, journey, record, counted);
     trace(ctx, hook, journey);
     journey.judgement.is_pass().then_some(journey.stamp)
+}
+
+/// The same for what comes from outside, at an uplink. Nobody stamped it, so it bears no stamp from here on
+/// either, but one of doubt where it goes on in spite of its judgement.
+#[inline(always)]
+pub fn receive(ctx: &impl EbpfContext, frame: impl Frame) -> Option<u32> {
+    journey::begin(0);
+    let journey = Journey::current()?;
+    uplink::receive(frame, journey);
+    if !journey.judgement.is_pass() {
+        relax::relax(Role::Sender);
+    }
+    account_outside(frame, journey);
+    trace(ctx, Hook::FromUplink, journey);
+    let doubt = if journey.judgement.would_drop() { journey.stamp } else { 0 };
+    journey.judgement.is_pass().then_some(doubt)
 }
 
 /// Leaves the judgement in the journey; returns where the packet is to be counted.
@@ -85,17 +113,13 @@ pub fn judge_parsed(
         journey.judgement = judgement;
         return FlowRecord::None;
     }
-    let record = recall(role, endpoint, hook, origin, journey).unwrap_or_else(|| {
+    recall(role, endpoint, hook, origin, journey).unwrap_or_else(|| {
         match role {
             Role::Sender => judge::judge_sent(ifindex),
             Role::Receiver => judge::judge_delivered(ifindex, origin.stamp, u32::from(origin.from_host)),
         };
         FlowRecord::New
-    });
-    if journey.judgement.is_pass() {
-        fragment::remember(&journey.packet);
-    }
-    record
+    })
 }
 
 /// The judgement of an earlier packet of the flow. What an error quotes is not in its key.

@@ -3,11 +3,11 @@
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use enforcer_common::{
     address::{Address, Scope},
-    endpoint::{AddressOwner, Endpoint, EndpointId},
+    endpoint::{AddressOwner, Endpoint, EndpointId, doubtful_stamp, relaxed_stamp},
     verdict::DropReason,
 };
 
-use crate::{maps, packet::Origin};
+use crate::{config, maps, packet::Origin};
 
 /// The endpoint whose host-side interface has this ifindex.
 #[inline(always)]
@@ -55,14 +55,17 @@ pub fn fits_mac(endpoint: &Endpoint, address: Address) -> bool {
 pub fn sender(origin: Origin, source: Address) -> Result<AddressOwner, DropReason> {
     let owner = owner(source);
     let Origin { stamp, from_host } = origin;
+    let mask = config::mark_mask();
+    let of_link = !source.is_v4() && source.scope() == Scope::LinkLocal;
     match owner.endpoint {
         // What is on a link only, NAT leaves alone, and its own veth has let it speak so.
-        EndpointId::REMOTE if stamp == 0 || (!source.is_v4() && source.scope() == Scope::LinkLocal) => {
+        EndpointId::REMOTE if stamp == 0 || (of_link && stamp != doubtful_stamp(mask)) => {
             Ok(AddressOwner { stamp, ..owner })
         }
         EndpointId::HOST if stamp == 0 && from_host => Ok(owner),
         EndpointId::REMOTE | EndpointId::HOST => Err(DropReason::MaskedSource),
-        _ if stamp == owner.stamp => Ok(owner),
+        // Its own veth, or one that let it go on: there the source was asked about, too.
+        _ if stamp == owner.stamp || stamp == relaxed_stamp(mask) => Ok(owner),
         _ => Err(DropReason::UnstampedSource),
     }
 }

@@ -8,6 +8,7 @@ use enforcer_common::{
     control::Control,
     endpoint::EndpointId,
     flow::{FlowEntry, FlowKey},
+    verdict::Verdict,
 };
 
 use crate::{
@@ -25,7 +26,7 @@ pub enum Asking {
     Receiver { dst: EndpointId, stamp: u32 },
 }
 
-/// The judgement of an earlier packet of this direction, while it stands: same generation, same facts,
+/// The judgement of an earlier packet of this direction, not relaxed, while it stands: same generation, same facts,
 /// and the address checks were made for the endpoints that ask. With it comes the record to count in.
 #[inline(always)]
 pub fn recall(
@@ -68,7 +69,8 @@ fn standing(entry: *mut FlowEntry, control: &Control, asking: Asking) -> Option<
         src: entry.src_endpoint,
         dst: entry.dst_endpoint,
         stamp: entry.stamp,
-        verdict: entry.verdict,
+        // Relaxed by the mode of that moment; today's may be another.
+        verdict: Verdict::strict_code(entry.verdict),
         flags: entry.flags,
         reserved: [0; 2],
     })
@@ -82,7 +84,7 @@ pub extern "C" fn flow_record(ifindex: u32, bytes: u32) -> u32 {
     let Some(Journey { control, packet: Packet { key, .. }, judgement, .. }) = Journey::current() else {
         return 0;
     };
-    if judgement.is_pass() {
+    if judgement.is_pass() && !judgement.would_drop() {
         record_in(&maps::FLOWS, key, control, judgement, bytes);
     } else {
         record_in(&maps::DENIED, &denied(key, ifindex), control, judgement, bytes);
@@ -99,6 +101,7 @@ fn record_in<const N: usize>(
     bytes: u32,
 ) {
     if let Some(entry) = table.get_ptr_mut(key) {
+        start_anew(entry, judgement);
         renew(entry, control, judgement);
         return count(entry, bytes);
     }
@@ -146,9 +149,32 @@ fn renew(entry: *mut FlowEntry, control: &Control, judgement: &Judgement) {
     }
 }
 
-/// Counts a packet of a recorded flow.
+/// Counts a packet of a recorded flow, whose judgement was recalled.
 #[inline(always)]
-pub fn count(entry: *mut FlowEntry, bytes: u32) {
+pub fn count_known(entry: *mut FlowEntry, judgement: &Judgement, bytes: u32) {
+    start_anew(entry, judgement);
+    count(entry, bytes);
+}
+
+/// A record of what is not admitted counts packets of one verdict: another mode begins another count.
+#[inline(always)]
+fn start_anew(entry: *mut FlowEntry, judgement: &Judgement) {
+    let admitted = judgement.is_pass() && !judgement.would_drop();
+    // SAFETY: see `standing`; a packet that another CPU counts meanwhile may be lost.
+    unsafe {
+        if admitted || (*entry).verdict == judgement.verdict {
+            return;
+        }
+        ptr::write_volatile(&raw mut (*entry).verdict, judgement.verdict);
+        ptr::write_volatile(&raw mut (*entry).packets, 0);
+        ptr::write_volatile(&raw mut (*entry).bytes, 0);
+        ptr::write_volatile(&raw mut (*entry).first_seen, packet::now());
+    }
+}
+
+/// Counts a packet.
+#[inline(always)]
+fn count(entry: *mut FlowEntry, bytes: u32) {
     // SAFETY: see `standing`; the counts are only ever added to, atomically.
     unsafe {
         atomic_add(&raw mut (*entry).packets, 1);

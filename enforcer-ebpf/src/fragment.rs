@@ -7,6 +7,7 @@ use enforcer_common::{
 };
 
 use crate::{
+    journey::Journey,
     maps, packet,
     parse::{Packet, Place},
 };
@@ -40,12 +41,19 @@ pub fn resolve(packet: &mut Packet) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// Remembers what a first fragment that passes says.
+/// Remembers what a first fragment that goes on says.
 #[inline(always)]
 pub fn remember(packet: &Packet) {
-    if packet.fragment.place.get() != Place::First {
-        return;
+    if packet.fragment.place.get() == Place::First {
+        remember_first();
     }
+}
+
+/// A station of its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn remember_first() -> u32 {
+    let Some(Journey { packet, .. }) = Journey::current() else { return 0 };
     let key = &packet.key;
     let entry = FragmentEntry {
         seen: packet::now(),
@@ -59,6 +67,7 @@ pub fn remember(packet: &Packet) {
     };
     // Fails only for want of memory; then the later ones have no ports.
     let _ = maps::FRAGMENTS.insert(datagram(packet), entry, 0);
+    0
 }
 
 #[inline(always)]

@@ -160,8 +160,25 @@ impl Judgement {
         Self { flags: FlowEntry::CACHED, ..Self::only_now(verdict) }
     }
 
+    /// Whether the packet goes on.
     #[inline(always)]
     pub const fn is_pass(&self) -> bool {
         Verdict::is_pass_code(self.verdict)
+    }
+
+    /// Whether it does although it should not.
+    #[inline(always)]
+    pub const fn would_drop(&self) -> bool {
+        Verdict::is_would_drop_code(self.verdict)
+    }
+
+    /// Whether it goes on, and its sender is known to be who it says.
+    #[inline(always)]
+    pub const fn is_of_proven_source(&self) -> bool {
+        if self.would_drop() {
+            Verdict::is_of_proven_source(Verdict::strict_code(self.verdict))
+        } else {
+            self.is_pass()
+        }
     }
 }

@@ -43,7 +43,8 @@ pub extern "C" fn judge_delivered(ifindex: u32, stamp: u32, from_host: u32) -> u
 /// The verdict over an error depends on what it quotes, which its key does not tell.
 #[inline(always)]
 fn leave(journey: &mut Journey, judgement: Judgement) {
-    let flags = if journey.packet.kind == Kind::Error { 0 } else { judgement.flags };
+    let kept = if journey.packet.kind == Kind::Error { FlowEntry::AUDITED } else { u8::MAX };
+    let flags = judgement.flags & kept;
     journey.judgement = Judgement { flags, ..judgement };
 }
 
@@ -73,7 +74,9 @@ fn sent(journey: &mut Journey, endpoint: &Endpoint) -> (Judgement, EndpointId) {
 fn forbidden_at_source(endpoint: &Endpoint, packet: &Packet, quote: &Packet) -> Option<DropReason> {
     let key = &packet.key;
     let scopes = address::forbidden(key.src, key.dst);
-    if scopes.is_some() {
+    let to_all = matches!(scopes, Some(DropReason::Multicast));
+    // Who speaks to all is asked who it is, too: a mode may let it go on. Who has no address yet says so.
+    if (scopes.is_some() && !to_all) || key.src.scope() == Scope::Unspecified {
         scopes
     } else if endpoint.flags & Endpoint::ADDRESSED == 0 {
         Some(DropReason::Quarantined)
@@ -84,7 +87,7 @@ fn forbidden_at_source(endpoint: &Endpoint, packet: &Packet, quote: &Packet) -> 
     } else if packet.kind == Kind::Error && !quote::is_for_sender(endpoint, packet, quote) {
         Some(DropReason::BadQuote)
     } else {
-        None
+        scopes
     }
 }
 
@@ -95,7 +98,10 @@ fn delivered(journey: &mut Journey, endpoint: &Endpoint, origin: Origin) -> Judg
     let forbidden = address::forbidden(key.src, key.dst);
     if matches!(forbidden, Some(DropReason::Multicast)) && !origin.from_host {
         // Not cacheable, like the next: for the same key the host itself may speak.
-        return Judgement::dropped(DropReason::Multicast);
+        return Judgement::dropped(match endpoint::sender(origin, key.src) {
+            Err(reason) if key.src.scope() != Scope::Unspecified => reason,
+            _ => DropReason::Multicast,
+        });
     }
     let offers_address = origin.from_host
         && host::is_dhcp_answer(key)
@@ -162,14 +168,20 @@ fn asks_for_address(endpoint: &Endpoint, key: &FlowKey) -> bool {
 #[inline(always)]
 fn by_host(journey: &mut Journey, endpoint: &Endpoint) -> Judgement {
     policy::introduce(question::PACKET, [EndpointId::HOST, endpoint.id]);
-    match policy::consult(false) {
+    let ruling = policy::consult(false);
+    let auditing = policy::auditing_rule(journey);
+    match ruling {
         Ruling::Denied(rule) if !host_may_answer(journey) => {
             Judgement { rule, ..Judgement::dropped(DropReason::DeniedByRule) }
         }
         Ruling::Unsure => Judgement::dropped(DropReason::Fragment),
         _ => {
+            let would_stay = auditing != 0 && !host_may_answer(journey);
             if !host::allows(&journey.packet.key.reversed()) {
                 state::open_for_host(journey);
+            }
+            if would_stay {
+                return Judgement { flags: FlowEntry::AUDITED, ..audited(auditing, 0) };
             }
             Judgement::passed(PassReason::HostOpen)
         }
@@ -186,16 +198,20 @@ fn host_may_answer(journey: &Journey) -> bool {
 /// Workload → host: rules, the allow list, and answers to what the host asked.
 #[inline(always)]
 fn to_host(journey: &mut Journey) -> Judgement {
+    let ruling = policy::consult(false);
+    let auditing = policy::auditing_rule(journey);
     let key = &journey.packet.key;
-    let denied = match policy::consult(false) {
-        Ruling::Allowed(rule) => return allowed(journey, rule, false),
+    let denied = match ruling {
+        Ruling::Allowed(rule) => return unless_audited(journey, auditing, true, allows(rule, false)),
         Ruling::Denied(rule) => rule,
         _ if !key.has_ports() => return Judgement::cacheable(Verdict::Drop(DropReason::Fragment)),
-        _ if host::allows(key) => return Judgement::cacheable(Verdict::Pass(PassReason::HostAllowed)),
+        _ if host::allows(key) => {
+            let pass = Judgement::cacheable(Verdict::Pass(PassReason::HostAllowed));
+            return unless_audited(journey, auditing, true, pass);
+        }
         _ => 0,
     };
-    let reason = if denied == 0 { DropReason::DefaultDeny } else { DropReason::DeniedByRule };
-    let no = Judgement { rule: denied, ..Judgement::cacheable(Verdict::Drop(reason)) };
+    let no = if denied == 0 { not_admitted(journey) } else { denied_by(denied) };
     match policy::consult(true) {
         _ if !key.has_ports() => no,
         Ruling::Denied(_) => no,
@@ -209,16 +225,18 @@ fn between(journey: &mut Journey, outside: bool) -> Judgement {
     if journey.control.active.generation() == 0 {
         return Judgement::cacheable(Verdict::Drop(DropReason::NoPolicy));
     }
-    let (rule, reason) = match policy::consult(false) {
+    let ruling = policy::consult(false);
+    let auditing = policy::auditing_rule(journey);
+    let no = match ruling {
         Ruling::Shared(network) => {
-            return Judgement { network, ..Judgement::cacheable(Verdict::Pass(PassReason::SharedNetwork)) };
+            let pass = Judgement { network, ..Judgement::cacheable(Verdict::Pass(PassReason::SharedNetwork)) };
+            return unless_audited(journey, auditing, false, pass);
         }
-        Ruling::Allowed(rule) => return allowed(journey, rule, outside),
+        Ruling::Allowed(rule) => return unless_audited(journey, auditing, false, allows(rule, outside)),
         Ruling::Unsure => return Judgement::cacheable(Verdict::Drop(DropReason::Fragment)),
-        Ruling::Denied(rule) => (rule, DropReason::DeniedByRule),
-        Ruling::Silent => (0, DropReason::DefaultDeny),
+        Ruling::Denied(rule) => denied_by(rule),
+        Ruling::Silent => not_admitted(journey),
     };
-    let no = Judgement { rule, ..Judgement::cacheable(Verdict::Drop(reason)) };
     match (policy::consult(true), journey.packet.key.has_ports()) {
         (Ruling::Allowed(_) | Ruling::Unsure, false) => {
             Judgement::cacheable(Verdict::Drop(DropReason::Fragment))
@@ -229,10 +247,55 @@ fn between(journey: &mut Journey, outside: bool) -> Judgement {
     }
 }
 
+/// A rule denies it.
+#[inline(always)]
+const fn denied_by(rule: u32) -> Judgement {
+    Judgement { rule, ..Judgement::cacheable(Verdict::Drop(DropReason::DeniedByRule)) }
+}
+
+/// Nothing admits it; perhaps networks are being audited.
+#[inline(always)]
+fn not_admitted(journey: &Journey) -> Judgement {
+    let audited = if policy::audits_networks(journey) { FlowEntry::AUDITED } else { 0 };
+    let no = Judgement::cacheable(Verdict::Drop(DropReason::DefaultDeny));
+    Judgement { flags: no.flags | audited, ..no }
+}
+
+/// A rule in `audit` mode would deny what goes on as `flags` say.
+#[inline(always)]
+const fn audited(rule: u32, flags: u8) -> Judgement {
+    Judgement { flags: flags | FlowEntry::AUDITED, ..denied_by(rule) }
+}
+
+/// The packet passes, and may be answered if a rule allows it. If a rule in `audit` mode would deny it, and it
+/// is no answer, that is noted; it goes on nevertheless.
+#[inline(always)]
+fn unless_audited(journey: &Journey, auditing: u32, to_host: bool, pass: Judgement) -> Judgement {
+    if pass.flags & FlowEntry::OPENS != 0 {
+        state::open(journey, pass.flags & FlowEntry::OUTSIDE != 0);
+    }
+    if auditing == 0 {
+        return pass;
+    }
+    let answers = answers_in_spite(u32::from(to_host));
+    let flags = pass.flags | if answers == 0 { 0 } else { FlowEntry::ANSWERS };
+    if answers > 1 { Judgement { flags, ..pass } } else { audited(auditing, flags) }
+}
+
+/// A station of its own: whether the packet would pass as an answer if a rule denied it. 0 for never, 1 if
+/// somebody asked for it, 2 because somebody did.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn answers_in_spite(to_host: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    let back = policy::consult(true);
+    let admitted = if to_host & 1 != 0 { !matches!(back, Ruling::Denied(_)) } else { back.passes() };
+    if admitted && journey.packet.key.has_ports() { 1 + u32::from(state::answers(journey)) } else { 0 }
+}
+
 /// A rule admits it: from now on it may be answered.
 #[inline(always)]
-fn allowed(journey: &Journey, rule: u32, outside: bool) -> Judgement {
-    state::open(journey, outside);
+const fn allows(rule: u32, outside: bool) -> Judgement {
     let flags = FlowEntry::CACHED | FlowEntry::OPENS | if outside { FlowEntry::OUTSIDE } else { 0 };
     Judgement { rule, flags, ..Judgement::passed(PassReason::AllowedByRule) }
 }
@@ -244,7 +307,7 @@ fn unless_asked(journey: &Journey, no: Judgement, rule: u32, network: u32) -> Ju
     if state::answers(journey) {
         Judgement { rule, network, flags, ..Judgement::passed(PassReason::Reply) }
     } else {
-        Judgement { flags, ..no }
+        Judgement { flags: flags | no.flags, ..no }
     }
 }
 

@@ -2,7 +2,7 @@
 //! [`datapath::enforce`] and every module it visits is one station:
 //!
 //! hook → [`packet`] → [`parse`] → [`endpoint`] → [`fragment`] → [`neighbor`] → [`flow`] →
-//! [`judge`] and [`policy`] (on a miss) → [`account`]
+//! [`judge`] and [`policy`] (on a miss) → [`relax`] (of a drop) → [`account`]
 #![no_std]
 #![no_main]
 // Inline assembly is the only way to an atomic add: the target has no compare-and-swap.
@@ -15,6 +15,7 @@ mod endpoint;
 mod event;
 mod flow;
 mod fragment;
+mod host;
 mod icmp;
 mod journey;
 mod judge;
@@ -25,6 +26,7 @@ mod packet;
 mod parse;
 mod policy;
 mod quote;
+mod relax;
 mod skb;
 mod state;
 mod uplink;
@@ -60,6 +62,21 @@ pub fn from_endpoint(ctx: TcContext) -> i32 {
 pub fn to_endpoint(ctx: TcContext) -> i32 {
     match datapath::enforce(&ctx, Skb::new(&ctx), Hook::ToEndpoint) {
         Some(_) => NEXT_PROGRAM,
+        None => TC_ACT_SHOT,
+    }
+}
+
+/// tc ingress of an uplink: what comes from outside. It leaves the mark alone, but for what only a mode lets
+/// go on.
+#[classifier]
+pub fn from_uplink(ctx: TcContext) -> i32 {
+    let skb = Skb::new(&ctx);
+    match datapath::receive(&ctx, skb) {
+        Some(0) => NEXT_PROGRAM,
+        Some(doubt) => {
+            skb.set_stamp(doubt);
+            NEXT_PROGRAM
+        }
         None => TC_ACT_SHOT,
     }
 }

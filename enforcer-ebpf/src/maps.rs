@@ -10,10 +10,11 @@ use enforcer_common::{
     address::Address,
     control::{Control, Generation},
     counter::{Counter, EndpointCounters},
-    endpoint::{AddressOwner, Endpoint},
+    endpoint::{AddressOwner, Endpoint, MaskedSender},
     event::{DropEvent, ErrorBudget, EventBudget},
     flow::{FlowEntry, FlowKey},
     fragment::{FragmentEntry, FragmentKey},
+    host::HostEnd,
     limits::*,
     mode::ModeRecord,
     policy::{EndPair, Membership, ServiceList, ServiceRange, SetMember},
@@ -104,6 +105,14 @@ pub static WOULD_DROPS: PerCpuArray<Counter, { REASON_SLOTS as usize }> = PerCpu
 /// How seriously verdicts are taken: of the host in slot 0, of an endpoint by its id.
 #[btf_map]
 pub static MODES: Array<ModeRecord, { MAX_ENDPOINTS as usize }> = Array::new();
+
+/// The host as an end: what workloads may ask of it, and what stays open from outside.
+#[btf_map]
+pub static HOST: Array<HostEnd, 1> = Array::new();
+
+/// Stamp → whom it stands for where NAT has put the host's address in the place of the source.
+#[btf_map]
+pub static SENDERS: HashMap<u32, MaskedSender, { MAX_ENDPOINTS as usize }, NO_PREALLOC> = HashMap::new();
 
 /// Packets per endpoint, by endpoint id. The datapath writes, tools read.
 #[btf_map]

@@ -42,10 +42,31 @@ pub extern "C" fn introduce_parties(question: u32, src: u32, dst: u32) -> u32 {
     0
 }
 
+/// Whether an address that is nobody's here is one of a network.
+#[inline(always)]
+pub fn is_member(journey: &Journey, address: Address) -> bool {
+    Bank::of(journey.control.active).is_some_and(|(bank, _)| bank.membership(address).networks != 0)
+}
+
 /// What the policy says about the packet of [`introduce`], or about what it would answer.
 #[inline(always)]
 pub fn consult(back: bool) -> Ruling {
     decode(rule_on(u32::from(back)))
+}
+
+/// The rule in `audit` mode that would deny the packet that was last asked about; 0 for none.
+#[inline(always)]
+pub fn auditing_rule(journey: &Journey) -> u32 {
+    let rule = journey.rules.first(RuleWord::deny(0).audited());
+    // A later fragment may have other ports; for all we know the rule is not about it.
+    if rule.is_unsure() { 0 } else { rule.id() }
+}
+
+/// Whether what nobody allows between the parties of [`introduce`] is being audited.
+#[inline(always)]
+pub fn audits_networks(journey: &Journey) -> bool {
+    let [src, dst] = &journey.parties;
+    src.membership.audits(&dst.membership)
 }
 
 /// A station of its own, verified once for all who ask; see [`encode`].
@@ -53,7 +74,10 @@ pub fn consult(back: bool) -> Ruling {
 #[inline(never)]
 pub extern "C" fn rule_on(back: u32) -> u64 {
     let Some(journey) = Journey::current() else { return encode(Ruling::Unsure) };
-    let Some((bank, _)) = Bank::of(journey.control.active) else { return encode(Ruling::Silent) };
+    let Some((bank, _)) = Bank::of(journey.control.active) else {
+        journey.rules = Rules::default();
+        return encode(Ruling::Silent);
+    };
     let Journey { parties: [src, dst], points, rules, .. } = journey;
     encode(if back & 1 == 0 {
         policy::ruling(src, dst, points[0], &bank, rules)

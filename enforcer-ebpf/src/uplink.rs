@@ -1,36 +1,41 @@
-//! What arrives from outside: the guard of an uplink judges only what is for a local endpoint or claims to
-//! be from here. Everything else is the host's own business.
+//! What arrives from outside. Nobody there has an address of this host, and whoever is behind an uplink that is
+//! not trusted is a member of nothing. Everything else is the host's own business; the early guard also judges
+//! what is for a local endpoint.
 
 use enforcer_common::{
-    address::Scope,
-    endpoint::EndpointId,
+    address::{Address, Scope},
+    endpoint::{Endpoint, EndpointId},
     verdict::{DropReason, PassReason},
 };
 
 use crate::{
     account::FlowRecord,
     datapath::{Role, judge_parsed},
-    endpoint,
-    journey::{Journey, Judgement},
+    endpoint, host,
+    journey::{Journey, Judgement, question},
     packet::{Frame, Origin},
     parse::{self, Kind},
+    policy,
 };
+
+/// Leaves the judgement in the journey, as what the host receives.
+#[inline(always)]
+pub fn receive(frame: impl Frame, journey: &mut Journey) {
+    let flags = endpoint::behind(frame.ifindex()).map_or(0, |uplink| uplink.flags);
+    let parsed = parse::read(frame).is_ok();
+    let stamped = frame.origin().stamp != 0;
+    judge_outside(flags, u32::from(parsed) | u32::from(stamped) << 1);
+}
 
 /// Leaves the judgement in the journey, as a delivery to the endpoint that the packet is for.
 #[inline(always)]
-pub fn judge(frame: impl Frame, journey: &mut Journey) -> (Role, FlowRecord) {
+pub fn judge(frame: impl Frame, uplink: &Endpoint, journey: &mut Journey) -> (Role, FlowRecord) {
     let parsed = parse::read(frame);
+    judge_outside(uplink.flags, u32::from(parsed.is_ok()));
     let key = &journey.packet.key;
     let is_ip = journey.packet.kind != Kind::Neighbor || !key.src.is_v4();
     // The key of a frame that is not IP, or was not read so far, is nobody's.
     let owner = endpoint::owner(key.dst);
-    journey.judgement = match (parsed, endpoint::owner(key.src).endpoint) {
-        // Every link has its link-local addresses, and the one outside has them, too.
-        (Ok(()), source) if is_ip && source != EndpointId::REMOTE && key.src.scope() != Scope::LinkLocal => {
-            Judgement::dropped(DropReason::SpoofedOutside)
-        }
-        _ => Judgement::passed(PassReason::Uplink),
-    };
     if !journey.judgement.is_pass() || !is_ip || owner.ifindex == 0 {
         return (Role::Receiver, FlowRecord::None);
     }
@@ -47,4 +52,53 @@ pub fn judge(frame: impl Frame, journey: &mut Journey) -> (Role, FlowRecord) {
         }
     };
     (Role::Receiver, record)
+}
+
+/// The packet's headers were understood.
+const PARSED: u32 = 1;
+/// It bears somebody's stamp.
+const STAMPED: u32 = 2;
+
+/// A station of its own: whether the packet can come from outside. `flags` are the uplink's.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn judge_outside(flags: u32, packet: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    // A stamped one entered through a workload, and was unpacked on this host from what that sent.
+    let refused = packet & STAMPED != 0
+        || (packet & PARSED != 0
+            && (claims_to_be_here(journey)
+                || (flags & Endpoint::EXTERNAL != 0 && claims_membership(journey))));
+    journey.judgement = if refused {
+        Judgement::dropped(DropReason::SpoofedOutside)
+    } else {
+        Judgement::passed(PassReason::Uplink)
+    };
+    0
+}
+
+/// Whether the packet speaks for an address of this host or of a local endpoint. Who only asks whether an
+/// address is free speaks for nobody.
+#[inline(always)]
+fn claims_to_be_here(journey: &Journey) -> bool {
+    let packet = &journey.packet;
+    let asks = packet.kind == Kind::Neighbor && packet.key.src.scope() == Scope::Unspecified;
+    is_here(packet.key.src) || (packet.kind == Kind::Neighbor && !asks && is_here(packet.claim))
+}
+
+/// Every link has its link-local addresses, and the one outside has them, too.
+#[inline(always)]
+fn is_here(address: Address) -> bool {
+    endpoint::owner(address).endpoint != EndpointId::REMOTE && address.scope() != Scope::LinkLocal
+}
+
+/// Whether the packet's source is a member of a network. What the link needs may come from anywhere, and so
+/// may what stays open to the host's admins.
+#[inline(always)]
+fn claims_membership(journey: &Journey) -> bool {
+    let packet = &journey.packet;
+    packet.kind != Kind::Neighbor
+        && policy::is_member(journey, packet.key.src)
+        && !(endpoint::owner(packet.key.dst).endpoint == EndpointId::HOST
+            && host::stays_open(question::PACKET))
 }

@@ -92,6 +92,9 @@ pub struct Status {
     pub passed: Counter,
     /// Packets that were dropped.
     pub dropped: Counter,
+    /// Packets that went on although they should not: the mode in force, a network's or a rule's says so.
+    #[serde(default)]
+    pub would_dropped: Counter,
     /// Drop events that were counted but not told.
     pub events_lost: u64,
     /// What somebody else changed and the daemon mended, since it was started.
@@ -244,7 +247,7 @@ pub struct EndpointReport {
 /// Why packets were dropped.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Drops {
-    /// Totals per reason; passes are listed too, to compare with.
+    /// Totals per reason; passes are listed too, to compare with, and what a mode let go on, where it did.
     pub reasons: Vec<ReasonReport>,
     /// The latest denied flows of each endpoint, newest first.
     pub recent: Vec<RecentDrop>,
@@ -257,7 +260,7 @@ pub struct Drops {
 pub struct ReasonReport {
     /// Slug.
     pub reason: String,
-    /// `pass` or `drop`.
+    /// `pass`, `drop` or `would-drop`.
     pub verdict: String,
     /// `integrity`, `policy` or `resource`.
     pub category: String,
@@ -278,6 +281,9 @@ pub struct RecentDrop {
     pub endpoint: Option<String>,
     /// `from-endpoint`, `to-endpoint` or `guard`; unknown without a daemon.
     pub hook: Option<String>,
+    /// `drop`, or `would-drop` where a mode let it go on.
+    #[serde(default = "drop_verdict")]
+    pub verdict: String,
     /// Slug.
     pub reason: String,
     /// The rule that denies it.
@@ -295,6 +301,11 @@ pub struct RecentDrop {
     pub dst_port: u16,
     /// The generation that judged.
     pub generation: u64,
+}
+
+/// What a program without modes tells of.
+fn drop_verdict() -> String {
+    "drop".to_owned()
 }
 
 /// Whether two ends may talk, and why.

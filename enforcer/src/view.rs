@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, bail};
 use enforcer_common::{
     address::Address,
+    counter::Counter,
     endpoint::{AddressOwner, Endpoint, EndpointId},
     verdict::Verdict,
 };
@@ -104,6 +105,11 @@ impl View<'_> {
         for (verdict, counter) in self.tables.reasons()? {
             *(if verdict.is_pass() { &mut passed } else { &mut dropped }) += counter;
         }
+        let would_dropped =
+            self.tables.would_drops()?.into_iter().fold(Counter::default(), |mut sum, (_, more)| {
+                sum += more;
+                sum
+            });
         let mut warnings = Vec::new();
         if generation.is_none() {
             warnings.push("no policy was ever applied: nothing passes between workloads".to_owned());
@@ -139,6 +145,7 @@ impl View<'_> {
             foreign_unseen: Vec::new(),
             passed,
             dropped,
+            would_dropped,
             events_lost: self.tables.lost_events()?,
             repairs: 0,
             last_repair: None,
@@ -209,12 +216,15 @@ impl View<'_> {
         Ok(Drops {
             reasons: self
                 .tables
-                .reasons()?
+                .verdicts()?
                 .into_iter()
+                .filter(|(verdict, counter)| {
+                    !matches!(verdict, Verdict::WouldDrop(_)) || *counter != Counter::default()
+                })
                 .map(|(verdict, counter)| reason(verdict, counter))
                 .collect(),
             recent: newest_per_endpoint(
-                self.flows()?.iter().filter(|flow| flow.verdict == "drop").map(recent),
+                self.flows()?.iter().filter(|flow| flow.verdict != "pass").map(recent),
             ),
             events_lost: self.tables.lost_events()?,
         })
@@ -261,6 +271,7 @@ fn recent(flow: &Flow) -> RecentDrop {
         time: flow.last_seen.clone(),
         endpoint: flow.endpoint_src.clone().or_else(|| flow.endpoint_dst.clone()),
         hook: None,
+        verdict: flow.verdict.clone(),
         reason: flow.reason.clone(),
         rule: flow.rule.clone(),
         proto: Some(flow.proto.clone()),
@@ -272,7 +283,7 @@ fn recent(flow: &Flow) -> RecentDrop {
     }
 }
 
-fn reason(verdict: Verdict, counter: enforcer_common::counter::Counter) -> ReasonReport {
+fn reason(verdict: Verdict, counter: Counter) -> ReasonReport {
     let category = match verdict {
         Verdict::Pass(reason) => reason.category(),
         Verdict::Drop(reason) | Verdict::WouldDrop(reason) => reason.category(),

@@ -2,6 +2,7 @@
 //! attached, no traffic flows.
 
 mod accounting;
+mod audits;
 mod budget;
 mod connections;
 mod conversations;
@@ -13,6 +14,7 @@ mod fragments;
 mod generations;
 mod host;
 mod link_local;
+mod modes;
 mod neighbor;
 mod parse;
 mod protocols;

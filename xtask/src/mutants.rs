@@ -11,10 +11,12 @@ const EBPF_POLICY: &str = "enforcer-ebpf/src/policy.rs";
 const EBPF_STATE: &str = "enforcer-ebpf/src/state.rs";
 const DATAPATH: &str = "enforcer-ebpf/src/datapath.rs";
 const ENDPOINT: &str = "enforcer-ebpf/src/endpoint.rs";
+const FLOW: &str = "enforcer-ebpf/src/flow.rs";
 const FRAGMENT: &str = "enforcer-ebpf/src/fragment.rs";
 const JUDGE: &str = "enforcer-ebpf/src/judge.rs";
 const NETWORK: &str = "enforcer-ebpf/src/network.rs";
 const QUOTE: &str = "enforcer-ebpf/src/quote.rs";
+const RELAX: &str = "enforcer-ebpf/src/relax.rs";
 const COMPILE_SERVICES: &str = "enforcer/src/policy/compile/services.rs";
 const POLICIES: &str = "enforcer/src/daemon/policies.rs";
 const GENERATIONS: &str = "enforcer/src/daemon/generations.rs";
@@ -34,8 +36,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ruling-allow-and-deny-mixed-up",
         file: POLICY,
-        text: "self.0[usize::from(like.denies())].get()",
-        replacement: "self.0[usize::from(!like.denies())].get()",
+        text: "self.0[like.slot()].get()",
+        replacement: "self.0[[1, 0, 2][like.slot()]].get()",
         breaks: "what allows denies, and the other way round",
     },
     Mutant {
@@ -132,8 +134,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "state-opened-by-default-deny",
         file: JUDGE,
-        text: "        Ruling::Silent => (0, DropReason::DefaultDeny),",
-        replacement: "        Ruling::Silent => { state::open(journey, outside); (0, DropReason::DefaultDeny) }",
+        text: "        Ruling::Silent => not_admitted(journey),",
+        replacement: "        Ruling::Silent => { state::open(journey, outside); not_admitted(journey) }",
         breaks: "what is denied may be answered",
     },
     Mutant {
@@ -160,8 +162,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "fragment-of-dropped-datagram",
         file: DATAPATH,
-        text: "    if journey.judgement.is_pass() {\n        fragment::remember",
-        replacement: "    {\n        fragment::remember",
+        text: "!matches!(record, FlowRecord::None) && journey.judgement.is_of_proven_source()",
+        replacement: "!matches!(record, FlowRecord::None)",
         breaks: "fragments are judged by a first one that was dropped",
     },
     Mutant {
@@ -195,8 +197,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "endpoint-any-stamp",
         file: ENDPOINT,
-        text: "_ if stamp == owner.stamp => Ok(owner),",
-        replacement: "_ if stamp != 0 => Ok(owner),",
+        text: "_ if stamp == owner.stamp || stamp == relaxed_stamp(mask) => Ok(owner),",
+        replacement: "_ if stamp != 0 && stamp != doubtful_stamp(mask) => Ok(owner),",
         breaks: "one workload's stamp proves another's address",
     },
     Mutant {
@@ -212,6 +214,41 @@ pub const MUTANTS: &[Mutant] = &[
         text: "EndpointId::HOST if stamp == 0 && from_host => Ok(owner),",
         replacement: "EndpointId::HOST if stamp == 0 || from_host => Ok(owner),",
         breaks: "somebody forwarded speaks for the host",
+    },
+    Mutant {
+        name: "modes-doubt-is-proof",
+        file: RELAX,
+        text: "if proven { relaxed_stamp(mask) } else { doubtful_stamp(mask) }",
+        replacement: "{ let _ = (proven, doubtful_stamp(mask)); relaxed_stamp(mask) }",
+        breaks: "whoever is observed speaks as any workload to those who are not",
+    },
+    Mutant {
+        name: "modes-receiver-counts-again",
+        file: RELAX,
+        text: "stamp == relaxed_stamp(mask) || stamp == doubtful_stamp(mask)",
+        replacement: "stamp == doubtful_stamp(mask)",
+        breaks: "what goes on is counted at both hooks",
+    },
+    Mutant {
+        name: "modes-record-is-not-strict",
+        file: FLOW,
+        text: "verdict: Verdict::strict_code(entry.verdict),",
+        replacement: "verdict: entry.verdict,",
+        breaks: "who was observed goes on when the mode is strict again",
+    },
+    Mutant {
+        name: "modes-network-audit-of-one",
+        file: POLICY,
+        text: "either & Self::AUDITED != 0 && either & Self::ENFORCING == 0",
+        replacement: "either & Self::AUDITED != 0",
+        breaks: "a network in audit mode opens those that enforce",
+    },
+    Mutant {
+        name: "modes-audit-stops-answers",
+        file: JUDGE,
+        text: "if answers > 1 { Judgement { flags, ..pass } } else { audited(auditing, flags) }",
+        replacement: "audited(auditing, flags)",
+        breaks: "a rule on trial tells of answers that it would not stop",
     },
     Mutant {
         name: "compile-world-ends-always",

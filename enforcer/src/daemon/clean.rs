@@ -13,7 +13,7 @@ use rtnetlink::Handle;
 
 use super::{Lock, store::Store, take_place};
 use crate::datapath::{
-    attach::{self, FILTER_MINOR},
+    attach::{self, FILTER_MINOR, UPLINK_FILTER_MINOR},
     bpf::{self, TcxHook},
     filters, gate,
     load::PROGRAMS,
@@ -171,7 +171,8 @@ async fn find_filters() -> anyhow::Result<Vec<Filter>> {
     let mut filters = Vec::new();
     for (ifindex, name) in interfaces()? {
         for filter in all_filters(&handle, ifindex).await {
-            let is_ours = |name: &&str| filter.minor == FILTER_MINOR && filter.name.starts_with(name);
+            let marked = [FILTER_MINOR, UPLINK_FILTER_MINOR].contains(&filter.minor);
+            let is_ours = |name: &&str| marked && filter.name.starts_with(name);
             if let Some(program) = PROGRAMS.into_iter().find(is_ours) {
                 filters.push(Filter { ifindex, name: name.clone(), program });
             }

@@ -14,10 +14,11 @@ use super::{
 };
 use crate::conntrack::{self, Conversation, Entry};
 use crate::datapath::{
-    attach::{self, AttachError, FILTER_MINOR, Hold, Interface, Mechanism},
+    attach::{self, AttachError, FILTER_MINOR, Interface, Mechanism},
     filters,
     guard::{self, Mode},
-    load::Datapath,
+    holds::Hold,
+    load::{Datapath, FROM_UPLINK},
     pins::Pins,
     tables::{TableError, Tables},
 };
@@ -100,7 +101,7 @@ impl Kernel for LiveKernel {
         let interfaces: BTreeSet<u32> = facts.endpoints.keys().copied().chain(present).collect();
         let interfaces = Vec::from_iter(interfaces);
         let holds = self.datapath.holds(&interfaces, self.mechanism, &self.pins)?;
-        for (ifindex, hold) in interfaces.into_iter().zip(holds) {
+        for (&ifindex, hold) in interfaces.iter().zip(holds) {
             if hold != Hold::None {
                 facts.linked.insert(ifindex);
             }
@@ -109,8 +110,18 @@ impl Kernel for LiveKernel {
             }
         }
         facts.linked.extend(held_by_filters(&facts)?);
+        let uplinks = self.datapath.holds_uplinks(&interfaces, self.mechanism, &self.pins)?;
+        for (&ifindex, hold) in interfaces.iter().zip(uplinks) {
+            if hold != Hold::None {
+                facts.uplinks_linked.insert(ifindex);
+            }
+            if hold == Hold::Ours {
+                facts.uplinks_attached.insert(ifindex);
+            }
+        }
+        facts.uplinks_linked.extend(self.pins.list_uplinks().map_err(AttachError::from)?);
         for (ifindex, program, pin) in self.pins.list_links().map_err(AttachError::from)? {
-            if Mode::of_pin(&program).is_none() {
+            if Mode::of_pin(&program).is_none() && program != FROM_UPLINK {
                 facts.link_pins.insert(ifindex);
                 if attach::link_ifindex(&pin).is_ok_and(|linked| linked != ifindex) {
                     facts.dead.insert(ifindex);

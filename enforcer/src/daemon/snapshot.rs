@@ -127,6 +127,7 @@ impl Snapshot {
             time: clock.text(event.time),
             endpoint: self.names.get(&event.endpoint).cloned(),
             hook: hook_name(event.hook),
+            verdict: Verdict::from_code(event.verdict).map_or("unknown", Verdict::name).to_owned(),
             reason: Verdict::from_code(event.verdict).map_or("unknown", Verdict::slug).to_owned(),
             rule: rule.map(ToString::to_string),
             proto: understood.then(proto),
@@ -141,8 +142,12 @@ impl Snapshot {
 
 /// A hook of another version of the datapath has no name.
 fn hook_name(hook: u8) -> Option<String> {
-    let names =
-        [(Hook::FromEndpoint, "from-endpoint"), (Hook::ToEndpoint, "to-endpoint"), (Hook::Guard, "guard")];
+    let names = [
+        (Hook::FromEndpoint, "from-endpoint"),
+        (Hook::ToEndpoint, "to-endpoint"),
+        (Hook::Guard, "guard"),
+        (Hook::FromUplink, "from-uplink"),
+    ];
     names.into_iter().find(|(known, _)| *known as u8 == hook).map(|(_, name)| name.to_owned())
 }
 

@@ -13,23 +13,37 @@ use aya::programs::{
     tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
 };
 
-pub use super::pending::detach_uplink;
 use super::{
-    bpf, filters,
-    load::{Datapath, LoadError},
+    bpf,
+    load::{Datapath, FROM_ENDPOINT, FROM_UPLINK, LoadError, TO_ENDPOINT},
     pins::{PinError, Pins},
     probe,
 };
 
 /// Where our filters stand on a clsact qdisc: what finds them again after a restart.
 const FILTER_PRIORITY: u16 = 1;
-const FILTER_HANDLE: TcHandle = TcHandle::new(0, FILTER_MINOR);
-/// The minor number of their handle.
+/// The minor number of their handle at a veth.
 pub const FILTER_MINOR: u16 = 0xe4f0;
+/// The same at an uplink: an interface may be both, one after the other.
+pub const UPLINK_FILTER_MINOR: u16 = 0xe4f1;
 
-/// The two programs and the tc hook of each.
-const HOOKS: [(&str, TcAttachType); 2] =
-    [("from_endpoint", TcAttachType::Ingress), ("to_endpoint", TcAttachType::Egress)];
+/// A program and where it goes.
+#[derive(Clone, Copy)]
+pub(super) struct TcHook {
+    pub(super) program: &'static str,
+    pub(super) side: TcAttachType,
+    pub(super) minor: u16,
+}
+
+/// The two programs of a veth.
+pub(super) static AT_VETH: [TcHook; 2] = [
+    TcHook { program: FROM_ENDPOINT, side: TcAttachType::Ingress, minor: FILTER_MINOR },
+    TcHook { program: TO_ENDPOINT, side: TcAttachType::Egress, minor: FILTER_MINOR },
+];
+
+/// The program of an uplink.
+pub(super) static AT_UPLINK: [TcHook; 1] =
+    [TcHook { program: FROM_UPLINK, side: TcAttachType::Ingress, minor: UPLINK_FILTER_MINOR }];
 
 /// How programs get onto an interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -121,44 +135,7 @@ pub struct Interface<'a> {
     pub ifindex: u32,
 }
 
-/// Whose programs hold an interface.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Hold {
-    /// None of ours, or links not at both hooks.
-    None,
-    /// Those of an earlier daemon.
-    Earlier,
-    /// The programs of this process.
-    Ours,
-}
-
 impl Datapath {
-    /// Whose programs hold each of the interfaces.
-    pub fn holds(
-        &mut self,
-        interfaces: &[u32],
-        mechanism: Mechanism,
-        pins: &Pins,
-    ) -> Result<Vec<Hold>, AttachError> {
-        let mut ours = [0; HOOKS.len()];
-        for (id, (program, _)) in ours.iter_mut().zip(HOOKS) {
-            let info = self.program(program).and_then(|program| program.info());
-            *id = info.map_err(|source| AttachError::Program { program, source })?.id();
-        }
-        let links = interfaces.iter().map(|ifindex| hold_by_links(*ifindex, ours, pins));
-        if mechanism == Mechanism::Tcx {
-            return Ok(links.collect());
-        }
-        let filters = filters::with_minor(FILTER_MINOR, interfaces).map_err(AttachError::Filters)?;
-        let holds = filters.into_iter().zip(links).map(|(filters, links)| match filters {
-            [Some(from), Some(to)] if [from.program_id, to.program_id] == ours => Hold::Ours,
-            [None, None] if links == Hold::None => Hold::None,
-            // Half of them, another version's, or links of a daemon that attached in the other way.
-            _ => Hold::Earlier,
-        });
-        Ok(holds.collect())
-    }
-
     /// Puts both programs on the interface, replacing ours where they are already: atomically, hook by
     /// hook, with no packet unseen.
     pub fn attach(
@@ -167,35 +144,40 @@ impl Datapath {
         mechanism: Mechanism,
         pins: &Pins,
     ) -> Result<(), AttachError> {
-        for (program, hook) in HOOKS {
-            let classifier = self.program(program).map_err(|source| refused(program, interface, source))?;
+        self.attach_all(&AT_VETH, interface, mechanism, pins)
+    }
+
+    /// The same for the program of an uplink.
+    pub fn attach_uplink(
+        &mut self,
+        interface: Interface<'_>,
+        mechanism: Mechanism,
+        pins: &Pins,
+    ) -> Result<(), AttachError> {
+        self.attach_all(&AT_UPLINK, interface, mechanism, pins)
+    }
+
+    fn attach_all(
+        &mut self,
+        hooks: &[TcHook],
+        interface: Interface<'_>,
+        mechanism: Mechanism,
+        pins: &Pins,
+    ) -> Result<(), AttachError> {
+        for hook in hooks {
+            let classifier = self.late(hook.program)?;
             match mechanism {
-                Mechanism::Tcx => {
-                    attach_tcx(classifier, program, hook, interface, &pins.link(interface.ifindex, program))?;
-                }
-                Mechanism::Clsact => attach_clsact(classifier, program, hook, interface, pins)?,
+                Mechanism::Tcx => attach_tcx(classifier, *hook, interface, pins)?,
+                Mechanism::Clsact => attach_clsact(classifier, *hook, interface, pins)?,
             }
         }
         // What an earlier daemon attached in the other way would count every packet twice.
         match mechanism {
-            Mechanism::Tcx => detach_clsact(interface.name),
-            Mechanism::Clsact => detach_tcx(pins, interface.ifindex),
+            Mechanism::Tcx => take_filters_off(hooks, interface.name),
+            Mechanism::Clsact => take_links_off(hooks, pins, interface.ifindex),
         }
         Ok(())
     }
-}
-
-fn hold_by_links(ifindex: u32, ours: [u32; HOOKS.len()], pins: &Pins) -> Hold {
-    let mut hold = Hold::Ours;
-    for ((program, _), ours) in HOOKS.into_iter().zip(ours) {
-        match bpf::open_pin(&pins.link(ifindex, program)).and_then(bpf::link_target) {
-            Ok(target) if target.ifindex != ifindex => return Hold::None,
-            Ok(target) if target.program_id == ours => {}
-            Ok(_) => hold = Hold::Earlier,
-            Err(_) => return Hold::None,
-        }
-    }
-    hold
 }
 
 pub(super) fn refused(program: &'static str, interface: Interface<'_>, source: ProgramError) -> AttachError {
@@ -216,11 +198,11 @@ fn current_index(name: &str) -> Option<u32> {
 
 fn attach_tcx(
     classifier: &mut SchedClassifier,
-    program: &'static str,
-    hook: TcAttachType,
+    TcHook { program, side, .. }: TcHook,
     interface: Interface<'_>,
-    pin: &Path,
+    pins: &Pins,
 ) -> Result<(), AttachError> {
+    let pin = &pins.link(interface.ifindex, program);
     if let Some(link) = living_link(pin, interface.ifindex)? {
         let replaced = classifier.attach_to_link(link).and_then(|id| classifier.take_link(id));
         return replaced.map(drop).map_err(|source| refused(program, interface, source));
@@ -228,7 +210,7 @@ fn attach_tcx(
     // First, so that no program of somebody else can accept a packet past us.
     let options = TcAttachOptions::TcxOrder(LinkOrder::first());
     let link = classifier
-        .attach_with_options(interface.name, hook, options)
+        .attach_with_options(interface.name, side, options)
         .and_then(|id| classifier.take_link(id))
         .map_err(|source| refused(program, interface, source))?;
     pin_link(link, interface, pin)
@@ -278,8 +260,7 @@ pub fn link_ifindex(pin: &Path) -> std::io::Result<u32> {
 
 fn attach_clsact(
     classifier: &mut SchedClassifier,
-    program: &'static str,
-    hook: TcAttachType,
+    hook: TcHook,
     interface: Interface<'_>,
     pins: &Pins,
 ) -> Result<(), AttachError> {
@@ -290,10 +271,10 @@ fn attach_clsact(
     }
     let options = TcAttachOptions::Netlink(NlOptions {
         priority: FILTER_PRIORITY,
-        handle: FILTER_HANDLE,
+        handle: TcHandle::new(0, hook.minor),
         ..NlOptions::default()
     });
-    let attached = match classifier.attach_with_options(interface.name, hook, options) {
+    let attached = match classifier.attach_with_options(interface.name, hook.side, options) {
         // Ours from before: the same place, replaced in one message.
         Err(ProgramError::TcError(error)) if is_errno(&error, libc::EEXIST) => {
             our_filter(interface.name, hook).and_then(|filter| classifier.attach_to_link(filter))
@@ -302,11 +283,11 @@ fn attach_clsact(
     };
     let link = attached.and_then(|id| classifier.take_link(id));
     // A netlink attachment lives until it is deleted; dropping the handle would delete it.
-    link.map(std::mem::forget).map_err(|source| refused(program, interface, source))
+    link.map(std::mem::forget).map_err(|source| refused(hook.program, interface, source))
 }
 
-fn our_filter(name: &str, hook: TcAttachType) -> Result<SchedClassifierLink, ProgramError> {
-    SchedClassifierLink::attached(name, hook, FILTER_PRIORITY, FILTER_HANDLE, None)
+fn our_filter(name: &str, hook: TcHook) -> Result<SchedClassifierLink, ProgramError> {
+    SchedClassifierLink::attached(name, hook.side, FILTER_PRIORITY, TcHandle::new(0, hook.minor), None)
         .map_err(ProgramError::from)
 }
 
@@ -314,28 +295,41 @@ fn is_errno(error: &TcError, errno: i32) -> bool {
     matches!(error, TcError::NetlinkError(error) if error.raw_os_error() == Some(errno))
 }
 
-/// Takes our programs off an interface, however they got there, and forgets it.
+/// Takes our programs off a veth, however they got there, and forgets it.
 pub fn detach(interface: Interface<'_>, pins: &Pins) {
-    detach_tcx(pins, interface.ifindex);
+    detach_all(&AT_VETH, interface, pins);
+}
+
+/// The same for the program of an uplink.
+pub fn detach_uplink(interface: Interface<'_>, pins: &Pins) {
+    detach_all(&AT_UPLINK, interface, pins);
+}
+
+fn detach_all(hooks: &[TcHook], interface: Interface<'_>, pins: &Pins) {
+    take_links_off(hooks, pins, interface.ifindex);
     // The name may be another interface's by now.
     if current_index(interface.name) == Some(interface.ifindex) {
-        detach_clsact(interface.name);
+        take_filters_off(hooks, interface.name);
     }
     pins.unmark_qdisc(interface.ifindex);
 }
 
-/// Takes our programs off an interface, by the pins of its links.
-pub fn detach_tcx(pins: &Pins, ifindex: u32) {
-    for (program, _) in HOOKS {
+fn take_links_off(hooks: &[TcHook], pins: &Pins, ifindex: u32) {
+    for hook in hooks {
         // The pin is the last reference: without it the kernel detaches. A missing one is what we want.
-        drop(fs::remove_file(pins.link(ifindex, program)));
+        drop(fs::remove_file(pins.link(ifindex, hook.program)));
     }
 }
 
-/// Takes our filters off an interface's clsact qdisc; the qdisc stays.
-pub fn detach_clsact(name: &str) {
-    for (_, hook) in HOOKS {
+fn take_filters_off(hooks: &[TcHook], name: &str) {
+    for hook in hooks {
         // Dropping the handle deletes the filter; a missing one is what we want.
-        drop(our_filter(name, hook));
+        drop(our_filter(name, *hook));
     }
+}
+
+/// Takes all our filters off an interface's clsact qdisc; the qdisc stays.
+pub fn detach_clsact(name: &str) {
+    take_filters_off(&AT_VETH, name);
+    take_filters_off(&AT_UPLINK, name);
 }

@@ -35,6 +35,13 @@ impl Tables {
         reasons.collect()
     }
 
+    /// Packets per verdict: [`Tables::reasons`], then [`Tables::would_drops`].
+    pub fn verdicts(&self) -> Result<Vec<(Verdict, Counter)>, TableError> {
+        let mut all = self.reasons()?;
+        all.extend(self.would_drops()?);
+        Ok(all)
+    }
+
     /// What one endpoint sent and received.
     pub fn endpoint_counters(&self, id: EndpointId) -> Result<EndpointCounters, TableError> {
         let values = self.endpoint_counters.get(&id.0, 0);

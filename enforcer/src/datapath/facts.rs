@@ -10,11 +10,13 @@ use aya::maps::{MapError, PerCpuValues, lpm_trie::Key};
 use enforcer_common::{
     address::Address,
     counter::EndpointCounters,
-    endpoint::{AddressOwner, Endpoint, EndpointId},
+    endpoint::{AddressOwner, Endpoint, EndpointId, MaskedSender},
+    host::HostEnd,
     mode::ModeRecord,
 };
 
 use super::tables::{TableError, Tables};
+use crate::host_end;
 
 impl Tables {
     /// Says who sits behind the veth `ifindex`.
@@ -101,6 +103,41 @@ impl Tables {
     /// Changes it, from the next packet on.
     pub fn set_mode(&mut self, slot: u32, record: ModeRecord) -> Result<(), TableError> {
         self.modes.set(slot, record, 0).map_err(|source| TableError::Map { name: "MODES", source })
+    }
+
+    /// The host as an end.
+    pub fn host_end(&self) -> Result<HostEnd, TableError> {
+        self.host.get(&0, 0).map_err(|source| TableError::Map { name: "HOST", source })
+    }
+
+    /// Changes it; what flows remember dies with the facts.
+    pub fn set_host_end(&mut self, end: &HostEnd) -> Result<(), TableError> {
+        self.host.set(0, end, 0).map_err(|source| TableError::Map { name: "HOST", source })
+    }
+
+    /// A table that was just made says what holds where no host file says anything.
+    pub(super) fn introduce_host(&mut self) -> Result<(), TableError> {
+        // No list of services is all zeroes: what is unused ends before it begins.
+        if self.host_end()? == bytemuck::Zeroable::zeroed() {
+            self.set_host_end(&host_end::builtin())?;
+        }
+        Ok(())
+    }
+
+    /// Whom stamps stand for where NAT hides the source.
+    pub fn senders(&self) -> Result<BTreeMap<u32, MaskedSender>, TableError> {
+        let entries: Result<_, _> = self.senders.iter().collect();
+        entries.map_err(|source| TableError::Map { name: "SENDERS", source })
+    }
+
+    /// Says whom a stamp stands for.
+    pub fn write_sender(&mut self, stamp: u32, sender: &MaskedSender) -> Result<(), TableError> {
+        self.senders.insert(stamp, sender, 0).map_err(|source| TableError::Map { name: "SENDERS", source })
+    }
+
+    /// It stands for nobody any more; not an error if it did not.
+    pub fn remove_sender(&mut self, stamp: u32) -> Result<(), TableError> {
+        gone("SENDERS", self.senders.remove(&stamp))
     }
 
     /// Ends the validity of everything that was decided under the facts so far.

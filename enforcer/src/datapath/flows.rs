@@ -49,7 +49,7 @@ pub struct Flow {
     /// Type of an ICMP message.
     #[serde(default)]
     pub icmp_type: Option<u8>,
-    /// `pass` or `drop`.
+    /// `pass`, `drop`, or `would-drop` where a mode lets it go on.
     pub verdict: String,
     /// Slug of the reason.
     pub reason: String,

@@ -21,9 +21,11 @@ use super::{
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/enforcer"));
 
 /// The programs, by the hook they are for.
-pub const PROGRAMS: [&str; 3] = [FROM_ENDPOINT, TO_ENDPOINT, GUARD];
-const FROM_ENDPOINT: &str = "from_endpoint";
-const TO_ENDPOINT: &str = "to_endpoint";
+pub const PROGRAMS: [&str; 4] = [FROM_ENDPOINT, TO_ENDPOINT, GUARD, FROM_UPLINK];
+pub(super) const FROM_ENDPOINT: &str = "from_endpoint";
+pub(super) const TO_ENDPOINT: &str = "to_endpoint";
+/// What runs at uplinks.
+pub const FROM_UPLINK: &str = "from_uplink";
 pub(super) const GUARD: &str = "xdp_guard";
 
 /// Lines of a verifier log worth showing; the whole goes to a file.
@@ -138,6 +140,7 @@ impl Datapath {
         }
         let mut tables = Tables::collect(|name| ebpf.take_map(name).ok_or(TableError::Missing(name)), true)?;
         tables.seed()?;
+        tables.introduce_host()?;
         Ok(Self { ebpf, tables, migrated_from })
     }
 
@@ -148,12 +151,25 @@ impl Datapath {
 
     /// The program of the early guard. Few hosts want one, so it is loaded when it is asked for first.
     pub fn guard(&mut self) -> Result<&mut Xdp, LoadError> {
-        let refused = |error: ProgramError| LoadError::Program { program: GUARD, reason: error.to_string() };
-        let loaded = self.ebpf.program(GUARD).is_some_and(|program| program.fd().is_ok());
+        self.late(GUARD)
+    }
+
+    /// The program of uplinks. Few hosts name theirs, so it is loaded when it is asked for first.
+    pub fn from_uplink(&mut self) -> Result<&mut SchedClassifier, LoadError> {
+        self.late(FROM_UPLINK)
+    }
+
+    /// A program that is loaded when it is asked for first.
+    pub(super) fn late<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T, LoadError>
+    where
+        &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
+    {
+        let refused = |error: ProgramError| LoadError::Program { program: name, reason: error.to_string() };
+        let loaded = self.ebpf.program(name).is_some_and(|program| program.fd().is_ok());
         if !loaded {
-            load_program(&mut self.ebpf, GUARD)?;
+            load_program(&mut self.ebpf, name)?;
         }
-        let program = self.ebpf.program_mut(GUARD).ok_or(ProgramError::NotLoaded).map_err(refused)?;
+        let program = self.ebpf.program_mut(name).ok_or(ProgramError::NotLoaded).map_err(refused)?;
         program.try_into().map_err(refused)
     }
 

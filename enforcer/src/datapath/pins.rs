@@ -20,7 +20,7 @@ use nix::{
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
-use super::guard::Mode;
+use super::{guard::Mode, load::FROM_UPLINK};
 
 /// Where bpf filesystems are mounted by convention.
 const BPFFS: &str = "/sys/fs/bpf";
@@ -122,6 +122,12 @@ impl Pins {
     pub fn list_guards(&self) -> Result<Vec<(u32, Mode)>, PinError> {
         let links = self.list_links()?.into_iter();
         Ok(links.filter_map(|(ifindex, name, _)| Some((ifindex, Mode::of_pin(&name)?))).collect())
+    }
+
+    /// The interfaces with a pinned link of an uplink's program.
+    pub fn list_uplinks(&self) -> Result<Vec<u32>, PinError> {
+        let links = self.list_links()?.into_iter();
+        Ok(links.filter(|(_, program, _)| program == FROM_UPLINK).map(|(ifindex, ..)| ifindex).collect())
     }
 
     /// Remembers that we made the clsact qdisc of an interface. Without the mark the qdisc stays behind,

@@ -10,8 +10,9 @@ use enforcer_common::{
     address::Address,
     control::{Control, ControlWord, Generation},
     counter::{Counter, EndpointCounters},
-    endpoint::{AddressOwner, Endpoint},
+    endpoint::{AddressOwner, Endpoint, MaskedSender},
     event::EventBudget,
+    host::HostEnd,
     mode::ModeRecord,
 };
 use nix::time::{ClockId, clock_gettime};
@@ -19,7 +20,7 @@ use nix::time::{ClockId, clock_gettime};
 use super::{bpf::Mapped, pins::Pins};
 
 /// Every table by the name of its map; what is pinned and what is checked before reuse.
-pub const NAMES: [&str; 23] = [
+pub const NAMES: [&str; 25] = [
     "CONTROL",
     "GENERATIONS",
     "ENDPOINTS",
@@ -43,6 +44,8 @@ pub const NAMES: [&str; 23] = [
     "EVENT_BUDGET",
     "MODES",
     "WOULD_DROPS",
+    "HOST",
+    "SENDERS",
 ];
 
 /// Why a table cannot be used.
@@ -95,6 +98,8 @@ pub struct Tables {
     pub(super) event_budget: PerCpuArray<MapData, EventBudget>,
     pub(super) modes: Array<MapData, ModeRecord>,
     pub(super) would_drops: PerCpuArray<MapData, Counter>,
+    pub(super) host: Array<MapData, HostEnd>,
+    pub(super) senders: HashMap<MapData, u32, MaskedSender>,
 }
 
 impl Tables {
@@ -131,6 +136,8 @@ impl Tables {
             event_budget: typed("EVENT_BUDGET", &mut take)?,
             modes: typed("MODES", &mut take)?,
             would_drops: typed("WOULD_DROPS", &mut take)?,
+            host: typed("HOST", &mut take)?,
+            senders: typed("SENDERS", &mut take)?,
         })
     }
 

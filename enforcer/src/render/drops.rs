@@ -12,7 +12,7 @@ use crate::report::{Drops, ReasonReport, RecentDrop};
 /// The caption stands last: it is the only cell of many words.
 const REASONS: &[Column<ReasonReport>] = &[
     Column::text("REASON", |reason, _| reason.reason.clone()),
-    wide(Column::text("VERDICT", |reason, _| reason.verdict.clone())),
+    Column::text("VERDICT", |reason, _| reason.verdict.clone()),
     Column::text("CATEGORY", |reason, _| reason.category.clone()),
     Column::number("PKTS", |reason, _| reason.packets.to_string()),
     Column::number("BYTES", |reason, _| bytes(reason.bytes)),
@@ -22,6 +22,7 @@ const REASONS: &[Column<ReasonReport>] = &[
 const RECENT: &[Column<RecentDrop>] = &[
     Column::text("ENDPOINT", |drop, _| drop.endpoint.clone().unwrap_or_default()),
     Column::text("HOOK", |drop, _| drop.hook.clone().unwrap_or_default()),
+    Column::text("VERDICT", |drop, _| drop.verdict.clone()),
     Column::text("REASON", |drop, _| drop.reason.clone()),
     Column::text("PROTO", |drop, _| drop.proto.clone().unwrap_or_default()),
     Column::text("SRC", |drop, _| drop_end(drop, drop.src.zip(Some(drop.src_port)))),
@@ -37,7 +38,8 @@ fn drop_end(drop: &RecentDrop, address: Option<(std::net::IpAddr, u16)>) -> Stri
     address.map_or_else(String::new, |(address, port)| end(address, port, proto))
 }
 
-/// Writes the drop reasons that were counted (all reasons, passes too, where there is room) and the
+/// Writes the reasons that were counted of drops, and of what a mode let go on (all reasons, passes too, where
+/// there is room), and the
 /// latest denies.
 pub fn write_drops(out: &mut impl Write, drops: &Drops, screen: &Screen) -> io::Result<()> {
     let counted = |reason: &&ReasonReport| reason.verdict != "pass" && reason.packets > 0;
@@ -73,13 +75,14 @@ mod tests {
     #[test]
     fn what_was_counted_comes_before_what_was_last() {
         insta::assert_snapshot!(text(&samples::drops(), Format::Table), @r"
-        REASON        CATEGORY   PKTS    BYTES  MEANING
-        truncated     integrity     1      20B  the packet ends before its headers do
-        default-deny  policy     1234  89.2KiB  no common network and no rule admits it
+        REASON        VERDICT     CATEGORY   PKTS    BYTES  MEANING
+        truncated     drop        integrity     1      20B  the packet ends before its headers do
+        default-deny  drop        policy     1234  89.2KiB  no common network and no rule admits it
+        default-deny  would-drop  policy       12     888B  no common network and no rule admits it
 
-        ENDPOINT  HOOK           REASON        PROTO  SRC             DST            LAST
-        veth-web  from-endpoint  default-deny  tcp    10.1.0.5:40000  10.9.0.7:5432  3m ago
-        veth-web  from-endpoint  truncated     -      -               -              2h ago
+        ENDPOINT  HOOK           VERDICT     REASON        PROTO  SRC             DST            LAST
+        veth-web  from-endpoint  would-drop  default-deny  tcp    10.1.0.5:40000  10.9.0.7:5432  3m ago
+        veth-web  from-endpoint  drop        truncated     -      -               -              2h ago
 
         17 drops counted, but too fast to be told one by one
         ");
@@ -88,15 +91,16 @@ mod tests {
     #[test]
     fn wide_lists_all_reasons_to_compare_with() {
         insta::assert_snapshot!(text(&samples::drops(), Format::Wide), @r"
-        REASON          VERDICT  CATEGORY   PKTS    BYTES  MEANING
-        shared-network  pass     policy     2306   3.4MiB  source and destination share a network
-        truncated       drop     integrity     1      20B  the packet ends before its headers do
-        martian         drop     integrity     0       0B  an address that cannot be on this wire
-        default-deny    drop     policy     1234  89.2KiB  no common network and no rule admits it
+        REASON          VERDICT     CATEGORY   PKTS    BYTES  MEANING
+        shared-network  pass        policy     2306   3.4MiB  source and destination share a network
+        truncated       drop        integrity     1      20B  the packet ends before its headers do
+        martian         drop        integrity     0       0B  an address that cannot be on this wire
+        default-deny    drop        policy     1234  89.2KiB  no common network and no rule admits it
+        default-deny    would-drop  policy       12     888B  no common network and no rule admits it
 
-        ENDPOINT  HOOK           REASON        PROTO  SRC             DST            GENERATION  LAST    RULE
-        veth-web  from-endpoint  default-deny  tcp    10.1.0.5:40000  10.9.0.7:5432           4  3m ago  -
-        veth-web  from-endpoint  truncated     -      -               -                       4  2h ago  -
+        ENDPOINT  HOOK           VERDICT     REASON        PROTO  SRC             DST            GENERATION  LAST    RULE
+        veth-web  from-endpoint  would-drop  default-deny  tcp    10.1.0.5:40000  10.9.0.7:5432           4  3m ago  -
+        veth-web  from-endpoint  drop        truncated     -      -               -                       4  2h ago  -
 
         17 drops counted, but too fast to be told one by one
         ");
@@ -112,13 +116,14 @@ mod tests {
             ..drops.recent[0].clone()
         };
         insta::assert_snapshot!(text(&drops, Format::Table), @r"
-        REASON        CATEGORY   PKTS    BYTES  MEANING
-        truncated     integrity     1      20B  the packet ends before its headers do
-        default-deny  policy     1234  89.2KiB  no common network and no rule admits it
+        REASON        VERDICT     CATEGORY   PKTS    BYTES  MEANING
+        truncated     drop        integrity     1      20B  the packet ends before its headers do
+        default-deny  drop        policy     1234  89.2KiB  no common network and no rule admits it
+        default-deny  would-drop  policy       12     888B  no common network and no rule admits it
 
-        ENDPOINT  HOOK           REASON          PROTO  SRC             DST            LAST    RULE
-        veth-web  guard          denied-by-rule  tcp    10.1.0.5:40000  10.9.0.7:5432  3m ago  quarantine
-        veth-web  from-endpoint  truncated       -      -               -              2h ago  -
+        ENDPOINT  HOOK           VERDICT     REASON          PROTO  SRC             DST            LAST    RULE
+        veth-web  guard          would-drop  denied-by-rule  tcp    10.1.0.5:40000  10.9.0.7:5432  3m ago  quarantine
+        veth-web  from-endpoint  drop        truncated       -      -               -              2h ago  -
 
         17 drops counted, but too fast to be told one by one
         ");

@@ -52,11 +52,12 @@ pub fn write_replay(out: &mut impl Write, rows: &[Row], screen: &Screen) -> io::
         let opinions = rows.iter().filter_map(|row| row.opinion.as_ref());
         opinions.filter(|opinion| opinion.verdict == verdict).count()
     };
-    let (passed, dropped) = (verdicts("pass"), verdicts("drop"));
-    let unjudged = rows.len() - passed - dropped;
+    let (passed, dropped, relaxed) = (verdicts("pass"), verdicts("drop"), verdicts("would-drop"));
+    let unjudged = rows.len() - passed - dropped - relaxed;
+    let relaxed = if relaxed > 0 { format!("{relaxed} would be dropped, ") } else { String::new() };
     writeln!(
         out,
-        "\n{}: {passed} passed, {dropped} dropped, {unjudged} not judged; {}",
+        "\n{}: {passed} passed, {dropped} dropped, {relaxed}{unjudged} not judged; {}",
         count(rows.len(), "packet"),
         agreement(rows, screen)
     )

@@ -218,6 +218,7 @@ pub(crate) fn drops() -> Drops {
         time: before_noon(200),
         endpoint: Some("veth-web".to_owned()),
         hook: Some("from-endpoint".to_owned()),
+        verdict: "would-drop".to_owned(),
         reason: "default-deny".to_owned(),
         rule: None,
         proto: Some("tcp".to_owned()),
@@ -229,6 +230,7 @@ pub(crate) fn drops() -> Drops {
     };
     let truncated = RecentDrop {
         time: before_noon(7200),
+        verdict: "drop".to_owned(),
         reason: "truncated".to_owned(),
         proto: None,
         src: None,
@@ -254,6 +256,13 @@ pub(crate) fn drops() -> Drops {
                 "policy",
                 "no common network and no rule admits it",
                 counter(1234, 91_316),
+            ),
+            reason(
+                "would-drop",
+                "default-deny",
+                "policy",
+                "no common network and no rule admits it",
+                counter(12, 888),
             ),
         ],
         recent: vec![denied, truncated],
@@ -312,6 +321,7 @@ pub(crate) fn status() -> Status {
         ],
         passed: counter(2306, 3_556_000),
         dropped: counter(1235, 91_336),
+        would_dropped: counter(12, 888),
         events_lost: 17,
         repairs: 3,
         last_repair: Some("the programs of veth-web".to_owned()),

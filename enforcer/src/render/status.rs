@@ -51,6 +51,9 @@ fn facts(status: &Status, screen: &Screen) -> Vec<(&'static str, String)> {
         ("passed", counter(status.passed)),
         ("dropped", counter(status.dropped)),
     ]);
+    if status.would_dropped.packets > 0 {
+        facts.push(("would drop", counter(status.would_dropped)));
+    }
     if let Some(seconds) = status.seconds_left {
         facts.push((
             "unconfirmed",
@@ -194,6 +197,7 @@ mod tests {
         endpoints:    1 ready, 1 quarantined (no known address: nothing passes), 1 in another mode
         passed:       2306 packets, 3.4MiB
         dropped:      1235 packets, 89.2KiB
+        would drop:   12 packets, 888B
         events lost:  17
         repairs:      3, the last one: the programs of veth-web
         warning: veth-db claims 10.1.0.5, which veth-web owns
@@ -237,6 +241,7 @@ mod tests {
         endpoints:    1 ready
         passed:       2306 packets, 3.4MiB
         dropped:      1235 packets, 89.2KiB
+        would drop:   12 packets, 888B
         ");
     }
 

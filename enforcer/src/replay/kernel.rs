@@ -60,7 +60,7 @@ impl KernelJudge {
         let datapath = Datapath::load(&Options::default())?;
         let names = cast.endpoints().map(|(name, _)| name).chain([UPLINK]);
         let interfaces = interfaces(names)?;
-        let counted = datapath.tables.reasons()?;
+        let counted = datapath.tables.verdicts()?;
         let mut judge = Self { datapath, interfaces, endpoints: BTreeMap::new(), counted };
         judge.apply(policy)?;
         judge.know(cast)?;
@@ -101,7 +101,7 @@ impl KernelJudge {
             _ if sighting.locally_generated => 0,
             (Hook::ToEndpoint, None) => self.interfaces[UPLINK],
             (Hook::ToEndpoint, Some(stamp)) => self.interfaces[stamp],
-            (Hook::FromEndpoint | Hook::Guard, _) => self.interfaces[sighting.endpoint],
+            (Hook::FromEndpoint | Hook::Guard | Hook::FromUplink, _) => self.interfaces[sighting.endpoint],
         };
         let mark = sighting.stamp.map_or(0, |name| self.endpoints[name].stamp);
         let ifindex = self.interfaces[sighting.endpoint];
@@ -110,7 +110,7 @@ impl KernelJudge {
 
     /// From the one reason counter that moved. A pass that was counted at the sender moves none.
     fn opinion(&mut self, passes: bool) -> anyhow::Result<Opinion> {
-        let after = self.datapath.tables.reasons()?;
+        let after = self.datapath.tables.verdicts()?;
         let before = std::mem::replace(&mut self.counted, after);
         let moved = before.iter().zip(&self.counted).filter(|((_, before), (_, after))| before != after);
         match moved.map(|((verdict, _), _)| *verdict).collect::<Vec<_>>()[..] {
@@ -125,7 +125,7 @@ impl Judge for KernelJudge {
     fn judge(&mut self, sighting: &Sighting) -> anyhow::Result<Option<Opinion>> {
         let context = self.context(sighting);
         let name = match sighting.hook {
-            Hook::FromEndpoint | Hook::Guard => "from_endpoint",
+            Hook::FromEndpoint | Hook::Guard | Hook::FromUplink => "from_endpoint",
             Hook::ToEndpoint => "to_endpoint",
         };
         let run = self.datapath.program(name)?.test_run(TestRunOptions {

@@ -75,6 +75,8 @@ type Set = (Vec<usize>, Vec<usize>);
 #[derive(Clone, Debug)]
 pub(super) struct Sketch {
     networks: Vec<Set>,
+    /// Networks that are being audited.
+    audited: Vec<bool>,
     groups: Vec<Set>,
     rules: Vec<Rule>,
 }
@@ -84,6 +86,8 @@ struct Rule {
     /// Names come and go, so that the order of ids is not that of names.
     name: u8,
     deny: bool,
+    /// If it denies.
+    audit: bool,
     from: Set,
     to: Set,
     services: Vec<&'static str>,
@@ -98,10 +102,14 @@ impl Sketch {
         };
         let broad = select(&["any", "tcp", "udp", "ping"][..]);
         let services = vec(prop_oneof![1 => broad, 2 => select(&SERVICES[..])], 1..5);
-        let rule = (0..9_u8, prop::bool::weighted(0.25), side(), side(), services)
-            .prop_map(|(name, deny, from, to, services)| Rule { name, deny, from, to, services });
-        (sets(4), sets(3), vec(rule, 0..9)).prop_map(|(networks, groups, rules)| Self {
+        let actions = (prop::bool::weighted(0.35), prop::bool::weighted(0.4));
+        let rule = (0..9_u8, actions, side(), side(), services).prop_map(
+            |(name, (deny, audit), from, to, services)| Rule { name, deny, audit, from, to, services },
+        );
+        let audited = vec(prop::bool::weighted(0.3), 4);
+        (sets(4), audited, sets(3), vec(rule, 0..9)).prop_map(|(networks, audited, groups, rules)| Self {
             networks,
+            audited,
             groups,
             rules,
         })
@@ -124,6 +132,9 @@ impl Sketch {
                     list(&prefixes),
                     list(&except)
                 );
+                if kind == "network" && self.audited[number] {
+                    text += "mode = \"audit\"\n";
+                }
             }
         }
         let mut written = Vec::new();
@@ -156,11 +167,12 @@ impl Sketch {
         services.sort_unstable();
         services.dedup();
         format!(
-            "[[rule]]\nname = \"r{}\"\nfrom = {from:?}\nto = {to:?}\nexcept_from = {:?}\nexcept_to = {:?}\n{} = {services:?}\n",
+            "[[rule]]\nname = \"r{}\"\nfrom = {from:?}\nto = {to:?}\nexcept_from = {:?}\nexcept_to = {:?}\n{} = {services:?}\n{}",
             rule.name,
             except(&from, &rule.from.1),
             except(&to, &rule.to.1),
             if rule.deny { "deny" } else { "allow" },
+            if rule.deny && rule.audit { "mode = \"audit\"\n" } else { "" },
         )
     }
 

@@ -69,6 +69,7 @@ impl Scene {
             addresses: self.owned_by(index),
             dhcp_server: self.servers[index],
             router: self.routers[index],
+            mode: None,
         };
         (0..ENDPOINTS.len()).map(endpoint).collect()
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use enforcer_common::event::Hook;
+use enforcer_common::{event::Hook, mode::Mode};
 use proptest::{collection::vec, option::weighted, prelude::*, sample::select};
 
 use super::{
@@ -25,6 +25,8 @@ pub(super) enum Event {
     Error(Error),
     Dhcp(Dhcp),
     Apply(Sketch),
+    /// Verdicts of the host, or at one veth, are taken in another way.
+    Mode(Option<usize>, Option<Mode>),
 }
 
 /// How often what happens.
@@ -36,6 +38,7 @@ pub(super) struct Mix {
     pub(super) error: u32,
     pub(super) dhcp: u32,
     pub(super) apply: u32,
+    pub(super) mode: u32,
 }
 
 impl Event {
@@ -47,8 +50,16 @@ impl Event {
             mix.error => Error::any().prop_map(Self::Error),
             mix.dhcp => Dhcp::any().prop_map(Self::Dhcp),
             mix.apply => Sketch::any().prop_map(Self::Apply),
+            mix.mode => mode(),
         ]
     }
+}
+
+fn mode() -> impl Strategy<Value = Event> + Clone {
+    let who = weighted(0.6, 0..ENDPOINTS.len());
+    let mode =
+        select(vec![None, Some(Mode::Enforce), Some(Mode::Enforce), Some(Mode::Audit), Some(Mode::Observe)]);
+    (who, mode).prop_map(|(who, mode)| Event::Mode(who, mode))
 }
 
 /// The steps of all events, one after the other.
@@ -62,6 +73,9 @@ pub(super) fn steps(people: &People, events: &[Event]) -> Vec<Step> {
             Event::Error(error) => error.tell(&mut story),
             Event::Dhcp(dhcp) => dhcp.tell(&mut story),
             Event::Apply(sketch) => story.steps.push(Step::Apply(sketch.text())),
+            Event::Mode(who, mode) => {
+                story.steps.push(Step::Mode(who.map(|index| ENDPOINTS[index].to_owned()), *mode));
+            }
         }
     }
     story.steps
@@ -92,7 +106,8 @@ impl Story<'_> {
         };
         let mut seen = |hook, endpoint: &str, stamp: Option<String>| {
             let locally_generated = from == Home::Host && hook == Hook::ToEndpoint;
-            let place = Place { hook, endpoint: endpoint.to_owned(), stamp, locally_generated };
+            let place =
+                Place { hook, endpoint: endpoint.to_owned(), stamp, relaxed: None, locally_generated };
             self.steps.push(Step::Frame(place, Hex(frame.clone())));
         };
         if guarded && from != Home::Host {

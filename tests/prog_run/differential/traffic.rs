@@ -95,6 +95,10 @@ enum Stamp {
     Fitting,
     None,
     Of(usize),
+    /// One that says that the packet was let go on.
+    Relaxed {
+        proven: bool,
+    },
 }
 
 impl Traffic {
@@ -118,7 +122,8 @@ impl Traffic {
         let mut frames: Vec<_> = self.steps.iter().map(|step| (self.place(step), frame.clone())).collect();
         if self.answered {
             let endpoint = ENDPOINTS[self.receiver].to_owned();
-            let place = Place { hook: Hook::FromEndpoint, endpoint, stamp: None, locally_generated: false };
+            let hook = Hook::FromEndpoint;
+            let place = Place { hook, endpoint, stamp: None, relaxed: None, locally_generated: false };
             frames.push((place, answer));
         }
         let steps = frames.into_iter().map(|(place, mut frame)| {
@@ -140,7 +145,7 @@ impl Traffic {
         let own = matches!(self.src, Who::Endpoint(..)).then_some(ENDPOINTS[self.sender]);
         let stamp = match step.stamp {
             Stamp::Fitting => own,
-            Stamp::None => None,
+            Stamp::None | Stamp::Relaxed { .. } => None,
             Stamp::Of(endpoint) => Some(ENDPOINTS[endpoint]),
         };
         let endpoint = match step.at {
@@ -152,7 +157,11 @@ impl Traffic {
         let behind = hook != Hook::Guard;
         let locally_generated = step.locally_generated.unwrap_or(fitting) && behind;
         let stamp = stamp.filter(|_| behind).map(str::to_owned);
-        Place { hook, endpoint: endpoint.to_owned(), stamp, locally_generated }
+        let relaxed = match step.stamp {
+            Stamp::Relaxed { proven } if behind => Some(proven),
+            _ => None,
+        };
+        Place { hook, endpoint: endpoint.to_owned(), stamp, relaxed, locally_generated }
     }
 
     fn frame(&self, packet: &Packet, sender: usize) -> Vec<u8> {
@@ -318,6 +327,7 @@ fn step() -> impl Strategy<Value = Step> + Clone {
         6 => Just(Stamp::Fitting),
         2 => Just(Stamp::None),
         1 => (0..ENDPOINTS.len()).prop_map(Stamp::Of),
+        2 => any::<bool>().prop_map(|proven| Stamp::Relaxed { proven }),
     ];
     let elsewhere = weighted(0.1, 0..ENDPOINTS.len());
     let at = prop_oneof![4 => Just(At::Sender), 4 => Just(At::Receiver), 1 => Just(At::Guard), 1 => Just(At::Uplink)];

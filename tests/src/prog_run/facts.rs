@@ -6,6 +6,7 @@ use enforcer::policy::Prefix;
 use enforcer_common::{
     address::Address,
     endpoint::{AddressOwner, Endpoint, EndpointId},
+    mode::{Mode, ModeRecord},
 };
 
 use super::Lab;
@@ -98,6 +99,24 @@ impl Lab {
         endpoint.flags = endpoint.flags & Endpoint::ADDRESSED | flags;
         self.datapath.tables.write_endpoint(ifindex, endpoint).expect("there is room for endpoints");
         self.datapath.tables.facts_changed();
+    }
+
+    /// The host file says how seriously the host's verdicts are taken.
+    pub fn host_mode(&mut self, mode: Mode) {
+        let record = ModeRecord { configured: mode as u8, ..ModeRecord::default() };
+        self.set_mode(None, record);
+    }
+
+    /// And what it says of an endpoint, if anything.
+    pub fn endpoint_mode(&mut self, name: &str, mode: Option<Mode>) {
+        let record = ModeRecord { configured: Mode::number(mode), ..ModeRecord::default() };
+        self.set_mode(Some(name), record);
+    }
+
+    /// Writes a record of the host or of an endpoint.
+    pub fn set_mode(&mut self, endpoint: Option<&str>, record: ModeRecord) {
+        let slot = endpoint.map_or(ModeRecord::HOST, |name| self.id_of(name).0);
+        self.datapath.tables.set_mode(slot, record).expect("the table is writable");
     }
 
     /// The interface `name` leads outside.

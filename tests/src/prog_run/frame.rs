@@ -6,7 +6,7 @@ use aya::{
     util::nr_cpus,
 };
 use bytemuck::{Pod, Zeroable};
-use enforcer::policy::oracle::Arrival;
+use enforcer::policy::oracle::{Arrival, Stamp};
 use enforcer_common::{
     address::{Address, V4_PREFIX_OFFSET},
     counter::Counter,
@@ -18,7 +18,8 @@ use ipnet::IpNet;
 
 use super::{
     Judged, Lab, Owned, UPLINK,
-    run::{FOREIGN_MARK, SkBuff, program_of},
+    outcome::CountedBefore,
+    run::{FOREIGN_MARK, SkBuff},
 };
 
 const XDP_DROP: u32 = 1;
@@ -49,23 +50,28 @@ impl Lab {
     pub fn judge(&mut self, arrival: &Arrival) -> Result<Judged, String> {
         match arrival.hook {
             Hook::Guard => self.judge_early(arrival),
-            Hook::FromEndpoint | Hook::ToEndpoint => self.judge_buffer(arrival),
+            Hook::FromEndpoint | Hook::ToEndpoint | Hook::FromUplink => self.judge_buffer(arrival),
         }
     }
 
     fn judge_buffer(&mut self, arrival: &Arrival) -> Result<Judged, String> {
         let ingress_ifindex = match (arrival.locally_generated, arrival.stamp) {
             (true, _) => 0,
-            (false, Some(stamp)) => self.interface(stamp),
-            (false, None) => self.interface(UPLINK),
+            (false, Stamp::Of(stamp)) => self.interface(stamp),
+            (false, _) => self.interface(UPLINK),
         };
-        let stamp = arrival.stamp.map_or(0, |name| self.stamp_of(name));
+        let stamp = match arrival.stamp {
+            Stamp::None => 0,
+            Stamp::Of(name) => self.stamp_of(name),
+            Stamp::Relaxed => Self::RELAXED,
+            Stamp::Doubtful => Self::DOUBTFUL,
+        };
         let ifindex = self.interface(arrival.endpoint);
         let context_in = SkBuff::new(FOREIGN_MARK | stamp, ingress_ifindex, ifindex);
         let before = self.counted.take().unwrap_or_else(|| self.reasons());
         let mut context_out = SkBuff::zeroed();
         let mut frame_out = vec![0; arrival.frame.len() + 64];
-        let program = self.datapath.program(program_of(arrival.hook)).expect("the object has this program");
+        let program = self.classifier(arrival.hook);
         let run = program.test_run(TestRunOptions {
             data_in: Some(arrival.frame),
             data_out: Some(&mut frame_out),
@@ -74,12 +80,14 @@ impl Lab {
             ..TestRunOptions::default()
         });
         let run = run.map_err(|error| format!("the kernel refuses the frame: {error:?}"))?;
-        let counted_before = arrival.hook == Hook::ToEndpoint && stamp != 0;
+        let counted_before = CountedBefore::by(arrival.hook, stamp);
         let after = self.reasons();
         let judged = judged(&before, &after, counted_before)?;
         self.counted = Some(after);
         let leaving = match arrival.hook {
-            Hook::FromEndpoint | Hook::Guard if judged.is_pass() => self.stamp_of(arrival.endpoint),
+            Hook::FromEndpoint | Hook::Guard if judged.is_pass() => {
+                self.stamp_of_sender(arrival.endpoint, judged)
+            }
             _ => stamp,
         };
         if frame_out[..run.data_size_out as usize] != *arrival.frame {
@@ -116,7 +124,7 @@ impl Lab {
     ) {
         self.counted = None;
         let context = SkBuff::new(FOREIGN_MARK, ingress_ifindex, self.interface(endpoint));
-        let program = self.datapath.program(program_of(hook)).expect("the object has this program");
+        let program = self.classifier(hook);
         for frame in frames {
             let run = program.test_run(TestRunOptions {
                 data_in: Some(&frame),
@@ -143,7 +151,7 @@ impl Lab {
         });
         let run = run.map_err(|error| format!("the kernel refuses the frame: {error:?}"))?;
         let after = self.reasons();
-        let judged = judged(&before, &after, true)?;
+        let judged = judged(&before, &after, CountedBefore::All)?;
         self.counted = Some(after);
         if frame_out[..run.data_size_out as usize] != *arrival.frame {
             return Err("the frame was changed".to_owned());
@@ -202,12 +210,12 @@ impl Lab {
 fn judged(
     before: &[(Verdict, Counter)],
     after: &[(Verdict, Counter)],
-    counted_before: bool,
+    counted_before: CountedBefore,
 ) -> Result<Judged, String> {
     let moved = before.iter().zip(after).filter(|((_, before), (_, after))| before != after);
     match moved.map(|((verdict, _), _)| *verdict).collect::<Vec<_>>()[..] {
-        [verdict] if !(counted_before && verdict.is_pass()) => Ok(Judged::As(verdict)),
-        [] if counted_before => Ok(Judged::CountedBefore),
+        [verdict] if !counted_before.holds(verdict) => Ok(Judged::As(verdict)),
+        [] if counted_before != CountedBefore::Nothing => Ok(Judged::CountedBefore),
         ref moved => Err(format!("one frame moved these reason counters: {moved:?}")),
     }
 }

@@ -23,7 +23,8 @@ use enforcer::{
 use enforcer_common::{
     control::{ControlWord, Generation},
     counter::Counter,
-    endpoint::{Endpoint, EndpointId},
+    endpoint::{Endpoint, EndpointId, doubtful_stamp, relaxed_stamp},
+    mode::Mode,
     verdict::Verdict,
 };
 pub use facts::{EndpointFacts, Owned};
@@ -157,6 +158,7 @@ impl Lab {
     /// What the kernel says about a program.
     pub fn program(&mut self, name: &'static str) -> ProgramInfo {
         let info = match name {
+            "from_uplink" => self.datapath.from_uplink().expect("it loads").info(),
             "xdp_guard" => self.datapath.guard().expect("the guard loads").info(),
             _ => self.datapath.program(name).and_then(|program| program.info()),
         };
@@ -165,6 +167,15 @@ impl Lab {
 
     fn stamp_of(&self, endpoint: &str) -> u32 {
         self.endpoint_named(endpoint).stamp
+    }
+
+    /// What goes on from an endpoint with this verdict carries.
+    fn stamp_of_sender(&self, endpoint: &str, judged: Judged) -> u32 {
+        match judged {
+            Judged::As(Verdict::WouldDrop(reason)) if reason.is_relaxed_by(Mode::Audit) => Self::RELAXED,
+            Judged::As(Verdict::WouldDrop(_)) => Self::DOUBTFUL,
+            _ => self.stamp_of(endpoint),
+        }
     }
 
     fn id_of(&self, endpoint: &str) -> EndpointId {
@@ -176,4 +187,9 @@ impl Lab {
     }
 
     const MARK_MASK: u32 = DEFAULT_MARK_MASK;
+
+    /// The stamp of a packet that the policy would have stopped where it entered.
+    pub const RELAXED: u32 = relaxed_stamp(Self::MARK_MASK);
+    /// And of one whose source is not proven.
+    pub const DOUBTFUL: u32 = doubtful_stamp(Self::MARK_MASK);
 }

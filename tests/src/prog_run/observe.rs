@@ -17,12 +17,12 @@ use super::Lab;
 use crate::packet::Packet;
 
 impl Lab {
-    /// Packets per reason.
+    /// Packets per verdict.
     pub fn reasons(&self) -> Vec<(Verdict, Counter)> {
-        self.datapath.tables.reasons().expect("the counters are readable")
+        self.datapath.tables.verdicts().expect("the counters are readable")
     }
 
-    /// Packets counted for one reason.
+    /// Packets counted for one verdict.
     pub fn reason(&self, verdict: Verdict) -> Counter {
         let reasons = self.reasons();
         reasons.iter().find(|(other, _)| *other == verdict).expect("every reason is listed").1

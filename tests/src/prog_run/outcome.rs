@@ -16,6 +16,35 @@ const NEXT_PROGRAM: i32 = -1;
 /// `TC_ACT_SHOT`.
 const SHOT: i32 = 2;
 
+/// What of a packet that goes on was counted at an earlier hook, or will be at a later one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum CountedBefore {
+    Nothing,
+    /// A pass.
+    Passes,
+    /// Whatever goes on.
+    All,
+}
+
+impl CountedBefore {
+    /// From the stamp that the packet brings along to its receiver's hook.
+    pub(super) fn by(hook: Hook, stamp: u32) -> Self {
+        match (hook, stamp) {
+            (Hook::Guard, _) => Self::All,
+            (Hook::ToEndpoint, stamp) if [Lab::RELAXED, Lab::DOUBTFUL].contains(&stamp) => Self::All,
+            (Hook::ToEndpoint, 1..) => Self::Passes,
+            _ => Self::Nothing,
+        }
+    }
+
+    pub(super) const fn holds(self, verdict: Verdict) -> bool {
+        match (self, verdict) {
+            (Self::All, Verdict::Pass(_) | Verdict::WouldDrop(_)) | (Self::Passes, Verdict::Pass(_)) => true,
+            _ => false,
+        }
+    }
+}
+
 /// What the counters say about one packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Judged {
@@ -31,14 +60,14 @@ impl Judged {
     pub(super) fn from_counters(
         before: &[(Verdict, Counter)],
         after: &[(Verdict, Counter)],
-        counted_before: bool,
+        counted_before: CountedBefore,
     ) -> Self {
         let moved = before.iter().zip(after).filter(|((_, before), (_, after))| before != after);
         let moved: Vec<(Verdict, u64)> =
             moved.map(|((verdict, before), (_, after))| (*verdict, after.packets - before.packets)).collect();
         match moved[..] {
-            [(verdict, 1)] if !(counted_before && verdict.is_pass()) => Self::As(verdict),
-            [] if counted_before => Self::CountedBefore,
+            [(verdict, 1)] if !counted_before.holds(verdict) => Self::As(verdict),
+            [] if counted_before != CountedBefore::Nothing => Self::CountedBefore,
             _ => panic!("one packet moved these reason counters: {moved:?}"),
         }
     }
@@ -87,6 +116,19 @@ impl Outcome<'_> {
         self.is(Judged::As(Verdict::Drop(reason)))
     }
 
+    /// It goes on, although it should be dropped for this reason.
+    #[track_caller]
+    pub fn would_drop(self, reason: DropReason) -> Self {
+        self.is(Judged::As(Verdict::WouldDrop(reason)))
+    }
+
+    /// It carries this stamp from here on.
+    #[track_caller]
+    pub fn bears(self, stamp: u32) -> Self {
+        assert_eq!(self.stamp, stamp, "the stamp\n{self}");
+        self
+    }
+
     /// It passes where it was counted before.
     #[track_caller]
     pub fn passes_counted_before(self) -> Self {
@@ -129,6 +171,7 @@ impl fmt::Display for Outcome<'_> {
         let direction = match self.hook {
             Hook::FromEndpoint | Hook::Guard => "sent by",
             Hook::ToEndpoint => "delivered to",
+            Hook::FromUplink => "arriving at",
         };
         writeln!(f, "{} {direction} {}: {}", self.packet, self.endpoint, self.judged)?;
         writeln!(f, "{}", self.packet.hex())?;

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use aya::programs::{TestRun as _, TestRunOptions};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use bytemuck::{Pod, Zeroable};
-use enforcer::policy::oracle::Arrival;
+use enforcer::policy::oracle::{Arrival, Stamp};
 use enforcer_common::{
     event::Hook,
     verdict::{DropReason, PassReason},
 };
 
-use super::{Judged, Lab, Outcome, UPLINK};
+use super::{Judged, Lab, Outcome, UPLINK, outcome::CountedBefore};
 use crate::packet::Packet;
 
 /// Bits of the mark that belong to others, set on every packet: nobody may touch them.
@@ -72,6 +72,12 @@ impl Lab {
         self.run(Hook::Guard, interface, packet.into(), ingress_ifindex)
     }
 
+    /// `packet` arrives from outside at an uplink.
+    pub fn arrives_at(&mut self, uplink: &str, packet: impl Into<Packet>) -> Run<'_> {
+        let ingress_ifindex = self.interface(uplink);
+        self.run(Hook::FromUplink, uplink, packet.into(), ingress_ifindex)
+    }
+
     fn run(&mut self, hook: Hook, endpoint: &str, packet: Packet, ingress_ifindex: u32) -> Run<'_> {
         let endpoint = endpoint.to_owned();
         Run { lab: self, hook, endpoint, packet, stamp: 0, ingress_ifindex, segment: 0 }
@@ -83,6 +89,12 @@ impl<'lab> Run<'lab> {
     pub fn stamped_by(mut self, endpoint: &str) -> Self {
         self.ingress_ifindex = self.lab.interface(endpoint);
         Self { stamp: self.lab.stamp_of(endpoint), ..self }
+    }
+
+    /// It entered through the veth of `endpoint`, where it would have been dropped; this stamp says so.
+    pub fn relaxed_by(mut self, endpoint: &str, stamp: u32) -> Self {
+        self.ingress_ifindex = self.lab.interface(endpoint);
+        Self { stamp, ..self }
     }
 
     /// The host itself sent it: it entered through no interface.
@@ -113,6 +125,12 @@ impl<'lab> Run<'lab> {
         self.outcome().passes_counted_before()
     }
 
+    /// It goes on, although it should be dropped for this reason.
+    #[track_caller]
+    pub fn would_drop(self, reason: DropReason) -> Outcome<'lab> {
+        self.outcome().would_drop(reason)
+    }
+
     /// It is dropped for this reason.
     #[track_caller]
     pub fn drops(self, reason: DropReason) -> Outcome<'lab> {
@@ -125,7 +143,7 @@ impl<'lab> Run<'lab> {
         self.lab.counted = None;
         let ifindex = self.lab.interface(&self.endpoint);
         let context = SkBuff::new(self.stamp, self.ingress_ifindex, ifindex);
-        let program = self.lab.datapath.program(program_of(self.hook)).expect("the object has this program");
+        let program = self.lab.classifier(self.hook);
         let run = program.test_run(TestRunOptions {
             data_in: Some(&self.packet.bytes()),
             ctx_in: Some(bytemuck::bytes_of(&context)),
@@ -151,15 +169,15 @@ impl<'lab> Run<'lab> {
         let (code, mark, bytes) = self.execute(context_in);
         assert_eq!(bytes, self.packet.bytes(), "the datapath changed {}", self.packet);
         assert_eq!(mark & !Lab::MARK_MASK, FOREIGN_MARK, "foreign bits of the mark of {}", self.packet);
-        let counted_before = self.hook == Hook::ToEndpoint && self.stamp != 0;
+        let counted_before = CountedBefore::by(self.hook, self.stamp);
         let judged = Judged::from_counters(&before, &self.lab.reasons(), counted_before);
         let Self { lab, hook, endpoint, packet, .. } = self;
         let outcome = Outcome { lab, hook, endpoint, packet, judged, stamp: mark & Lab::MARK_MASK };
         let outcome = outcome.agrees_with(code);
         // Whatever it is, ARP and DHCP included: the gate drops what bears no stamp.
         if hook == Hook::FromEndpoint && outcome.judged.is_pass() {
-            let sender = outcome.endpoint.clone();
-            return outcome.is_stamped_as(&sender);
+            let stamp = outcome.lab.stamp_of_sender(&outcome.endpoint, outcome.judged);
+            return outcome.bears(stamp);
         }
         outcome
     }
@@ -169,7 +187,7 @@ impl<'lab> Run<'lab> {
     fn guarded(self) -> Outcome<'lab> {
         let Self { lab, hook, endpoint, packet, .. } = self;
         let frame = packet.bytes();
-        let (stamp, locally_generated, now) = (None, false, Duration::ZERO);
+        let (stamp, locally_generated, now) = (Stamp::None, false, Duration::ZERO);
         let arrival = Arrival { hook, endpoint: &endpoint, frame: &frame, stamp, locally_generated, now };
         let judged = lab.judge(&arrival).unwrap_or_else(|error| panic!("{packet}: {error}"));
         Outcome { lab, hook, endpoint, packet, judged, stamp: 0 }
@@ -181,7 +199,7 @@ impl<'lab> Run<'lab> {
         let packet_in = self.packet.bytes();
         let mut packet_out = vec![0; packet_in.len() + 64];
         let mut context_out = SkBuff::zeroed();
-        let program = self.lab.datapath.program(program_of(self.hook)).expect("the object has this program");
+        let program = self.lab.classifier(self.hook);
         let run = program.test_run(TestRunOptions {
             data_in: Some(&packet_in),
             data_out: Some(&mut packet_out),
@@ -195,9 +213,14 @@ impl<'lab> Run<'lab> {
     }
 }
 
-pub(super) const fn program_of(hook: Hook) -> &'static str {
-    match hook {
-        Hook::FromEndpoint | Hook::Guard => "from_endpoint",
-        Hook::ToEndpoint => "to_endpoint",
+impl Lab {
+    /// The tc program of a hook.
+    pub(super) fn classifier(&mut self, hook: Hook) -> &mut SchedClassifier {
+        let name = match hook {
+            Hook::FromUplink => return self.datapath.from_uplink().expect("the uplink's program loads"),
+            Hook::FromEndpoint | Hook::Guard => "from_endpoint",
+            Hook::ToEndpoint => "to_endpoint",
+        };
+        self.datapath.program(name).expect("the object has this program")
     }
 }

@@ -8,7 +8,7 @@ use enforcer_common::{
 };
 
 use super::{
-    Answer, Arrival, Endpoint, Owner, World,
+    Answer, Arrival, Endpoint, Owner, Stamp, World,
     datagram::{Datagram, Discovery},
     drop,
     flow::ICMP,
@@ -112,6 +112,6 @@ fn may_be_heard(world: &World, arrival: &Arrival, claim: IpAddr) -> bool {
     match world.owner(claim) {
         Owner::Nobody => true,
         Owner::Host => arrival.locally_generated,
-        Owner::Endpoint(owner) => arrival.stamp == Some(&owner.name),
+        Owner::Endpoint(owner) => arrival.stamp == Stamp::Of(&owner.name),
     }
 }

@@ -33,6 +33,7 @@ mod frame;
 mod link;
 mod memory;
 mod quote;
+mod relax;
 mod ruling;
 mod scope;
 mod services;
@@ -44,6 +45,7 @@ use std::{net::IpAddr, time::Duration};
 
 use enforcer_common::{
     event::Hook,
+    mode::Mode,
     verdict::{DropReason, PassReason, Verdict},
 };
 use ipnet::IpNet;
@@ -68,6 +70,8 @@ pub struct World {
     pub host: Vec<IpNet>,
     /// Interfaces that lead outside.
     pub uplinks: Vec<String>,
+    /// How seriously verdicts are taken.
+    pub mode: Mode,
 }
 
 /// A workload behind its veth.
@@ -83,6 +87,8 @@ pub struct Endpoint {
     pub dhcp_server: bool,
     /// Declared to be a router.
     pub router: bool,
+    /// How seriously verdicts at its veth are taken, if not as the host's.
+    pub mode: Option<Mode>,
 }
 
 /// A frame in front of a hook.
@@ -94,12 +100,38 @@ pub struct Arrival<'a> {
     pub endpoint: &'a str,
     /// The Ethernet header and everything behind it.
     pub frame: &'a [u8],
-    /// Through whose veth it entered the host, by its mark.
-    pub stamp: Option<&'a str>,
+    /// What its mark says about where it entered the host.
+    pub stamp: Stamp<'a>,
     /// The host itself sent it.
     pub locally_generated: bool,
     /// When, since some beginning.
     pub now: Duration,
+}
+
+/// What a mark proves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Stamp<'a> {
+    /// It entered through no workload's veth.
+    #[default]
+    None,
+    /// It entered through this one's.
+    Of(&'a str),
+    /// It entered through its source's, where the policy would have stopped it.
+    Relaxed,
+    /// It entered through somebody's, where it would have been stopped for something else.
+    Doubtful,
+}
+
+impl<'a> Stamp<'a> {
+    /// That of an endpoint, or none.
+    pub fn of(endpoint: Option<&'a str>) -> Self {
+        endpoint.map_or(Self::None, Self::Of)
+    }
+
+    /// Whether the packet was counted where it entered, as one that would have been dropped.
+    pub const fn is_relaxed(self) -> bool {
+        matches!(self, Self::Relaxed | Self::Doubtful)
+    }
 }
 
 /// What should become of a frame.
@@ -115,6 +147,13 @@ pub enum Answer {
     /// It is gone.
     Drop {
         /// Why.
+        why: Why,
+        /// What decided.
+        by: By,
+    },
+    /// It goes on although it should not.
+    WouldDrop {
+        /// Why not.
         why: Why,
         /// What decided.
         by: By,
@@ -154,21 +193,30 @@ impl Answer {
     pub fn agrees_with(&self, verdict: Verdict) -> bool {
         match (self, verdict) {
             (Self::Pass { reason, .. }, Verdict::Pass(seen)) => *reason == seen,
-            (Self::Drop { why: Why::Exactly(reason), .. }, Verdict::Drop(seen)) => *reason == seen,
-            (Self::Drop { why: Why::Malformed, .. }, Verdict::Drop(seen)) => {
-                matches!(seen, DropReason::Truncated | DropReason::BadHeader | DropReason::ExtensionHeaders)
-            }
+            (Self::Drop { why, .. }, Verdict::Drop(seen))
+            | (Self::WouldDrop { why, .. }, Verdict::WouldDrop(seen)) => why.is(seen),
             _ => false,
         }
     }
 
     /// Whether the frame goes on.
     pub const fn is_pass(&self) -> bool {
-        matches!(self, Self::Pass { .. })
+        matches!(self, Self::Pass { .. } | Self::WouldDrop { .. })
     }
 
     const fn refused(why: Why) -> Self {
         Self::Drop { why, by: By::Nothing }
+    }
+}
+
+impl Why {
+    fn is(self, seen: DropReason) -> bool {
+        match self {
+            Self::Exactly(reason) => reason == seen,
+            Self::Malformed => {
+                matches!(seen, DropReason::Truncated | DropReason::BadHeader | DropReason::ExtensionHeaders)
+            }
+        }
     }
 }
 
@@ -209,8 +257,13 @@ pub fn judge(world: &World, memory: &mut Memory, arrival: &Arrival) -> Answer {
 /// What becomes of a frame at a workload's veth.
 fn at_endpoint(world: &World, memory: &mut Memory, arrival: &Arrival) -> Answer {
     let Some(endpoint) = world.endpoints.iter().find(|endpoint| endpoint.name == arrival.endpoint) else {
-        return drop(DropReason::NoEndpoint);
+        return drop(DropReason::NoEndpoint).in_mode(world.mode);
     };
+    at_veth(world, memory, arrival, endpoint).in_mode(world.mode_of(endpoint))
+}
+
+/// The same behind a known veth, taken seriously.
+fn at_veth(world: &World, memory: &mut Memory, arrival: &Arrival, endpoint: &Endpoint) -> Answer {
     let mut frame = match frame::read(arrival.frame) {
         Ok(frame) => frame,
         Err(why) => return Answer::refused(why),
@@ -233,13 +286,17 @@ fn at_endpoint(world: &World, memory: &mut Memory, arrival: &Arrival) -> Answer 
     } else {
         world.delivered(memory, arrival, endpoint, &packet)
     };
-    if answer.is_pass() {
+    if answer.clone().in_mode(world.mode_of(endpoint)).is_honest_pass() {
         memory.remember(&packet);
     }
     answer
 }
 
 impl World {
+    fn mode_of(&self, endpoint: &Endpoint) -> Mode {
+        endpoint.mode.unwrap_or(self.mode)
+    }
+
     /// A new policy, whose new names get the next ids.
     pub fn apply(&mut self, policy: Policy) {
         let networks = policy.networks.keys().filter(|name| !self.networks.contains(name));

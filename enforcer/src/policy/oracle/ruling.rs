@@ -43,30 +43,43 @@ impl World {
     /// What the policy says about packets of `flow`; without a policy nothing.
     pub(super) fn ruling(&self, flow: Flow) -> Ruling<'_> {
         let Some(policy) = &self.policy else { return Ruling::Silent };
-        let first = |action, sureness| {
-            self.rules.iter().find(|name| {
-                policy.rules.get(*name).is_some_and(|rule| {
-                    rule.action() == action
-                        && rule.mode() == Mode::Enforce
-                        && self.matches(policy, rule.from(), flow.src)
-                        && self.matches(policy, rule.to(), flow.dst)
-                        && cover(rule.services(), &flow) == sureness
-                })
-            })
-        };
-        if let Some(rule) = first(Action::Deny, Cover::Surely) {
+        let perhaps = |action| self.first(policy, flow, (action, Mode::Enforce), Cover::Perhaps).is_some();
+        if let Some(rule) = self.surely(flow, Action::Deny, Mode::Enforce) {
             Ruling::Denied(rule)
-        } else if first(Action::Deny, Cover::Perhaps).is_some() {
+        } else if perhaps(Action::Deny) {
             Ruling::Unsure
         } else if let Some(network) = self.shared_network(policy, flow.src, flow.dst) {
             Ruling::Shared(network)
-        } else if let Some(rule) = first(Action::Allow, Cover::Surely) {
+        } else if let Some(rule) = self.surely(flow, Action::Allow, Mode::Enforce) {
             Ruling::Allowed(rule)
-        } else if first(Action::Allow, Cover::Perhaps).is_some() {
+        } else if perhaps(Action::Allow) {
             Ruling::Unsure
         } else {
             Ruling::Silent
         }
+    }
+
+    /// The first rule of this kind that is about packets of `flow`, whatever ports they have.
+    pub(super) fn surely(&self, flow: Flow, action: Action, mode: Mode) -> Option<&RuleName> {
+        self.first(self.policy.as_ref()?, flow, (action, mode), Cover::Surely)
+    }
+
+    fn first(
+        &self,
+        policy: &Policy,
+        flow: Flow,
+        (action, mode): (Action, Mode),
+        sureness: Cover,
+    ) -> Option<&RuleName> {
+        self.rules.iter().find(|name| {
+            policy.rules.get(*name).is_some_and(|rule| {
+                rule.action() == action
+                    && rule.mode() == mode
+                    && self.matches(policy, rule.from(), flow.src)
+                    && self.matches(policy, rule.to(), flow.dst)
+                    && cover(rule.services(), &flow) == sureness
+            })
+        })
     }
 
     /// Whether the policy lets `src` open a TCP connection to a port of `dst`; for tests without frames.
@@ -78,14 +91,15 @@ impl World {
 
     /// The first network that has both as members. The host is in none.
     fn shared_network(&self, policy: &Policy, src: IpAddr, dst: IpAddr) -> Option<&Name> {
-        let both = [src, dst];
-        if both.iter().any(|&address| matches!(self.owner(address), Owner::Host)) {
-            return None;
-        }
         self.networks.iter().find(|name| {
             let network = policy.networks.get(*name);
-            network.is_some_and(|network| both.iter().all(|&address| is_member(network, address)))
+            network.is_some_and(|network| [src, dst].iter().all(|&end| self.is_member_of(network, end)))
         })
+    }
+
+    /// Whether a network has `address` as a member.
+    pub(super) fn is_member_of(&self, network: &AddressSet, address: IpAddr) -> bool {
+        !matches!(self.owner(address), Owner::Host) && is_member(network, address)
     }
 
     /// Whether `side` of a rule means `address`.

@@ -8,7 +8,9 @@ use enforcer_common::{
     verdict::{DropReason, PassReason},
 };
 
-use super::{Answer, Arrival, Owner, World, at_endpoint, drop, frame, memory::Memory, pass, scope::Scope};
+use super::{
+    Answer, Arrival, Owner, Stamp, World, at_endpoint, drop, frame, memory::Memory, pass, scope::Scope,
+};
 
 /// What becomes of a frame at an uplink's guard.
 pub(super) fn judge(world: &World, memory: &mut Memory, arrival: &Arrival) -> Answer {
@@ -19,18 +21,18 @@ pub(super) fn judge(world: &World, memory: &mut Memory, arrival: &Arrival) -> An
         Owner::Host | Owner::Nobody => None,
     };
     if let Err(why) = frame::read(arrival.frame) {
-        return if receiver.is_some() { Answer::refused(why) } else { pass };
+        return receiver.map_or(pass, |receiver| Answer::refused(why).in_mode(world.mode_of(receiver)));
     }
     // Every link has its link-local addresses.
     let local = !matches!(world.owner(src), Owner::Nobody) && Scope::of(src) != Scope::LinkLocal;
     if local {
-        return drop(DropReason::SpoofedOutside);
+        return drop(DropReason::SpoofedOutside).in_mode(world.mode);
     }
     let Some(receiver) = receiver else { return pass };
     let delivery = Arrival {
         hook: Hook::ToEndpoint,
         endpoint: &receiver.name,
-        stamp: None,
+        stamp: Stamp::None,
         locally_generated: false,
         ..*arrival
     };

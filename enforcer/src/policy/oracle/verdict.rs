@@ -20,11 +20,13 @@ impl World {
         let (forth, back) = (self.ruling(packet.flow), self.ruling(packet.flow.reversed()));
         match (forth, back) {
             (Ruling::Shared(network), _) => {
-                Answer::Pass { reason: PassReason::SharedNetwork, by: By::Network(network.clone()) }
+                let by = By::Network(network.clone());
+                let shared = Answer::Pass { reason: PassReason::SharedNetwork, by };
+                self.unless_audited(memory, packet, back.passes(), shared)
             }
             (Ruling::Allowed(rule), _) => {
                 memory.open(packet);
-                allowed(rule)
+                self.unless_audited(memory, packet, back.passes(), allowed(rule))
             }
             (Ruling::Unsure, _) => drop(DropReason::Fragment),
             (_, Ruling::Allowed(_) | Ruling::Unsure) if packet.flow.ports.is_none() => {
@@ -35,7 +37,7 @@ impl World {
                 pass(PassReason::Reply)
             }
             (Ruling::Denied(rule), _) => denied(rule),
-            (Ruling::Silent, _) => drop(DropReason::DefaultDeny),
+            (Ruling::Silent, _) => self.not_admitted(packet.flow),
         }
     }
 
@@ -50,15 +52,17 @@ impl World {
             Ruling::Denied(rule) if !answers => denied(rule),
             Ruling::Allowed(rule) => {
                 memory.open(packet);
-                allowed(rule)
+                self.unless_audited(memory, packet, !back.denies(), allowed(rule))
             }
             _ if packet.flow.ports.is_none() => drop(DropReason::Fragment),
-            _ if packet.flow.is_on_allow_list() => pass(PassReason::HostAllowed),
+            _ if packet.flow.is_on_allow_list() => {
+                self.unless_audited(memory, packet, !back.denies(), pass(PassReason::HostAllowed))
+            }
             _ if answers => {
                 memory.answer(packet);
                 pass(PassReason::Reply)
             }
-            _ => drop(DropReason::DefaultDeny),
+            _ => self.not_admitted(packet.flow),
         }
     }
 
@@ -71,7 +75,9 @@ impl World {
             Ruling::Unsure => return drop(DropReason::Fragment),
             _ => {}
         }
-        host_open(memory, packet)
+        let answer = self.host_unless_audited(memory, packet);
+        let _ = host_open(memory, packet);
+        answer
     }
 
     /// Whether this is an ICMP error about a packet that was allowed.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use enforcer_common::verdict::{DropReason, PassReason};
 
 use super::{
-    Answer, Arrival, Endpoint, Owner, World,
+    Answer, Arrival, Endpoint, Owner, Stamp, World,
     datagram::Datagram,
     drop,
     flow::Flow,
@@ -23,6 +23,12 @@ const SERVER: u16 = 67;
 const V6_CLIENT: u16 = 546;
 const V6_SERVER: u16 = 547;
 
+/// Who sent what is delivered, as far as it matters.
+enum Sender {
+    Host,
+    Other,
+}
+
 impl World {
     /// What a workload sends: may this address be there, is it the sender's, who is it for?
     pub(super) fn sent(&self, memory: &mut Memory, sender: &Endpoint, packet: &Datagram) -> Answer {
@@ -32,7 +38,10 @@ impl World {
         if asks_all && (own || Scope::of(src) == Scope::Unspecified) {
             return pass(PassReason::HostAllowed);
         }
-        if let Some(reason) = scope::forbidden(src, dst) {
+        let forbidden = scope::forbidden(src, dst);
+        // Who has no address yet says so; anybody else who speaks to all is asked who it is.
+        let to_all = forbidden == Some(DropReason::Multicast) && Scope::of(src) != Scope::Unspecified;
+        if let Some(reason) = forbidden.filter(|_| !to_all) {
             return drop(reason);
         }
         if sender.addresses.is_empty() {
@@ -48,6 +57,9 @@ impl World {
         let got = |quote: &Flow| sender.router || self.may_speak_as(sender, quote.dst);
         if packet.quote.is_some_and(|quote| quote.src != dst || !got(&quote)) {
             return drop(DropReason::BadQuote);
+        }
+        if to_all {
+            return drop(DropReason::Multicast);
         }
         match self.owner(dst) {
             Owner::Host => self.to_host(memory, packet),
@@ -66,7 +78,10 @@ impl World {
         let Flow { src, dst, .. } = packet.flow;
         let forbidden = scope::forbidden(src, dst);
         if forbidden == Some(DropReason::Multicast) && !arrival.locally_generated {
-            return drop(DropReason::Multicast);
+            return drop(match self.proof(src, arrival) {
+                Err(reason) if Scope::of(src) != Scope::Unspecified => reason,
+                _ => DropReason::Multicast,
+            });
         }
         // The address that the host's DHCP server gives away is nobody's yet.
         let by_host = arrival.locally_generated && matches!(self.owner(src), Owner::Host);
@@ -74,25 +89,37 @@ impl World {
         if forbidden.is_none() && !self.may_speak_as(receiver, dst) && !offer {
             return drop(DropReason::NotOwner);
         }
-        match (self.owner(src), arrival.stamp) {
-            (Owner::Endpoint(owner), Some(stamp)) if owner.name == stamp => {}
-            (Owner::Endpoint(_), _) => return drop(DropReason::UnstampedSource),
-            (Owner::Nobody, None) => {}
-            // What is on a link only, NAT leaves alone, and its own veth has let it speak so.
-            (Owner::Nobody, Some(_)) if src.is_ipv6() && Scope::of(src) == Scope::LinkLocal => {}
-            (Owner::Host, None) if arrival.locally_generated => {
+        match self.proof(src, arrival) {
+            Err(reason) => return drop(reason),
+            Ok(Sender::Host) => {
                 return match forbidden {
                     None => self.by_host(memory, packet),
                     Some(DropReason::Multicast) => host_open(memory, packet),
                     Some(reason) => drop(reason),
                 };
             }
-            (Owner::Nobody | Owner::Host, _) => return drop(DropReason::MaskedSource),
+            Ok(Sender::Other) => {}
         }
         if let Some(reason) = forbidden {
             return drop(reason);
         }
         self.delivered_from_others(memory, arrival, receiver, packet)
+    }
+
+    /// Whether its source is who it says it is.
+    fn proof(&self, src: IpAddr, arrival: &Arrival) -> Result<Sender, DropReason> {
+        let of_link = src.is_ipv6() && Scope::of(src) == Scope::LinkLocal;
+        match (self.owner(src), arrival.stamp) {
+            (Owner::Endpoint(owner), Stamp::Of(stamp)) if owner.name == stamp => Ok(Sender::Other),
+            // Its veth has let it go on, and would not have known a wrong source as the policy's business.
+            (Owner::Endpoint(_), Stamp::Relaxed) => Ok(Sender::Other),
+            (Owner::Endpoint(_), _) => Err(DropReason::UnstampedSource),
+            (Owner::Nobody, Stamp::None) => Ok(Sender::Other),
+            // What is on a link only, NAT leaves alone, and its own veth has let it speak so.
+            (Owner::Nobody, Stamp::Of(_) | Stamp::Relaxed) if of_link => Ok(Sender::Other),
+            (Owner::Host, Stamp::None) if arrival.locally_generated => Ok(Sender::Host),
+            (Owner::Nobody | Owner::Host, _) => Err(DropReason::MaskedSource),
+        }
     }
 
     /// The addresses are in order, and the host did not send it.
@@ -109,7 +136,7 @@ impl World {
         }
         let answer = self.between(memory, packet);
         // Who is not the quoted packet's receiver was a router on its way, or says so.
-        let foreign_router = matches!((self.owner(src), arrival.stamp), (Owner::Nobody, None))
+        let foreign_router = matches!((self.owner(src), arrival.stamp), (Owner::Nobody, Stamp::None))
             && packet.quote.is_some_and(|quote| quote.dst != src)
             && answer == pass(PassReason::IcmpError);
         if foreign_router && !memory.tell(&receiver.name) {

@@ -87,18 +87,31 @@ impl Town {
         self.judge(Hook::Guard, interface, frame, None, false)
     }
 
+    /// It was let go on where it entered.
+    pub fn delivered_relaxed(&mut self, endpoint: &str, stamp: Stamp, frame: &[u8]) -> String {
+        let (hook, now) = (Hook::ToEndpoint, self.now);
+        let arrival = Arrival { hook, endpoint, frame, stamp, locally_generated: false, now };
+        words(judge(&self.world, &mut self.memory, &arrival))
+    }
+
     fn judge(&mut self, hook: Hook, endpoint: &str, frame: &[u8], stamp: Option<&str>, host: bool) -> String {
+        let stamp = Stamp::of(stamp);
         let arrival = Arrival { hook, endpoint, frame, stamp, locally_generated: host, now: self.now };
-        let (reason, by) = match judge(&self.world, &mut self.memory, &arrival) {
-            Answer::Pass { reason, by } => (reason.slug(), by),
-            Answer::Drop { why: Why::Exactly(reason), by } => (reason.slug(), by),
-            Answer::Drop { why: Why::Malformed, by } => ("malformed", by),
-        };
-        match by {
-            By::Nothing => reason.to_owned(),
-            By::Network(name) => format!("{reason} {name}"),
-            By::Rule(name) => format!("{reason} {name}"),
-        }
+        words(judge(&self.world, &mut self.memory, &arrival))
+    }
+}
+
+fn words(answer: Answer) -> String {
+    let (reason, by) = match answer {
+        Answer::Pass { reason, by } => (reason.slug(), by),
+        Answer::Drop { why: Why::Exactly(reason), by } => (reason.slug(), by),
+        Answer::Drop { why: Why::Malformed, by } => ("malformed", by),
+        Answer::WouldDrop { why, by } => return format!("would-drop {}", words(Answer::Drop { why, by })),
+    };
+    match by {
+        By::Nothing => reason.to_owned(),
+        By::Network(name) => format!("{reason} {name}"),
+        By::Rule(name) => format!("{reason} {name}"),
     }
 }
 

@@ -1,0 +1,58 @@
+//! What becomes of a packet that is to be dropped: by the mode in force, or because what denies it is being
+//! audited, it may go on. A pass never gets here, so all of this costs nothing on the way that most packets
+//! take.
+
+use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
+use enforcer_common::{
+    endpoint::{doubtful_stamp, relaxed_stamp},
+    flow::FlowEntry,
+    mode::{self, Mode, ModeRecord},
+    verdict::Verdict,
+};
+
+use crate::{config, datapath::Role, journey::Journey, maps};
+
+/// Relaxes the drop that the journey holds, if it is to be; where a packet enters, its stamp says so from
+/// then on.
+#[inline(always)]
+pub fn relax(role: Role) {
+    relax_drop(u32::from(role == Role::Sender));
+}
+
+/// A station of its own, verified once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn relax_drop(enters: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    let code = journey.judgement.verdict;
+    let audited = journey.judgement.flags & FlowEntry::AUDITED != 0;
+    if !audited && !Verdict::is_relaxed_code(code, mode_in_force(journey.endpoint.0)) {
+        return 0;
+    }
+    journey.judgement.verdict = Verdict::relaxed_code(code);
+    if enters != 0 {
+        let mask = config::mark_mask();
+        let proven = Verdict::is_of_proven_source(code);
+        journey.stamp = if proven { relaxed_stamp(mask) } else { doubtful_stamp(mask) };
+    }
+    1
+}
+
+/// Whoever is not known has the host's mode: that of slot 0.
+#[inline(always)]
+fn mode_in_force(endpoint: u32) -> Mode {
+    let (Some(host), Some(endpoint)) = (maps::MODES.get(ModeRecord::HOST), maps::MODES.get(endpoint)) else {
+        return Mode::Enforce;
+    };
+    let timed = host.is_timed() || endpoint.is_timed();
+    // SAFETY: the helper takes nothing and touches nothing.
+    let now = if timed { unsafe { bpf_ktime_get_boot_ns() } } else { 0 };
+    mode::in_force(host, endpoint, now)
+}
+
+/// Whether a stamp says that the packet was counted as one that would have been dropped.
+#[inline(always)]
+pub fn is_relaxed_stamp(stamp: u32) -> bool {
+    let mask = config::mark_mask();
+    stamp == relaxed_stamp(mask) || stamp == doubtful_stamp(mask)
+}
