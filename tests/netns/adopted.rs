@@ -111,3 +111,32 @@ fn the_guide_leads_from_drops_to_a_policy_under_which_they_pass() {
     assert_eq!((&denied[0]["src"], &denied[0]["dst"]), (&"veth-db".into(), &"veth-web".into()), "{denied}");
     daemon.json(&["adopt"]);
 }
+
+#[test]
+fn a_first_day_in_observe_drops_nothing_and_ends_enforced() {
+    let host = Host::new("firstday");
+    let web = host.workload("web").at("10.1.0.5/24").routed();
+    let db = host.workload("db").at("10.9.0.5/24").bridged();
+    let daemon = Daemon::start_with(&host, &format!("mode = \"observe\"\n{DEFAULT_CONFIG}"));
+    daemon.wait_ready(&[&web, &db].map(Workload::interface));
+    let talks = || [tcp(&web, db.ipv4(), ECHO_PORT), tcp(&db, web.ipv4(), ECHO_PORT)];
+    assert!(tcp(&web, db.ipv4(), ECHO_PORT), "nothing is dropped");
+    let file = daemon.directory().join("adopted.toml");
+    let path = file.to_str().unwrap();
+    for command in [&["adopt", "--write", path][..], &["check", path], &["apply", path]] {
+        let output = daemon.cli(command);
+        assert!(output.status.success(), "{command:?}: {output:?}");
+    }
+    let draft = std::fs::read_to_string(&file).unwrap();
+    let rule = "from = [\"10.1.0.5/32\"]\nto = [\"10.9.0.5/32\"]\nallow = [\"tcp/5432\"]";
+    assert!(draft.contains(rule), "one direction, one service: {draft}");
+    let advice = daemon.json(&["adopt"]);
+    assert_eq!((&advice["denied"], &advice["draft"]), (&serde_json::json!([]), &serde_json::Value::Null));
+    assert_eq!(advice["next"][0]["command"], "enforcer mode audit --for 1h", "{advice}");
+    assert!(daemon.cli(&["mode", "audit", "--for", "1h"]).status.success());
+    assert_eq!(talks(), [true, true], "what the policy denies passes, counted");
+    let denied = &daemon.json(&["adopt"])["denied"];
+    assert_eq!((&denied[0]["src"], &denied[0]["dst"]), (&"veth-db".into(), &"veth-web".into()), "{denied}");
+    assert!(daemon.cli(&["mode", "enforce", "--for", "10m"]).status.success());
+    assert_eq!(talks(), [true, false]);
+}

@@ -115,8 +115,8 @@ fn networks(seen: &[&Conversation], host: &Host) -> Vec<Network> {
     let mut components: Vec<BTreeSet<String>> = Vec::new();
     for ((from, to), _) in equals {
         let touches = |component: &BTreeSet<String>| component.contains(*from) || component.contains(*to);
-        let (touched, others): (Vec<_>, Vec<_>) = components.into_iter().partition(touches);
-        let mut joined: BTreeSet<String> = touched.into_iter().flatten().collect();
+        let (joining, others): (Vec<_>, Vec<_>) = components.into_iter().partition(touches);
+        let mut joined: BTreeSet<String> = joining.into_iter().flatten().collect();
         joined.extend([(*from).to_owned(), (*to).to_owned()]);
         components = others;
         components.push(joined);
@@ -190,13 +190,13 @@ fn rules<'s>(seen: impl Iterator<Item = &'s Conversation>, policy: &Policy) -> (
             unsaid += 1;
             continue;
         };
-        let used = uses.entry([called(&seen.from, &from), called(&seen.to, &to)]).or_default();
-        used.from.insert(from);
-        used.to.insert(to);
-        used.services.insert(seen.service);
-        used.packets += seen.packets;
-        used.parties.0.insert(seen.from.told(seen.src));
-        used.parties.1.insert(seen.to.told(seen.dst));
+        let entry = uses.entry([called(&seen.from, &from), called(&seen.to, &to)]).or_default();
+        entry.from.insert(from);
+        entry.to.insert(to);
+        entry.services.insert(seen.service);
+        entry.packets += seen.packets;
+        entry.parties.0.insert(seen.from.told(seen.src));
+        entry.parties.1.insert(seen.to.told(seen.dst));
     }
     let mut merged: BTreeMap<(String, BTreeSet<Service>), (Vec<String>, Use)> = BTreeMap::new();
     for ([from, to], used) in uses {

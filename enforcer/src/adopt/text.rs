@@ -16,7 +16,7 @@ pub(super) fn write(draft: &Draft, conversations: usize, has_policy: bool) -> St
         text += "# It goes beside the policy in force: apply both together.\n";
     }
     for what in &draft.left_out {
-        text += &format!("# Not in it: {what}.\n");
+        writeln!(text, "# Not in it: {what}.").expect("a string");
     }
     text += "version = 1\n";
     draft.networks.iter().for_each(|network| self::network(&mut text, network));

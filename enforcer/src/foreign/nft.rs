@@ -161,12 +161,11 @@ fn uncounted(rule: &str) -> String {
     let mut kept = Vec::new();
     let mut rest = words.as_slice();
     while let [first, more @ ..] = rest {
-        rest = match rest {
-            ["counter", "packets", _, "bytes", _, more @ ..] => more,
-            _ => {
-                kept.push(*first);
-                more
-            }
+        rest = if let ["counter", "packets", _, "bytes", _, behind @ ..] = rest {
+            behind
+        } else {
+            kept.push(*first);
+            more
         };
     }
     kept.join(" ")
