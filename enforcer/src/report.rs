@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::Trust,
     datapath::{attach::Mechanism, flows::Flow, guard::Mode},
+    foreign::{Finding, Findings},
     policy::{
         Policy,
         diff::Diff,
@@ -19,6 +20,7 @@ use crate::{
         service::Service,
         world::WorldMoves,
     },
+    unenforced::Unenforced,
 };
 
 mod modes;
@@ -77,6 +79,15 @@ pub struct Status {
     /// Where the early guard runs.
     #[serde(default)]
     pub guards: Vec<GuardReport>,
+    /// Workloads that nothing is enforced for.
+    #[serde(default)]
+    pub unenforced: Vec<Unenforced>,
+    /// Rules of others that drop what passes here, or hide who sent it.
+    #[serde(default)]
+    pub foreign: Vec<Finding>,
+    /// Rules of others that could not be looked at, and why.
+    #[serde(default)]
+    pub foreign_unseen: Vec<String>,
     /// Packets that passed, counted where they entered.
     pub passed: Counter,
     /// Packets that were dropped.
@@ -94,6 +105,14 @@ pub struct Status {
     pub last_repair: Option<String>,
     /// What somebody should look at.
     pub warnings: Vec<String>,
+}
+
+impl Status {
+    /// Adds what others have put in a workload's way.
+    pub fn tell_foreign(&mut self, Findings { rules, unseen }: Findings) {
+        self.foreign = rules;
+        self.foreign_unseen = unseen;
+    }
 }
 
 /// Whether what comes from a veth without our programs goes nowhere.

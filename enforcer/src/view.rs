@@ -30,6 +30,7 @@ use crate::{
         probe,
         tables::Tables,
     },
+    foreign,
     policy::Policy,
     report::{
         Drops, EndpointReport, ExplainReport, GateReport, GenerationReport, ModesReport, NetworkReport,
@@ -139,6 +140,9 @@ impl View<'_> {
             gate,
             uplinks: self.uplinks()?,
             guards: self.guards()?,
+            unenforced: Vec::new(),
+            foreign: Vec::new(),
+            foreign_unseen: Vec::new(),
             passed,
             dropped,
             would_dropped,
@@ -370,6 +374,7 @@ impl Offline {
         };
         let newcomers = if gate == GateReport::On { "stay closed" } else { "are not enforced" };
         let mut status = self.view().status(self.attach, gate)?;
+        status.tell_foreign(foreign::read::look());
         status
             .warnings
             .push(format!("no daemon is running: new workloads {newcomers}, and nothing can be applied"));

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that finds something missing has found something")]
 
 mod addresses;
+mod adopted;
 mod clean;
 mod clsact;
 mod confirm;
@@ -13,6 +14,7 @@ mod faults;
 mod flood;
 mod flows;
 mod forget;
+mod foreign;
 mod fragments;
 mod gate;
 mod guard;

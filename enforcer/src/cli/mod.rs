@@ -19,6 +19,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::render::{Format, Screen};
 
+mod adopt;
 mod apply;
 mod check;
 mod clean;
@@ -126,6 +127,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::Arguments),
+    Adopt(adopt::Arguments),
     Check(check::Arguments),
     Plan(plan::Arguments),
     Apply(apply::Arguments),
@@ -177,6 +179,7 @@ impl Cli {
         let global = &self.global;
         match self.verb {
             Verb::Run(run) => run.execute(global),
+            Verb::Adopt(adopt) => adopt.execute(global, out),
             Verb::Check(check) => check.execute(global, out),
             Verb::Plan(plan) => plan.execute(global, out),
             Verb::Apply(apply) => apply.execute(global, out),

@@ -20,6 +20,11 @@ impl Attach {
         any(&self.include, name) && !any(&self.exclude, name)
     }
 
+    /// Whether an interface is meant to be left alone.
+    pub fn excludes(&self, name: &str) -> bool {
+        any(&self.exclude, name)
+    }
+
     /// The patterns of `match`.
     pub fn included(&self) -> impl Iterator<Item = String> {
         self.include.iter().map(WildMatch::pattern)

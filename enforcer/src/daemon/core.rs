@@ -23,7 +23,10 @@ use super::{
     step::{EndpointState, State},
     store::Store,
 };
-use crate::{config::Config, datapath::migrate, policy::world::IntoWorld, report::ForgetReport};
+use crate::{
+    config::Config, datapath::migrate, foreign::Watch, policy::world::IntoWorld, report::ForgetReport,
+    unenforced::Unenforced,
+};
 
 /// Repairs of one inspection that make a line each in the log.
 const TOLD_REPAIRS: usize = 8;
@@ -45,6 +48,7 @@ pub struct Core<K = LiveKernel, D = Directory> {
     pub(super) unfollowed: Option<String>,
     drops: VecDeque<DropEvent>,
     gate: Gate,
+    foreign: Arc<Watch>,
     /// What the state believes done may not be: the kernel refused it, or changes went by unseen.
     pub(super) diverged: bool,
     started_at: SystemTime,
@@ -68,6 +72,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             unfollowed: None,
             drops: VecDeque::new(),
             gate: Gate::Unwanted,
+            foreign: Arc::default(),
             diverged: false,
             started_at: SystemTime::now(),
         };
@@ -234,6 +239,10 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         self.policies.check_world(prepared)
     }
 
+    pub(super) const fn kernel(&mut self) -> &mut K {
+        &mut self.kernel
+    }
+
     /// Policies, as they stand.
     pub const fn policies(&self) -> &Policies<D> {
         &self.policies
@@ -335,6 +344,14 @@ impl Core {
             store: self.policies.store().clone(),
             mechanism: self.kernel.mechanism,
             gate: self.gate.clone(),
+            foreign: self.foreign.clone(),
+            config: self.state.config.clone(),
+            unenforced: self
+                .state
+                .unenforced()
+                .into_iter()
+                .map(|(name, why)| Unenforced { name, why })
+                .collect(),
             started_at: self.started_at,
             warnings: self.warnings(),
             repairs: self.state.repairs.count(),

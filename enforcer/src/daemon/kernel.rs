@@ -12,6 +12,7 @@ use super::{
     op::{Op, Owned},
     policies::PolicyTables,
 };
+use crate::conntrack::{self, Conversation, Entry};
 use crate::datapath::{
     attach::{self, AttachError, FILTER_MINOR, Interface, Mechanism},
     filters,
@@ -43,6 +44,10 @@ pub trait Kernel {
     fn perform(&mut self, op: &Op) -> Result<(), OpError>;
     /// The facts it holds.
     fn facts(&mut self) -> Result<Facts, OpError>;
+    /// What the host's connection tracking knows; nothing where there is none.
+    fn connections(&mut self) -> Vec<Entry>;
+    /// Makes a conversation known to the datapath as opened.
+    fn open_conversation(&mut self, conversation: &Conversation) -> Result<(), OpError>;
 }
 
 /// The running kernel.
@@ -130,6 +135,18 @@ impl Kernel for LiveKernel {
             }
         }
         Ok(facts)
+    }
+
+    fn connections(&mut self) -> Vec<Entry> {
+        conntrack::dump().unwrap_or_else(|error| {
+            debug!(%error, "connection tracking tells nothing");
+            Vec::new()
+        })
+    }
+
+    fn open_conversation(&mut self, conversation: &Conversation) -> Result<(), OpError> {
+        let Conversation { key, payer, flags } = conversation;
+        Ok(self.datapath.open_conversation(key, *payer, *flags)?)
     }
 
     fn perform(&mut self, op: &Op) -> Result<(), OpError> {

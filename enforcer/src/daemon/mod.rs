@@ -189,6 +189,7 @@ async fn take_over(core: &mut Core, links: &mut Links, config: &Config) -> anyho
     if migrated_from.is_none() {
         core.restore_policy(config);
     }
+    core.seed_first(&observation);
     core.handle(Event::Observed(observation));
     core.forget_other_versions();
     if let Some(version) = migrated_from {

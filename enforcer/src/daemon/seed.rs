@@ -1,9 +1,64 @@
-//! Conversations that go on already, and should go on under a stricter mode.
+//! Conversations that go on already, and should go on where enforcement begins or gets stricter: what the host's
+//! connection tracking knows of them is made known to the datapath.
 
-use super::{core::Core, disk::Disk, kernel::Kernel};
+use std::time::Instant;
+
+use tracing::{debug, info};
+
+use super::{core::Core, disk::Disk, event::Event, event::Observation, kernel::Kernel, step::State};
+use crate::conntrack::{Owners, Ruling, conversations};
+use enforcer_common::endpoint::EndpointId;
 
 impl<K: Kernel, D: Disk> Core<K, D> {
     /// Called before anything gets stricter: what is going on and may be opened by the policy is made known as
-    /// opened, so that its answers pass. Nothing is known of what went on before yet, so nothing is done.
-    pub fn seed_conversations(&mut self) {}
+    /// opened, so that its answers pass.
+    pub fn seed_conversations(&mut self) {
+        self.seed(&owners(&self.state));
+    }
+
+    /// The same before anything is attached to at all, for those who will own addresses then. Where an earlier
+    /// daemon has attached, the datapath knows better who opened what.
+    pub fn seed_first(&mut self, observation: &Observation) {
+        if self.state.endpoints.is_empty() {
+            let mut soon = self.state.clone();
+            soon.step(Event::Observed(observation.clone()));
+            self.seed(&owners(&soon));
+        }
+    }
+
+    fn seed(&mut self, owners: &Owners) {
+        let started = Instant::now();
+        let Some(saved) = self.policies().saved().cloned() else { return };
+        let entries = self.kernel().connections();
+        let policy = self.state.labels().map(|labels| saved.policy.resolve(&labels));
+        let policy = policy.as_ref().unwrap_or(&saved.policy);
+        let open = conversations(&entries, &mut Ruling::new(policy, owners));
+        let mut seeded = 0;
+        for conversation in &open {
+            match self.kernel().open_conversation(conversation) {
+                Ok(()) => seeded += 1,
+                Err(error) => {
+                    debug!(%error, "a conversation cannot be made known");
+                    break;
+                }
+            }
+        }
+        if seeded > 0 {
+            let took = started.elapsed();
+            info!(seeded, of = entries.len(), ?took, "conversations that connection tracking knows go on");
+        }
+    }
+}
+
+fn owners(state: &State) -> Owners {
+    let mut owners = Owners::default();
+    for owned in &state.host {
+        owners.insert(*owned, EndpointId::HOST);
+    }
+    for endpoint in state.endpoints.values() {
+        for owned in endpoint.owned.keys() {
+            owners.insert(*owned, endpoint.id);
+        }
+    }
+    owners
 }

@@ -14,18 +14,23 @@ use enforcer_common::{
     verdict::Verdict,
 };
 
+use tracing::warn;
+
 use super::{
     gate::Gate,
     store::{Saved, Store},
 };
 use crate::{
+    config::Config,
     datapath::{
         attach::Mechanism,
         flows::{Clock, protocol_name},
         pins::Pins,
         tables::Tables,
     },
+    foreign::Watch,
     report::{DaemonStatus, Drops, EndpointReport, GenerationReport, RecentDrop, Status},
+    unenforced::{self, Unenforced},
     view::{View, newest_per_endpoint},
 };
 
@@ -40,6 +45,10 @@ pub struct Snapshot {
     pub(super) store: Store,
     pub(super) mechanism: Mechanism,
     pub(super) gate: Gate,
+    pub(super) foreign: Arc<Watch>,
+    pub(super) config: Arc<Config>,
+    /// Containers that no veth leads to.
+    pub(super) unenforced: Vec<Unenforced>,
     pub(super) started_at: SystemTime,
     pub(super) warnings: Vec<String>,
     pub(super) repairs: u64,
@@ -66,10 +75,23 @@ impl Snapshot {
             pid: std::process::id(),
             started_at: humantime::format_rfc3339_seconds(self.started_at).to_string(),
         });
+        status.unenforced = self.unenforced();
+        status.tell_foreign(self.foreign.findings());
         status.repairs = self.repairs;
         status.last_repair.clone_from(&self.last_repair);
         status.warnings.extend(self.warnings.iter().cloned());
         Ok(status)
+    }
+
+    /// Workloads that nothing is enforced for, as of now.
+    fn unenforced(&self) -> Vec<Unenforced> {
+        let mut all = self.unenforced.clone();
+        match unenforced::look() {
+            Ok(found) => all.extend(unenforced::interfaces(&found, &self.config)),
+            Err(error) => warn!(%error, "cannot list interfaces that are not enforced"),
+        }
+        all.sort();
+        all
     }
 
     /// See [`View::generations`].

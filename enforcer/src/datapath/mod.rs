@@ -8,6 +8,7 @@
 pub mod attach;
 pub mod bank;
 pub mod bpf;
+mod conversations;
 pub mod counters;
 pub mod events;
 pub mod facts;

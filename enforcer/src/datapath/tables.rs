@@ -74,7 +74,7 @@ pub enum TableError {
     },
 }
 
-/// Typed handles of all tables but the event ring and the datapath's own state.
+/// Typed handles of all tables but the event ring and what only the datapath uses.
 pub struct Tables {
     pub(super) control: Mapped<Control>,
     /// Programs that are loaded later need its descriptor.
@@ -89,6 +89,7 @@ pub struct Tables {
     pub(super) services: MapData,
     pub(super) flows: MapData,
     pub(super) denied: MapData,
+    pub(super) state: MapData,
     pub(super) reasons: PerCpuArray<MapData, Counter>,
     pub(super) endpoint_counters: PerCpuArray<MapData, EndpointCounters>,
     pub(super) network_counters: PerCpuArray<MapData, Counter>,
@@ -126,6 +127,7 @@ impl Tables {
             services: data("SERVICES", take("SERVICES")?)?,
             flows: data("FLOWS", take("FLOWS")?)?,
             denied: data("DENIED", take("DENIED")?)?,
+            state: data("STATE", take("STATE")?)?,
             reasons: typed("REASONS", &mut take)?,
             endpoint_counters: typed("ENDPOINT_COUNTERS", &mut take)?,
             network_counters: typed("NETWORK_COUNTERS", &mut take)?,

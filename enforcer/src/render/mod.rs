@@ -12,6 +12,7 @@ use std::{
 use clap::ValueEnum;
 use serde::Serialize;
 
+mod adopt;
 mod applied;
 mod drops;
 mod endpoints;
@@ -29,6 +30,7 @@ mod status;
 mod table;
 mod units;
 
+pub use adopt::write_adopt;
 pub use applied::{write_applied, write_confirmed, write_rolled_back};
 pub use drops::write_drops;
 pub use endpoints::write_endpoints;

@@ -11,11 +11,13 @@ use super::{Format, Screen};
 use crate::{
     config::Trust,
     datapath::{attach::Mechanism, flows::Flow, guard},
+    foreign::{Effect, Finding},
     policy::rule::{Action, Side},
     report::{
         DaemonStatus, DirectionReport, Drops, EndReport, EndpointReport, ExplainReport, GateReport,
         GuardReport, ModeState, NetworkReport, ReasonReport, RecentDrop, RuleReport, Status, UplinkReport,
     },
+    unenforced::Unenforced,
 };
 
 mod plan;
@@ -289,6 +291,12 @@ pub(crate) fn status() -> Status {
         endpoints_ready: 1,
         endpoints_quarantined: 1,
         gate: GateReport::On,
+        unenforced: vec![Unenforced {
+            name: "vnet0".to_owned(),
+            why: "a tap: programs are attached to veths only".to_owned(),
+        }],
+        foreign: foreign_rules(),
+        foreign_unseen: Vec::new(),
         mode: ModeState {
             mode: Mode::Observe,
             by: "ordered".to_owned(),
@@ -393,4 +401,25 @@ pub(crate) fn by_rule() -> ExplainReport {
         one_way: true,
         generation: Some(4),
     }
+}
+
+/// What Docker leaves on a host: one of its rules dropped something.
+fn foreign_rules() -> Vec<Finding> {
+    let rule = |chain: &str, hook: &str, handle, effect, text: &str, packets| Finding {
+        family: "ip".to_owned(),
+        table: if effect == Effect::Drops { "filter" } else { "nat" }.to_owned(),
+        chain: chain.to_owned(),
+        hook: hook.to_owned(),
+        handle,
+        effect,
+        text: text.to_owned(),
+        packets,
+    };
+    let isolation = "oifname \"docker0\" counter drop";
+    let masquerade = "oifname != \"docker0\" ip saddr 172.17.0.0/16 masquerade";
+    vec![
+        rule("DOCKER-ISOLATION-STAGE-2", "forward", Some(14), Effect::Drops, isolation, Some(12)),
+        rule("FORWARD", "forward", None, Effect::Drops, "policy drop", None),
+        rule("POSTROUTING", "postrouting", Some(7), Effect::HidesSender, masquerade, Some(0)),
+    ]
 }

@@ -42,6 +42,8 @@ fn facts(status: &Status, screen: &Screen) -> Vec<(&'static str, String)> {
     facts.push(("gate", gate(&status.gate)));
     facts.extend(status.uplinks.iter().map(|uplink| ("uplink", self::uplink(uplink))));
     facts.extend(status.guards.iter().map(|guard| ("guard", self::guard(guard))));
+    facts.extend(foreign(status));
+    facts.extend(unenforced(status));
     facts.extend([
         ("policy", policy(status, screen.now)),
         ("digest", digest(status, screen)),
@@ -100,6 +102,24 @@ fn guard(guard: &GuardReport) -> String {
     format!("{} ({}), {}", guard.interface, guard.role, guard.mode.name())
 }
 
+fn unenforced(status: &Status) -> Vec<(&'static str, String)> {
+    let told = status.unenforced.iter().take(TOLD_RULES).map(|one| format!("{}: {}", one.name, one.why));
+    let more = status.unenforced.len().saturating_sub(TOLD_RULES);
+    let more = (more > 0).then(|| format!("{more} more (`-o json` has all)"));
+    told.chain(more).map(|text| ("unenforced", text)).collect()
+}
+
+/// Rules of others told in full; a host may have thousands, and JSON has all of them.
+const TOLD_RULES: usize = 8;
+
+fn foreign(status: &Status) -> Vec<(&'static str, String)> {
+    let told = status.foreign.iter().take(TOLD_RULES).map(ToString::to_string);
+    let more = status.foreign.len().saturating_sub(TOLD_RULES);
+    let more = (more > 0).then(|| format!("{more} more (`-o json` has all)"));
+    let unseen = status.foreign_unseen.iter().map(|why| format!("not seen: {why}"));
+    told.chain(more).chain(unseen).map(|text| ("foreign", text)).collect()
+}
+
 fn policy(status: &Status, now: SystemTime) -> String {
     if status.generation == 0 {
         return "none yet: everything is denied".to_owned();
@@ -156,7 +176,7 @@ mod tests {
 
     #[test]
     fn everything_is_a_line() {
-        insta::assert_snapshot!(text(&samples::status(), &samples::screen(Format::Table)), @r"
+        insta::assert_snapshot!(text(&samples::status(), &samples::screen(Format::Table)), @r#"
         version:      0.1.0
         daemon:       running for 2h, pid 812
         kernel:       6.12.0
@@ -168,6 +188,10 @@ mod tests {
         uplink:       eth0, trust external
         guard:        eth0 (uplink), native
         guard:        veth-web (veth), generic
+        foreign:      ip filter DOCKER-ISOLATION-STAGE-2 handle 14 (forward) drops, 12 packets: oifname "docker0" counter drop
+        foreign:      ip filter FORWARD (forward) drops: policy drop
+        foreign:      ip nat POSTROUTING handle 7 (postrouting) hides who sends (NAT), 0 packets: oifname != "docker0" ip saddr 172.17.0.0/16 masquerade
+        unenforced:   vnet0: a tap: programs are attached to veths only
         policy:       generation 4, applied 3m ago: 2 networks, 6 entries, 2 sets, 3 rules
         digest:       1a1a1a1a1a1a…
         endpoints:    1 ready, 1 quarantined (no known address: nothing passes), 1 in another mode
@@ -177,7 +201,7 @@ mod tests {
         events lost:  17
         repairs:      3, the last one: the programs of veth-web
         warning: veth-db claims 10.1.0.5, which veth-web owns
-        ");
+        "#);
     }
 
     #[test]
@@ -193,6 +217,9 @@ mod tests {
             repairs: 0,
             last_repair: None,
             guards: Vec::new(),
+            unenforced: Vec::new(),
+            foreign: Vec::new(),
+            foreign_unseen: vec!["rules of nftables and iptables: there is no `nft`".to_owned()],
             uplinks: Vec::new(),
             endpoints_other_mode: 0,
             mode: ModeState { by: "host file".to_owned(), ..ModeState::default() },
@@ -208,6 +235,7 @@ mod tests {
         feature:      tcx links: yes
         mode:         enforce (host file)
         gate:         off (its rules are not there)
+        foreign:      not seen: rules of nftables and iptables: there is no `nft`
         policy:       none yet: everything is denied
         digest:       -
         endpoints:    1 ready
@@ -215,6 +243,15 @@ mod tests {
         dropped:      1235 packets, 89.2KiB
         would drop:   12 packets, 888B
         ");
+    }
+
+    #[test]
+    fn of_many_rules_of_others_the_first_are_told() {
+        let rule = samples::status().foreign[0].clone();
+        let status = Status { foreign: vec![rule; 30], ..samples::status() };
+        let text = text(&status, &samples::screen(Format::Table));
+        assert_eq!(text.matches("\nforeign:").count(), TOLD_RULES + 1);
+        assert!(text.contains("foreign:      22 more (`-o json` has all)\n"), "{text}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::{
     pool::Passes,
 };
 use crate::{
+    conntrack::{Conversation, Entry},
     daemon::{
         event::Facts,
         generations::Records,
@@ -166,6 +167,14 @@ impl Kernel for FakeKernel {
             }
             _ => self.write(op),
         }
+    }
+
+    fn connections(&mut self) -> Vec<Entry> {
+        Vec::new()
+    }
+
+    fn open_conversation(&mut self, _: &Conversation) -> Result<(), OpError> {
+        Ok(())
     }
 
     fn facts(&mut self) -> Result<Facts, OpError> {

@@ -1,0 +1,250 @@
+//! Which conversations the policy would have let open, and who pays for them in the state table.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
+
+use enforcer_common::{
+    endpoint::EndpointId,
+    flow::{FlowKey, protocol},
+    state::{self, StateEntry},
+};
+
+use super::Entry;
+use crate::{
+    daemon::op::Owned,
+    policy::{
+        Policy,
+        explain::{Cause, Owner, Party, explain},
+        service::Service,
+    },
+};
+
+/// A conversation to make known as opened.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Conversation {
+    /// The direction in which it was opened.
+    pub key: FlowKey,
+    /// Who pays for it, [`state::payer`].
+    pub payer: u32,
+    /// [`StateEntry::ANSWERED`].
+    pub flags: u8,
+}
+
+/// Who owns which address on this host.
+#[derive(Clone, Debug, Default)]
+pub struct Owners {
+    single: HashMap<IpAddr, EndpointId>,
+    prefixes: Vec<(Owned, EndpointId)>,
+}
+
+impl Owners {
+    /// Says who owns a prefix.
+    pub fn insert(&mut self, owned: Owned, id: EndpointId) {
+        if owned.bits == 128 {
+            self.single.insert(owned.address.into(), id);
+        } else {
+            self.prefixes.push((owned, id));
+        }
+    }
+
+    fn of(&self, address: IpAddr) -> EndpointId {
+        if let Some(id) = self.single.get(&address) {
+            return *id;
+        }
+        let owned = Owned::from(address);
+        let covering = self.prefixes.iter().filter(|(prefix, _)| prefix.covers(&owned));
+        covering.max_by_key(|(prefix, _)| prefix.bits).map_or(EndpointId::REMOTE, |(_, id)| *id)
+    }
+}
+
+/// The policy, as it rules between those who are known on this host. Remembers what it said: there are many
+/// conversations, and few pairs.
+pub struct Ruling<'p> {
+    policy: &'p Policy,
+    owners: &'p Owners,
+    parties: HashMap<IpAddr, Party>,
+    said: HashMap<(IpAddr, IpAddr, u8, u16), bool>,
+}
+
+impl<'p> Ruling<'p> {
+    /// The ruling of a policy.
+    pub fn new(policy: &'p Policy, owners: &'p Owners) -> Self {
+        Self { policy, owners, parties: HashMap::new(), said: HashMap::new() }
+    }
+
+    /// Who pays, if `key` opens a conversation that has to be remembered: what a rule allows and what the host
+    /// opens or admits. What a shared network admits needs no memory.
+    fn opens(&mut self, key: &FlowKey) -> Option<u32> {
+        let (src, dst) = (self.owners.of(key.src.into()), self.owners.of(key.dst.into()));
+        let is_local = |id: EndpointId| ![EndpointId::REMOTE, EndpointId::HOST].contains(&id);
+        let payer = match (src, dst) {
+            (EndpointId::HOST, id) if is_local(id) => EndpointId::HOST.0,
+            (EndpointId::REMOTE, id) if is_local(id) => state::payer(id.0, true),
+            (id, _) if is_local(id) => state::payer(id.0, false),
+            _ => return None,
+        };
+        self.allows(key).then_some(payer)
+    }
+
+    fn allows(&mut self, key: &FlowKey) -> bool {
+        let (src, dst) = (IpAddr::from(key.src), IpAddr::from(key.dst));
+        let port = u16::from_be(key.dst_port);
+        let question = (src, dst, key.protocol, port);
+        if let Some(said) = self.said.get(&question) {
+            return *said;
+        }
+        let service = match key.protocol {
+            protocol::TCP | protocol::UDP | protocol::SCTP => {
+                Service::Ports { protocol: key.protocol, first: port, last: port }
+            }
+            other => Service::Protocol(other),
+        };
+        let (src, dst) = (self.party(src), self.party(dst));
+        let explanation = explain(self.policy, &src, &dst, service);
+        let said = explanation
+            .findings
+            .iter()
+            .all(|finding| matches!(finding.cause, Cause::Allowed(_) | Cause::HostOpen | Cause::HostAllowed));
+        self.said.insert(question, said);
+        said
+    }
+
+    fn party(&mut self, address: IpAddr) -> Party {
+        let (policy, owners) = (self.policy, self.owners);
+        let make = || {
+            let owner = match owners.of(address) {
+                EndpointId::HOST => Owner::Host,
+                EndpointId::REMOTE => Owner::Nobody,
+                _ => Owner::Endpoint,
+            };
+            Party::new(policy, address, owner)
+        };
+        self.parties.entry(address).or_insert_with(make).clone()
+    }
+}
+
+/// The conversations to open. One that connection tracking met in the middle it may have the wrong way round:
+/// if only that way is allowed, it was that way.
+pub fn conversations(entries: &[Entry], ruling: &mut Ruling<'_>) -> Vec<Conversation> {
+    let mut open = BTreeSet::new();
+    for entry in entries.iter().filter(|entry| entry.goes_on()) {
+        // Before and behind NAT; each end sees one of them.
+        for key in [entry.orig, entry.reply.reversed()] {
+            let directions = [key, key.reversed()];
+            let allowed = directions.into_iter().find_map(|key| Some((key, ruling.opens(&key)?)));
+            open.extend(allowed.map(|(key, payer)| Conversation { key, payer, flags: StateEntry::ANSWERED }));
+        }
+    }
+    open.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::policy::Source;
+
+    const POLICY: &str = "version = 1
+        [network.web]
+        prefixes = ['10.1.0.0/24']
+        [network.db]
+        prefixes = ['10.9.0.0/24']
+        [[rule]]
+        name = 'ssh'
+        from = ['web']
+        to = ['db', 'world']
+        allow = ['tcp/22', 'udp/53']
+        [[rule]]
+        name = 'published'
+        from = ['world']
+        to = ['web']
+        allow = ['tcp/80']
+        [[rule]]
+        name = 'sealed'
+        from = ['host']
+        to = ['db']
+        deny = ['tcp/23']";
+
+    fn key(protocol: u8, src: &str, dst: &str) -> FlowKey {
+        let [src, dst]: [std::net::SocketAddr; 2] = [src.parse().unwrap(), dst.parse().unwrap()];
+        FlowKey {
+            src: src.ip().into(),
+            dst: dst.ip().into(),
+            src_port: src.port().to_be(),
+            dst_port: dst.port().to_be(),
+            protocol,
+            ..FlowKey::default()
+        }
+    }
+
+    /// An entry without NAT.
+    fn entry(src: &str, dst: &str) -> Entry {
+        let orig = key(protocol::TCP, src, dst);
+        Entry { orig, reply: orig.reversed(), tcp_state: Some(Entry::ESTABLISHED), status: Entry::ASSURED }
+    }
+
+    fn selected(entries: &[Entry]) -> Vec<(String, u32)> {
+        let policy = Policy::parse(&[Source { name: "p".into(), text: POLICY.into() }]).unwrap();
+        let mut owners = Owners::default();
+        let owned = |text: &str| Owned::from(text.parse::<ipnet::IpNet>().unwrap());
+        owners.insert(owned("10.1.0.5/32"), EndpointId(1));
+        owners.insert(owned("10.9.0.0/28"), EndpointId(2));
+        owners.insert(owned("192.0.2.1/32"), EndpointId::HOST);
+        let told = |open: Conversation| {
+            let (src, dst) = (IpAddr::from(open.key.src), IpAddr::from(open.key.dst));
+            let ports = [open.key.src_port, open.key.dst_port].map(u16::from_be);
+            assert_eq!(open.flags, StateEntry::ANSWERED);
+            (format!("{src}:{} {dst}:{}", ports[0], ports[1]), open.payer)
+        };
+        conversations(entries, &mut Ruling::new(&policy, &owners)).into_iter().map(told).collect()
+    }
+
+    #[rstest]
+    #[case::by_a_rule("10.1.0.5:4000", "10.9.0.7:22", Some(("10.1.0.5:4000 10.9.0.7:22", 1)))]
+    #[case::met_in_the_middle("10.9.0.7:22", "10.1.0.5:4000", Some(("10.1.0.5:4000 10.9.0.7:22", 1)))]
+    #[case::to_the_world("10.1.0.5:4000", "5.5.5.5:22", Some(("10.1.0.5:4000 5.5.5.5:22", 1)))]
+    #[case::from_the_world("5.5.5.5:4000", "10.1.0.5:80", Some(("5.5.5.5:4000 10.1.0.5:80", 1 | 1 << 31)))]
+    #[case::by_the_host("192.0.2.1:4000", "10.9.0.7:80", Some(("192.0.2.1:4000 10.9.0.7:80", u32::MAX)))]
+    #[case::denied_to_the_host("192.0.2.1:4000", "10.9.0.7:23", None)]
+    #[case::no_rule("10.9.0.7:4000", "10.1.0.5:22", None)]
+    #[case::shared("10.1.0.5:4000", "10.1.0.6:22", None)]
+    #[case::nobody_local("5.5.5.5:4000", "6.6.6.6:22", None)]
+    #[case::the_host_alone("192.0.2.1:4000", "5.5.5.5:22", None)]
+    fn a_conversation_is_opened_the_way_that_is_allowed(
+        #[case] src: &str,
+        #[case] dst: &str,
+        #[case] expected: Option<(&str, u32)>,
+    ) {
+        let expected: Vec<_> = expected.into_iter().map(|(text, payer)| (text.to_owned(), payer)).collect();
+        assert_eq!(selected(&[entry(src, dst)]), expected);
+    }
+
+    #[test]
+    fn behind_nat_each_end_has_its_own_view() {
+        // A published port: the world speaks to the host, and the workload sees the world.
+        let orig = key(protocol::TCP, "5.5.5.5:4000", "192.0.2.1:8080");
+        let reply = key(protocol::TCP, "10.1.0.5:80", "5.5.5.5:4000");
+        let published = Entry { orig, reply, ..entry("1.1.1.1:1", "1.1.1.1:1") };
+        assert_eq!(selected(&[published]), [("5.5.5.5:4000 10.1.0.5:80".to_owned(), 1 | 1 << 31)]);
+        // A masquerade: the workload speaks to the world, and the world sees the host.
+        let orig = key(protocol::TCP, "10.1.0.5:4000", "5.5.5.5:22");
+        let reply = key(protocol::TCP, "5.5.5.5:22", "192.0.2.1:61000");
+        let masked = Entry { orig, reply, ..published };
+        assert_eq!(selected(&[masked]), [("10.1.0.5:4000 5.5.5.5:22".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn only_what_goes_on_is_opened() {
+        let tcp = entry("10.1.0.5:4000", "10.9.0.7:22");
+        for state in [None, Some(1), Some(2), Some(7), Some(8)] {
+            assert_eq!(selected(&[Entry { tcp_state: state, ..tcp }]), [], "state {state:?}");
+        }
+        let orig = key(protocol::UDP, "10.1.0.5:4000", "10.9.0.7:53");
+        let udp = Entry { orig, reply: orig.reversed(), tcp_state: None, status: Entry::ASSURED };
+        assert_eq!(selected(&[udp]).len(), 1);
+        assert_eq!(selected(&[Entry { status: 0, ..udp }]), []);
+    }
+}

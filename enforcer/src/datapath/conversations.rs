@@ -1,0 +1,54 @@
+//! Makes conversations known that were opened before the programs saw them: the user half of the state table.
+//!
+//! The table is written by the programs without a lock, set by set. A set is read, changed and written back here,
+//! which may cost a conversation that began in between; its next packet opens it again.
+
+use std::io;
+
+use enforcer_common::{
+    flow::FlowKey,
+    state::{self, StateEntry, StateSet},
+};
+use nix::time::{ClockId, clock_gettime};
+
+use super::{
+    bpf,
+    load::Datapath,
+    tables::{TableError, Tables},
+};
+
+impl Datapath {
+    /// Remembers that `key`'s source spoke first; who pays is [`state::payer`]. What is remembered already stays.
+    pub fn open_conversation(&mut self, key: &FlowKey, payer: u32, flags: u8) -> Result<(), TableError> {
+        self.tables.open_conversation(key, payer, flags)
+    }
+}
+
+impl Tables {
+    fn open_conversation(&self, key: &FlowKey, payer: u32, flags: u8) -> Result<(), TableError> {
+        let failed = |operation| move |source: io::Error| TableError::Io { operation, name: "STATE", source };
+        let seed = self.seed.get(&0, 0).map_err(|source| TableError::Map { name: "SEED", source })?;
+        let digest = state::digest(key, seed);
+        let sets =
+            self.state.info().map_err(|source| TableError::Map { name: "STATE", source })?.max_entries();
+        // A power of two, as in the datapath.
+        let index = digest as u32 & (sets - 1);
+        let mut set = bpf::lookup::<u32, StateSet>(self.state.fd(), &index)
+            .map_err(failed("read"))?
+            .unwrap_or_default();
+        let (now, check) = (monotonic(), (digest >> 32) as u32);
+        let known = |entry: &StateEntry| entry.check == check && entry.key == *key && entry.is_open(now);
+        if set.entries.iter().any(known) {
+            return Ok(());
+        }
+        let way = state::victim(|way| set.score(way, payer, now));
+        set.entries[way] = StateEntry { last_seen: now, key: *key, check, payer, flags, reserved: [0; 3] };
+        bpf::update(self.state.fd(), &index, &set).map_err(failed("write"))
+    }
+}
+
+/// The clock of the state table.
+fn monotonic() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every kernel has this clock");
+    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+}
