@@ -34,15 +34,21 @@ pub fn gateway_of(subnet: IpNet, host: u8) -> IpAddr {
     }
 }
 
-/// `ip` commands that create a host's bridge. It keeps its hardware address while ports come and go.
-pub fn creation(name: &str, subnet: IpNet, host: u8) -> String {
+/// The hardware address of a host's bridge.
+pub fn mac(subnet: IpNet, host: u8) -> [u8; 6] {
     let low_bits = match subnet.network() {
         IpAddr::V4(network) => network.to_bits(),
         IpAddr::V6(network) => (network.to_bits() >> 64) as u32,
     };
     let [a, b, c, d] = low_bits.to_be_bytes();
+    [0x02, host, a, b, c, d]
+}
+
+/// `ip` commands that create a host's bridge. It keeps its hardware address while ports come and go.
+pub fn creation(name: &str, subnet: IpNet, host: u8) -> String {
+    let mac = mac(subnet, host).map(|byte| format!("{byte:02x}")).join(":");
     format!(
-        "link add {name} address 02:{host:02x}:{a:02x}:{b:02x}:{c:02x}:{d:02x} type bridge stp_state 0\n\
+        "link add {name} address {mac} type bridge stp_state 0\n\
          link set {name} up\n"
     )
 }

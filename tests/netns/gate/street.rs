@@ -11,7 +11,8 @@ use enforcer_tests::packet::{
     Packet, Party, arp_request, from, neighbor_advertisement, neighbor_solicitation,
 };
 use enforcer_tests::workload::INSIDE;
-use enforcer_tests::{Daemon, Host, NetNs, Workload, wait};
+use enforcer_tests::{Daemon, Host, NetNs, Workload, bridge, wait};
+use ipnet::IpNet;
 
 /// Nobody hears newcomers but the victim, and that over TCP. Strangers are in its network, and on no host.
 pub const POLICY: &str = r#"
@@ -35,8 +36,6 @@ const STRANGER: Party =
 const HOST: Party = Party { v4: HOST_IPV4, v6: HOST_IPV6 };
 
 const VICTIM_MAC: Mac = [0x02, 0xf3, 0, 0, 0, 1];
-/// As the lab gives it to the bridge of 10.5.0.0/24.
-const BRIDGE_MAC: Mac = [0x02, 0xb6, 10, 5, 0, 0];
 const BROADCAST_MAC: Mac = [0xff; 6];
 /// IEEE 802.1X; a bridge does not forward it, but learns from it.
 const PORT_ACCESS_MAC: Mac = [0x01, 0x80, 0xc2, 0, 0, 0x03];
@@ -150,9 +149,10 @@ impl Street {
     fn frames(&self, number: u8) -> Vec<Vec<u8>> {
         let own = own(number);
         let [outside, inside] = macs(number);
+        let bridge = bridge::mac(IpNet::new_assert(VICTIM.v4.into(), 24), 1);
         let mut frames = Vec::new();
         for source in [own, STRANGER] {
-            for (target, bridged) in [(VICTIM, VICTIM_MAC), (HOST, BRIDGE_MAC), (FAR, BRIDGE_MAC)] {
+            for (target, bridged) in [(VICTIM, VICTIM_MAC), (HOST, bridge), (FAR, bridge)] {
                 let mac = if self.wiring == Wiring::Routed { outside } else { bridged };
                 let datagrams = [datagram(source.v4, target.v4), datagram(source.v6, target.v6)];
                 frames.extend(datagrams.map(|packet| framed(&packet, inside, mac, &[])));
