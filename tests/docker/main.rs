@@ -2,3 +2,4 @@
 #![allow(clippy::unwrap_used, reason = "a test that finds something missing has found something")]
 
 mod lab;
+mod members;
