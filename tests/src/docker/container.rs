@@ -144,36 +144,37 @@ impl Container {
     /// Its first IPv4 address.
     #[track_caller]
     pub fn ipv4(&self) -> IpAddr {
-        self.address(INSIDE, "inet")
+        self.address("inet")
     }
 
     /// Its first IPv6 address that is not link-local.
     #[track_caller]
     pub fn ipv6(&self) -> IpAddr {
-        self.address(INSIDE, "inet6")
+        self.address("inet6")
     }
 
-    /// The address that an interface has inside.
+    /// Its IPv4 address in a network of Docker's.
     #[track_caller]
-    pub fn address(&self, inside: &str, family: &str) -> IpAddr {
-        let listed = listed(self.netns(), &["address", "show", "dev", inside, "scope", "global"]);
+    pub fn address_on(&self, network: &str) -> IpAddr {
+        let format = format!("{{{{(index .NetworkSettings.Networks {network:?}).IPAddress}}}}");
+        let told = self.client.run(&["inspect", "--format", &format, &self.name]);
+        told.parse().unwrap_or_else(|_| panic!("{} has no address in {network}: {told}", self.name))
+    }
+
+    #[track_caller]
+    fn address(&self, family: &str) -> IpAddr {
+        let listed = listed(self.netns(), &["address", "show", "dev", INSIDE, "scope", "global"]);
         let found = listed.iter().flat_map(|link| link["addr_info"].as_array().into_iter().flatten());
         let mut found = found.filter(|address| address["family"] == family);
         let address = found.find_map(|address| address["local"].as_str()?.parse().ok());
-        address.unwrap_or_else(|| panic!("{} has no {family} address at {inside}: {listed:?}", self.name))
+        address.unwrap_or_else(|| panic!("{} has no {family} address: {listed:?}", self.name))
     }
 
     /// The host side of its first veth pair: the name of its endpoint. The engine invents one at every start.
     #[track_caller]
     pub fn interface(&self) -> String {
-        self.interface_of(INSIDE)
-    }
-
-    /// The host side of the veth that has this name inside.
-    #[track_caller]
-    pub fn interface_of(&self, inside: &str) -> String {
-        let links = listed(self.netns(), &["link", "show", "dev", inside]);
-        let peer = &links.first().unwrap_or_else(|| panic!("{} has no {inside}", self.name))["link_index"];
+        let links = listed(self.netns(), &["link", "show", "dev", INSIDE]);
+        let peer = &links.first().unwrap_or_else(|| panic!("{} has no {INSIDE}", self.name))["link_index"];
         let outside = listed(&self.host, &["link", "show", "type", "veth"]);
         let outside = outside.iter().find(|link| link["ifindex"] == *peer);
         let name = outside.and_then(|link| link["ifname"].as_str());
