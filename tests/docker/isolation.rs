@@ -8,15 +8,12 @@ use enforcer_tests::traffic::{ECHO_PORT, Protocol};
 use enforcer_tests::{Daemon, Host, wait};
 use rstest::rstest;
 
-use crate::scene::{Question, Scene, foreign, insist};
+use crate::scene::{DROP, LEAVE_IT, Question, Scene, foreign, insist};
 
 /// Longer than what was found in the way is remembered.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const NONE: &[&str] = &[];
-const DROP: &str = "iptables -P FORWARD DROP";
-/// What the guide to migration advises.
-const LEAVE_IT: &str = "iptables -I DOCKER-USER -s 10.0.0.0/8 -d 10.0.0.0/8 -j ACCEPT";
 
 /// Whether the two share a network of the policy, by the colours that the scene gives them.
 fn share(scene: &Scene, one: &Container, other: &Container) -> bool {
@@ -40,10 +37,7 @@ fn the_policy_decides_unless_a_rule_that_status_names_does(
 ) {
     let scene = Scene::build(Host::new(name), options);
     let daemon = scene.enforce("", "");
-    for command in commands {
-        let words: Vec<&str> = command.split(' ').collect();
-        assert!(scene.host.netns().run(words[0], &words[1..]).status.success(), "{command}");
-    }
+    scene.run(commands);
     let is_on_one = |it: &Container| it.ipv4().to_string().starts_with("10.61.");
     let mut questions = Vec::new();
     for from in scene.containers() {

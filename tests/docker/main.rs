@@ -4,4 +4,5 @@
 mod isolation;
 mod lab;
 mod members;
+mod published;
 mod scene;

@@ -22,8 +22,13 @@ pub const ONE: &str = "10.61.0.0/24";
 /// The other one.
 pub const TWO: &str = "10.62.0.0/24";
 
+/// What makes Docker's own rules decide about all that is forwarded.
+pub const DROP: &str = "iptables -P FORWARD DROP";
+/// What the guide to migration advises, so that enforcer alone decides about containers.
+pub const LEAVE_IT: &str = "iptables -I DOCKER-USER -s 10.0.0.0/8 -d 10.0.0.0/8 -j ACCEPT";
+
 /// Long enough for an answer, on a machine that is busy.
-const ANSWER: Duration = Duration::from_secs(3);
+const ANSWER: Duration = Duration::from_secs(2);
 /// Long enough to believe that there is none.
 const SILENCE: Duration = Duration::from_millis(400);
 
@@ -67,6 +72,16 @@ impl Scene {
     /// All containers.
     pub fn containers(&self) -> [&Container; 4] {
         [&self.web, &self.api, &self.audit, &self.batch]
+    }
+
+    /// Runs commands on the host.
+    #[track_caller]
+    pub fn run(&self, commands: &[&str]) {
+        for command in commands {
+            let words: Vec<&str> = command.split(' ').collect();
+            let output = self.host.netns().run(words[0], &words[1..]);
+            assert!(output.status.success(), "{command}: {output:?}");
+        }
     }
 
     /// Starts an enforcer that knows all of them, with lines of its host file and rules of its policy.
