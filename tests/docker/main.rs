@@ -4,5 +4,7 @@
 mod isolation;
 mod lab;
 mod members;
+mod outside;
 mod published;
 mod scene;
+mod unseen;

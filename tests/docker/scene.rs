@@ -62,7 +62,7 @@ impl Scene {
         Self {
             web: new("web", "one", "blue").run(),
             api: new("api", "two", "blue").run(),
-            audit: audit.publish("127.0.0.1:8081:5432").run(),
+            audit: audit.publish("127.0.0.1:8081:5432").publish("127.0.0.1:8081:5432/udp").run(),
             batch: new("batch", "two", "red").run(),
             engine,
             host,
