@@ -92,6 +92,21 @@ fn members_come_and_go_with_their_containers() {
     assert_eq!(town.daemon.json(&["status"])["generation"], generation, "the same policy all the time");
 }
 
+/// Docker configures the inner end of a veth in steps, each of which wakes the enforcer: what it notes of MAC and
+/// address has to be what they are in the end.
+#[test]
+fn every_start_leaves_a_container_that_is_heard() {
+    let town = Town::build("dm-starts", &[]);
+    let api = town.engine.container("api").on("two").label(BLUE).run();
+    let mut web = town.engine.container("web").on("one").label(BLUE).run();
+    for start in 0..8 {
+        town.wait_for("blue", &[web.ipv4(), api.ipv4()]);
+        assert!(reaches(&web, api.ipv4()), "after {start} restarts");
+        web.restart();
+    }
+    assert_eq!(town.daemon.dropped("spoofed-mac"), 0);
+}
+
 /// Whoever gets an address that a member had is no member by it, not for a moment.
 #[rstest]
 #[case::nobody("dm-nobody", "enforcer.network=green")]
