@@ -60,6 +60,8 @@ pub struct View<'a> {
     pub pins: &'a Pins,
     /// What it was compiled from.
     pub saved: &'a Saved,
+    /// The same policy with the members that containers make; `None` where nobody knows of containers.
+    pub resolved: Option<&'a Policy>,
 }
 
 /// Names of one moment.
@@ -88,6 +90,11 @@ impl Names for NameBook<'_> {
 }
 
 impl View<'_> {
+    /// The policy as it is on this host.
+    fn meant(&self) -> &Policy {
+        self.resolved.unwrap_or(&self.saved.policy)
+    }
+
     fn names(&self) -> anyhow::Result<NameBook<'_>> {
         let endpoints = self.tables.endpoints()?;
         let endpoints = endpoints.into_iter().map(|(_, endpoint)| (endpoint.id, endpoint_name(&endpoint)));
@@ -156,7 +163,7 @@ impl View<'_> {
     /// Every network of the policy.
     pub fn networks(&self) -> anyhow::Result<Vec<NetworkReport>> {
         let endpoints = self.endpoints()?;
-        let networks = self.saved.policy.networks.iter().map(|(name, network)| {
+        let networks = self.meant().networks.iter().map(|(name, network)| {
             let id = self.saved.ids.networks.id(name).with_context(|| format!("network {name} has no id"))?;
             let counter = self.tables.network_counter(id)?;
             let members = endpoints
@@ -183,10 +190,8 @@ impl View<'_> {
             let owned = addresses.iter().filter(|(_, _, owner)| owner.endpoint == endpoint.id);
             let owned: Vec<Owned> =
                 owned.map(|(address, bits, _)| Owned { address: *address, bits: *bits }).collect();
-            let networks: BTreeSet<String> = owned
-                .iter()
-                .flat_map(|owned| memberships(&self.saved.policy, owned.address.into()))
-                .collect();
+            let networks: BTreeSet<String> =
+                owned.iter().flat_map(|owned| memberships(self.meant(), owned.address.into())).collect();
             let mac = Some(endpoint.mac).filter(|mac| *mac != [0; 6]);
             reports.push(EndpointReport {
                 name: endpoint_name(&endpoint),
@@ -249,7 +254,7 @@ impl View<'_> {
             ends.insert(Owned { address, bits }, name);
         }
         let generation = Some(self.tables.generation()?.map_or(0, |generation| generation.number));
-        explain(&self.saved.policy, &ends, (src, dst, service), generation)
+        explain(self.meant(), &ends, (src, dst, service), generation)
     }
 }
 
@@ -362,7 +367,7 @@ impl Offline {
     }
 
     const fn view(&self) -> View<'_> {
-        View { tables: &self.tables, pins: &self.pins, saved: &self.saved }
+        View { tables: &self.tables, pins: &self.pins, saved: &self.saved, resolved: None }
     }
 
     /// See [`View::status`].

@@ -10,7 +10,7 @@ use std::sync::Once;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::{netns, scratch};
+use crate::{cgroup, netns, scratch};
 
 /// Prefix of all names of the lab.
 const PREFIX: &str = "enf-";
@@ -39,10 +39,15 @@ pub fn sweep_own() {
 
 /// Removes the namespaces and directories of every owner that `is_swept`.
 fn sweep(is_swept: impl Fn(u32) -> bool) {
-    // Namespaces first: this ends the processes that still use the directories.
+    // Namespaces and groups first: this ends the processes that still use the directories.
     for name in names_in(Path::new(netns::DIRECTORY)) {
         if owner_of(&name).is_some_and(&is_swept) {
             netns::remove(&name);
+        }
+    }
+    for name in cgroup::names() {
+        if owner_of(&name).is_some_and(&is_swept) {
+            cgroup::remove(&name);
         }
     }
     for name in names_in(&std::env::temp_dir()) {
@@ -63,17 +68,20 @@ fn owner_of(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()
 }
 
-/// Kills every process whose network namespace is the one with this inode, except our own.
-pub fn kill_processes_in(inode: u64) {
+/// Kills every process whose network namespace is the one with this inode, except our own; returns how many there were.
+pub fn kill_processes_in(inode: u64) -> usize {
     let link = format!("net:[{inode}]");
+    let mut killed = 0;
     for name in names_in(Path::new("/proc")) {
         let Ok(pid) = name.parse::<u32>() else { continue };
         let here = fs::read_link(format!("/proc/{pid}/ns/net"));
         if pid != std::process::id() && here.is_ok_and(|namespace| namespace.as_os_str() == link.as_str()) {
             // It may have ended by itself meanwhile.
             kill(Pid::from_raw(pid as i32), Signal::SIGKILL).ok();
+            killed += 1;
         }
     }
+    killed
 }
 
 #[cfg(test)]

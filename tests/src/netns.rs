@@ -27,11 +27,13 @@ pub const DIRECTORY: &str = "/run/netns";
 /// The longest a command in a namespace may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 
-/// A named network namespace, removed when the value goes.
+/// A network namespace. One that was created here is named, and removed when the value goes.
 #[derive(Debug)]
 pub struct NetNs {
     name: String,
+    path: PathBuf,
     handle: File,
+    is_ours: bool,
 }
 
 impl NetNs {
@@ -43,22 +45,37 @@ impl NetNs {
         let output = output_within(Command::new("ip").args(["netns", "add", &name]), "", COMMAND_LIMIT);
         let output = output.expect("failed to start ip");
         assert!(output.status.success(), "failed to create namespace {name}: {}", transcript(&output));
-        let handle = File::open(path_of(&name)).expect("failed to open a namespace just created");
-        let netns = Self { name, handle };
+        let path = path_of(&name);
+        let handle = File::open(&path).expect("failed to open a namespace just created");
+        let netns = Self { name, path, handle, is_ours: true };
         // Addresses are usable at once; nothing in the lab is a duplicate by accident.
         netns.sysctls(&[("net/ipv6/conf/all/accept_dad", "0"), ("net/ipv6/conf/default/accept_dad", "0")]);
         netns.ip("link set lo up");
         netns
     }
 
-    /// The name under which `ip netns` lists it.
+    /// The namespace of a process, under a name for messages. Others have made it, and end it.
+    #[track_caller]
+    pub fn of_process(name: &str, pid: u32) -> Self {
+        let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
+        let handle = File::open(&path);
+        let handle = handle.unwrap_or_else(|error| panic!("no namespace of {name}, process {pid}: {error}"));
+        Self { name: name.to_owned(), path, handle, is_ours: false }
+    }
+
+    /// The name under which `ip netns` lists it, if it was created here.
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The file that stands for it, as `nsenter --net=…` wants it.
     pub fn path(&self) -> PathBuf {
-        path_of(&self.name)
+        self.path.clone()
+    }
+
+    /// The number by which the kernel tells namespaces apart.
+    pub fn inode(&self) -> io::Result<u64> {
+        Ok(self.handle.metadata()?.ino())
     }
 
     /// A command that will run inside the namespace.
@@ -153,7 +170,9 @@ impl AsRef<Self> for NetNs {
 
 impl Drop for NetNs {
     fn drop(&mut self) {
-        remove(&self.name);
+        if self.is_ours {
+            remove(&self.name);
+        }
     }
 }
 

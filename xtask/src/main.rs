@@ -13,6 +13,7 @@ mod mutate;
 mod programs;
 mod root;
 mod scratch;
+mod services;
 mod setup;
 mod soak;
 mod step;

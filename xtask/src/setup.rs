@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::{root, step};
+use crate::{root, services, step};
 
 /// What builds the eBPF half: rustc, clippy and core for its target, and what bpf-linker links against.
 const EBPF_PACKAGES: [&str; 10] = [
@@ -27,19 +27,25 @@ const EBPF_PACKAGES: [&str; 10] = [
 ];
 
 /// What the tests, the demo and the benchmark call.
-const TEST_PACKAGES: [&str; 11] = [
+const TEST_PACKAGES: [&str; 14] = [
     "iproute2",
     "iputils-ping",
     "traceroute",
     "iperf3",
     "tcpdump",
     "nftables",
+    "iptables",
+    DOCKER,
+    "busybox-static",
     "bpftool",
     "procps",
     "util-linux",
     "libcap2-bin",
     "systemd",
 ];
+
+/// The only one of them that brings a service; the tests start an engine of their own.
+const DOCKER: &str = "docker.io";
 
 const BPF_LINKER_VERSION: &str = "0.13.0";
 const NEXTEST_VERSION: &str = "0.9.143";
@@ -153,8 +159,10 @@ fn install_packages(packages: &[&str]) -> Result<()> {
     let title = format!("setup: {} Debian packages", packages.len());
     let mut install = apt_get(&["install", "--yes", "--no-install-recommends"]);
     install.args(packages);
+    let quiet = packages.contains(&DOCKER).then(services::stay_off).transpose()?;
     // anyhow prints context first; advice reads better after what went wrong.
-    step::run(&title, install).map_err(|error| anyhow!("{error:#}\n{ELSEWHERE}"))
+    step::run(&title, install).map_err(|error| anyhow!("{error:#}\n{ELSEWHERE}"))?;
+    quiet.map_or(Ok(()), services::Quiet::end)
 }
 
 /// apt-get that asks no questions and waits for another apt-get to end.

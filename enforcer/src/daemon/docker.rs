@@ -91,13 +91,14 @@ pub async fn follow(socket: Option<PathBuf>, namespaces: impl Namespaces, listen
     if !socket.exists() || timeout(FIRST, engine.first(&mut roster)).await.is_err() {
         engine.tell(Vec::new(), 0).await;
     }
-    let mut is_away = false;
+    // Nothing to tell of on a host that has no Docker, or not yet.
+    let mut is_away = !socket.exists();
     loop {
         let error = match engine.session(&mut roster, &mut is_away).await {
             Err(error) => error,
             Ok(never) => match never {},
         };
-        if !is_away && socket.exists() {
+        if !is_away {
             warn!(error = &error as &dyn std::error::Error, "Docker does not answer; what was known stays");
         }
         wait = if is_away { (wait * 2).min(AWAY[1]) } else { AWAY[0] };

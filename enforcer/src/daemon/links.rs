@@ -223,8 +223,10 @@ impl Links {
     /// The links and addresses of another namespace. It may vanish while it is asked: then there is
     /// nothing in it.
     async fn inside(&self, nsid: i32) -> Result<Inside, LinkError> {
-        match (self.links(Some(nsid)).await, self.addresses(nsid).await) {
-            (Ok(links), Ok(addresses)) => {
+        // In this order: Docker gives an interface its MAC just before its address, and the MAC that is seen with the
+        // first address counts for good.
+        match (self.addresses(nsid).await, self.links(Some(nsid)).await) {
+            (Ok(addresses), Ok(links)) => {
                 let macs = links.into_iter().filter_map(|link| Some((link.ifindex, link.mac?))).collect();
                 Ok(Inside { macs, addresses })
             }

@@ -29,6 +29,7 @@ use crate::{
         tables::Tables,
     },
     foreign::Watch,
+    policy::Policy,
     report::{DaemonStatus, Drops, EndpointReport, GenerationReport, RecentDrop, Status},
     unenforced::{self, Unenforced},
     view::{View, newest_per_endpoint},
@@ -42,6 +43,8 @@ pub struct Snapshot {
     pub(super) tables: Arc<Tables>,
     pub(super) pins: Pins,
     pub(super) saved: Option<Arc<Saved>>,
+    /// Its policy with the members that containers make, if it has any.
+    pub(super) resolved: Option<Policy>,
     pub(super) store: Store,
     pub(super) mechanism: Mechanism,
     pub(super) gate: Gate,
@@ -61,7 +64,8 @@ pub struct Snapshot {
 impl Snapshot {
     /// What the kernel holds.
     pub fn view(&self) -> View<'_> {
-        View { tables: &self.tables, pins: &self.pins, saved: self.saved() }
+        let (saved, resolved) = (self.saved(), self.resolved.as_ref());
+        View { tables: &self.tables, pins: &self.pins, saved, resolved }
     }
 
     fn saved(&self) -> &Saved {

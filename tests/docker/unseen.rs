@@ -1,0 +1,90 @@
+//! Containers that no veth of the host leads to: nothing is enforced for them, and `status` says so.
+
+use std::time::Duration;
+
+use enforcer_tests::beyond::{Beyond, UPLINK};
+use enforcer_tests::docker::Engine;
+use enforcer_tests::{Daemon, Host, wait};
+use rstest::rstest;
+use serde_json::Value;
+
+const SOON: Duration = Duration::from_secs(3);
+
+/// What `status` says of why somebody is not enforced.
+fn why(daemon: &Daemon, name: &str) -> Option<String> {
+    let status = daemon.json(&["status"]);
+    let all = status["unenforced"].as_array().unwrap().iter();
+    let found = all.filter(|one| one["name"] == name).find_map(|one| one["why"].as_str().map(str::to_owned));
+    found
+}
+
+#[rstest]
+#[case::host("du-host", "host", "it has the host's own network")]
+#[case::macvlan("du-macvlan", "macvlan", "its network beside is macvlan")]
+#[case::ipvlan("du-ipvlan", "ipvlan", "its network beside is ipvlan")]
+fn who_cannot_be_seen_is_told_while_it_runs(#[case] name: &str, #[case] driver: &str, #[case] reason: &str) {
+    let host = Host::new(name);
+    let beyond = Beyond::of(&host);
+    let engine = Engine::start(&host, &[]);
+    let daemon = Daemon::start_with(&host, &engine.host_file());
+    let network = if driver == "host" {
+        "host"
+    } else {
+        let parent = format!("parent={UPLINK}");
+        let wanted = ["network", "create", "--driver", driver, "--subnet", "10.63.0.0/24", "--opt", &parent];
+        engine.client().run(&[&wanted[..], &["beside"]].concat());
+        "beside"
+    };
+    if !has_kind(&host, driver) {
+        // Then nobody can run such a container either.
+        let refused =
+            engine.client().try_run(&["run", "--network", network, "lab", "busybox", "true"]).unwrap();
+        assert!(!refused.status.success(), "{refused:?}");
+        return;
+    }
+    let seen = engine.container("seen").run();
+    let mut odd = engine.container("odd").on(network).run();
+    let told = wait::until("status tells", SOON, || why(&daemon, "odd"));
+    assert_eq!(told, reason);
+    let shown = String::from_utf8(daemon.cli(&["status"]).stdout).unwrap();
+    assert!(shown.contains("odd") && shown.contains(reason), "{shown}");
+    assert_eq!(why(&daemon, "seen"), None, "a veth leads to {}", seen.interface());
+    odd.stop();
+    wait::until("status tells no longer", SOON, || why(&daemon, "odd").is_none().then_some(()));
+    drop(beyond);
+}
+
+/// Whether the kernel makes devices of this kind; whoever shares the host's network needs none.
+fn has_kind(host: &Host, kind: &str) -> bool {
+    let made =
+        |kind| host.netns().run("ip", &["link", "add", "link", UPLINK, "name", "probe0", "type", kind]);
+    let is_there = kind == "host" || made(kind).status.success();
+    host.netns().run("ip", &["link", "delete", "probe0"]);
+    is_there
+}
+
+/// Who shares the namespace of another container is behind the other's veth.
+#[test]
+fn a_container_within_another_is_enforced_as_that_one_and_adds_its_labels() {
+    let host = Host::new("du-within");
+    let engine = Engine::start(&host, &[]);
+    let daemon = Daemon::start_with(&host, &engine.host_file());
+    daemon.apply("version = 1\n[network.blue]\nmembers = [\"docker:label:enforcer.network=blue\"]\n");
+    let pod = engine.container("pod").run();
+    let members = || daemon.json(&["networks", "blue"])[0]["prefixes"].clone();
+    assert_eq!(members(), Value::Array(Vec::new()));
+    let label = ["--label", "enforcer.network=blue"];
+    let run = [
+        &["run", "--detach", "--name", "sidecar", "--network", "container:pod"],
+        &label[..],
+        &["lab", "busybox", "sleep", "1000000"],
+    ];
+    engine.client().run(&run.concat());
+    let address = format!("{}/32", pod.ipv4());
+    wait::until("the pod's address is a member", SOON, || {
+        (members() == Value::from(vec![&*address])).then_some(())
+    });
+    assert_eq!(why(&daemon, "sidecar"), None);
+    engine.client().run(&["rm", "--force", "sidecar"]);
+    wait::until("it is none any more", SOON, || (members() == Value::Array(Vec::new())).then_some(()));
+}
