@@ -66,7 +66,7 @@ pub fn enforce(ctx: &impl EbpfContext, frame: impl Frame, hook: Hook) -> Option<
 pub fn receive(ctx: &impl EbpfContext, frame: impl Frame) -> Option<u32> {
     journey::begin(0);
     let journey = Journey::current()?;
-    uplink::receive(frame, journey);
+    uplink::receive(frame);
     if !journey.judgement.is_pass() {
         relax::relax(Role::Sender);
     }

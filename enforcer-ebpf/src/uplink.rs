@@ -20,7 +20,7 @@ use crate::{
 
 /// Leaves the judgement in the journey, as what the host receives.
 #[inline(always)]
-pub fn receive(frame: impl Frame, journey: &mut Journey) {
+pub fn receive(frame: impl Frame) {
     let flags = endpoint::behind(frame.ifindex()).map_or(0, |uplink| uplink.flags);
     let parsed = parse::read(frame).is_ok();
     let stamped = frame.origin().stamp != 0;
@@ -64,11 +64,11 @@ const STAMPED: u32 = 2;
 #[inline(never)]
 pub extern "C" fn judge_outside(flags: u32, packet: u32) -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
+    let parsed = packet & PARSED != 0;
     // A stamped one entered through a workload, and was unpacked on this host from what that sent.
     let refused = packet & STAMPED != 0
-        || (packet & PARSED != 0
-            && (claims_to_be_here(journey)
-                || (flags & Endpoint::EXTERNAL != 0 && claims_membership(journey))));
+        || claims_to_be_here(journey, parsed)
+        || (flags & Endpoint::EXTERNAL != 0 && claims_membership(journey, parsed));
     journey.judgement = if refused {
         Judgement::dropped(DropReason::SpoofedOutside)
     } else {
@@ -78,12 +78,13 @@ pub extern "C" fn judge_outside(flags: u32, packet: u32) -> u32 {
 }
 
 /// Whether the packet speaks for an address of this host or of a local endpoint. Who only asks whether an
-/// address is free speaks for nobody.
+/// address is free speaks for nobody. Of what was not understood the source is known if there was one: the
+/// host's own stack may understand it better.
 #[inline(always)]
-fn claims_to_be_here(journey: &Journey) -> bool {
+fn claims_to_be_here(journey: &Journey, parsed: bool) -> bool {
     let packet = &journey.packet;
-    let asks = packet.kind == Kind::Neighbor && packet.key.src.scope() == Scope::Unspecified;
-    is_here(packet.key.src) || (packet.kind == Kind::Neighbor && !asks && is_here(packet.claim))
+    let asks = packet.key.src.scope() == Scope::Unspecified;
+    is_here(packet.key.src) || (parsed && packet.kind == Kind::Neighbor && !asks && is_here(packet.claim))
 }
 
 /// Every link has its link-local addresses, and the one outside has them, too.
@@ -95,10 +96,11 @@ fn is_here(address: Address) -> bool {
 /// Whether the packet's source is a member of a network. What the link needs may come from anywhere, and so
 /// may what stays open to the host's admins.
 #[inline(always)]
-fn claims_membership(journey: &Journey) -> bool {
+fn claims_membership(journey: &Journey, parsed: bool) -> bool {
     let packet = &journey.packet;
-    packet.kind != Kind::Neighbor
+    !(parsed && packet.kind == Kind::Neighbor)
         && policy::is_member(journey, packet.key.src)
-        && !(endpoint::owner(packet.key.dst).endpoint == EndpointId::HOST
+        && !(parsed
+            && endpoint::owner(packet.key.dst).endpoint == EndpointId::HOST
             && host::stays_open(question::PACKET))
 }

@@ -5,6 +5,7 @@
 //! an [`Outcome`] that explains itself when it is not the expected one.
 
 mod age;
+mod conversations;
 mod facts;
 mod frame;
 mod namespace;

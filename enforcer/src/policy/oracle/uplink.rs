@@ -21,8 +21,7 @@ use super::{
 /// What becomes of a frame that comes in from an uplink. What bears a stamp entered through a workload's veth,
 /// and was unpacked here.
 pub(super) fn receive(world: &World, uplink: &Uplink, arrival: &Arrival) -> Answer {
-    let spoofs = || frame::read(arrival.frame).is_ok_and(|frame| world.is_spoofed(uplink, &frame));
-    let refused = arrival.stamp != Stamp::None || spoofs();
+    let refused = arrival.stamp != Stamp::None || world.is_spoofed(uplink, arrival.frame);
     let answer = if refused { drop(DropReason::SpoofedOutside) } else { pass(PassReason::Uplink) };
     answer.in_mode(world.mode)
 }
@@ -34,14 +33,11 @@ pub(super) fn guard(world: &World, memory: &mut Memory, uplink: &Uplink, arrival
         Owner::Endpoint(receiver) => Some(receiver),
         Owner::Host | Owner::Nobody => None,
     });
-    match frame::read(arrival.frame) {
-        Err(why) => {
-            return receiver.map_or(pass, |receiver| Answer::refused(why).in_mode(world.mode_of(receiver)));
-        }
-        Ok(frame) if world.is_spoofed(uplink, &frame) => {
-            return drop(DropReason::SpoofedOutside).in_mode(world.mode);
-        }
-        Ok(_) => {}
+    if world.is_spoofed(uplink, arrival.frame) {
+        return drop(DropReason::SpoofedOutside).in_mode(world.mode);
+    }
+    if let Err(why) = frame::read(arrival.frame) {
+        return receiver.map_or(pass, |receiver| Answer::refused(why).in_mode(world.mode_of(receiver)));
     }
     let Some(receiver) = receiver else { return pass };
     let delivery = Arrival {
@@ -55,8 +51,16 @@ pub(super) fn guard(world: &World, memory: &mut Memory, uplink: &Uplink, arrival
 }
 
 impl World {
-    /// Whether nobody behind the uplink can have sent it.
-    fn is_spoofed(&self, uplink: &Uplink, frame: &Frame) -> bool {
+    /// Whether nobody behind the uplink can have sent it. Of what cannot be read the source alone is asked about.
+    fn is_spoofed(&self, uplink: &Uplink, frame: &[u8]) -> bool {
+        match frame::read(frame) {
+            Ok(frame) => self.speaks_for_others(uplink, &frame),
+            Err(_) => addresses(frame)
+                .is_some_and(|(src, _)| self.is_here(src) || (uplink.external && self.is_member(src))),
+        }
+    }
+
+    fn speaks_for_others(&self, uplink: &Uplink, frame: &Frame) -> bool {
         let speech = link::speech(frame);
         let src = match &frame.content {
             Content::Arp { sender, .. } => (*sender).into(),
