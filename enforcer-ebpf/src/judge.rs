@@ -104,7 +104,8 @@ fn delivered(journey: &mut Journey, endpoint: &Endpoint, origin: Origin) -> Judg
     }
     let offers_address = origin.from_host
         && host::is_dhcp_answer(key)
-        && endpoint::owner(key.src).endpoint == EndpointId::HOST;
+        && endpoint::owner(key.src).endpoint == EndpointId::HOST
+        && endpoint::owner(key.dst).endpoint != EndpointId::HOST;
     if forbidden.is_none() && !endpoint::may_use(endpoint, key.dst) && !offers_address {
         return Judgement::dropped(DropReason::NotOwner);
     }

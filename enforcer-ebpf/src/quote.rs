@@ -44,12 +44,12 @@ pub extern "C" fn quote_admitted(owner: u32) -> u32 {
 #[inline(always)]
 fn is_admitted(journey: &Journey, owner: EndpointId) -> bool {
     let key = &journey.quote.key;
-    // Only the host needs no policy; and what is not from one to one was never asked about.
-    let lawless = journey.control.active.generation() == 0 && owner != EndpointId::HOST;
+    let owners = [owner, endpoint::owner(key.dst).endpoint];
+    // Only what the host says or hears needs no policy; and what is not from one to one was never asked about.
+    let lawless = journey.control.active.generation() == 0 && !owners.contains(&EndpointId::HOST);
     if lawless || address::forbidden(key.src, key.dst).is_some() {
         return false;
     }
-    let owners = [owner, endpoint::owner(key.dst).endpoint];
     if owners == [EndpointId::HOST; 2] {
         return false;
     }

@@ -34,7 +34,7 @@ use story::{Event, Mix};
 
 /// Cases of one test, unless `PROPTEST_CASES` says otherwise, and the frames and policies that they are
 /// worth at least: most have a second policy in the middle.
-const CASES: u32 = 280;
+const CASES: u32 = 300;
 const FRAMES: u32 = 50_000;
 const POLICIES: u64 = 500;
 
@@ -159,7 +159,9 @@ fn case((scene, policy, events): &Sketched) -> Case {
         steps: story::steps(&people, events),
         endpoints: people.endpoints.into_iter().map(Into::into).collect(),
         host: people.host,
+        host_end: scene.host_end(),
         uplinks: vec![UPLINK.to_owned()],
+        external: scene.external,
     }
 }
 

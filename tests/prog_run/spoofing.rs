@@ -98,9 +98,10 @@ fn a_stamp_that_a_packet_brings_along_is_replaced(mut lab: Lab, #[values(V4, V6)
 fn the_host_is_believed_only_where_it_sends_itself(mut lab: Lab, #[values(V4, V6)] family: Family) {
     let packet = between(family, HOST, BLUE_B);
     lab.delivered_to("b", &packet).drops(MaskedSource);
-    lab.delivered_to("b", &packet).stamped_by("a").drops(MaskedSource);
+    lab.delivered_to("b", &packet).stamped_by("db").drops(DefaultDeny);
     lab.delivered_to("b", &packet).locally_generated().passes(HostOpen);
     lab.delivered_to("b", &packet).drops(MaskedSource);
+    lab.delivered_to("b", &packet).stamped_by("db").drops(DefaultDeny);
 }
 
 #[rstest]

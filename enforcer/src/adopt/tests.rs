@@ -214,8 +214,7 @@ fn any_flow() -> impl Strategy<Value = Flow> {
                     &std::net::SocketAddr::new(dst, dst_port).to_string(),
                 )
             };
-            let judged =
-                src != dst && (is_local(src) || is_local(dst)) && !(is_host(src).is_some() && !is_local(dst));
+            let judged = src != dst && (is_local(dst) || (is_local(src) && is_host(src).is_none()));
             (src.is_ipv4() == dst.is_ipv4() && judged).then_some(flow)
         },
     )

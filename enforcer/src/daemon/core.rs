@@ -122,7 +122,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         match self.kernel.facts() {
             Ok(facts) => {
                 self.doubt_less(&facts);
-                self.handle(Event::Inspected(facts));
+                self.handle(Event::Inspected(facts.into()));
             }
             Err(error) => {
                 warn!(error = &error as &dyn Error, "cannot read back what the kernel holds");

@@ -3,7 +3,7 @@
 //! Every event leads to a new list, and so does a workload that came since the last one. What is known stays
 //! while the engine is away: containers do not end with it.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
@@ -46,7 +46,7 @@ pub trait Listener {
     /// Looks at the host so far.
     fn looks(&self) -> impl Future<Output = u64> + Send;
     /// Namespaces of workloads that came since the containers were asked for.
-    fn newcomers(&self) -> impl Future<Output = std::collections::BTreeSet<i32>> + Send;
+    fn newcomers(&self) -> impl Future<Output = BTreeSet<i32>> + Send;
     /// What runs.
     fn hear(&self, running: Running) -> impl Future<Output = ()> + Send;
     /// Waits for newcomers.
@@ -68,7 +68,7 @@ impl Listener for Audience {
         self.core.lock().await.state.containers.looks()
     }
 
-    async fn newcomers(&self) -> std::collections::BTreeSet<i32> {
+    async fn newcomers(&self) -> BTreeSet<i32> {
         self.core.lock().await.state.newcomers()
     }
 

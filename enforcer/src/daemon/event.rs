@@ -43,7 +43,7 @@ pub enum Event {
         ifindex: u32,
     },
     /// What the kernel holds, compared with what it was told.
-    Inspected(Facts),
+    Inspected(Box<Facts>),
     /// Attaching to an interface did not work; it is tried again with the next look.
     AttachFailed {
         /// Its index.

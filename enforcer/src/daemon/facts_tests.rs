@@ -67,7 +67,7 @@ fn another_host_file_is_told_with_the_next_look_and_inspection_mends_it() {
     assert!(ops.contains(&Op::ConfigureMode { slot: 0, mode: Some(Mode::Audit) }), "{ops:?}");
     assert!(ops.contains(&Op::ConfigureMode { slot: 1, mode: Some(Mode::Observe) }), "{ops:?}");
     assert!(matches!(ops[..], [.., Op::FactsChanged]), "what the host may be asked is remembered by flows");
-    let mended = state.step(Event::Inspected(Facts::default()));
+    let mended = state.step(Event::Inspected(Box::default()));
     assert!(mended.contains(&Op::ConfigureMode { slot: 1, mode: Some(Mode::Observe) }), "{mended:?}");
     assert!(mended.iter().any(|op| matches!(op, Op::WriteHostEnd(_))) && senders(&mended) == 1);
 }
@@ -173,7 +173,7 @@ fn an_uplink_is_adopted_and_mended() {
         ops.contains(&attach) && ops.iter().any(|op| matches!(op, Op::DetachUplink { ifindex: 3, .. })),
         "{ops:?}"
     );
-    let mended = state.step(Event::Inspected(told(&state)));
+    let mended = state.step(Event::Inspected(told(&state).into()));
     assert_eq!(mended, [attach, Op::FactsChanged]);
 }
 
@@ -189,7 +189,7 @@ fn what_is_learned_anew_replaces_what_was_learned_first() {
     let mut state = state("");
     state.step(look(&[(7, bridged("veth7", &["10.1.0.5"]))], &[]));
     let moved = (7, Veth { mac: Some([2, 0, 0, 0, 0, 9]), ..bridged("veth7", &["10.1.0.77"]) });
-    state.step(look(&[moved.clone()], &[]));
+    state.step(look(std::slice::from_ref(&moved), &[]));
     assert!(!state.endpoints[&7].conflicts.is_empty(), "refused: it came later");
     let ops = state.step(Event::Relearn { ifindex: 7 });
     assert!(

@@ -25,7 +25,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         let outcome = self.policies.follow(self.kernel.policy(), &target);
         // Less may work where that does not.
         let outcome = outcome
-            .or_else(|error| self.policies.follow(self.kernel.policy(), &Labels::none()).map_err(|_| error));
+            .or_else(|error| self.policies.follow(self.kernel.policy(), &Labels::none()).or(Err(error)));
         match outcome {
             // At once: flows may remember what the same word meant a while ago.
             Ok(true) => self.perform(&[Op::FactsChanged]),

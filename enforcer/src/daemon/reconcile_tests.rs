@@ -50,7 +50,7 @@ fn whole(state: &State) -> Facts {
 }
 
 fn inspect(state: &mut State, facts: &Facts) -> Vec<Op> {
-    state.step(Event::Inspected(facts.clone()))
+    state.step(Event::Inspected(facts.clone().into()))
 }
 
 #[test]

@@ -188,7 +188,7 @@ impl<D: Disk> Store<D> {
     pub fn confirm(&mut self, number: u64) -> Result<(), StoreError> {
         let name = history(number);
         self.link(&pending(number), &name)?;
-        self.link(&name, POLICY)?;
+        self.link(&name, POLICY).inspect_err(|_| drop(self.disk.remove(&name)))?;
         self.prune();
         Ok(())
     }

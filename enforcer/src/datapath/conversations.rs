@@ -25,6 +25,12 @@ impl Datapath {
 }
 
 impl Tables {
+    /// The kernel's id of the state table, an array of [`StateSet`]s.
+    pub fn state_id(&self) -> Result<u32, TableError> {
+        let info = self.state.info().map_err(|source| TableError::Map { name: "STATE", source })?;
+        Ok(info.id())
+    }
+
     fn open_conversation(&self, key: &FlowKey, payer: u32, flags: u8) -> Result<(), TableError> {
         let failed = |operation| move |source: io::Error| TableError::Io { operation, name: "STATE", source };
         let seed = self.seed.get(&0, 0).map_err(|source| TableError::Map { name: "SEED", source })?;

@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn what_docker_writes_through_iptables_legacy() {
         let found = findings(&tables("ip", include_str!("recorded/docker-legacy.txt")));
-        insta::assert_snapshot!(found.iter().map(|finding| format!("{finding}\n")).collect::<String>());
+        insta::assert_snapshot!(found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
     }
 
     #[test]

@@ -178,7 +178,7 @@ mod tests {
 
     fn found(json: &str, listing: &str) -> String {
         let findings = findings(&tables(json, listing).unwrap());
-        findings.iter().map(|finding: &Finding| format!("{finding}\n")).collect()
+        findings.iter().map(Finding::to_string).collect::<Vec<_>>().join("\n")
     }
 
     #[test]
@@ -210,7 +210,7 @@ mod tests {
         ]}"#;
         assert_eq!(
             found(json, ""),
-            "ip nat POSTROUTING handle 7 (postrouting) does what nft cannot tell: xt\n"
+            "ip nat POSTROUTING handle 7 (postrouting) does what nft cannot tell: xt"
         );
     }
 

@@ -147,7 +147,9 @@ fn endpoints(status: &Status, screen: &Screen) -> String {
         0 => {}
         some => {
             let quarantined = screen.paint(Tint::Bad, &format!("{some} quarantined"));
-            text += &format!(", {quarantined} (no known address: nothing passes)");
+            text += ", ";
+            text += &quarantined;
+            text += " (no known address: nothing passes)";
         }
     }
     match status.endpoints_other_mode {

@@ -3,8 +3,11 @@
 
 use std::{fmt::Write as _, net::IpAddr, time::Instant};
 
-use enforcer::policy::oracle::{self, Answer, Arrival, Endpoint, Memory, Stamp, Why, World};
-use enforcer_common::{endpoint, event::Hook, mode::Mode};
+use enforcer::{
+    host_end::ranges,
+    policy::oracle::{self, Answer, Arrival, Endpoint, HostEnd, Memory, Stamp, Uplink, Why, World},
+};
+use enforcer_common::{endpoint, event::Hook, host, mode::Mode};
 use enforcer_tests::prog_run::{Judged, Lab};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -16,7 +19,12 @@ pub(super) struct Case {
     pub(super) policy: Option<String>,
     pub(super) endpoints: Vec<Workload>,
     pub(super) host: Vec<IpNet>,
+    #[serde(default)]
+    pub(super) host_end: HostEnd,
     pub(super) uplinks: Vec<String>,
+    /// Nobody behind them is a member of anything.
+    #[serde(default)]
+    pub(super) external: bool,
     pub(super) steps: Vec<Step>,
 }
 
@@ -181,13 +189,19 @@ impl Case {
             }
         }
         lab.host_owns(self.host.clone());
+        lab.host_is(&self.written_host_end());
         for uplink in &self.uplinks {
-            lab.uplink(uplink);
+            if self.external { lab.external_uplink(uplink) } else { lab.uplink(uplink) }
         }
         let mut world = World {
             endpoints: self.endpoints.iter().map(Endpoint::from).collect(),
             host: self.host.clone(),
-            uplinks: self.uplinks.clone(),
+            host_end: self.host_end.clone(),
+            uplinks: self
+                .uplinks
+                .iter()
+                .map(|name| Uplink { name: name.clone(), external: self.external })
+                .collect(),
             ..World::default()
         };
         if let Some(text) = &self.policy {
@@ -195,6 +209,16 @@ impl Case {
             world.apply(lab.policy().clone());
         }
         world
+    }
+
+    /// As the kernel's table has it.
+    fn written_host_end(&self) -> host::HostEnd {
+        let HostEnd { allow, failsafe, asks_by_rules } = &self.host_end;
+        let [allow, failsafe] = [allow, failsafe].map(|services| {
+            ranges(&services.iter().copied().collect::<Vec<_>>()).expect("few services are written")
+        });
+        let flags = if *asks_by_rules { host::HostEnd::ASKS_BY_RULES } else { 0 };
+        host::HostEnd { allow, failsafe, flags }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Random facts: who sits where, and has which addresses.
 
-use enforcer::policy::oracle::Endpoint;
-use proptest::{collection::vec, prelude::*};
+use enforcer::policy::oracle::{Endpoint, HostEnd};
+use proptest::{collection::vec, option::weighted, prelude::*};
 
 /// The workloads.
 pub(super) const ENDPOINTS: [&str; 4] = ["web", "api", "db", "new"];
@@ -38,6 +38,10 @@ const OWNABLE: [&str; 20] = [
     "fe80::6/128",
 ];
 
+/// What a host file may list, of what may be talked about here.
+const LISTABLE: [&str; 8] =
+    ["udp/53", "tcp/53", "udp/67", "ping", "tcp/22", "tcp/4000-50000", "sctp/4000", "proto/47"];
+
 /// Everybody and their addresses.
 #[derive(Clone, Debug)]
 pub(super) struct Scene {
@@ -48,18 +52,42 @@ pub(super) struct Scene {
     /// Who is declared to be a DHCP server, and who a router.
     servers: Vec<bool>,
     routers: Vec<bool>,
+    /// Whose lists the host file does not leave as they are: what it allows, and what stays open.
+    lists: Option<[Vec<bool>; 2]>,
+    asks_by_rules: bool,
+    /// Nobody outside is a member of anything.
+    pub(super) external: bool,
 }
 
 impl Scene {
     pub(super) fn any() -> impl Strategy<Value = Self> + Clone {
         let owners = vec(0..ENDPOINTS.len() + 2, OWNABLE.len());
         let some = |often| vec(prop::bool::weighted(often), ENDPOINTS.len());
-        (owners, some(0.5), some(0.2), some(0.2)).prop_map(|(owners, macs, servers, routers)| Self {
-            owners,
-            macs,
-            servers,
-            routers,
-        })
+        let list = || vec(prop::bool::weighted(0.3), LISTABLE.len());
+        let lists = weighted(0.3, (list(), list()).prop_map(|(allow, failsafe)| [allow, failsafe]));
+        let host = (lists, prop::bool::weighted(0.3), prop::bool::weighted(0.4));
+        (owners, some(0.5), some(0.2), some(0.2), host).prop_map(
+            |(owners, macs, servers, routers, (lists, asks_by_rules, external))| Self {
+                owners,
+                macs,
+                servers,
+                routers,
+                lists,
+                asks_by_rules,
+                external,
+            },
+        )
+    }
+
+    /// What the host file says of the host.
+    pub(super) fn host_end(&self) -> HostEnd {
+        let usual = HostEnd { asks_by_rules: self.asks_by_rules, ..HostEnd::default() };
+        let Some(lists) = &self.lists else { return usual };
+        let [allow, failsafe] = lists.each_ref().map(|chosen| {
+            let listed = LISTABLE.iter().zip(chosen).filter(|(_, chosen)| **chosen);
+            listed.map(|(text, _)| text.parse().expect("a service")).collect()
+        });
+        HostEnd { allow, failsafe, ..usual }
     }
 
     pub(super) fn endpoints(&self) -> Vec<Endpoint> {

@@ -3,7 +3,12 @@
 use std::net::IpAddr;
 
 use enforcer_common::{event::Hook, mode::Mode};
-use proptest::{collection::vec, option::weighted, prelude::*, sample::select};
+use proptest::{
+    collection::vec,
+    option::weighted,
+    prelude::*,
+    sample::{Index, select},
+};
 
 use super::{
     case::{Hex, Place, Step},
@@ -113,6 +118,9 @@ impl Story<'_> {
         if guarded && from != Home::Host {
             seen(Hook::Guard, guard, None);
         }
+        if from == Home::Elsewhere {
+            seen(Hook::FromUplink, guard, None);
+        }
         if stamp.is_some() {
             seen(Hook::FromEndpoint, guard, None);
         }
@@ -120,6 +128,26 @@ impl Story<'_> {
             seen(Hook::ToEndpoint, ENDPOINTS[index], stamp);
         }
         self.packets.push(packet.to_vec());
+    }
+}
+
+/// The way through NAT.
+impl Story<'_> {
+    /// A packet as its sender sends it, and as it is delivered.
+    fn send_through_nat(&mut self, [sent, delivered]: [Vec<u8>; 2]) {
+        let (Some((src, _)), Some((_, dst))) = (ends(&sent), ends(&delivered)) else { return };
+        let (Home::Endpoint(from), Home::Endpoint(to)) = (self.people.home(src), self.people.home(dst))
+        else {
+            return;
+        };
+        let stamp = Some(ENDPOINTS[from].to_owned());
+        let hops = [(Hook::FromEndpoint, from, None, &sent), (Hook::ToEndpoint, to, stamp, &delivered)];
+        for (hook, endpoint, stamp, packet) in hops {
+            let endpoint = ENDPOINTS[endpoint].to_owned();
+            let place = Place { hook, endpoint, stamp, relaxed: None, locally_generated: false };
+            self.steps.push(Step::Frame(place, Hex(wire::frame(mac(from), packet))));
+        }
+        self.packets.extend([sent, delivered]);
     }
 }
 
@@ -186,6 +214,8 @@ pub(super) struct Talk {
     /// Who speaks, and the TCP flags.
     packets: Vec<(bool, u8)>,
     guarded: bool,
+    /// NAT gives who asks, or who is asked, an address of the host.
+    nat: Option<(bool, Index)>,
 }
 
 const SYN: u8 = 0x02;
@@ -199,17 +229,24 @@ impl Talk {
             1 => Just(vec![(false, ACK), (true, SYN), (false, SYN), (false, 0x14), (false, ACK)]),
             3 => vec((any::<bool>(), flags), 2..7),
         ];
-        (Topic::any(), packets, prop::bool::weighted(0.4)).prop_map(|(topic, packets, guarded)| Self {
-            topic,
-            packets,
-            guarded,
-        })
+        let nat = weighted(0.3, (any::<bool>(), any::<Index>()));
+        (Topic::any(), packets, prop::bool::weighted(0.4), nat)
+            .prop_map(|(topic, packets, guarded, nat)| Self { topic, packets, guarded, nat })
     }
 
     fn tell(&self, story: &mut Story) {
         for &(asks, flags) in &self.packets {
             let (src, dst) = self.topic.ends(story.people, asks);
-            story.send(&wire::packet(src, dst, &self.topic.body(asks, flags)), self.guarded);
+            let body = self.topic.body(asks, flags);
+            match self.nat {
+                None => story.send(&wire::packet(src, dst, &body), self.guarded),
+                Some((asker, index)) => {
+                    let masked = story.people.address(Who::Host(index), self.topic.v6);
+                    let [sent, delivered] =
+                        if asks == asker { [(src, dst), (masked, dst)] } else { [(src, masked), (src, dst)] };
+                    story.send_through_nat([sent, delivered].map(|(src, dst)| wire::packet(src, dst, &body)));
+                }
+            }
         }
     }
 }

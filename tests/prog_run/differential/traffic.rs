@@ -86,6 +86,8 @@ enum At {
     Receiver,
     /// The guard of the sender's veth.
     Guard,
+    /// The guard of the uplink, and behind it.
+    UplinkGuard,
     Uplink,
 }
 
@@ -140,22 +142,25 @@ impl Traffic {
         let (hook, usual) = match step.at {
             At::Sender => (Hook::FromEndpoint, self.sender),
             At::Receiver => (Hook::ToEndpoint, self.receiver),
-            At::Guard | At::Uplink => (Hook::Guard, self.sender),
+            At::Guard | At::UplinkGuard => (Hook::Guard, self.sender),
+            At::Uplink => (Hook::FromUplink, self.sender),
         };
         let own = matches!(self.src, Who::Endpoint(..)).then_some(ENDPOINTS[self.sender]);
         let stamp = match step.stamp {
+            Stamp::Fitting if matches!(step.at, At::Uplink) => None,
             Stamp::Fitting => own,
             Stamp::None | Stamp::Relaxed { .. } => None,
             Stamp::Of(endpoint) => Some(ENDPOINTS[endpoint]),
         };
         let endpoint = match step.at {
-            At::Uplink => UPLINK,
+            At::UplinkGuard | At::Uplink => UPLINK,
             _ => ENDPOINTS[step.elsewhere.unwrap_or(usual)],
         };
         let fitting = matches!(self.src, Who::Host(_));
         // A guard comes before every mark, and before everything that the host sends.
         let behind = hook != Hook::Guard;
-        let locally_generated = step.locally_generated.unwrap_or(fitting) && behind;
+        let locally_generated =
+            step.locally_generated.unwrap_or(fitting) && behind && hook != Hook::FromUplink;
         let stamp = stamp.filter(|_| behind).map(str::to_owned);
         let relaxed = match step.stamp {
             Stamp::Relaxed { proven } if behind => Some(proven),
@@ -330,7 +335,7 @@ fn step() -> impl Strategy<Value = Step> + Clone {
         2 => any::<bool>().prop_map(|proven| Stamp::Relaxed { proven }),
     ];
     let elsewhere = weighted(0.1, 0..ENDPOINTS.len());
-    let at = prop_oneof![4 => Just(At::Sender), 4 => Just(At::Receiver), 1 => Just(At::Guard), 1 => Just(At::Uplink)];
+    let at = prop_oneof![4 => Just(At::Sender), 4 => Just(At::Receiver), 1 => Just(At::Guard), 1 => Just(At::UplinkGuard), 2 => Just(At::Uplink)];
     (at, stamp, weighted(0.3, any::<bool>()), elsewhere).prop_map(
         |(at, stamp, locally_generated, elsewhere)| Step { at, stamp, locally_generated, elsewhere },
     )

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aya::maps::{Array, HashMap, MapData};
+use aya::maps::{Array, HashMap, Map, MapData};
 use enforcer_common::{
     fragment::{FragmentEntry, FragmentKey},
     state::StateSet,
@@ -13,8 +13,9 @@ use super::Lab;
 impl Lab {
     /// Every open conversation has been silent for so much longer.
     pub fn silence(&mut self, time: Duration) {
-        let map = self.datapath.ebpf_mut().map_mut("STATE").expect("the object has this table");
-        let mut state: Array<&mut MapData, StateSet> = map.try_into().expect("it is an array");
+        let id = self.datapath.tables.state_id().expect("the table is there");
+        let map = MapData::from_id(id).and_then(Map::from_map_data).expect("the table is there");
+        let mut state: Array<MapData, StateSet> = map.try_into().expect("it is an array");
         let sets: Vec<StateSet> = state.iter().collect::<Result<_, _>>().expect("the table is readable");
         let mut open = 0;
         for (index, mut set) in (0..).zip(sets) {
@@ -29,6 +30,7 @@ impl Lab {
         }
         assert!(open > 0, "no conversation is open");
     }
+
     /// Every first fragment was seen so much longer ago.
     pub fn age_fragments(&mut self, time: Duration) {
         let map = self.datapath.ebpf_mut().map_mut("FRAGMENTS").expect("the object has this table");

@@ -88,6 +88,7 @@ impl Lab {
             Hook::FromEndpoint | Hook::Guard if judged.is_pass() => {
                 self.stamp_of_sender(arrival.endpoint, judged)
             }
+            Hook::FromUplink if matches!(judged, Judged::As(Verdict::WouldDrop(_))) => Self::DOUBTFUL,
             _ => stamp,
         };
         if frame_out[..run.data_size_out as usize] != *arrival.frame {

@@ -71,6 +71,11 @@ impl DockerError {
     pub const fn is_gone(&self) -> bool {
         matches!(self, Self::Refused { status: StatusCode::NOT_FOUND | StatusCode::CONFLICT, .. })
     }
+
+    /// Whether the engine did answer, and no more than this answer is wrong.
+    pub const fn is_answer(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Json(_))
+    }
 }
 
 /// A running container in the list.
@@ -79,9 +84,6 @@ impl DockerError {
 pub struct Listed {
     /// Its id.
     pub id: String,
-    /// Its names, each behind a slash; links have more of them.
-    #[serde(default)]
-    pub names: Vec<String>,
 }
 
 /// A container by itself.

@@ -3,9 +3,12 @@
 //! A process id is somebody else's soon after its process is gone. So the engine is asked twice whether it is
 //! still the container's, and the kernel in between for the namespace.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    error::Error,
+};
 
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::api::{Api, DockerError, Inspected, Listed};
 use crate::daemon::containers::Container;
@@ -20,6 +23,8 @@ pub trait Namespaces {
 #[derive(Default)]
 pub struct Roster {
     known: HashMap<String, Container>,
+    /// Those of which the engine cannot speak; said once.
+    unreadable: HashSet<String>,
 }
 
 impl Roster {
@@ -42,49 +47,62 @@ impl Roster {
         looks: u64,
     ) -> Result<Vec<Container>, DockerError> {
         let listed = api.containers().await?;
-        self.known.retain(|id, _| listed.iter().any(|listed| listed.id == *id));
-        let mut drivers = None;
-        for Listed { id, .. } in &listed {
-            if self.known.contains_key(id) {
-                continue;
-            }
-            match self.one(api, namespaces, id, &mut drivers).await {
+        let is_listed = |id: &String| listed.iter().any(|listed| listed.id == *id);
+        self.known.retain(|id, _| is_listed(id));
+        self.unreadable.retain(is_listed);
+        let unknown: Vec<&Listed> =
+            listed.iter().filter(|listed| !self.known.contains_key(&listed.id)).collect();
+        let drivers = if unknown.is_empty() { BTreeMap::new() } else { drivers(api).await? };
+        for Listed { id } in unknown {
+            match one(api, namespaces, id, &drivers).await {
                 Ok(Some(container)) => {
                     self.known.insert(id.clone(), Container { asked_at: looks, ..container });
                 }
-                Ok(None) => debug!(id, "a container stopped while it was asked for"),
+                Ok(None) => debug!(id, "a container began or ended while it was asked for"),
                 Err(error) if error.is_gone() => debug!(id, "a container went while it was asked for"),
+                // One that nobody can read must not hide the others.
+                Err(error) if error.is_answer() => self.miss(id, &error),
                 Err(error) => return Err(error),
             }
         }
         Ok(listed.iter().filter_map(|listed| self.known.get(&listed.id)).cloned().collect())
     }
 
-    async fn one(
-        &self,
-        api: &Api,
-        namespaces: &impl Namespaces,
-        id: &str,
-        drivers: &mut Option<BTreeMap<String, String>>,
-    ) -> Result<Option<Container>, DockerError> {
-        let before = api.container(id).await?;
-        if before.state.pid == 0 {
-            return Ok(None);
+    fn miss(&mut self, id: &str, error: &DockerError) {
+        if self.unreadable.insert(id.to_owned()) {
+            warn!(
+                id,
+                error = error as &dyn Error,
+                "Docker cannot say who a container is: it is a member of nothing"
+            );
         }
-        if drivers.is_none() {
-            let networks = api.networks().await?.into_iter();
-            *drivers = Some(networks.map(|network| (network.name, network.driver)).collect());
-        }
-        let unseen = unseen(&before, drivers.as_ref().unwrap_or(&BTreeMap::new()));
-        let nsid = match &*before.host_config.network_mode {
-            "host" | "none" => None,
-            _ => namespaces.nsid(before.state.pid).await,
-        };
-        let after = api.container(id).await?;
-        let name = after.name.trim_start_matches('/').to_owned();
-        let labels = labels(&name, &after);
-        Ok((after.state == before.state).then_some(Container { name, labels, nsid, unseen, asked_at: 0 }))
     }
+}
+
+/// What makes each network, by its name.
+async fn drivers(api: &Api) -> Result<BTreeMap<String, String>, DockerError> {
+    Ok(api.networks().await?.into_iter().map(|network| (network.name, network.driver)).collect())
+}
+
+/// One container; `None` if it does not run, or not all the while.
+async fn one(
+    api: &Api,
+    namespaces: &impl Namespaces,
+    id: &str,
+    drivers: &BTreeMap<String, String>,
+) -> Result<Option<Container>, DockerError> {
+    let before = api.container(id).await?;
+    if before.state.pid == 0 {
+        return Ok(None);
+    }
+    let nsid = match &*before.host_config.network_mode {
+        "host" => None,
+        _ => namespaces.nsid(before.state.pid).await,
+    };
+    let after = api.container(id).await?;
+    let name = after.name.trim_start_matches('/').to_owned();
+    let (labels, unseen) = (labels(&name, &after), unseen(&after, drivers));
+    Ok((after.state == before.state).then_some(Container { name, labels, nsid, unseen, asked_at: 0 }))
 }
 
 fn labels(name: &str, container: &Inspected) -> BTreeSet<String> {

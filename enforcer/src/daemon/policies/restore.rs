@@ -42,10 +42,13 @@ impl<D: Disk> Policies<D> {
     }
 
     fn try_restore(&mut self, kernel: &mut impl PolicyTables, config: &Config) -> anyhow::Result<()> {
-        let last_good = match self.store.last_good() {
+        let (last_good, is_damaged) = match self.store.last_good() {
             // Not the same as nothing: it may be read the next time.
             Err(error @ StoreError::Io { .. }) => return Err(error.into()),
-            outcome => read(outcome),
+            outcome => {
+                let is_damaged = outcome.is_err();
+                (read(outcome), is_damaged)
+            }
         };
         let newest = last_good.as_ref().map_or(0, |saved| saved.number);
         match self.generations.unconfirmed().map(|record| record.number) {
@@ -61,8 +64,9 @@ impl<D: Disk> Policies<D> {
             _ => {}
         }
         let deciding = self.generations.deciding(kernel.boottime());
-        let last_good =
-            if deciding.number == 0 { last_good.or_else(|| self.newest_readable()) } else { last_good };
+        // Where there was none, what lies there was never confirmed.
+        let stands_in = is_damaged && deciding.number == 0;
+        let last_good = if stands_in { self.newest_readable() } else { last_good };
         let prepared = match last_good {
             Some(saved) if saved.number == deciding.number && saved.policy.digest() == deciding.digest => {
                 return Ok(());

@@ -116,3 +116,15 @@ fn the_record_of_an_uplink_that_is_gone_goes_though_refused_once() {
         Restart,
     ]);
 }
+
+#[test]
+fn what_could_not_be_confirmed_does_not_stand_in_for_a_policy_after_a_boot() {
+    for count in 1..3 {
+        is_well(&[
+            Apply { policy: 5, confirm: Some(55) },
+            Fault(Refuse { from: 1, count, errno: 19 }),
+            Confirm,
+            Reboot,
+        ]);
+    }
+}

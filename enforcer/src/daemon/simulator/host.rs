@@ -80,7 +80,7 @@ impl Host {
         // The kernel gives the ids of namespaces that are gone to others.
         let is_free =
             |nsid: &i32| self.interfaces.values().all(|interface| interface.veth.nsid != Some(*nsid));
-        let nsid = (0..).find(is_free);
+        let nsid = (0..=i32::MAX).find(is_free);
         let veth = Veth { name: name.to_owned(), mac, nsid, ..Veth::default() };
         let mut interface = Interface {
             birth: self.births,

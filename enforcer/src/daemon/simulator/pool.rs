@@ -173,7 +173,9 @@ pub fn labels(known: impl Fn(Owned) -> BTreeSet<String>) -> Labels {
     let mut labels = Labels::none();
     for address in WORKLOADS.map(|text| text.parse::<IpAddr>().unwrap()) {
         let prefix = Prefix::owned(address.into()).unwrap();
-        known(address.into()).iter().for_each(|label| labels.add(label, prefix));
+        for label in &known(address.into()) {
+            labels.add(label, prefix);
+        }
     }
     labels
 }

@@ -52,14 +52,6 @@ impl Flow {
         matches!((self.protocol, self.icmp), (ICMP, Some((3 | 4 | 11 | 12, _))) | (ICMPV6, Some((..128, _))))
     }
 
-    /// What every workload may ask of its host: DNS, DHCP, ping.
-    pub(super) fn is_on_allow_list(&self) -> bool {
-        match (self.protocol, self.ports) {
-            (UDP, Some((_, 53 | 67))) | (TCP, Some((_, 53))) => true,
-            _ => self.is_echo_request(),
-        }
-    }
-
     /// Whether a packet of it begins a conversation: ICMP other than an echo request does not, nor what
     /// has ports that nobody knows.
     pub(super) const fn opens(&self) -> bool {

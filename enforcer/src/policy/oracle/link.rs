@@ -21,10 +21,11 @@ use super::{
 const REDIRECT: u8 = 5;
 
 /// A packet of the link, and for whose address it speaks.
-struct Speech {
+#[derive(Clone, Copy)]
+pub(super) struct Speech {
     src: IpAddr,
     dst: IpAddr,
-    claim: IpAddr,
+    pub(super) claim: IpAddr,
     /// What ARP says about its sender's MAC is what the frame says.
     honest_mac: bool,
 }
@@ -55,7 +56,8 @@ fn routes(frame: &Frame) -> bool {
     redirects || packet.discovery == Some(Discovery::Routing)
 }
 
-fn speech(frame: &Frame) -> Option<Speech> {
+/// What makes the link work; `None` for everything else.
+pub(super) fn speech(frame: &Frame) -> Option<Speech> {
     match &frame.content {
         &Content::Arp { mac, sender, target } => {
             let (src, dst) = (sender.into(), target.into());

@@ -38,6 +38,8 @@ pub struct Memory {
 struct Conversation {
     /// In the opener's direction.
     flow: Flow,
+    /// The host itself opened it.
+    by_host: bool,
     last_seen: Duration,
     answered: bool,
     closing: bool,
@@ -57,8 +59,8 @@ struct FirstFragment {
 type Identity = (IpAddr, IpAddr, u32, u8);
 
 impl Conversation {
-    fn new(flow: Flow, now: Duration) -> Self {
-        Self { flow, last_seen: now, answered: false, closing: false, reset: false }
+    fn new(flow: Flow, by_host: bool, now: Duration) -> Self {
+        Self { flow, by_host, last_seen: now, answered: false, closing: false, reset: false }
     }
 
     /// How long it may be silent.
@@ -81,7 +83,7 @@ impl Conversation {
             self.reset = true;
         } else if flags & SYN != 0 {
             // A port used again.
-            *self = Self::new(self.flow, self.last_seen);
+            *self = Self::new(self.flow, self.by_host, self.last_seen);
         } else {
             // Who goes on talking does not believe in the reset.
             self.reset = false;
@@ -111,6 +113,15 @@ impl Memory {
     /// A packet that may do so begins a conversation, or goes on with it. Who answers begins nothing: else a
     /// conversation would outlive the rule that it was opened by.
     pub(super) fn open(&mut self, packet: &Datagram) {
+        self.open_by(false, packet);
+    }
+
+    /// The same, said by the host itself.
+    pub(super) fn open_by_host(&mut self, packet: &Datagram) {
+        self.open_by(true, packet);
+    }
+
+    fn open_by(&mut self, host: bool, packet: &Datagram) {
         if !packet.flow.opens() {
             return;
         }
@@ -119,7 +130,7 @@ impl Memory {
         }
         let at = self.position(packet.flow).unwrap_or_else(|| {
             self.conversations.retain(|known| known.flow != packet.flow);
-            self.conversations.push(Conversation::new(packet.flow, self.now));
+            self.conversations.push(Conversation::new(packet.flow, host, self.now));
             self.conversations.len() - 1
         });
         let conversation = &mut self.conversations[at];
@@ -132,6 +143,12 @@ impl Memory {
     /// Whether a packet is an answer: of TCP it acknowledges something or resets.
     pub(super) fn is_answer(&self, packet: &Datagram) -> bool {
         packet.tcp_flags.is_none_or(|flags| flags & (ACK | RST) != 0) && self.holds(packet.flow.reversed())
+    }
+
+    /// The same, but not to the host itself: to somebody whom NAT gives its address.
+    pub(super) fn answers_masked(&self, packet: &Datagram) -> bool {
+        let known = self.position(packet.flow.reversed()).map(|at| &self.conversations[at]);
+        self.is_answer(packet) && known.is_some_and(|known| !known.by_host)
     }
 
     /// An answer passes.

@@ -5,8 +5,8 @@
 //! reasons it uses as names. The kernel's programs are tested against it.
 //!
 //! A frame's way: [`frame`] and [`datagram`] read it, [`link`] answers what needs no policy, [`veth`] and
-//! [`uplink`] ask whether its addresses may be where they are, [`verdict`] asks the policy ([`ruling`]) and
-//! what earlier packets left behind ([`memory`]).
+//! [`uplink`] ask whether its addresses may be where they are, [`masked`] who is behind one of the host's,
+//! [`verdict`] asks the policy ([`ruling`]) and what earlier packets left behind ([`memory`]).
 //!
 //! # Reasons and classes
 //!
@@ -30,7 +30,9 @@ mod datagram;
 mod extension;
 mod flow;
 mod frame;
+mod host_end;
 mod link;
+mod masked;
 mod memory;
 mod quote;
 mod relax;
@@ -52,6 +54,7 @@ use ipnet::IpNet;
 
 use super::{Name, Policy, RuleName};
 use frame::Content;
+pub use host_end::HostEnd;
 pub use memory::Memory;
 use scope::Scope;
 
@@ -68,10 +71,21 @@ pub struct World {
     pub endpoints: Vec<Endpoint>,
     /// The host's own addresses.
     pub host: Vec<IpNet>,
+    /// What the host file says of the host.
+    pub host_end: HostEnd,
     /// Interfaces that lead outside.
-    pub uplinks: Vec<String>,
+    pub uplinks: Vec<Uplink>,
     /// How seriously verdicts are taken.
     pub mode: Mode,
+}
+
+/// An interface that leads outside.
+#[derive(Clone, Debug, Default)]
+pub struct Uplink {
+    /// What the others call it.
+    pub name: String,
+    /// Nobody behind it is a member of any network.
+    pub external: bool,
 }
 
 /// A workload behind its veth.
@@ -239,13 +253,16 @@ fn denied(rule: &RuleName) -> Answer {
 /// What becomes of a frame, and what is remembered of it.
 pub fn judge(world: &World, memory: &mut Memory, arrival: &Arrival) -> Answer {
     memory.now = arrival.now;
-    if arrival.hook != Hook::Guard {
-        return at_endpoint(world, memory, arrival);
+    let uplink = world.uplinks.iter().find(|uplink| uplink.name == arrival.endpoint);
+    match (arrival.hook, uplink) {
+        (Hook::Guard, _) => {}
+        (Hook::FromUplink, Some(uplink)) => return uplink::receive(world, uplink, arrival),
+        _ => return at_endpoint(world, memory, arrival),
     }
     // A guard only looks: what passes is judged once more behind it. Ports alone are no verdict.
     let mut afterwards = memory.clone();
-    let answer = if world.uplinks.iter().any(|uplink| uplink == arrival.endpoint) {
-        uplink::judge(world, &mut afterwards, arrival)
+    let answer = if let Some(uplink) = uplink {
+        uplink::guard(world, &mut afterwards, uplink, arrival)
     } else {
         let sending = Arrival { hook: Hook::FromEndpoint, ..*arrival };
         at_endpoint(world, &mut afterwards, &sending)

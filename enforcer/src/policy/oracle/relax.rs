@@ -1,13 +1,8 @@
 //! How seriously a drop is taken: modes, and what is being audited.
 
-use enforcer_common::{
-    mode::Mode,
-    verdict::{DropReason, PassReason},
-};
+use enforcer_common::{mode::Mode, verdict::DropReason};
 
-use super::{
-    super::rule::Action, Answer, By, Why, World, datagram::Datagram, flow::Flow, memory::Memory, pass,
-};
+use super::{super::rule::Action, Answer, By, Why, World, datagram::Datagram, flow::Flow, memory::Memory};
 
 impl Answer {
     /// What becomes of it in a mode.
@@ -72,14 +67,17 @@ impl World {
     }
 
     /// The same for what the host says.
-    pub(super) fn host_unless_audited(&self, memory: &Memory, packet: &Datagram) -> Answer {
-        let asked = memory.is_answer(packet)
-            || packet.flow.ports.is_some() && packet.flow.reversed().is_on_allow_list();
+    pub(super) fn host_unless_audited(
+        &self,
+        memory: &mut Memory,
+        packet: &Datagram,
+        passes: Answer,
+    ) -> Answer {
         match self.surely(packet.flow, Action::Deny, super::super::Mode::Audit) {
-            Some(rule) if !asked => {
+            Some(rule) if !self.host_answers(memory, packet) => {
                 Answer::WouldDrop { why: Why::Exactly(DropReason::DeniedByRule), by: By::Rule(rule.clone()) }
             }
-            _ => pass(PassReason::HostOpen),
+            _ => passes,
         }
     }
 }

@@ -1,5 +1,6 @@
-//! What arrives from outside: what is for a workload meets its veth's rules early, everything else is the
-//! host's own business.
+//! What arrives from outside: nobody there has an address of this host, and where nobody is a member of
+//! anything, no member's either. The guard also judges what is for a workload, as its veth would; everything
+//! else is the host's own business.
 
 use std::net::IpAddr;
 
@@ -9,24 +10,38 @@ use enforcer_common::{
 };
 
 use super::{
-    Answer, Arrival, Owner, Stamp, World, at_endpoint, drop, frame, memory::Memory, pass, scope::Scope,
+    Answer, Arrival, Owner, Stamp, Uplink, World, at_endpoint, drop,
+    frame::{self, Content, Frame},
+    link,
+    memory::Memory,
+    pass,
+    scope::Scope,
 };
 
+/// What becomes of a frame that comes in from an uplink. What bears a stamp entered through a workload's veth,
+/// and was unpacked here.
+pub(super) fn receive(world: &World, uplink: &Uplink, arrival: &Arrival) -> Answer {
+    let spoofs = || frame::read(arrival.frame).is_ok_and(|frame| world.is_spoofed(uplink, &frame));
+    let refused = arrival.stamp != Stamp::None || spoofs();
+    let answer = if refused { drop(DropReason::SpoofedOutside) } else { pass(PassReason::Uplink) };
+    answer.in_mode(world.mode)
+}
+
 /// What becomes of a frame at an uplink's guard.
-pub(super) fn judge(world: &World, memory: &mut Memory, arrival: &Arrival) -> Answer {
+pub(super) fn guard(world: &World, memory: &mut Memory, uplink: &Uplink, arrival: &Arrival) -> Answer {
     let pass = pass(PassReason::Uplink);
-    let Some((src, dst)) = addresses(arrival.frame) else { return pass };
-    let receiver = match world.owner(dst) {
+    let receiver = addresses(arrival.frame).and_then(|(_, dst)| match world.owner(dst) {
         Owner::Endpoint(receiver) => Some(receiver),
         Owner::Host | Owner::Nobody => None,
-    };
-    if let Err(why) = frame::read(arrival.frame) {
-        return receiver.map_or(pass, |receiver| Answer::refused(why).in_mode(world.mode_of(receiver)));
-    }
-    // Every link has its link-local addresses.
-    let local = !matches!(world.owner(src), Owner::Nobody) && Scope::of(src) != Scope::LinkLocal;
-    if local {
-        return drop(DropReason::SpoofedOutside).in_mode(world.mode);
+    });
+    match frame::read(arrival.frame) {
+        Err(why) => {
+            return receiver.map_or(pass, |receiver| Answer::refused(why).in_mode(world.mode_of(receiver)));
+        }
+        Ok(frame) if world.is_spoofed(uplink, &frame) => {
+            return drop(DropReason::SpoofedOutside).in_mode(world.mode);
+        }
+        Ok(_) => {}
     }
     let Some(receiver) = receiver else { return pass };
     let delivery = Arrival {
@@ -37,6 +52,36 @@ pub(super) fn judge(world: &World, memory: &mut Memory, arrival: &Arrival) -> An
         ..*arrival
     };
     at_endpoint(world, memory, &delivery)
+}
+
+impl World {
+    /// Whether nobody behind the uplink can have sent it.
+    fn is_spoofed(&self, uplink: &Uplink, frame: &Frame) -> bool {
+        let speech = link::speech(frame);
+        let src = match &frame.content {
+            Content::Arp { sender, .. } => (*sender).into(),
+            Content::Ip(packet) => packet.flow.src,
+        };
+        // Who only asks whether an address is free speaks for nobody yet.
+        let claim = speech.filter(|_| Scope::of(src) != Scope::Unspecified).map(|speech| speech.claim);
+        if self.is_here(src) || claim.is_some_and(|claim| self.is_here(claim)) {
+            return true;
+        }
+        // What makes the link work may come from anybody.
+        let Content::Ip(packet) = &frame.content else { return false };
+        let stays_open = matches!(self.owner(packet.flow.dst), Owner::Host) && self.stays_open(packet.flow);
+        uplink.external && speech.is_none() && !stays_open && self.is_member(src)
+    }
+
+    /// Every link has its own link-local addresses.
+    fn is_here(&self, address: IpAddr) -> bool {
+        !matches!(self.owner(address), Owner::Nobody) && Scope::of(address) != Scope::LinkLocal
+    }
+
+    fn is_member(&self, address: IpAddr) -> bool {
+        let networks = self.policy.iter().flat_map(|policy| policy.networks.values());
+        networks.into_iter().any(|network| self.is_member_of(network, address))
+    }
 }
 
 /// Source and destination of what says that it is an IP packet, if its network header is there at all.

@@ -12,7 +12,6 @@ use super::{
     memory::Memory,
     pass,
     scope::{self, Scope},
-    verdict::host_open,
 };
 
 /// Ports of a `DHCPv4` client and server.
@@ -83,18 +82,22 @@ impl World {
                 _ => DropReason::Multicast,
             });
         }
-        // The address that the host's DHCP server gives away is nobody's yet.
+        // The address that the host's DHCP server gives away is not the receiver's yet.
         let by_host = arrival.locally_generated && matches!(self.owner(src), Owner::Host);
-        let offer = by_host && packet.flow.is_udp(SERVER, CLIENT);
+        let offer = by_host && !matches!(self.owner(dst), Owner::Host) && packet.flow.is_udp(SERVER, CLIENT);
         if forbidden.is_none() && !self.may_speak_as(receiver, dst) && !offer {
             return drop(DropReason::NotOwner);
         }
         match self.proof(src, arrival) {
-            Err(reason) => return drop(reason),
+            Err(reason) => {
+                let masked =
+                    (reason == DropReason::MaskedSource).then(|| self.masked(memory, arrival, packet));
+                return masked.flatten().unwrap_or_else(|| drop(reason));
+            }
             Ok(Sender::Host) => {
                 return match forbidden {
                     None => self.by_host(memory, packet),
-                    Some(DropReason::Multicast) => host_open(memory, packet),
+                    Some(DropReason::Multicast) => self.by_host_to_all(packet),
                     Some(reason) => drop(reason),
                 };
             }
@@ -145,6 +148,7 @@ impl World {
     }
 }
 
-fn serves_dhcp(flow: &Flow) -> bool {
+/// Whether it speaks as a DHCP server of its family.
+pub(super) fn serves_dhcp(flow: &Flow) -> bool {
     if flow.src.is_ipv4() { flow.is_udp(SERVER, CLIENT) } else { flow.is_udp(V6_SERVER, V6_CLIENT) }
 }

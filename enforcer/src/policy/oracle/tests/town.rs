@@ -54,7 +54,7 @@ impl Town {
                 endpoint("new", &[]),
             ],
             host: [HOST, HOST6].iter().map(|text| text.parse::<IpAddr>().unwrap().into()).collect(),
-            uplinks: vec!["uplink".to_owned()],
+            uplinks: vec![Uplink { name: "uplink".to_owned(), external: false }],
             ..World::default()
         };
         world.apply(policy(rules));
