@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use enforcer_tests::daemon::DEFAULT_CONFIG;
 use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
-use enforcer_tests::{Daemon, Host, router, wait};
+use enforcer_tests::{Daemon, Host, NetNs, router, wait};
 
 use crate::town::Town;
 
@@ -49,6 +49,35 @@ fn a_workload_is_quarantined_until_it_has_an_address() {
     daemon.wait_ready(&[client.interface()]);
     assert_eq!(daemon.json(&["endpoints"])[0]["addresses"], serde_json::json!(["10.1.0.6"]));
     assert!(ping(&client, "10.1.0.1".parse().unwrap()), "the gateway is reached with the address of now");
+}
+
+/// Docker and others give an interface its MAC just before its address. A look in between must not note the one without
+/// the other.
+#[test]
+fn the_mac_that_counts_is_the_one_that_comes_with_the_address() {
+    const COUNT: u8 = 120;
+    let host = Host::new("macs");
+    let inside = NetNs::create("macs-inside");
+    host.netns().ip("link add br0 type bridge\naddress add 10.9.0.1/24 dev br0\nlink set br0 up\n");
+    let daemon = Daemon::start(&host);
+    let numbers = || 10..10 + COUNT;
+    let pairs = numbers().map(|n| {
+        format!(
+            "link add veth-{n} type veth peer name eth{n} netns {}\nlink set veth-{n} master br0 up\n",
+            inside.name()
+        )
+    });
+    let ends = numbers().map(|n| {
+        format!("link set eth{n} address 02:00:00:00:00:{n:02x}\naddress add 10.9.0.{n}/24 dev eth{n}\nlink set eth{n} up\n")
+    });
+    host.netns().ip(&pairs.collect::<String>());
+    inside.ip(&ends.collect::<String>());
+    let names: Vec<String> = numbers().map(|n| format!("veth-{n}")).collect();
+    daemon.wait_ready(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    for endpoint in daemon.json(&["endpoints"]).as_array().unwrap() {
+        let number: u8 = endpoint["name"].as_str().unwrap()["veth-".len()..].parse().unwrap();
+        assert_eq!(endpoint["mac"], format!("02:00:00:00:00:{number:02x}"), "{endpoint}");
+    }
 }
 
 #[test]

@@ -13,9 +13,9 @@ use enforcer_tests::{Daemon, Host, Workload};
 const POLICY: &str = r#"
 version = 1
 [network.web]
-prefixes = ["10.1.0.0/24"]
+prefixes = ["10.1.0.0/24", "2001:db8:1::/64"]
 [network.db]
-prefixes = ["10.9.0.0/24"]
+prefixes = ["10.9.0.0/24", "2001:db8:9::/64"]
 [[rule]]
 name = "ssh"
 from = ["web"]
@@ -31,19 +31,37 @@ const TRACKED: &str = "add table inet track; \
 /// How long a byte may take that passes; and one that TCP repeats while it does not.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// An ssh-like connection from before there was an enforcer, whose client is idle.
-fn idle(tracked: bool, name: &str) -> (Host, Workload, Workload, Connection) {
-    let host = Host::new(name);
-    let web = host.workload("web").at("10.1.0.5/24").routed();
-    let db = host.workload("db").at("10.9.0.5/24").routed();
-    if tracked {
-        let output = host.netns().run("nft", &[TRACKED]);
-        assert!(output.status.success(), "{output:?}");
+/// Connections from before there was an enforcer, whose clients are idle.
+struct Before {
+    host: Host,
+    web: Workload,
+    db: Workload,
+    /// The ones that the policy will admit, in both families.
+    ssh: [Connection; 2],
+    /// One that it will not.
+    telnet: Connection,
+}
+
+impl Before {
+    #[track_caller]
+    fn build(tracked: bool, name: &str) -> Self {
+        let host = Host::new(name);
+        let web = host.workload("web").at("10.1.0.5/24").at("2001:db8:1::5/64").routed();
+        let db = host.workload("db").at("10.9.0.5/24").at("2001:db8:9::5/64").routed();
+        if tracked {
+            let output = host.netns().run("nft", &[TRACKED]);
+            assert!(output.status.success(), "{output:?}");
+        }
+        let open = |address, port| {
+            let connection = Connection::open(&web, &db, SocketAddr::new(address, port)).unwrap();
+            connection.upload(1).unwrap();
+            connection.download(1).unwrap();
+            connection
+        };
+        let ssh = [db.ipv4(), db.ipv6()].map(|address| open(address, 22));
+        let telnet = open(db.ipv4(), 23);
+        Self { host, web, db, ssh, telnet }
     }
-    let connection = Connection::open(&web, &db, SocketAddr::new(db.ipv4(), 22)).unwrap();
-    connection.upload(1).unwrap();
-    connection.download(1).unwrap();
-    (host, web, db, connection)
 }
 
 /// The daemon's very first start on this host, with a policy in its files.
@@ -58,18 +76,24 @@ fn enforce(host: &Host, workloads: [&Workload; 2]) -> (Daemon, tempfile::NamedTe
 
 #[test]
 fn a_tracked_conversation_goes_on_although_its_client_is_idle() {
-    let (host, web, db, mut connection) = idle(true, "adopted");
+    let Before { host, web, db, ssh, mut telnet } = Before::build(true, "adopted");
     let (daemon, _policy) = enforce(&host, [&web, &db]);
-    connection.server.write_all(b"!").unwrap();
-    assert!(hears(&connection.client, PATIENCE), "the server speaks first:\n{}", daemon.log());
-    connection.upload(1).unwrap();
+    for mut connection in ssh {
+        connection.server.write_all(b"!").unwrap();
+        assert!(hears(&connection.client, PATIENCE), "the server speaks first:\n{}", daemon.log());
+        connection.upload(1).unwrap();
+    }
     assert!(!tcp(&db, web.ipv4(), ECHO_PORT), "and nothing else of its");
+    telnet.server.write_all(b"!").unwrap();
+    assert!(!hears(&telnet.client, Duration::from_secs(1)), "no rule admits this one");
+    telnet.client.write_all(b"?").unwrap();
+    assert!(!hears(&telnet.server, Duration::from_secs(1)), "nor its other direction");
     assert!(daemon.log().contains("connection tracking knows"), "{}", daemon.log());
 }
 
 #[test]
 fn an_untracked_one_goes_on_once_its_client_speaks() {
-    let (host, web, db, mut connection) = idle(false, "unadopted");
+    let Before { host, web, db, ssh: [mut connection, _], .. } = Before::build(false, "unadopted");
     let (_daemon, _policy) = enforce(&host, [&web, &db]);
     connection.server.write_all(b"!").unwrap();
     assert!(!hears(&connection.client, Duration::from_secs(1)), "nobody knows who opened it");

@@ -28,6 +28,7 @@ mod lifecycle;
 mod loss;
 mod modes;
 mod neighbours;
+mod observe;
 mod packaging;
 mod pair;
 mod path_mtu;

@@ -88,6 +88,8 @@ fn nobody_outside_pretends_to_be_from_here() {
     let scene = Scene::build("upspoof", "fabric");
     for (stolen, host) in [(scene.web.ipv4(), IpAddr::from(HOST_IPV4)), (scene.web.ipv6(), HOST_IPV6.into())]
     {
+        // Else the kernel would ask for its gateway in the stolen name, and get no answer.
+        assert!(ping(&scene.outside, host), "{host}");
         let (length, nodad) = if stolen.is_ipv4() { (32, "") } else { (128, " nodad") };
         scene.outside.netns().ip(&format!("address add {stolen}/{length} dev lo{nodad}"));
         let before = scene.daemon.dropped("spoofed-outside");

@@ -28,26 +28,39 @@ pub fn bind_foreign(address: SocketAddr) -> io::Result<UdpSocket> {
 /// looks at it before the host does.
 #[track_caller]
 pub fn send_frame(netns: &NetNs, interface: &str, frame: &[u8]) {
-    let sent = netns.enter(|| send_frame_here(interface, frame));
-    sent.unwrap_or_else(|error| panic!("failed to send a frame from {interface}: {error}"));
+    Injector::open(netns, interface).send(frame);
 }
 
-fn send_frame_here(interface: &str, frame: &[u8]) -> io::Result<()> {
-    let raw = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
-    // SAFETY: all of `sockaddr_ll` is plain numbers, for which zero is a value.
-    let mut link: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    link.sll_family = libc::AF_PACKET as libc::sa_family_t;
-    link.sll_ifindex = if_nametoindex(interface)? as libc::c_int;
-    // SAFETY: frame and address are live and as long as is said.
-    let sent = unsafe {
-        libc::sendto(
-            raw.as_raw_fd(),
-            frame.as_ptr().cast(),
-            frame.len(),
-            0,
-            (&raw const link).cast(),
-            size_of_val(&link) as libc::socklen_t,
-        )
-    };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+/// An interface of a namespace that any frame can be sent from. Opening and closing one takes milliseconds.
+#[derive(Debug)]
+pub struct Injector {
+    raw: OwnedFd,
+    ifindex: libc::c_int,
+}
+
+impl Injector {
+    /// Opens it.
+    #[track_caller]
+    pub fn open(netns: &NetNs, interface: &str) -> Self {
+        let opened = netns.enter(|| {
+            let raw = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+            Ok::<_, nix::Error>(Self { raw, ifindex: if_nametoindex(interface)? as libc::c_int })
+        });
+        opened.unwrap_or_else(|error| panic!("failed to open {interface} for frames: {error}"))
+    }
+
+    /// Sends a whole frame.
+    #[track_caller]
+    pub fn send(&self, frame: &[u8]) {
+        // SAFETY: all of `sockaddr_ll` is plain numbers, for which zero is a value.
+        let mut link: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        link.sll_family = libc::AF_PACKET as libc::sa_family_t;
+        link.sll_ifindex = self.ifindex;
+        let (address, length) = ((&raw const link).cast(), size_of_val(&link) as libc::socklen_t);
+        // SAFETY: frame and address are live and as long as is said.
+        let sent = unsafe {
+            libc::sendto(self.raw.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0, address, length)
+        };
+        assert!(sent >= 0, "failed to send a frame: {}", io::Error::last_os_error());
+    }
 }

@@ -27,9 +27,11 @@ impl Client {
         self.directory.join("docker.sock")
     }
 
-    /// What the engine said so far, containerd's words among its own.
+    /// What the engine said so far, containerd's words among its own; without what its shims say of themselves.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+        let log = std::fs::read_to_string(self.log_file()).unwrap_or_default();
+        let lines = log.lines().filter(|line| !line.contains("level=info"));
+        lines.map(|line| format!("{line}\n")).collect()
     }
 
     /// Where it says it.

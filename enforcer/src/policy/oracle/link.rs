@@ -49,7 +49,7 @@ pub(super) fn judge(world: &World, arrival: &Arrival, endpoint: &Endpoint, frame
 }
 
 /// What only routers say, in either family; of IPv4 it is no more than that, and judged like anything else.
-fn routes(frame: &Frame) -> bool {
+pub(super) fn routes(frame: &Frame) -> bool {
     let Content::Ip(packet) = &frame.content else { return false };
     let redirects =
         packet.flow.protocol == ICMP && packet.flow.icmp.is_some_and(|(kind, _)| kind == REDIRECT);

@@ -71,10 +71,11 @@ impl World {
         if self.is_here(src) || claim.is_some_and(|claim| self.is_here(claim)) {
             return true;
         }
-        // What makes the link work may come from anybody.
+        // What makes the link work may come from anybody; routers speak from link-local addresses (RFC 4861 §4.2).
         let Content::Ip(packet) = &frame.content else { return false };
+        let of_link = speech.is_some() && !link::routes(frame);
         let stays_open = matches!(self.owner(packet.flow.dst), Owner::Host) && self.stays_open(packet.flow);
-        uplink.external && speech.is_none() && !stays_open && self.is_member(src)
+        uplink.external && !of_link && !stays_open && self.is_member(src)
     }
 
     /// Every link has its own link-local addresses.

@@ -55,7 +55,11 @@ impl World {
         // NAT gives the host's address to those who may ask although the host may not.
         let answers = (host_may_ask && memory.is_answer(packet)) || memory.answers_masked(packet);
         match forth {
-            Ruling::Denied(rule) if !answers => denied(rule),
+            Ruling::Denied(_) if answers => {
+                memory.answer(packet);
+                pass(PassReason::Reply)
+            }
+            Ruling::Denied(rule) => denied(rule),
             Ruling::Allowed(rule) => {
                 memory.open(packet);
                 self.unless_audited(memory, packet, !back.denies(), allowed(rule))

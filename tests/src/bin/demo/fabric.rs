@@ -37,7 +37,7 @@ pub fn run(underlay: Underlay, steps: &Steps, keep: bool) -> Result<Tally> {
     print_answers(&fabric, &daemons[0])?;
     if keep {
         let [one, two] = &fabric.hosts;
-        look_around::stay(&[one, two], &fabric.workloads, &[&daemons[0], &daemons[1]]);
+        look_around::stay(&[one, two], &look_around::insides(&fabric.workloads), &[&daemons[0], &daemons[1]]);
     }
     steps.say("everything goes away again");
     Ok(Tally::of(&matrices))

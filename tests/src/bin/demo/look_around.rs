@@ -5,12 +5,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use enforcer_tests::matrix::Asker;
 use enforcer_tests::{Daemon, Host, Workload};
 
 use crate::interrupt::is_called_off;
 
 /// Says how to get in and returns when somebody presses Enter or Ctrl-C.
-pub fn stay(hosts: &[&Host], workloads: &[Workload], daemons: &[&Daemon]) {
+pub fn stay(hosts: &[&Host], inside: &[Asker<'_>], daemons: &[&Daemon]) {
     println!("\nEverything stays up. In another root shell:");
     for (host, daemon) in hosts.iter().zip(daemons) {
         println!();
@@ -20,11 +21,16 @@ pub fn stay(hosts: &[&Host], workloads: &[Workload], daemons: &[&Daemon]) {
         println!("  nsenter --net={} {} status", host.netns().path().display(), daemon.binary().display());
     }
     println!("\nA shell in a workload:\n");
-    for workload in workloads {
-        println!("  nsenter --net={} bash    # {}", workload.netns().path().display(), workload.name());
+    for (name, netns) in inside {
+        println!("  nsenter --net={} bash    # {name}", netns.path().display());
     }
     println!("\nEnter or Ctrl-C ends the demo and removes all of it.");
     wait_for_enter();
+}
+
+/// The insides of workloads.
+pub fn insides(workloads: &[Workload]) -> Vec<Asker<'_>> {
+    workloads.iter().map(|workload| (workload.name(), workload.netns())).collect()
 }
 
 /// Returns at a line on the standard input or a signal. The input's end alone is neither.

@@ -2,6 +2,7 @@
 //!
 //! Everything happens in network namespaces of its own and is removed at the end, whatever the end.
 
+mod docker;
 mod fabric;
 mod interrupt;
 mod look_around;
@@ -33,6 +34,9 @@ struct Args {
     /// Two hosts with an enforcer each, joined by this, instead of one host.
     #[arg(long, value_name = "UNDERLAY")]
     fabric: Option<Underlay>,
+    /// Containers of a Docker engine, told apart by labels, instead of namespaces.
+    #[arg(long, conflicts_with = "fabric")]
+    docker: bool,
 }
 
 fn main() -> ExitCode {
@@ -55,6 +59,7 @@ fn run(args: &Args) -> Result<Tally> {
     let steps = Steps { begin: Instant::now() };
     match args.fabric {
         Some(underlay) => fabric::run(underlay, &steps, args.keep),
+        None if args.docker => docker::run(&steps, args.keep),
         None => on_one_host(&steps, args.keep),
     }
 }
@@ -91,7 +96,7 @@ fn on_one_host(steps: &Steps, keep: bool) -> Result<Tally> {
     steps.step("what the enforcer says")?;
     print_answers(&daemon, &workloads)?;
     if keep {
-        look_around::stay(&[&host], &workloads, &[&daemon]);
+        look_around::stay(&[&host], &look_around::insides(&workloads), &[&daemon]);
     }
     steps.say("everything goes away again");
     Ok(Tally::of(networks.iter().chain(&rule)))
