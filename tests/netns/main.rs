@@ -36,6 +36,7 @@ mod policy_swap;
 mod privileges;
 mod provides;
 mod reconcile;
+mod red_team;
 mod refusals;
 mod reload;
 mod resources;

@@ -1,6 +1,5 @@
 //! A host that observes lets everything go on, and tells exactly what it will drop once it enforces.
 
-mod mark;
 mod script;
 mod stage;
 
@@ -78,14 +77,14 @@ fn assert_whole(script: &[Scene], arrived: &Arrivals) {
 }
 
 fn by_scene(script: &[Scene], arrived: &Arrivals) -> Vec<usize> {
-    let times = |index| arrived.iter().filter(|(_, mark)| mark.scene == index).count();
+    let times = |index| arrived.iter().filter(|(_, mark)| mark.index == index).count();
     (0..script.len()).map(times).collect()
 }
 
 /// What arrived before and does not any more.
 fn lost(script: &[Scene], before: &Arrivals, now: &Arrivals) -> Vec<String> {
     let lost = before.difference(now);
-    lost.map(|(place, mark)| format!("at {place}: number {} of {}", mark.number, script[mark.scene].packet))
+    lost.map(|(place, mark)| format!("at {place}: number {} of {}", mark.number, script[mark.index].packet))
         .collect()
 }
 

@@ -7,8 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt::IpFreebind,
-    sockopt::IpTransparent,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 
 use crate::netns::NetNs;
@@ -17,8 +16,8 @@ use crate::netns::NetNs;
 pub fn bind_foreign(address: SocketAddr) -> io::Result<UdpSocket> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let socket: OwnedFd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
-    setsockopt(&socket, IpTransparent, &true)?;
-    setsockopt(&socket, IpFreebind, &true)?;
+    setsockopt(&socket, sockopt::IpTransparent, &true)?;
+    setsockopt(&socket, sockopt::IpFreebind, &true)?;
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     // SAFETY: the descriptor is a UDP socket, owned by nobody else.
     Ok(unsafe { UdpSocket::from_raw_fd(socket.into_raw_fd()) })
@@ -47,6 +46,13 @@ impl Injector {
             Ok::<_, nix::Error>(Self { raw, ifindex: if_nametoindex(interface)? as libc::c_int })
         });
         opened.unwrap_or_else(|error| panic!("failed to open {interface} for frames: {error}"))
+    }
+
+    /// Sends a whole frame, with a mark of the sender's own kernel.
+    #[track_caller]
+    pub fn send_marked(&self, frame: &[u8], mark: u32) {
+        setsockopt(&self.raw, sockopt::Mark, &mark).expect("root may mark");
+        self.send(frame);
     }
 
     /// Sends a whole frame.

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use enforcer_tests::beyond::{Beyond, UPLINK};
 use enforcer_tests::capture::Capture;
+use enforcer_tests::mark::{self, Mark};
 use enforcer_tests::spoof::Injector;
 use enforcer_tests::workload::INSIDE;
 use enforcer_tests::{Host, NetNs, Workload, wait};
 
-use super::mark::{self, Mark};
 use super::script::{By, Scene};
 
 /// Ports at which the host listens: one that workloads may ask, one that they may not.
@@ -72,7 +72,7 @@ impl Stage {
                 let (sender, macs) = &senders[scene.by as usize];
                 let mut frame = scene.packet.bytes();
                 frame[..12].copy_from_slice(&macs.concat());
-                mark::put(Mark { scene: index, number }, &mut frame);
+                mark::put(Mark { index, number }, &mut frame);
                 sender.send(&frame);
             }
         }
@@ -90,11 +90,11 @@ impl Stage {
 
     fn gather(&self, places: &[(&'static str, Capture)], script: &[Scene], arrived: &mut Arrivals) {
         for (place, capture) in places {
-            let marks = capture.find(&[&mark::FILLER]);
+            let marks = capture.find(&[&mark::FILLER[..4]]);
             let marks = marks.iter().filter_map(|frame| mark::of(frame));
             // A sender sees what it sends itself.
             arrived.extend(
-                marks.filter(|mark| script[mark.scene].by.place() != *place).map(|mark| (*place, mark)),
+                marks.filter(|mark| script[mark.index].by.place() != *place).map(|mark| (*place, mark)),
             );
         }
         let mut payload = [0; 256];
