@@ -45,7 +45,8 @@ pub extern "C" fn introduce_parties(question: u32, src: u32, dst: u32) -> u32 {
 /// Whether an address that is nobody's here is one of a network. Others than global ones are everywhere.
 #[inline(always)]
 pub fn is_member(journey: &Journey, address: Address) -> bool {
-    address.scope() == Scope::Global && Bank::of(journey.control.active).is_some_and(|(bank, _)| bank.membership(address).networks != 0)
+    address.scope() == Scope::Global
+        && Bank::of(journey.control.active).is_some_and(|(bank, _)| bank.membership(address).networks != 0)
 }
 
 /// What the policy says about the packet of [`introduce`], or about what it would answer.
