@@ -68,7 +68,7 @@ impl Before {
 fn enforce(host: &Host, workloads: [&Workload; 2]) -> (Daemon, tempfile::NamedTempFile) {
     let policy = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(policy.path(), POLICY).unwrap();
-    let files = format!("policy = [{:?}]", policy.path());
+    let files = format!("policy = [\"{}\"]", policy.path().display());
     let daemon = Daemon::start_with(host, &DEFAULT_CONFIG.replace("policy = []", &files));
     daemon.wait_ready(&workloads.map(Workload::interface));
     (daemon, policy)

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use enforcer::datapath::pins::Pins;
 use enforcer::datapath::tables::{Tables, boottime};
+use enforcer_common::mode::ModeRecord;
 use enforcer_tests::daemon::{DEFAULT_CONFIG, PATIENCE};
 use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
 use enforcer_tests::{Daemon, Numbered, wait};
@@ -200,7 +201,7 @@ fn what_the_host_file_says_of_modes_is_mended() {
         Town::build_with("modemend", &format!("inspection = \"200ms\"\nmode = \"audit\"\n{DEFAULT_CONFIG}"));
     town.daemon.apply(POLICY);
     let mut tables = Tables::open_writable(&Pins::new(town.daemon.bpffs())).unwrap();
-    tables.set_mode(0, Default::default()).unwrap();
+    tables.set_mode(0, ModeRecord::default()).unwrap();
     wait::until("the mode is mended", PATIENCE, || (town.mode(&[])["host"]["mode"] == "audit").then_some(()));
     assert_eq!(town.daemon.json(&["status"])["last_repair"], "the mode of the host");
 }

@@ -6,7 +6,7 @@ mod stage;
 
 use std::collections::BTreeMap;
 
-use enforcer_tests::{Daemon, Numbered};
+use enforcer_tests::{Daemon, Numbered, Workload};
 use serde_json::Value;
 
 use script::{POLICY, Scene, script};
@@ -28,7 +28,7 @@ fn observing_loses_nothing_and_tells_what_enforcing_drops() {
     assert_whole(&script, &without);
 
     let daemon = Daemon::start_with(&stage.host, CONFIG);
-    daemon.wait_ready(&[&stage.web, &stage.api, &stage.db, &stage.tool].map(|workload| workload.interface()));
+    daemon.wait_ready(&[&stage.web, &stage.api, &stage.db, &stage.tool].map(Workload::interface));
     daemon.apply(POLICY);
     let allowed = Numbered::new(&stage.web, &stage.api, stage.api.ipv4()).start();
     let (observed, would_drop) = counted(&daemon, "would-drop", || stage.play(&script));
@@ -52,7 +52,7 @@ fn observing_loses_nothing_and_tells_what_enforcing_drops() {
 fn a_denied_stream_goes_on_while_observing() {
     let stage = Stage::build("stream");
     let daemon = Daemon::start_with(&stage.host, CONFIG);
-    daemon.wait_ready(&[&stage.web, &stage.db].map(|workload| workload.interface()));
+    daemon.wait_ready(&[&stage.web, &stage.db].map(Workload::interface));
     daemon.apply(POLICY);
     let (reports, told) = counted(&daemon, "would-drop", || {
         let streams = [stage.db.ipv4(), stage.db.ipv6()]

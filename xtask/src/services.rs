@@ -40,6 +40,7 @@ fn write(mut file: File) -> std::io::Result<()> {
 impl Quiet {
     /// What was installed meanwhile is not started at the next boot either.
     pub fn end(self) -> Result<()> {
+        let _until_then = self;
         let mut disable = Command::new("systemctl");
         disable.arg("disable").args(SERVICES).stdout(Stdio::null()).stderr(Stdio::null());
         match disable.status() {

@@ -27,9 +27,9 @@ pub fn put(mark: Mark, frame: &mut [u8]) {
 
 /// The mark in a frame or payload, if it has one.
 pub fn of(frame: &[u8]) -> Option<Mark> {
-    let [.., a, b, c, d, hi, lo, e, f] = *frame else { return None };
-    let (word, rest) = (u16::from_be_bytes([hi, lo]), u16::from_be_bytes([e, f]));
-    let is_mark = [a, b, c, d] == FILLER[..4] && (u32::from(word) + u32::from(rest)) % 0xffff == SUM % 0xffff;
-    let scene = usize::from(hi).checked_sub(1)?;
-    (is_mark && [hi, lo] != FILLER[..2]).then_some(Mark { scene, number: lo })
+    let end = frame.last_chunk::<8>()?.strip_prefix(&FILLER[..4])?;
+    let [scene, number, ..] = *end else { return None };
+    let sum: u32 = end.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
+    let is_mark = sum % 0xffff == SUM % 0xffff && *end != FILLER[..4];
+    is_mark.then_some(Mark { scene: usize::from(scene).checked_sub(1)?, number })
 }

@@ -105,7 +105,7 @@ fn allowed() -> Vec<Scene> {
     [
         both(By::Web, [WEB, API], None, |packet| packet.udp(1000)),
         both(By::Web, [WEB, API], None, |packet| packet.tcp(1000)),
-        both(By::Web, [WEB, TOOL], None, |packet| packet.ping()),
+        both(By::Web, [WEB, TOOL], None, Packet::ping),
         both(By::Web, [WEB, DB], None, |packet| packet.tcp(5432)),
         both(By::Web, [WEB, HOST], None, |packet| packet.udp(53)),
         // In IPv4 through NAT, and known by its stamp.
@@ -120,7 +120,7 @@ fn denied() -> Vec<Scene> {
     [
         both(By::Web, [WEB, DB], no, |packet| packet.udp(5432)),
         both(By::Web, [WEB, DB], no, |packet| packet.tcp(22)),
-        both(By::Web, [WEB, DB], no, |packet| packet.ping()),
+        both(By::Web, [WEB, DB], no, Packet::ping),
         both(By::Web, [WEB, DB], no, |packet| packet.protocol(47)),
         both(By::Db, [DB, WEB], no, |packet| packet.tcp(5432)),
         both(By::Api, [API, DB], no, |packet| packet.sctp(5432)),

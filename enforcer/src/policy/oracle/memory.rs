@@ -35,6 +35,7 @@ pub struct Memory {
 
 /// Who opened what.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 struct Conversation {
     /// In the opener's direction.
     flow: Flow,
