@@ -131,6 +131,30 @@ fn what_cannot_be_read_arrives(mut outside: Lab, #[values(V4, V6)] family: Famil
     outside.arrives_at("uplink", between(family, OUTSIDER, HOST).ethertype(0x88cc)).passes(Uplink);
 }
 
+/// The host's own stack accepts what the parser refuses: options are no way to a forged source.
+#[rstest]
+fn what_cannot_be_read_has_no_address_of_this_host_either(mut ruled: Lab) {
+    ruled.uplink("fabric");
+    ruled.external_uplink("wan");
+    for (family, broken) in [
+        (V4, Packet::options as fn(Packet, usize) -> Packet),
+        (V4, |packet, _| packet.declaring(1000)),
+        (V6, |packet, _| packet.routing()),
+        (V6, |packet, _| packet.declaring(1000)),
+    ] {
+        for source in [HOST, BLUE_A, DB] {
+            let forged = broken(between(family, source, HOST), 4);
+            ruled.arrives_at("fabric", &forged).drops(SpoofedOutside);
+            ruled.guarded_by("fabric", &forged).drops(SpoofedOutside);
+        }
+        // Nor is anybody a member there, and nothing says that it is for what stays open.
+        let member = broken(between(family, BLUE_FAR, HOST).tcp(22), 4);
+        ruled.arrives_at("fabric", &member).passes(Uplink);
+        ruled.arrives_at("wan", &member).drops(SpoofedOutside);
+        ruled.guarded_by("wan", &member).drops(SpoofedOutside);
+    }
+}
+
 #[rstest]
 fn what_was_unpacked_here_does_not_come_from_outside(mut outside: Lab, #[values(V4, V6)] family: Family) {
     let packet = between(family, BLUE_FAR, BLUE_B);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
 
-use crate::{mutant::Mutant, mutants::MUTANTS, scratch::Scratch, step, test};
+use crate::{mutant::Mutant, mutants, scratch::Scratch, step, test};
 
 /// Of each differential test: what is broken on purpose is found by few.
 const CASES: &str = "60";
@@ -28,7 +28,7 @@ enum Fate {
 /// Tries every mutant whose name contains one of `filters`; all without any.
 pub fn run(filters: &[String]) -> Result<()> {
     let meant = |mutant: &&Mutant| filters.iter().any(|filter| mutant.name.contains(filter));
-    let mutants: Vec<&Mutant> = MUTANTS.iter().filter(|mutant| filters.is_empty() || meant(mutant)).collect();
+    let mutants: Vec<&Mutant> = mutants::all().filter(|mutant| filters.is_empty() || meant(mutant)).collect();
     ensure!(!mutants.is_empty(), "no mutant is called {}; see xtask/src/mutants.rs", filters.join(", "));
     let scratch = Scratch::copy()?;
     mutants.iter().try_for_each(|mutant| scratch.accepts(mutant))?;

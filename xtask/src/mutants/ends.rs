@@ -1,0 +1,81 @@
+//! Mutants of what is beside workload and policy: senders behind NAT, uplinks, the host as an end, seeds.
+
+use crate::mutant::Mutant;
+
+const JUDGE: &str = "enforcer-ebpf/src/judge.rs";
+const MASKED: &str = "enforcer-ebpf/src/masked.rs";
+const UPLINK: &str = "enforcer-ebpf/src/uplink.rs";
+const CONVERSATIONS: &str = "enforcer/src/datapath/conversations.rs";
+
+pub const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "masked-stale-sender",
+        file: MASKED,
+        text: "(is_known && endpoint::owner(address).endpoint == *endpoint)",
+        replacement: "is_known",
+        breaks: "a stamp stands for who had it before, or for an address that went to somebody else",
+    },
+    Mutant {
+        name: "masked-any-source",
+        file: MASKED,
+        text: "if !is_readable || endpoint::owner(src).endpoint != EndpointId::HOST {",
+        replacement: "if !is_readable {",
+        breaks: "whoever bears a stamp may have any source that is not its own",
+    },
+    Mutant {
+        name: "masked-the-host-pays",
+        file: MASKED,
+        text: "state::open_masked(journey, sender);",
+        replacement: "state::open_masked(journey, { let _ = sender; EndpointId::HOST });",
+        breaks: "who floods from behind NAT costs the host its conversations",
+    },
+    Mutant {
+        name: "masked-reply-without-a-rule",
+        file: MASKED,
+        text: "Ruling::Allowed(rule) if journey.packet.key.has_ports() && state::answers(journey) => {",
+        replacement: "Ruling::Allowed(rule) if journey.packet.key.has_ports() => {",
+        breaks: "who is behind the host's address speaks where its receiver may only ask the host",
+    },
+    Mutant {
+        name: "uplink-unreadable-speaks-for-anybody",
+        file: UPLINK,
+        text: "        || claims_to_be_here(journey, parsed)\n",
+        replacement: "        || (parsed && claims_to_be_here(journey, parsed))\n",
+        breaks: "IPv4 options make a forged source pass at the host",
+    },
+    Mutant {
+        name: "uplink-stamped-arrives",
+        file: UPLINK,
+        text: "packet & STAMPED != 0",
+        replacement: "packet & STAMPED == STAMPED << 1",
+        breaks: "what a workload wrapped up arrives as if from outside",
+    },
+    Mutant {
+        name: "uplink-failsafe-for-workloads",
+        file: UPLINK,
+        text: "            && endpoint::owner(packet.key.dst).endpoint == EndpointId::HOST\n",
+        replacement: "",
+        breaks: "what stays open at the host is open at every workload",
+    },
+    Mutant {
+        name: "host-asks-anyway",
+        file: JUDGE,
+        text: "            if by_rules && rule == 0 && !answers {",
+        replacement: "            if by_rules && rule == 0 && !answers && auditing != 0 {",
+        breaks: "a host that asks by rules asks without one",
+    },
+    Mutant {
+        name: "host-masked-is-its-own",
+        file: JUDGE,
+        text: "_ => !host::asks_by_rules(),",
+        replacement: "_ => true,",
+        breaks: "what the host opened when it still might is answered for ever",
+    },
+    Mutant {
+        name: "seed-nobody-pays",
+        file: CONVERSATIONS,
+        text: "key: *key, check, payer, flags, reserved: [0; 3] };",
+        replacement: "key: *key, check, payer: payer & 0, flags, reserved: [0; 3] };",
+        breaks: "seeded conversations crowd out those of others",
+    },
+];
