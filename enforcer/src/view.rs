@@ -31,7 +31,7 @@ use crate::{
         tables::Tables,
     },
     foreign,
-    policy::Policy,
+    policy::{Labels, Policy},
     report::{
         Drops, EndpointReport, ExplainReport, GateReport, GenerationReport, ModesReport, NetworkReport,
         PolicyReport, ReasonReport, RecentDrop, RuleReport, Status, digest_text,
@@ -42,6 +42,7 @@ mod explain;
 mod generations;
 mod guards;
 mod impact;
+mod members;
 mod modes;
 mod rules;
 
@@ -60,6 +61,8 @@ pub struct View<'a> {
     pub pins: &'a Pins,
     /// What it was compiled from.
     pub saved: &'a Saved,
+    /// What its tables were resolved with, where that is known.
+    pub labels: Option<&'a Labels>,
 }
 
 /// Names of one moment.
@@ -165,6 +168,7 @@ impl View<'_> {
             Ok(NetworkReport {
                 name: name.to_string(),
                 id,
+                members: network.members().iter().map(ToString::to_string).collect(),
                 prefixes: network.prefixes().iter().map(ToString::to_string).collect(),
                 except: network.except().iter().map(ToString::to_string).collect(),
                 endpoints: members.map(|endpoint| endpoint.name.clone()).collect(),
@@ -177,16 +181,14 @@ impl View<'_> {
 
     /// Every endpoint that the kernel knows.
     pub fn endpoints(&self) -> anyhow::Result<Vec<EndpointReport>> {
-        let addresses = self.tables.addresses()?;
+        let (addresses, policy) = (self.tables.addresses()?, self.resolved());
         let mut reports = Vec::new();
         for (ifindex, endpoint) in self.tables.endpoints()? {
             let owned = addresses.iter().filter(|(_, _, owner)| owner.endpoint == endpoint.id);
             let owned: Vec<Owned> =
                 owned.map(|(address, bits, _)| Owned { address: *address, bits: *bits }).collect();
-            let networks: BTreeSet<String> = owned
-                .iter()
-                .flat_map(|owned| memberships(&self.saved.policy, owned.address.into()))
-                .collect();
+            let networks: BTreeSet<String> =
+                owned.iter().flat_map(|owned| memberships(&policy, owned.address.into())).collect();
             let mac = Some(endpoint.mac).filter(|mac| *mac != [0; 6]);
             reports.push(EndpointReport {
                 name: endpoint_name(&endpoint),
@@ -234,7 +236,8 @@ impl View<'_> {
     pub fn policy(&self) -> anyhow::Result<PolicyReport> {
         let policy = self.saved.policy.clone();
         let generation = self.tables.generation()?.map_or(0, |generation| generation.number);
-        Ok(PolicyReport { generation, digest: digest_text(&policy.digest()), policy })
+        let members = self.labels.map(|labels| policy.additions(labels));
+        Ok(PolicyReport { generation, digest: digest_text(&policy.digest()), policy, members })
     }
 
     /// Whether two ends may talk under the policy that decides.
@@ -249,7 +252,8 @@ impl View<'_> {
             ends.insert(Owned { address, bits }, name);
         }
         let generation = Some(self.tables.generation()?.map_or(0, |generation| generation.number));
-        explain(&self.saved.policy, &ends, (src, dst, service), generation)
+        let report = explain(&self.resolved(), &ends, (src, dst, service), generation)?;
+        Ok(members::told(report, &self.saved.policy, self.labels))
     }
 }
 
@@ -362,7 +366,7 @@ impl Offline {
     }
 
     const fn view(&self) -> View<'_> {
-        View { tables: &self.tables, pins: &self.pins, saved: &self.saved }
+        View { tables: &self.tables, pins: &self.pins, saved: &self.saved, labels: None }
     }
 
     /// See [`View::status`].

@@ -29,6 +29,7 @@ use crate::{
         tables::Tables,
     },
     foreign::Watch,
+    policy::Labels,
     report::{DaemonStatus, Drops, EndpointReport, GenerationReport, RecentDrop, Status},
     unenforced::{self, Unenforced},
     view::{View, newest_per_endpoint},
@@ -42,6 +43,8 @@ pub struct Snapshot {
     pub(super) tables: Arc<Tables>,
     pub(super) pins: Pins,
     pub(super) saved: Option<Arc<Saved>>,
+    /// What the kernel's tables were resolved with, where that is known.
+    pub(super) labels: Option<Labels>,
     pub(super) store: Store,
     pub(super) mechanism: Mechanism,
     pub(super) gate: Gate,
@@ -61,7 +64,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// What the kernel holds.
     pub fn view(&self) -> View<'_> {
-        View { tables: &self.tables, pins: &self.pins, saved: self.saved() }
+        View { tables: &self.tables, pins: &self.pins, saved: self.saved(), labels: self.labels.as_ref() }
     }
 
     fn saved(&self) -> &Saved {

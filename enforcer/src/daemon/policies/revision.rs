@@ -38,7 +38,7 @@ impl<D: Disk> Policies<D> {
     }
 
     /// The policy with the tables that it has on this host, now.
-    pub(super) fn resolve(&self, prepared: Prepared) -> anyhow::Result<Prepared> {
+    pub(in crate::daemon) fn resolve(&self, prepared: Prepared) -> anyhow::Result<Prepared> {
         if !prepared.policy.has_members() {
             return Ok(prepared);
         }
