@@ -14,7 +14,7 @@ use crate::{
     datapath::{attach::Mechanism, flows::Flow, guard::Mode},
     foreign::{Finding, Findings},
     policy::{
-        Policy,
+        Members, Policy,
         diff::Diff,
         rule::{Action, Side},
         service::Service,
@@ -182,8 +182,11 @@ pub struct NetworkReport {
     pub name: String,
     /// Its stable id.
     pub id: u32,
-    /// Members.
+    /// Members by their addresses.
     pub prefixes: Vec<String>,
+    /// Members by what is known of their containers.
+    #[serde(default)]
+    pub members: Vec<String>,
     /// Exceptions.
     pub except: Vec<String>,
     /// Local endpoints with an address in it, by name.
@@ -325,6 +328,9 @@ pub struct ExplainReport {
     pub one_way: bool,
     /// The generation asked; `None` when files were asked.
     pub generation: Option<u64>,
+    /// The policy has members by what is known of containers, and nobody here knows who they are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub members_unknown: bool,
 }
 
 /// One end of the question.
@@ -339,6 +345,9 @@ pub struct EndReport {
     /// Groups it is a member of.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// Of networks and groups that it is in by what is known of its container: the members that mean it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub selected: BTreeMap<String, Vec<String>>,
     /// Whether it is of the world: no local address, and none that a network or group covers.
     #[serde(default)]
     pub world: bool,
@@ -369,6 +378,10 @@ pub struct PolicyReport {
     pub digest: String,
     /// Networks, groups and rules.
     pub policy: Policy,
+    /// The addresses that are members by what is known of their containers, by network or group; `None` where
+    /// nobody knows.
+    #[serde(default)]
+    pub members: Option<Members>,
 }
 
 /// What a policy would change.
@@ -385,6 +398,9 @@ pub struct PlanReport {
     pub diff: Diff,
     /// Addresses that move into or out of the world.
     pub world: WorldMoves,
+    /// Networks and groups of whose members nobody knows who they would be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members_unknown: Vec<String>,
     /// A rule that makes `apply` insist on `--force`: it names the world, and addresses move into it.
     pub force_needed_by: Option<String>,
     /// What becomes of conversations seen lately; `None` when only files were compared.

@@ -31,7 +31,7 @@ use crate::{
         tables::Tables,
     },
     foreign,
-    policy::Policy,
+    policy::{Labels, Policy},
     report::{
         Drops, EndpointReport, ExplainReport, GateReport, GenerationReport, ModesReport, NetworkReport,
         PolicyReport, ReasonReport, RecentDrop, RuleReport, Status, digest_text,
@@ -42,6 +42,7 @@ mod explain;
 mod generations;
 mod guards;
 mod impact;
+mod members;
 mod modes;
 mod rules;
 
@@ -60,8 +61,8 @@ pub struct View<'a> {
     pub pins: &'a Pins,
     /// What it was compiled from.
     pub saved: &'a Saved,
-    /// The same policy with the members that containers make; `None` where nobody knows of containers.
-    pub resolved: Option<&'a Policy>,
+    /// What its tables were resolved with, where that is known.
+    pub labels: Option<&'a Labels>,
 }
 
 /// Names of one moment.
@@ -90,11 +91,6 @@ impl Names for NameBook<'_> {
 }
 
 impl View<'_> {
-    /// The policy as it is on this host.
-    fn meant(&self) -> &Policy {
-        self.resolved.unwrap_or(&self.saved.policy)
-    }
-
     fn names(&self) -> anyhow::Result<NameBook<'_>> {
         let endpoints = self.tables.endpoints()?;
         let endpoints = endpoints.into_iter().map(|(_, endpoint)| (endpoint.id, endpoint_name(&endpoint)));
@@ -163,7 +159,7 @@ impl View<'_> {
     /// Every network of the policy.
     pub fn networks(&self) -> anyhow::Result<Vec<NetworkReport>> {
         let endpoints = self.endpoints()?;
-        let networks = self.meant().networks.iter().map(|(name, network)| {
+        let networks = self.saved.policy.networks.iter().map(|(name, network)| {
             let id = self.saved.ids.networks.id(name).with_context(|| format!("network {name} has no id"))?;
             let counter = self.tables.network_counter(id)?;
             let members = endpoints
@@ -172,6 +168,7 @@ impl View<'_> {
             Ok(NetworkReport {
                 name: name.to_string(),
                 id,
+                members: network.members().iter().map(ToString::to_string).collect(),
                 prefixes: network.prefixes().iter().map(ToString::to_string).collect(),
                 except: network.except().iter().map(ToString::to_string).collect(),
                 endpoints: members.map(|endpoint| endpoint.name.clone()).collect(),
@@ -184,14 +181,14 @@ impl View<'_> {
 
     /// Every endpoint that the kernel knows.
     pub fn endpoints(&self) -> anyhow::Result<Vec<EndpointReport>> {
-        let addresses = self.tables.addresses()?;
+        let (addresses, policy) = (self.tables.addresses()?, self.resolved());
         let mut reports = Vec::new();
         for (ifindex, endpoint) in self.tables.endpoints()? {
             let owned = addresses.iter().filter(|(_, _, owner)| owner.endpoint == endpoint.id);
             let owned: Vec<Owned> =
                 owned.map(|(address, bits, _)| Owned { address: *address, bits: *bits }).collect();
             let networks: BTreeSet<String> =
-                owned.iter().flat_map(|owned| memberships(self.meant(), owned.address.into())).collect();
+                owned.iter().flat_map(|owned| memberships(&policy, owned.address.into())).collect();
             let mac = Some(endpoint.mac).filter(|mac| *mac != [0; 6]);
             reports.push(EndpointReport {
                 name: endpoint_name(&endpoint),
@@ -239,7 +236,8 @@ impl View<'_> {
     pub fn policy(&self) -> anyhow::Result<PolicyReport> {
         let policy = self.saved.policy.clone();
         let generation = self.tables.generation()?.map_or(0, |generation| generation.number);
-        Ok(PolicyReport { generation, digest: digest_text(&policy.digest()), policy })
+        let members = self.labels.map(|labels| policy.additions(labels));
+        Ok(PolicyReport { generation, digest: digest_text(&policy.digest()), policy, members })
     }
 
     /// Whether two ends may talk under the policy that decides.
@@ -254,7 +252,8 @@ impl View<'_> {
             ends.insert(Owned { address, bits }, name);
         }
         let generation = Some(self.tables.generation()?.map_or(0, |generation| generation.number));
-        explain(self.meant(), &ends, (src, dst, service), generation)
+        let report = explain(&self.resolved(), &ends, (src, dst, service), generation)?;
+        Ok(members::told(report, &self.saved.policy, self.labels))
     }
 }
 
@@ -367,7 +366,7 @@ impl Offline {
     }
 
     const fn view(&self) -> View<'_> {
-        View { tables: &self.tables, pins: &self.pins, saved: &self.saved, resolved: None }
+        View { tables: &self.tables, pins: &self.pins, saved: &self.saved, labels: None }
     }
 
     /// See [`View::status`].

@@ -14,7 +14,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{Global, Outcome, Source};
 use crate::{
     adopt::{Host, advise},
-    foreign, render,
+    foreign,
+    policy::Policy,
+    render,
+    report::PolicyReport,
 };
 
 /// Tell what this host's traffic asks of a policy, draft one, and say what to do next
@@ -44,7 +47,7 @@ impl Arguments {
             status,
             endpoints: source.endpoints()?,
             flows: source.flows()?,
-            policy: source.policy()?.policy,
+            policy: in_force(&source.policy()?),
             subnets: subnets(),
         };
         let mut advice = advise(&host);
@@ -60,6 +63,11 @@ impl Arguments {
         render::write_one(out, screen.format, &advice, |out| render::write_adopt(out, &advice, &screen))?;
         Ok(Outcome::Done)
     }
+}
+
+/// The policy in force with its members by their addresses, as far as they are known.
+fn in_force(PolicyReport { policy, members, .. }: &PolicyReport) -> Policy {
+    policy.resolve_like(policy, members.as_ref()).0
 }
 
 /// Subnets of this host's interfaces, as the kernel's lists of routes tell them.

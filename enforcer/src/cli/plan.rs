@@ -43,8 +43,9 @@ impl Arguments {
         let new = check::parse(&policy::read(&self.paths)?)?;
         let report = if self.policy.is_empty() {
             let mut source = Source::new(global);
-            let PolicyReport { policy, generation, .. } = source.policy()?;
-            plan(&policy, &new, Some((generation, source.flows()?)))?
+            let active = source.policy()?;
+            let flows = source.flows()?;
+            plan(&active.policy, &new, Some((&active, flows)))?
         } else {
             plan(&check::parse(&policy::read(&self.policy)?)?, &new, None)?
         };
@@ -54,12 +55,15 @@ impl Arguments {
     }
 }
 
-/// `live` is the generation in force and the flows of this host, unless only files are compared.
-fn plan(old: &Policy, new: &Policy, live: Option<(u64, Vec<Flow>)>) -> anyhow::Result<PlanReport> {
+/// `live` is the policy in force and the flows of this host, unless only files are compared.
+fn plan(old: &Policy, new: &Policy, live: Option<(&PolicyReport, Vec<Flow>)>) -> anyhow::Result<PlanReport> {
+    let members = live.as_ref().and_then(|(active, _)| active.members.as_ref());
+    let (here, unknown) = new.resolve_like(old, members);
     let ids = Ids::default().assign(new)?;
-    let tables = policy::compile(new, &ids, Capacity::default())?;
+    let tables = policy::compile(&here, &ids, Capacity::default())?;
     Ok(PlanReport {
-        generation: live.as_ref().map(|(generation, _)| *generation),
+        generation: live.as_ref().map(|(active, _)| active.generation),
+        members_unknown: unknown.iter().map(ToString::to_string).collect(),
         impact: live.map(|(_, flows)| impact(flows, &tables)),
         digest_before: digest_text(&old.digest()),
         digest_after: digest_text(&new.digest()),

@@ -205,6 +205,7 @@ pub async fn change_policy(core: &Mutex<Core>, request: &ApplyRequest) -> Result
         let mut held = core.lock().await;
         // Somebody else applied meanwhile: their ids count, so compile again.
         if *held.policies().ids() == ids {
+            let prepared = held.policies().resolve(prepared).map_err(unprocessable)?;
             if !request.force {
                 held.check_world(&prepared).map_err(|error| conflict(error.into()))?;
             }

@@ -341,7 +341,7 @@ impl Core {
             tables: self.kernel.reader.clone(),
             pins: self.kernel.pins.clone(),
             saved: self.policies.saved().cloned(),
-            resolved: self.policies.meant(),
+            labels: self.policies.resolved().cloned(),
             store: self.policies.store().clone(),
             mechanism: self.kernel.mechanism,
             gate: self.gate.clone(),

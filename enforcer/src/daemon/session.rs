@@ -56,8 +56,9 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         session: &Session,
         interface: Option<u32>,
     ) -> Result<(), CutsSession> {
-        let current = self.policies().saved().map(|saved| saved.policy.clone()).unwrap_or_default();
-        let (reason, why, place) = match self.denial(new, session, interface) {
+        let labels = self.policies().labels();
+        let current = self.policies().saved().map(|saved| saved.policy.resolve(labels)).unwrap_or_default();
+        let (reason, why, place) = match self.denial(&new.resolve(labels), session, interface) {
             Some(denial) if self.denial(&current, session, interface).is_none() => denial,
             _ => return Ok(()),
         };

@@ -29,7 +29,7 @@ use crate::{
         tables::Tables,
     },
     foreign::Watch,
-    policy::Policy,
+    policy::Labels,
     report::{DaemonStatus, Drops, EndpointReport, GenerationReport, RecentDrop, Status},
     unenforced::{self, Unenforced},
     view::{View, newest_per_endpoint},
@@ -43,8 +43,8 @@ pub struct Snapshot {
     pub(super) tables: Arc<Tables>,
     pub(super) pins: Pins,
     pub(super) saved: Option<Arc<Saved>>,
-    /// Its policy with the members that containers make, if it has any.
-    pub(super) resolved: Option<Policy>,
+    /// What the kernel's tables were resolved with, where that is known.
+    pub(super) labels: Option<Labels>,
     pub(super) store: Store,
     pub(super) mechanism: Mechanism,
     pub(super) gate: Gate,
@@ -64,8 +64,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// What the kernel holds.
     pub fn view(&self) -> View<'_> {
-        let (saved, resolved) = (self.saved(), self.resolved.as_ref());
-        View { tables: &self.tables, pins: &self.pins, saved, resolved }
+        View { tables: &self.tables, pins: &self.pins, saved: self.saved(), labels: self.labels.as_ref() }
     }
 
     fn saved(&self) -> &Saved {

@@ -15,6 +15,7 @@ use super::{
     name::{Name, RuleName},
     prefix::Prefix,
     rule::{Action, Rule, Side},
+    selector::Selector,
 };
 
 /// Everything that differs; what is equal in both is not told.
@@ -55,6 +56,12 @@ pub struct SetChange {
     pub except_added: Vec<Prefix>,
     /// Exceptions that it had.
     pub except_removed: Vec<Prefix>,
+    /// Members by their containers that it has now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members_added: Vec<Selector>,
+    /// Members by their containers that it had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members_removed: Vec<Selector>,
     /// The mode that it has now, if that is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
@@ -96,26 +103,30 @@ impl Diff {
 }
 
 fn sets(old: &BTreeMap<Name, AddressSet>, new: &BTreeMap<Name, AddressSet>) -> Vec<SetChange> {
-    let nothing = BTreeSet::new();
-    let changes = differing(old, new).map(|(name, change, before, after)| {
-        let only =
-            |here: Option<&AddressSet>, there: Option<&AddressSet>, part: fn(&AddressSet) -> &BTreeSet<_>| {
-                let (here, there) = (here.map_or(&nothing, part), there.map_or(&nothing, part));
-                here.difference(there).copied().collect()
-            };
-        SetChange {
-            name: name.clone(),
-            change,
-            prefixes_added: only(after, before, AddressSet::prefixes),
-            prefixes_removed: only(before, after, AddressSet::prefixes),
-            except_added: only(after, before, AddressSet::except),
-            except_removed: only(before, after, AddressSet::except),
-            mode: after
-                .map(AddressSet::mode)
-                .filter(|mode| *mode != before.map_or(Mode::default(), AddressSet::mode)),
-        }
+    let changes = differing(old, new).map(|(name, change, before, after)| SetChange {
+        name: name.clone(),
+        change,
+        prefixes_added: only(after, before, AddressSet::prefixes),
+        prefixes_removed: only(before, after, AddressSet::prefixes),
+        except_added: only(after, before, AddressSet::except),
+        except_removed: only(before, after, AddressSet::except),
+        members_added: only(after, before, AddressSet::members),
+        members_removed: only(before, after, AddressSet::members),
+        mode: after
+            .map(AddressSet::mode)
+            .filter(|mode| *mode != before.map_or(Mode::default(), AddressSet::mode)),
     });
     changes.collect()
+}
+
+/// Of one part, what is here and not there.
+fn only<T: Ord + Clone>(
+    here: Option<&AddressSet>,
+    there: Option<&AddressSet>,
+    part: fn(&AddressSet) -> &BTreeSet<T>,
+) -> Vec<T> {
+    let here = here.into_iter().flat_map(part);
+    here.filter(|one| there.is_none_or(|there| !part(there).contains(*one))).cloned().collect()
 }
 
 /// The names of which not both sides say the same, with what each says.
@@ -184,6 +195,17 @@ mod tests {
                                    "to": {"ends": ["world"]}, "action": "deny",
                                    "services": ["tcp/25", "tcp/587"]}}}"#,
         )
+    }
+
+    #[test]
+    fn other_members_are_a_change() {
+        let members = |text: &str| {
+            policy(&format!(r#"{{"networks": {{"blue": {{"prefixes": [], "members": ["{text}"]}}}}}}"#))
+        };
+        let diff = Diff::between(&members("docker:label:a"), &members("docker:name:b"));
+        let [change] = &diff.networks[..] else { panic!("{diff:?}") };
+        assert_eq!(change.members_added, ["docker:name:b".parse().unwrap()]);
+        assert_eq!(change.members_removed, ["docker:label:a".parse().unwrap()]);
     }
 
     #[test]

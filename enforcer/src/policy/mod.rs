@@ -38,6 +38,6 @@ pub use mode::{Mode, ModeError};
 pub use model::{AddressSet, AddressSetError, Policy, PolicyError};
 pub use name::{Name, NameError, RuleName};
 pub use prefix::{Prefix, PrefixError};
-pub use selector::{Labels, Selector, SelectorError};
+pub use selector::{Labels, Members, Selector, SelectorError};
 pub use source::{ReadError, Source, read};
 pub use tables::{TableEntry, Tables};

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    net::IpAddr,
     str::FromStr,
 };
 
@@ -101,7 +102,7 @@ impl FromStr for Selector {
         }
         let text_owned = || text.to_owned();
         let Some(label) = text.strip_prefix(LABEL).filter(|label| !label.is_empty()) else {
-            let is_address = text.contains('/') || text.parse::<std::net::IpAddr>().is_ok();
+            let is_address = text.contains('/') || text.parse::<IpAddr>().is_ok();
             let error = if is_address {
                 SelectorError::Address { text: text_owned() }
             } else {
@@ -146,6 +147,9 @@ impl TryFrom<String> for Selector {
         text.parse()
     }
 }
+
+/// Addresses of those who are members by what is known of their containers, by network or group.
+pub type Members = BTreeMap<Name, BTreeSet<Prefix>>;
 
 /// Which addresses on this host belong to containers of which something is known, by what is known.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -222,16 +226,48 @@ impl Policy {
 
     /// The addresses that `labels` add to each network and group; what is not told here is as it is
     /// written.
-    pub fn additions(&self, labels: &Labels) -> BTreeMap<Name, BTreeSet<Prefix>> {
+    pub fn additions(&self, labels: &Labels) -> Members {
         let meant = self.selecting().map(|(name, set)| (name.clone(), labels.meant_by(set.members())));
         meant.filter(|(_, prefixes)| !prefixes.is_empty()).collect()
+    }
+
+    /// By which members `address` is part of networks and groups where `labels` are known.
+    pub fn selected(&self, labels: &Labels, address: IpAddr) -> BTreeMap<Name, Vec<Selector>> {
+        let is_its = |prefixes: &BTreeSet<Prefix>| prefixes.iter().any(|prefix| prefix.contains(address));
+        let known: Vec<&String> =
+            labels.0.iter().filter(|(_, prefixes)| is_its(prefixes)).map(|(label, _)| label).collect();
+        let means_it = |member: &&Selector| known.iter().any(|label| member.matches(label));
+        let sets = self.selecting().filter(|(_, set)| set.exception(address).is_none());
+        let sets = sets.map(|(name, set)| (name.clone(), set.members().iter().filter(means_it).cloned()));
+        let sets = sets.map(|(name, members)| (name, members.collect::<Vec<_>>()));
+        sets.filter(|(_, members)| !members.is_empty()).collect()
     }
 
     /// The policy as it is on a host where `labels` are known: every member by its addresses, too.
     #[must_use]
     pub fn resolve(&self, labels: &Labels) -> Self {
+        self.with(self.additions(labels))
+    }
+
+    /// The same where the addresses of members are told of another policy, whose networks and groups have the
+    /// same members as some of this; and those that have others, or all where nothing is told.
+    pub fn resolve_like(&self, other: &Self, told: Option<&Members>) -> (Self, Vec<Name>) {
+        let (mut members, mut unknown) = (Members::new(), Vec::new());
+        for (name, set) in self.selecting() {
+            let same = other.selecting().find(|(_, theirs)| theirs.members() == set.members());
+            match same.zip(told) {
+                Some(((same, _), told)) => {
+                    members.insert(name.clone(), told.get(same).cloned().unwrap_or_default());
+                }
+                None => unknown.push(name.clone()),
+            }
+        }
+        (self.with(members), unknown)
+    }
+
+    fn with(&self, members: Members) -> Self {
         let mut policy = self.clone();
-        for (name, prefixes) in self.additions(labels) {
+        for (name, prefixes) in members {
             let set = policy.networks.get_mut(&name).or_else(|| policy.groups.get_mut(&name));
             if let Some(set) = set {
                 set.admit(prefixes);

@@ -192,6 +192,46 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     })
 }
 
+const TEAMS: &str = "[network.blue]\nprefixes = ['10.9.0.0/24']\nmembers = ['docker:label:team=blue', 'docker:name:web-*']\n\
+     except = ['10.1.0.13/32']\n[group.labelled]\nmembers = ['docker:label:team']\n";
+
+#[rstest]
+#[case::by_its_label("10.1.0.5", &["blue: docker:label:team=blue", "labelled: docker:label:team"])]
+#[case::by_its_name("10.1.0.6", &["blue: docker:name:web-*"])]
+#[case::by_both("10.1.0.7", &["blue: docker:name:web-* docker:label:team=blue", "labelled: docker:label:team"])]
+#[case::excepted("10.1.0.13", &["labelled: docker:label:team"])]
+#[case::by_its_prefix_alone("10.9.0.1", &[])]
+fn what_selects_an_address_is_told(#[case] address: &str, #[case] expected: &[&str]) {
+    let known = labels(&[
+        ("docker:label:team=blue", "10.1.0.5/32"),
+        ("docker:name:web-1", "10.1.0.6/32"),
+        ("docker:label:team=blue", "10.1.0.7/32"),
+        ("docker:name:web-2", "10.1.0.7/32"),
+        ("docker:label:team=blue", "10.1.0.13/32"),
+    ]);
+    let told = policy(TEAMS).selected(&known, address.parse().unwrap());
+    let told = told.into_iter().map(|(name, members)| {
+        format!("{name}: {}", members.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+    });
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn members_that_are_the_same_in_another_policy_are_the_same_addresses() {
+    let old = policy(TEAMS);
+    let known = labels(&[("docker:label:team=blue", "10.1.0.5/32"), ("docker:name:db", "10.1.0.9/32")]);
+    let told = old.additions(&known);
+    let text =
+        "[network.renamed]\nmembers = ['docker:label:team']\n[network.db]\nmembers = ['docker:name:db']";
+    let new = policy(text);
+    let (here, unknown) = new.resolve_like(&old, Some(&told));
+    assert_eq!(unknown, ["db".parse().unwrap()], "nobody was asked for these");
+    let memberships = |address: &str| here.memberships(address.parse().unwrap()).len();
+    assert_eq!((memberships("10.1.0.5"), memberships("10.1.0.9")), (1, 0));
+    assert_eq!(old.resolve_like(&old, Some(&told)), (old.resolve(&known), vec![]));
+    assert_eq!(new.resolve_like(&old, None).1.len(), 2);
+}
+
 proptest! {
     #[test]
     fn an_address_is_a_member_by_prefix_or_by_what_is_known(policy in any_policy(), known in any_labels()) {
@@ -199,7 +239,7 @@ proptest! {
         let ids = Ids::default().assign(&policy).unwrap();
         let tables = compile(&resolved, &ids, Capacity::default()).unwrap();
         for last in 0..8_u8 {
-            let address: std::net::IpAddr = format!("10.0.0.{last}").parse().unwrap();
+            let address: IpAddr = format!("10.0.0.{last}").parse().unwrap();
             let own: Prefix = format!("10.0.0.{last}/32").parse().unwrap();
             let carries = |selector: &Selector| {
                 known.0.iter().any(|(label, prefixes)| prefixes.contains(&own) && selector.matches(label))

@@ -15,6 +15,9 @@ pub fn write_explain(out: &mut impl Write, report: &ExplainReport, screen: &Scre
     writeln!(out, "  {}", membership(dst))?;
     writeln!(out, "  why: {}", forward.why)?;
     writeln!(out, "  reverse: {} -> {}: {}", dst.address, src.address, way_back(report, screen))?;
+    if report.members_unknown {
+        writeln!(out, "  members by their containers are left out: only the daemon knows them")?;
+    }
     match report.generation {
         Some(generation) => writeln!(out, "  as generation {generation} decides on this host"),
         None => writeln!(out, "  as these files would decide"),
@@ -69,7 +72,8 @@ fn membership(end: &EndReport) -> String {
         end.world.then(|| "world".to_owned()),
         end.endpoint.as_ref().map(|name| format!("endpoint {name}")),
     ];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let selected = end.selected.iter().map(|(name, members)| format!("{name} by {}", members.join(", ")));
+    parts.into_iter().flatten().chain(selected).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

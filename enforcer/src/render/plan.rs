@@ -1,6 +1,9 @@
 //! What a policy would change: a line for each name, then what it means.
 
-use std::io::{self, Write};
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
 
 use ipnet::IpNet;
 
@@ -10,7 +13,6 @@ use super::{
 };
 use crate::{
     policy::{
-        Prefix,
         diff::{Change, Diff, RuleChange, SetChange},
         world::{WorldMoves, listed},
     },
@@ -46,6 +48,14 @@ pub fn write_plan(out: &mut impl Write, plan: &PlanReport, screen: &Screen) -> i
     }
     if let Some(impact) = &plan.impact {
         write_impact(out, impact, screen)?;
+        if !plan.members_unknown.is_empty() {
+            let names = plan.members_unknown.join(", ");
+            let note = screen.paint(Tint::Doubtful, "note:");
+            writeln!(
+                out,
+                "{note} conversations are judged without the containers that would be members of {names}"
+            )?;
+        }
     }
     writeln!(out)?;
     write_table(out, screen, CAPACITY, &plan.capacity)
@@ -87,12 +97,13 @@ fn set_line(kind: &str, set: &SetChange, screen: &Screen) -> String {
     let prefixes = signed(&set.prefixes_added, &set.prefixes_removed, screen);
     let except = signed(&set.except_added, &set.except_removed, screen);
     let mode = set.mode.map(|mode| format!("mode {mode}"));
-    let parts = [prefixes, except.map(|except| format!("except {except}")), mode];
+    let members = signed(&set.members_added, &set.members_removed, screen);
+    let parts = [prefixes, members, except.map(|except| format!("except {except}")), mode];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     format!("{} {kind} {}: {}", sign(set.change, screen), set.name, parts.join(", "))
 }
 
-fn signed(added: &[Prefix], removed: &[Prefix], screen: &Screen) -> Option<String> {
+fn signed<T: Display>(added: &[T], removed: &[T], screen: &Screen) -> Option<String> {
     let added = added.iter().map(|prefix| format!("+{prefix}"));
     let all: Vec<String> = added.chain(removed.iter().map(|prefix| format!("-{prefix}"))).collect();
     match all.split_at_checked(LISTED) {

@@ -1,6 +1,6 @@
 //! One small host for the tests of every screen: a web server, a database, two networks.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use enforcer_common::{
     counter::{Counter, EndpointCounters},
@@ -121,6 +121,7 @@ pub(crate) fn networks() -> Vec<NetworkReport> {
         name: "blue".to_owned(),
         id: 1,
         prefixes: texts(["10.1.0.0/24", "10.7.3.0/26", "10.8.0.0/24", "2001:db8:1::/64"]),
+        members: texts(["docker:label:team=blue"]),
         except: texts(["10.1.0.13/32"]),
         endpoints: texts(["veth-web"]),
         packets: 2306,
@@ -130,6 +131,7 @@ pub(crate) fn networks() -> Vec<NetworkReport> {
         name: "db".to_owned(),
         id: 2,
         prefixes: texts(["10.9.0.0/24"]),
+        members: Vec::new(),
         except: Vec::new(),
         endpoints: Vec::new(),
         packets: 0,
@@ -335,6 +337,7 @@ fn end(address: &str, network: &str, endpoint: &str) -> EndReport {
         endpoint: Some(endpoint.to_owned()),
         networks: texts([network]),
         groups: Vec::new(),
+        selected: BTreeMap::new(),
         world: false,
     }
 }
@@ -356,6 +359,7 @@ pub(crate) fn denied() -> ExplainReport {
         reverse: direction,
         one_way: false,
         generation: Some(4),
+        members_unknown: false,
     }
 }
 
@@ -376,6 +380,7 @@ pub(crate) fn allowed() -> ExplainReport {
         reverse: direction,
         one_way: false,
         generation: Some(4),
+        members_unknown: false,
     }
 }
 
@@ -400,6 +405,7 @@ pub(crate) fn by_rule() -> ExplainReport {
         },
         one_way: true,
         generation: Some(4),
+        members_unknown: false,
     }
 }
 

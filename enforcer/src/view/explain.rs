@@ -9,6 +9,7 @@ use enforcer_common::{
     verdict::{DropReason, Verdict},
 };
 
+use super::members::told;
 use crate::{
     daemon::op::Owned,
     policy::{
@@ -66,7 +67,8 @@ pub fn explain_policy(
     dst: &str,
     service: Option<&str>,
 ) -> anyhow::Result<ExplainReport> {
-    explain(policy, &Ends::default(), (src, dst, service), None)
+    let report = explain(policy, &Ends::default(), (src, dst, service), None)?;
+    Ok(told(report, policy, None))
 }
 
 /// Answers the question (source, destination, service), where `generation` decides.
@@ -105,6 +107,7 @@ pub fn explain(
         forward: report(forward),
         reverse: report(reverse),
         generation,
+        members_unknown: false,
     })
 }
 
@@ -115,6 +118,7 @@ fn end(party: &Party, ends: &Ends) -> EndReport {
         endpoint: ends.owner(party.address).map(str::to_owned),
         networks: texts(&party.networks),
         groups: texts(&party.groups),
+        selected: BTreeMap::new(),
         world: party.world,
     }
 }

@@ -20,12 +20,6 @@ impl<D: Disk> Policies<D> {
         &self.labels
     }
 
-    /// What decides, with the members that containers make; `None` if no container makes a difference.
-    pub fn meant(&self) -> Option<Policy> {
-        let policy = &self.saved.as_ref()?.policy;
-        policy.has_members().then(|| policy.resolve(&self.labels))
-    }
-
     /// What the kernel's tables were resolved with, at most; `None` if an earlier daemon built them.
     pub const fn resolved(&self) -> Option<&Labels> {
         self.resolved.as_ref()
@@ -44,7 +38,7 @@ impl<D: Disk> Policies<D> {
     }
 
     /// The policy with the tables that it has on this host, now.
-    pub(super) fn resolve(&self, prepared: Prepared) -> anyhow::Result<Prepared> {
+    pub(in crate::daemon) fn resolve(&self, prepared: Prepared) -> anyhow::Result<Prepared> {
         if !prepared.policy.has_members() {
             return Ok(prepared);
         }

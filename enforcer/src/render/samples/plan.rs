@@ -21,6 +21,7 @@ pub(crate) fn plan() -> PlanReport {
             out_of: (0..12).map(|n| format!("10.{n}.0.0/24").parse().unwrap()).collect(),
         },
         impact: Some(Impact { cut: super::flows()[..1].to_vec(), admitted: Vec::new() }),
+        members_unknown: Vec::new(),
         force_needed_by: Some("the web".to_owned()),
         capacity: [("prefix entries", 12, 1_048_576), ("rules", 2, 65_535)]
             .map(|(of, used, limit)| UsageReport { of: of.to_owned(), used, limit })
@@ -37,6 +38,8 @@ fn diff() -> Diff {
         prefixes_removed,
         except_added: Vec::new(),
         except_removed: Vec::new(),
+        members_added: Vec::new(),
+        members_removed: Vec::new(),
         mode: None,
     };
     let except_added = vec!["10.1.0.13/32".parse().unwrap()];
