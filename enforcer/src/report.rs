@@ -14,7 +14,7 @@ use crate::{
     datapath::{attach::Mechanism, flows::Flow, guard::Mode},
     foreign::{Finding, Findings},
     policy::{
-        Policy,
+        Labels, Policy,
         diff::Diff,
         rule::{Action, Side},
         service::Service,
@@ -369,6 +369,9 @@ pub struct PolicyReport {
     pub digest: String,
     /// Networks, groups and rules.
     pub policy: Policy,
+    /// What is known of containers, and so of members; nothing without a daemon.
+    #[serde(default)]
+    pub labels: Labels,
 }
 
 /// What a policy would change.

@@ -31,7 +31,7 @@ use crate::{
         tables::Tables,
     },
     foreign,
-    policy::Policy,
+    policy::{Labels, Policy},
     report::{
         Drops, EndpointReport, ExplainReport, GateReport, GenerationReport, ModesReport, NetworkReport,
         PolicyReport, ReasonReport, RecentDrop, RuleReport, Status, digest_text,
@@ -62,6 +62,8 @@ pub struct View<'a> {
     pub saved: &'a Saved,
     /// The same policy with the members that containers make; `None` where nobody knows of containers.
     pub resolved: Option<&'a Policy>,
+    /// What is known of containers, by whoever knows them.
+    pub labels: Option<&'a Labels>,
 }
 
 /// Names of one moment.
@@ -239,7 +241,8 @@ impl View<'_> {
     pub fn policy(&self) -> anyhow::Result<PolicyReport> {
         let policy = self.saved.policy.clone();
         let generation = self.tables.generation()?.map_or(0, |generation| generation.number);
-        Ok(PolicyReport { generation, digest: digest_text(&policy.digest()), policy })
+        let labels = self.labels.cloned().unwrap_or_default();
+        Ok(PolicyReport { generation, digest: digest_text(&policy.digest()), policy, labels })
     }
 
     /// Whether two ends may talk under the policy that decides.
@@ -367,7 +370,7 @@ impl Offline {
     }
 
     const fn view(&self) -> View<'_> {
-        View { tables: &self.tables, pins: &self.pins, saved: &self.saved, resolved: None }
+        View { tables: &self.tables, pins: &self.pins, saved: &self.saved, resolved: None, labels: None }
     }
 
     /// See [`View::status`].

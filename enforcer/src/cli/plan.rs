@@ -9,7 +9,7 @@ use super::{Global, Outcome, Source, check};
 use crate::{
     datapath::flows::Flow,
     policy::{
-        self, Capacity, Ids, Policy, Tables,
+        self, Capacity, Ids, Labels, Policy, Tables,
         diff::Diff,
         world::{self, IntoWorld},
     },
@@ -43,8 +43,8 @@ impl Arguments {
         let new = check::parse(&policy::read(&self.paths)?)?;
         let report = if self.policy.is_empty() {
             let mut source = Source::new(global);
-            let PolicyReport { policy, generation, .. } = source.policy()?;
-            plan(&policy, &new, Some((generation, source.flows()?)))?
+            let PolicyReport { policy, generation, labels, .. } = source.policy()?;
+            plan(&policy, &new, Some(Live { generation, flows: source.flows()?, labels }))?
         } else {
             plan(&check::parse(&policy::read(&self.policy)?)?, &new, None)?
         };
@@ -54,13 +54,23 @@ impl Arguments {
     }
 }
 
-/// `live` is the generation in force and the flows of this host, unless only files are compared.
-fn plan(old: &Policy, new: &Policy, live: Option<(u64, Vec<Flow>)>) -> anyhow::Result<PlanReport> {
+/// This host, as it is.
+struct Live {
+    /// What decides.
+    generation: u64,
+    flows: Vec<Flow>,
+    /// Who runs.
+    labels: Labels,
+}
+
+/// `live` is the host, unless only files are compared.
+fn plan(old: &Policy, new: &Policy, live: Option<Live>) -> anyhow::Result<PlanReport> {
     let ids = Ids::default().assign(new)?;
-    let tables = policy::compile(new, &ids, Capacity::default())?;
+    let here = live.as_ref().map(|live| new.resolve(&live.labels));
+    let tables = policy::compile(here.as_ref().unwrap_or(new), &ids, Capacity::default())?;
     Ok(PlanReport {
-        generation: live.as_ref().map(|(generation, _)| *generation),
-        impact: live.map(|(_, flows)| impact(flows, &tables)),
+        generation: live.as_ref().map(|live| live.generation),
+        impact: live.map(|live| impact(live.flows, &tables)),
         digest_before: digest_text(&old.digest()),
         digest_after: digest_text(&new.digest()),
         diff: Diff::between(old, new),

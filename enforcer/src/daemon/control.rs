@@ -22,10 +22,11 @@ use super::{
     core::Core,
     links::interface_towards,
     memory,
-    policies::{Outcome, Prepared, prepare},
+    policies::{Outcome, prepare},
     snapshot::Snapshot,
 };
 use crate::{
+    policy,
     report::{
         ApplyReport, ApplyRequest, ForgetReport, ForgetRequest, ModeRequest, ModesReport, Refusal,
         RollbackRequest, digest_text,
@@ -213,7 +214,8 @@ pub async fn change_policy(core: &Mutex<Core>, request: &ApplyRequest) -> Result
                     .map_err(|error| conflict(error.into()))?;
             }
             if let Some(limit) = request.max_cut {
-                check_cut(&held.snapshot(), &prepared, limit)?;
+                let here = held.policies().tables_here(&prepared).map_err(broken)?;
+                check_cut(&held.snapshot(), here.as_ref().unwrap_or(&prepared.tables), limit)?;
             }
             return held.apply(prepared, confirm).map(report).map_err(broken);
         }
@@ -221,8 +223,8 @@ pub async fn change_policy(core: &Mutex<Core>, request: &ApplyRequest) -> Result
 }
 
 /// Refuses a policy that would cut more conversations than it may.
-fn check_cut(now: &Snapshot, prepared: &Prepared, limit: usize) -> Result<(), Refused> {
-    let cut = impact(now.view().flows().map_err(broken)?, &prepared.tables).cut;
+fn check_cut(now: &Snapshot, policy: &policy::Tables, limit: usize) -> Result<(), Refused> {
+    let cut = impact(now.view().flows().map_err(broken)?, policy).cut;
     if cut.len() <= limit {
         return Ok(());
     }

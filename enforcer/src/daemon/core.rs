@@ -342,6 +342,7 @@ impl Core {
             pins: self.kernel.pins.clone(),
             saved: self.policies.saved().cloned(),
             resolved: self.policies.meant(),
+            labels: self.policies.labels().clone(),
             store: self.policies.store().clone(),
             mechanism: self.kernel.mechanism,
             gate: self.gate.clone(),

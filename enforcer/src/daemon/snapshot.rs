@@ -29,7 +29,7 @@ use crate::{
         tables::Tables,
     },
     foreign::Watch,
-    policy::Policy,
+    policy::{Labels, Policy},
     report::{DaemonStatus, Drops, EndpointReport, GenerationReport, RecentDrop, Status},
     unenforced::{self, Unenforced},
     view::{View, newest_per_endpoint},
@@ -45,6 +45,8 @@ pub struct Snapshot {
     pub(super) saved: Option<Arc<Saved>>,
     /// Its policy with the members that containers make, if it has any.
     pub(super) resolved: Option<Policy>,
+    /// What is known of containers.
+    pub(super) labels: Labels,
     pub(super) store: Store,
     pub(super) mechanism: Mechanism,
     pub(super) gate: Gate,
@@ -65,7 +67,7 @@ impl Snapshot {
     /// What the kernel holds.
     pub fn view(&self) -> View<'_> {
         let (saved, resolved) = (self.saved(), self.resolved.as_ref());
-        View { tables: &self.tables, pins: &self.pins, saved, resolved }
+        View { tables: &self.tables, pins: &self.pins, saved, resolved, labels: Some(&self.labels) }
     }
 
     fn saved(&self) -> &Saved {

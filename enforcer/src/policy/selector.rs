@@ -148,7 +148,7 @@ impl TryFrom<String> for Selector {
 }
 
 /// Which addresses on this host belong to containers of which something is known, by what is known.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Labels(BTreeMap<String, BTreeSet<Prefix>>);
 
 impl Labels {

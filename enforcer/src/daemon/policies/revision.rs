@@ -45,12 +45,19 @@ impl<D: Disk> Policies<D> {
 
     /// The policy with the tables that it has on this host, now.
     pub(super) fn resolve(&self, prepared: Prepared) -> anyhow::Result<Prepared> {
+        Ok(match self.tables_here(&prepared)? {
+            Some(tables) => Prepared { tables, ..prepared },
+            None => prepared,
+        })
+    }
+
+    /// The tables that a prepared policy has on this host, now; `None` if they are those it was prepared with.
+    pub fn tables_here(&self, prepared: &Prepared) -> anyhow::Result<Option<policy::Tables>> {
         if !prepared.policy.has_members() {
-            return Ok(prepared);
+            return Ok(None);
         }
         let resolved = prepared.policy.resolve(&self.labels);
-        let tables = policy::compile(&resolved, &prepared.ids, Capacity::default())?;
-        Ok(Prepared { tables, ..prepared })
+        Ok(Some(policy::compile(&resolved, &prepared.ids, Capacity::default())?))
     }
 
     /// A new generation was built with what is known now. Its fallback was built earlier.
