@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use enforcer_tests::command::transcript;
 use enforcer_tests::docker::{Container, Engine};
 use enforcer_tests::traffic::{ECHO_PORT, Probe, Protocol, tcp};
 use enforcer_tests::{Daemon, Host, wait};
 use rstest::rstest;
+use serde_json::Value;
 
 use crate::scene::{ONE, POLICY, TWO};
 
@@ -90,6 +92,28 @@ fn members_come_and_go_with_their_containers() {
     town.engine.client().run(&["unpause", "api"]);
     assert!(reaches(&web, api.ipv4()), "one that slept is who it was");
     assert_eq!(town.daemon.json(&["status"])["generation"], generation, "the same policy all the time");
+}
+
+/// What another policy would cut is told by who runs, and so is what this one does.
+#[test]
+fn members_count_where_the_policy_is_asked_about() {
+    let town = Town::build("dm-asked", &[]);
+    let web = town.engine.container("web").on("one").label(BLUE).run();
+    let api = town.engine.container("api").on("two").label(BLUE).run();
+    town.wait_for("blue", &[web.ipv4(), api.ipv4()]);
+    assert!(reaches(&web, api.ipv4()));
+    let (from, to) = (web.interface(), api.interface());
+    let explained = town.daemon.json(&["explain", &from, &to, "tcp/5432"]);
+    assert_eq!(explained["src"]["networks"][0], "blue", "{explained}");
+    let endpoints = town.daemon.json(&["endpoints", &from]);
+    assert_eq!(endpoints[0]["networks"][0], "blue", "{endpoints}");
+    for (policy, cut) in [(format!("{POLICY}# the same\n"), 0), (POLICY.replace("=blue", "=green"), 1)] {
+        let output = town.daemon.cli_with_input(&["plan", "-", "-o", "json"], &policy);
+        let plan: Value = serde_json::from_slice(&output.stdout).expect("a plan in JSON");
+        assert_eq!(plan["impact"]["cut"].as_array().map(Vec::len), Some(cut), "{plan}");
+        let applied = town.daemon.cli_with_input(&["apply", "-", "--max-cut", "0"], &policy);
+        assert_eq!(applied.status.success(), cut == 0, "{}", transcript(&applied));
+    }
 }
 
 /// Docker configures the inner end of a veth in steps, each of which wakes the enforcer: what it notes of MAC and

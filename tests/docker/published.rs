@@ -48,8 +48,16 @@ struct Opened {
     /// Red's port, to the world.
     world: bool,
     /// Workloads, to the host.
-    from_host: bool,
+    to_workloads: ToWorkloads,
 }
+
+/// What the host may ask of workloads, by the host file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ToWorkloads {
+    Open,
+    ByRules,
+}
+use ToWorkloads::{ByRules, Open};
 
 /// Who asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,7 +80,7 @@ impl Opened {
             Asker::Blue => self.red,
             Asker::Red => true,
             Asker::Far => self.world,
-            Asker::Host => self.from_host,
+            Asker::Host => self.to_workloads == Open,
         }
     }
 
@@ -81,22 +89,22 @@ impl Opened {
         let may_ask = self.host || matches!(asker, Asker::Far | Asker::Host);
         let is_let_in = match taken {
             Forwarded => self.admits(asker),
-            Proxied => self.from_host,
+            Proxied => self.admits(Asker::Host),
             Not => false,
         };
         may_ask && is_let_in
     }
 }
 
-const CLOSED: Opened = Opened { host: false, red: false, world: false, from_host: true };
+const CLOSED: Opened = Opened { host: false, red: false, world: false, to_workloads: Open };
 /// As the host file comes, and where the host needs rules like everybody.
-const POLICIES: [(bool, [Opened; 2]); 2] = [
-    (true, [CLOSED, Opened { host: true, red: true, world: true, ..CLOSED }]),
+const POLICIES: [(ToWorkloads, [Opened; 2]); 2] = [
+    (Open, [CLOSED, Opened { host: true, red: true, world: true, ..CLOSED }]),
     (
-        false,
+        ByRules,
         [
-            Opened { host: true, from_host: false, ..CLOSED },
-            Opened { host: true, red: true, world: true, from_host: false },
+            Opened { host: true, to_workloads: ByRules, ..CLOSED },
+            Opened { host: true, red: true, world: true, to_workloads: ByRules },
         ],
     ),
 ];
@@ -126,8 +134,11 @@ fn nobody_gets_past_the_policy_by_an_address_of_the_host(
     let baseline =
         ask(&questions(&scene, &beyond, |asker, is_direct| is_direct || taken_for(asker, taken) != Not));
     assert_eq!(baseline.iter().filter(|works| **works).count(), works, "without an enforcer");
-    for (from_host, policies) in POLICIES {
-        let host_file = if from_host { "" } else { "[host]\nto_workloads = \"rules\"\n" };
+    for (to_workloads, policies) in POLICIES {
+        let host_file = match to_workloads {
+            Open => "",
+            ByRules => "[host]\nto_workloads = \"rules\"\n",
+        };
         let daemon = scene.enforce(host_file, "");
         for opened in policies {
             daemon.apply(&format!("{POLICY}{}", opened.rules()));

@@ -1,6 +1,7 @@
 //! Four containers: two of Docker's networks, two logical ones, across each other.
 
 use std::net::IpAddr;
+use std::thread;
 use std::time::Duration;
 
 use enforcer_tests::docker::{Container, Engine};
@@ -59,14 +60,14 @@ impl Scene {
             engine.container(name).on(network).label(&format!("enforcer.network={colour}"))
         };
         let audit = new("audit", "one", "red").publish("8080:5432").publish("8080:5432/udp");
-        Self {
-            web: new("web", "one", "blue").run(),
-            api: new("api", "two", "blue").run(),
-            audit: audit.publish("127.0.0.1:8081:5432").publish("127.0.0.1:8081:5432/udp").run(),
-            batch: new("batch", "two", "red").run(),
-            engine,
-            host,
-        }
+        let audit = audit.publish("127.0.0.1:8081:5432").publish("127.0.0.1:8081:5432/udp");
+        let all = [new("web", "one", "blue"), new("api", "two", "blue"), audit, new("batch", "two", "red")];
+        // All at once: each of them takes a while.
+        let [web, api, audit, batch] = thread::scope(|scope| {
+            let starting = all.map(|container| scope.spawn(|| container.run()));
+            starting.map(|container| container.join().expect("the container starts"))
+        });
+        Self { web, api, audit, batch, engine, host }
     }
 
     /// All containers.

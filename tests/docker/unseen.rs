@@ -13,9 +13,9 @@ const SOON: Duration = Duration::from_secs(3);
 /// What `status` says of why somebody is not enforced.
 fn why(daemon: &Daemon, name: &str) -> Option<String> {
     let status = daemon.json(&["status"]);
-    let all = status["unenforced"].as_array().unwrap().iter();
-    let found = all.filter(|one| one["name"] == name).find_map(|one| one["why"].as_str().map(str::to_owned));
-    found
+    let mut all = status["unenforced"].as_array().unwrap().iter();
+    let one = all.find(|one| one["name"] == name)?;
+    one["why"].as_str().map(str::to_owned)
 }
 
 #[rstest]

@@ -37,18 +37,15 @@ fn write(mut file: File) -> std::io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(0o755))
 }
 
-impl Quiet {
-    /// What was installed meanwhile is not started at the next boot either.
-    pub fn end(self) -> Result<()> {
-        let _until_then = self;
-        let mut disable = Command::new("systemctl");
-        disable.arg("disable").args(SERVICES).stdout(Stdio::null()).stderr(Stdio::null());
-        match disable.status() {
-            // Some of them may not be there, and a machine without systemd starts nothing by it.
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error).context("failed to run systemctl"),
-        }
+/// What was installed just now is not started at the next boot either.
+pub fn disable() -> Result<()> {
+    let mut disable = Command::new("systemctl");
+    disable.arg("disable").args(SERVICES).stdout(Stdio::null()).stderr(Stdio::null());
+    match disable.status() {
+        // Some of them may not be there, and a machine without systemd starts nothing by it.
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).context("failed to run systemctl"),
     }
 }
 

@@ -159,10 +159,12 @@ fn install_packages(packages: &[&str]) -> Result<()> {
     let title = format!("setup: {} Debian packages", packages.len());
     let mut install = apt_get(&["install", "--yes", "--no-install-recommends"]);
     install.args(packages);
-    let quiet = packages.contains(&DOCKER).then(services::stay_off).transpose()?;
+    let brings_service = packages.contains(&DOCKER);
+    let quiet = brings_service.then(services::stay_off).transpose()?;
     // anyhow prints context first; advice reads better after what went wrong.
     step::run(&title, install).map_err(|error| anyhow!("{error:#}\n{ELSEWHERE}"))?;
-    quiet.map_or(Ok(()), services::Quiet::end)
+    drop(quiet);
+    if brings_service { services::disable() } else { Ok(()) }
 }
 
 /// apt-get that asks no questions and waits for another apt-get to end.

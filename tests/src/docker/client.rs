@@ -30,8 +30,7 @@ impl Client {
     /// What the engine said so far, containerd's words among its own; without what its shims say of themselves.
     pub fn log(&self) -> String {
         let log = std::fs::read_to_string(self.log_file()).unwrap_or_default();
-        let lines = log.lines().filter(|line| !line.contains("level=info"));
-        lines.flat_map(|line| [line, "\n"]).collect()
+        log.split_inclusive('\n').filter(|line| !line.contains("level=info")).collect()
     }
 
     /// Where it says it.

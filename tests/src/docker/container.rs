@@ -64,7 +64,7 @@ impl<'e> NewContainer<'e> {
     #[track_caller]
     pub fn run(self) -> Container {
         let client = self.engine.client();
-        let mut args = vec!["create", "--name", &self.name, "--hostname", &self.name];
+        let mut args = vec!["run", "--detach", "--name", &self.name, "--hostname", &self.name];
         // Its only process would not hear of anything gentler.
         args.extend(["--stop-signal", "SIGKILL"]);
         args.extend(self.options.iter().map(String::as_str));
@@ -75,7 +75,7 @@ impl<'e> NewContainer<'e> {
         }
         let host = Arc::clone(self.engine.netns());
         let mut container = Container { name: self.name, client: client.clone(), host, inside: None };
-        container.start();
+        container.inside = Some(container.enter());
         container
     }
 }

@@ -6,7 +6,7 @@ mod plan;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use enforcer_tests::beyond::Beyond;
+use enforcer_tests::beyond::{Beyond, UPLINK};
 use enforcer_tests::docker::{Container, Engine};
 use enforcer_tests::matrix::{ALL, Asked, Asker, Matrix};
 use enforcer_tests::traffic::{ECHO_PORT, Protocol};
@@ -44,7 +44,8 @@ pub fn run(steps: &Steps, keep: bool) -> Result<Tally> {
     show::everybody_answered(&scene.ask(None))?;
 
     steps.step("an enforcer starts, and gets its policy: labels tell who is who")?;
-    let daemon = Daemon::start_with(&scene.host, &scene.engine.host_file());
+    let uplink = format!("[[uplink]]\nmatch = \"{UPLINK}\"\ntrust = \"external\"\n");
+    let daemon = Daemon::start_with(&scene.host, &(scene.engine.host_file() + &uplink));
     scene.wait_for_endpoints(&daemon)?;
     daemon.apply(POLICY);
     scene.wait_for_members(&daemon)?;
