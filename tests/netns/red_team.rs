@@ -25,9 +25,7 @@ fn no_attempt_reaches_its_victim_and_each_is_counted(#[case] underlay: Underlay)
     let attempts = attempts(&range);
     let landed = range.make(&attempts);
     assert_lands(&attempts, &landed);
-    let poisoned = range.poisoned();
-    println!("{poisoned:#?}");
-    assert!(!poisoned.is_empty(), "without an enforcer neighbours believe the attacker");
+    assert!(!range.poisoned().is_empty(), "without an enforcer neighbours believe the attacker");
 
     let daemons = range.defend();
     let mut wrong = String::new();

@@ -299,9 +299,7 @@ impl Scene {
             // As an answer of the host's, and with its source as it is.
             let plain = web("a published port without masquerade", asks().from_port(30_000), "default-deny");
             let answer = web("a published port, from a port of DNS", asks().from_port(53), "default-deny");
-            // The overlay's end has the first address of its subnet, which in IPv6 is every router's.
-            let is_anycast = host == self.pick("10.10.1.0", "2001:db8:a:100::");
-            [nated, plain, answer].map(|attempt| if is_anycast { attempt.perhaps() } else { attempt })
+            [nated, plain, answer]
         };
         let mut all: Vec<Attempt> = range.host_addresses(self.family).into_iter().flat_map(ask).collect();
         if self.underlay == Underlay::L3 {

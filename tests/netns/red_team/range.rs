@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use enforcer_tests::capture::Capture;
 use enforcer_tests::daemon::DEFAULT_CONFIG;
-use enforcer_tests::fabric::{Fabric, POLICY, Underlay};
+use enforcer_tests::fabric::{Fabric, POLICY, Site, Underlay};
 use enforcer_tests::mark::{self, Mark};
 use enforcer_tests::packet::{Family, Party};
 use enforcer_tests::proxy::Proxy;
@@ -248,7 +248,10 @@ impl Range {
         let text = String::from_utf8(output.stdout).expect("ip writes text");
         let words = text.lines().filter_map(|line| line.split_whitespace().nth(3));
         let addresses = words.filter_map(|word| word.split('/').next()?.parse::<IpAddr>().ok());
-        let own = addresses.filter(|address| Family::of(*address) == family);
+        // The overlay's end has the first address of its subnet: in IPv6 that is any router's (RFC 4291 §2.6.1), and
+        // nothing is published there.
+        let anycast = Site::HOSTS[0].slice(Family::V6).network();
+        let own = addresses.filter(|address| Family::of(*address) == family && *address != anycast);
         own.collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
