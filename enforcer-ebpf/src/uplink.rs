@@ -32,18 +32,15 @@ pub fn receive(frame: impl Frame) {
 pub fn judge(frame: impl Frame, uplink: &Endpoint, journey: &mut Journey) -> (Role, FlowRecord) {
     let parsed = parse::read(frame);
     judge_outside(uplink.flags, u32::from(parsed.is_ok()));
-    let key = &journey.packet.key;
-    let is_ip = journey.packet.kind != Kind::Neighbor || !key.src.is_v4();
-    // The key of a frame that is not IP, or was not read so far, is nobody's.
-    let owner = endpoint::owner(key.dst);
-    if !journey.judgement.is_pass() || !is_ip || owner.ifindex == 0 {
+    let receiver = receiving_interface();
+    if !journey.judgement.is_pass() || receiver == 0 {
         return (Role::Receiver, FlowRecord::None);
     }
-    let Some(endpoint) = endpoint::behind(owner.ifindex) else { return (Role::Receiver, FlowRecord::None) };
+    let Some(endpoint) = endpoint::behind(receiver) else { return (Role::Receiver, FlowRecord::None) };
     (journey.endpoint, journey.stamp) = (endpoint.id, endpoint.stamp);
     let record = match parsed {
         Ok(()) => {
-            let ifindexes = [frame.ifindex(), owner.ifindex];
+            let ifindexes = [frame.ifindex(), receiver];
             judge_parsed(Role::Receiver, endpoint, ifindexes, Origin::default(), journey)
         }
         Err(reason) => {
@@ -52,6 +49,18 @@ pub fn judge(frame: impl Frame, uplink: &Endpoint, journey: &mut Journey) -> (Ro
         }
     };
     (Role::Receiver, record)
+}
+
+/// A station of its own, for the guard's stack has no room for a key: the interface of the local endpoint that
+/// the packet is for, or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn receiving_interface() -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    let key = &journey.packet.key;
+    let is_ip = journey.packet.kind != Kind::Neighbor || !key.src.is_v4();
+    // The key of a frame that is not IP, or was not read so far, is nobody's.
+    if is_ip { endpoint::owner(key.dst).ifindex } else { 0 }
 }
 
 /// The packet's headers were understood.

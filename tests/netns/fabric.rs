@@ -1,5 +1,6 @@
 //! Two hosts with an enforcer each, one policy, and every underlay: who reaches whom is the same on all of them.
 
+mod external;
 mod staggered;
 mod wire;
 
@@ -18,8 +19,13 @@ const PORT: u16 = 7000;
 
 /// A fabric under the policy.
 fn governed(underlay: Underlay, name: &str) -> (Fabric, [Daemon; 2]) {
+    governed_by(underlay, name, &underlay.host_file("fabric"))
+}
+
+/// The same with another host file.
+fn governed_by(underlay: Underlay, name: &str, host_file: &str) -> (Fabric, [Daemon; 2]) {
     let fabric = Fabric::build(underlay, name);
-    let daemons = fabric.enforce();
+    let daemons = fabric.enforce_by(host_file);
     for daemon in &daemons {
         daemon.apply(POLICY);
     }

@@ -13,6 +13,8 @@ use aya::programs::{
     tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
 };
 
+use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
+
 use super::{
     bpf,
     load::{Datapath, FROM_ENDPOINT, FROM_UPLINK, LoadError, TO_ENDPOINT},
@@ -100,6 +102,15 @@ pub enum AttachError {
         /// The interface.
         name: String,
     },
+    /// Packets begin with their IP header there, and the programs read Ethernet frames.
+    #[error("{name} has no Ethernet header")]
+    NoEthernet {
+        /// The interface.
+        name: String,
+    },
+    /// What kinds of interfaces there are cannot be listed.
+    #[error("failed to list interfaces")]
+    Addresses(#[source] nix::Error),
     /// The program of the early guard cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -147,13 +158,15 @@ impl Datapath {
         self.attach_all(&AT_VETH, interface, mechanism, pins)
     }
 
-    /// The same for the program of an uplink.
+    /// The same for the program of an uplink, which may be anything: a tunnel that carries bare IP is refused, since
+    /// its packets would be misread.
     pub fn attach_uplink(
         &mut self,
         interface: Interface<'_>,
         mechanism: Mechanism,
         pins: &Pins,
     ) -> Result<(), AttachError> {
+        refuse_without_ethernet(interface)?;
         self.attach_all(&AT_UPLINK, interface, mechanism, pins)
     }
 
@@ -190,6 +203,23 @@ pub(super) fn refused(program: &'static str, interface: Interface<'_>, source: P
 
 fn gone(interface: Interface<'_>) -> AttachError {
     AttachError::Gone { name: interface.name.to_owned(), ifindex: interface.ifindex }
+}
+
+/// An interface that is gone is not refused: attaching to it tells so.
+pub(super) fn refuse_without_ethernet(interface: Interface<'_>) -> Result<(), AttachError> {
+    let has_ethernet = |address: SockaddrStorage| {
+        address.as_link_addr().is_some_and(|link| {
+            link.ifindex() == interface.ifindex as usize && link.hatype() == libc::ARPHRD_ETHER
+        })
+    };
+    let mut addresses = getifaddrs().map_err(AttachError::Addresses)?;
+    if addresses.any(|entry| entry.address.is_some_and(has_ethernet))
+        || current_index(interface.name) != Some(interface.ifindex)
+    {
+        Ok(())
+    } else {
+        Err(AttachError::NoEthernet { name: interface.name.to_owned() })
+    }
 }
 
 fn current_index(name: &str) -> Option<u32> {

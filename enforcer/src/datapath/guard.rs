@@ -6,7 +6,7 @@ use aya::programs::{ProgramError, Xdp, XdpMode, xdp::XdpLink};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    attach::{AttachError, Interface, living_link, pin_link, refused},
+    attach::{AttachError, Interface, living_link, pin_link, refuse_without_ethernet, refused},
     bpf,
     load::{Datapath, GUARD},
     pins::Pins,
@@ -59,6 +59,7 @@ impl Datapath {
     /// Puts the guard on the interface, replacing ours where it is already: atomically, with no packet
     /// unseen. Somebody else's XDP program stays.
     pub fn attach_guard(&mut self, interface: Interface<'_>, pins: &Pins) -> Result<(), AttachError> {
+        refuse_without_ethernet(interface)?;
         let guard = self.guard()?;
         for mode in Mode::ALL {
             let link: Option<XdpLink> = living_link(&pins.guard(interface.ifindex, mode), interface.ifindex)?;

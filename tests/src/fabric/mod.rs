@@ -19,7 +19,7 @@ mod wires;
 
 use std::thread;
 
-use crate::daemon::{DEFAULT_CONFIG, Daemon};
+use crate::daemon::Daemon;
 use crate::host::Host;
 use crate::netns::NetNs;
 use crate::workload::Workload;
@@ -61,10 +61,11 @@ impl Fabric {
         Self { underlay, workloads, stranger, middle, hosts }
     }
 
-    /// Starts both enforcers and waits until they know their workloads. They have no policy.
+    /// Starts both enforcers and waits until they know their workloads. They have no policy. Their host files name
+    /// the uplinks, beyond which is the rest of the fabric.
     #[track_caller]
     pub fn enforce(&self) -> [Daemon; 2] {
-        self.enforce_by(DEFAULT_CONFIG)
+        self.enforce_by(&self.underlay.host_file("fabric"))
     }
 
     /// The same with another host file.

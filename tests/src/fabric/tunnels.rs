@@ -8,6 +8,8 @@ use crate::fabric::wires::WIRE;
 use crate::netns::NetNs;
 use crate::packet::Family;
 
+/// What flannel calls its end of the overlay.
+pub(super) const FLANNEL: &str = "flannel.1";
 /// Of 1500 bytes the headers of Ethernet, VXLAN, UDP and IPv4 take 50.
 pub(super) const FLANNEL_MTU: usize = 1450;
 /// There is no inner Ethernet header: 36.
@@ -20,7 +22,7 @@ pub(super) fn flannel(netns: &NetNs, here: Site, there: Site) {
     let ([local, _], [remote, _]) = (here.routed(Family::V4), there.routed(Family::V4));
     let (own_mac, mac) = (flannel_mac(here), flannel_mac(there));
     let mut batch = vec![format!(
-        "link add flannel.1 address {own_mac} mtu {FLANNEL_MTU} type vxlan id 1 \
+        "link add {FLANNEL} address {own_mac} mtu {FLANNEL_MTU} type vxlan id 1 \
          local {local} dev {WIRE} dstport 8472 nolearning\n"
     )];
     let mut routes = Vec::new();
@@ -29,18 +31,18 @@ pub(super) fn flannel(netns: &NetNs, here: Site, there: Site) {
         let (own, slice) = (here.slice(family).network(), there.slice(family));
         let gateway = slice.network();
         batch.push(match own {
-            IpAddr::V4(_) => format!("addr add {own}/32 dev flannel.1\n"),
-            IpAddr::V6(_) => format!("addr add {own}/128 dev flannel.1 nodad\n"),
+            IpAddr::V4(_) => format!("addr add {own}/32 dev {FLANNEL}\n"),
+            IpAddr::V6(_) => format!("addr add {own}/128 dev {FLANNEL} nodad\n"),
         });
         routes.push(format!(
-            "neigh replace {gateway} lladdr {mac} dev flannel.1 nud permanent\n\
-             route replace {slice} via {gateway} dev flannel.1 onlink\n"
+            "neigh replace {gateway} lladdr {mac} dev {FLANNEL} nud permanent\n\
+             route replace {slice} via {gateway} dev {FLANNEL} onlink\n"
         ));
     }
-    batch.push("link set flannel.1 up\n".to_owned());
+    batch.push(format!("link set {FLANNEL} up\n"));
     netns.ip(&[batch, routes].concat().concat());
     let remote = remote.to_string();
-    let fdb = netns.run("bridge", &["fdb", "replace", &mac, "dev", "flannel.1", "dst", &remote]);
+    let fdb = netns.run("bridge", &["fdb", "replace", &mac, "dev", FLANNEL, "dst", &remote]);
     assert!(fdb.status.success(), "bridge fdb: {}", transcript(&fdb));
 }
 

@@ -2,6 +2,8 @@
 
 use clap::ValueEnum;
 
+use crate::daemon::DEFAULT_CONFIG;
+use crate::fabric::wires::WIRE;
 use crate::fabric::{Site, tunnels, wires};
 use crate::host::Host;
 use crate::netns::NetNs;
@@ -70,6 +72,21 @@ impl Underlay {
             Self::Vxlan => tunnels::FLANNEL_MTU,
             Self::Fan => tunnels::FAN_MTU,
         }
+    }
+
+    /// The interfaces at which packets of other hosts' workloads arrive and can be judged: the wire, and the ends of
+    /// tunnels that have an Ethernet header. Fan's has none.
+    pub fn uplinks(self) -> &'static [&'static str] {
+        match self {
+            Self::L3 | Self::Ipv6 | Self::Bridge | Self::HostGw | Self::Fan => &[WIRE],
+            Self::Vxlan => &[WIRE, tunnels::FLANNEL],
+        }
+    }
+
+    /// The host file of both hosts, with all uplinks at that trust: `fabric` or `external`.
+    pub fn host_file(self, trust: &str) -> String {
+        let uplink = |name: &&str| format!("[[uplink]]\nmatch = \"{name}\"\ntrust = \"{trust}\"\n");
+        DEFAULT_CONFIG.to_owned() + &self.uplinks().iter().map(uplink).collect::<String>()
     }
 
     /// Joins the hosts, whose workloads are there already.
