@@ -84,6 +84,8 @@ impl StateEntry {
     pub const CLOSING: u8 = 2;
     /// The connection was reset.
     pub const RESET: u8 = 4;
+    /// NAT gave its opener an address of the host: when NAT forgets it, its answers would reach the host itself.
+    pub const MASKED: u8 = 8;
 
     /// Whether an answer is still expected at `now`.
     #[inline(always)]
@@ -97,6 +99,9 @@ impl StateEntry {
     const fn timeout(&self) -> u64 {
         let answered = self.flags & Self::ANSWERED != 0;
         match self.key.protocol {
+            // Less than NAT remembers any (`nf_conntrack_udp_timeout` is 30). A TCP packet without its connection
+            // the host refuses.
+            other if self.flags & Self::MASKED != 0 && other != protocol::TCP => 25 * SECOND,
             protocol::TCP if self.flags & Self::RESET != 0 => 10 * SECOND,
             protocol::TCP if self.flags & Self::CLOSING != 0 => 120 * SECOND,
             // Keep-alives come every two hours (RFC 9293 §3.8.4).
@@ -117,7 +122,7 @@ impl StateEntry {
             flags | Self::RESET
         } else if tcp_flags & tcp::SYN != 0 {
             // A port used again: the conversation begins anew.
-            0
+            flags & Self::MASKED
         } else if tcp_flags & tcp::FIN != 0 {
             flags & !Self::RESET | Self::CLOSING
         } else {

@@ -5,7 +5,7 @@ use enforcer_common::{
     address::{self, Address, Scope},
     endpoint::{EndpointId, MaskedSender},
     flow::FlowEntry,
-    policy::Ruling,
+    policy::{Point, Ruling},
     verdict::{DropReason, PassReason},
 };
 
@@ -67,13 +67,20 @@ fn judge(journey: &mut Journey, sender: EndpointId, receiver: EndpointId) -> Jud
             return goes_on(journey, sender, auditing, pass);
         }
         Ruling::Unsure => return Judgement::dropped(DropReason::Fragment),
-        Ruling::Denied(rule) => Judgement { rule, ..Judgement::dropped(DropReason::DeniedByRule) },
+        Ruling::Denied(rule) => {
+            return Judgement { rule, ..Judgement::dropped(DropReason::DeniedByRule) };
+        }
         Ruling::Silent => {
             let flags = if policy::audits_networks(journey) { FlowEntry::AUDITED } else { 0 };
             Judgement { flags, ..Judgement::dropped(DropReason::DefaultDeny) }
         }
     };
-    // Perhaps the receiver asked the host, and NAT handed that on to the sender.
+    // Perhaps the receiver asked the host, and NAT handed that on to the sender: to one that it may ask itself.
+    // Which of the sender's ports that was, NAT does not tell.
+    journey.points[1] = Point::no_ports(journey.packet.key.protocol);
+    if let Ruling::Silent | Ruling::Denied(_) = policy::consult(true) {
+        return no;
+    }
     policy::introduce(question::PACKET, [EndpointId::HOST, receiver]);
     match policy::consult(true) {
         Ruling::Allowed(rule) if journey.packet.key.has_ports() && state::answers(journey) => {

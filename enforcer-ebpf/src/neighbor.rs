@@ -3,11 +3,12 @@
 
 use enforcer_common::{
     address::{Address, Scope},
-    endpoint::{Endpoint, EndpointId},
+    endpoint::{Endpoint, EndpointId, doubtful_stamp},
     verdict::{DropReason, PassReason},
 };
 
 use crate::{
+    config,
     datapath::Role,
     endpoint,
     journey::Judgement,
@@ -70,12 +71,12 @@ fn probes_for_free(endpoint: &Endpoint, address: Address) -> bool {
 }
 
 /// A local endpoint's address may only be spoken for by a packet that entered through its veth, the host's
-/// only by the host.
+/// only by the host, and nobody's by what should not have entered at all.
 #[inline(always)]
 fn to_endpoint(origin: Origin, packet: &Packet) -> bool {
     let owner = endpoint::owner(packet.claim);
     match owner.endpoint {
-        EndpointId::REMOTE => true,
+        EndpointId::REMOTE => origin.stamp != doubtful_stamp(config::mark_mask()),
         EndpointId::HOST => origin.from_host,
         _ => origin.stamp == owner.stamp,
     }

@@ -4,13 +4,13 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use enforcer_common::{
-    endpoint::{doubtful_stamp, relaxed_stamp},
-    flow::FlowEntry,
+    endpoint::{EndpointId, doubtful_stamp, relaxed_stamp},
+    flow::{FlowEntry, FlowKey, protocol},
     mode::{self, Mode, ModeRecord},
-    verdict::Verdict,
+    verdict::{DropReason, Verdict},
 };
 
-use crate::{config, datapath::Role, journey::Journey, maps};
+use crate::{config, datapath::Role, endpoint, journey::Journey, maps, state};
 
 /// Relaxes the drop that the journey holds, if it is to be; where a packet enters, its stamp says so from
 /// then on.
@@ -30,10 +30,18 @@ pub extern "C" fn relax_drop(enters: u32) -> u32 {
         return 0;
     }
     journey.judgement.verdict = Verdict::relaxed_code(code);
+    let proven = Verdict::is_of_proven_source(code);
+    let FlowKey { src, dst, protocol, .. } = journey.packet.key;
+    let by_rule_alone = audited && code == DropReason::DeniedByRule as u8;
+    // Who asked is remembered: else the answer would pass for a question, and go on when all of this is over.
+    if proven && !by_rule_alone && endpoint::owner(src).endpoint != EndpointId::HOST {
+        state::open(journey, enters == 0);
+    }
     if enters != 0 {
         let mask = config::mark_mask();
-        let proven = Verdict::is_of_proven_source(code);
-        journey.stamp = if proven { relaxed_stamp(mask) } else { doubtful_stamp(mask) };
+        // What the host unpacks keeps the mark, and proves nothing of what was in it.
+        let unpacked = protocol != protocol::TCP && endpoint::owner(dst).endpoint == EndpointId::HOST;
+        journey.stamp = if proven && !unpacked { relaxed_stamp(mask) } else { doubtful_stamp(mask) };
     }
     1
 }

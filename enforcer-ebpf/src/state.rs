@@ -23,7 +23,7 @@ use crate::{
 pub fn open(journey: &Journey, outside: bool) {
     if !journey.looks_only && opens(&journey.packet.key) {
         let payer = state::payer(journey.endpoint.0, outside);
-        state_open(payer);
+        state_open(payer, 0);
     }
 }
 
@@ -31,7 +31,7 @@ pub fn open(journey: &Journey, outside: bool) {
 #[inline(always)]
 pub fn open_masked(journey: &Journey, sender: EndpointId) {
     if !journey.looks_only && opens(&journey.packet.key) {
-        state_open(state::payer(sender.0, false));
+        state_open(state::payer(sender.0, false), u32::from(StateEntry::MASKED));
     }
 }
 
@@ -39,7 +39,7 @@ pub fn open_masked(journey: &Journey, sender: EndpointId) {
 #[inline(always)]
 pub fn open_for_host(journey: &Journey) {
     if !journey.looks_only && opens(&journey.packet.key) {
-        state_open(EndpointId::HOST.0);
+        state_open(EndpointId::HOST.0, 0);
     }
 }
 
@@ -114,10 +114,10 @@ pub extern "C" fn state_find(question: u32) -> u32 {
     0
 }
 
-/// A station of its own: refreshes the packet's conversation, or makes room for it.
+/// A station of its own: refreshes the packet's conversation, or makes room for it, with these flags.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn state_open(payer: u32) -> u32 {
+pub extern "C" fn state_open(payer: u32, flags: u32) -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
     let found = state_find(question::PACKET);
     let now = packet::now();
@@ -139,7 +139,7 @@ pub extern "C" fn state_open(payer: u32) -> u32 {
     let index = index_of(digest);
     let way = state::victim(|way| state_score(index, way as u32, payer)) & (WAYS - 1);
     let Some(set) = maps::STATE.get_ptr_mut(index) else { return 0 };
-    let flags = StateEntry::asked(0, journey.packet.tcp_flags);
+    let flags = StateEntry::asked(flags as u8, journey.packet.tcp_flags);
     // SAFETY: see `state_find`; the check is cleared first and written last, so that nobody takes a
     // half-written entry for a whole one.
     unsafe {
@@ -188,7 +188,10 @@ fn answer(journey: &Journey, found: u32) -> bool {
         if journey.packet.fragment.place.get() != Place::Later {
             (*entry).flags = StateEntry::answered((*entry).flags, journey.packet.tcp_flags);
         }
-        (*entry).last_seen = packet::now();
+        // NAT forgets its own when its opener is silent, whoever answers.
+        if (*entry).flags & StateEntry::MASKED == 0 {
+            (*entry).last_seen = packet::now();
+        }
     }
     true
 }

@@ -59,9 +59,9 @@ fn who_shares_a_network_passes_and_is_answered(mut lab: Lab, #[values(V4, V6)] f
 
 #[rstest]
 #[case::tcp(|packet: Packet| packet.tcp(5432), 60)]
-#[case::udp(|packet: Packet| packet.udp(53), 30)]
-#[case::sctp(|packet: Packet| packet.sctp(3868), 60)]
-#[case::ping(Packet::ping, 30)]
+#[case::udp(|packet: Packet| packet.udp(53), 25)]
+#[case::sctp(|packet: Packet| packet.sctp(3868), 25)]
+#[case::ping(Packet::ping, 25)]
 fn who_is_allowed_passes_and_is_answered(
     mut ruled: Lab,
     #[case] make: fn(Packet) -> Packet,
@@ -107,7 +107,7 @@ fn what_nobody_allows_is_denied_and_opens_nothing(mut ruled: Lab, #[values(V4, V
 /// What the receiver asked of the host, NAT handed on; the answer comes back with the host's address.
 #[rstest]
 fn who_asked_the_host_by_a_rule_is_answered(#[values(V4, V6)] family: Family) {
-    let mut lab = applied(&[PUBLISHED]);
+    let mut lab = applied(&[PUBLISHED, DIRECTION]);
     let question = between(family, BLUE_A, HOST).tcp(8080);
     let answer = question.answer();
     lab.delivered_to("a", &answer).stamped_by("db").drops(DefaultDeny);
@@ -123,6 +123,29 @@ fn who_asked_the_host_by_a_rule_is_answered(#[values(V4, V6)] family: Family) {
     // The rule has gone: so has the answer.
     lab.apply(TENANTS);
     lab.delivered_to("a", &answer).stamped_by("db").drops(DefaultDeny);
+}
+
+/// Else somebody else could answer in the place of whom NAT chose.
+#[rstest]
+fn who_asked_the_host_is_answered_by_nobody_whom_it_may_not_ask(#[values(V4, V6)] family: Family) {
+    let mut lab = applied(&[PUBLISHED]);
+    let question = between(family, BLUE_A, HOST).tcp(8080);
+    lab.sent_by("a", &question).passes(AllowedByRule);
+    lab.delivered_to("a", question.answer()).stamped_by("db").drops(DefaultDeny);
+}
+
+/// NAT forgets who does not speak: from then on the host itself would hear what was an answer.
+#[rstest]
+fn answers_keep_no_masked_conversation_open(mut ruled: Lab, #[values(V4, V6)] family: Family) {
+    let question = from(HOST.on(family)).to(DB.on(family)).udp(53);
+    ruled.delivered_to("db", &question).stamped_by("a").passes_counted_before();
+    for _ in 0..2 {
+        ruled.sent_by("db", question.answer()).passes(Reply);
+        ruled.silence(Duration::from_secs(11));
+    }
+    ruled.sent_by("db", question.answer()).passes(Reply);
+    ruled.silence(Duration::from_secs(4));
+    ruled.sent_by("db", question.answer()).drops(DefaultDeny);
 }
 
 #[rstest]

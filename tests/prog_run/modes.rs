@@ -8,7 +8,10 @@ use enforcer_common::{
     verdict::{DropReason, DropReason::*, PassReason::*, Verdict},
 };
 use enforcer_tests::{
-    packet::{BLUE_A, BLUE_B, BLUE_FAR, DB, Family, Family::*, HOST, OUTSIDER, Packet, arp_reply, from},
+    packet::{
+        BLUE_A, BLUE_B, BLUE_FAR, DB, Family, Family::*, HOST, OUTSIDER, Packet, arp_reply, from,
+        neighbor_advertisement, router_advertisement,
+    },
     prog_run::Lab,
 };
 use rstest::rstest;
@@ -251,6 +254,47 @@ fn neighbours_who_lie_are_heard_only_by_who_observes(mut lab: Lab) {
     lab.endpoint_mode("a", Some(Mode::Observe));
     lab.sent_by("a", &stolen).would_drop(SpoofedNeighbor).bears(Lab::DOUBTFUL);
     lab.delivered_to("db", &stolen).relaxed_by("a", Lab::DOUBTFUL).drops(SpoofedNeighbor);
+    // Not even for an address of nobody here.
+    let router = router_advertisement("fe80::99".parse().unwrap());
+    for claim in [router, arp_reply(OUTSIDER.v4, BLUE_A.v4), neighbor_advertisement(BLUE_FAR.v6, BLUE_FAR.v6)]
+    {
+        lab.delivered_to("db", &claim).relaxed_by("a", Lab::DOUBTFUL).drops(SpoofedNeighbor);
+        lab.delivered_to("db", &claim).passes(Neighbor);
+    }
+}
+
+/// What was let go on makes nobody the one who asked: it ends with the mode.
+#[rstest]
+fn what_was_let_go_on_opens_nothing_in_the_other_direction(#[values(V4, V6)] family: Family) {
+    let mut lab = lab();
+    lab.apply(&format!(
+        "{TENANTS}[[rule]]\nname = \"web\"\nfrom = [\"blue\"]\nto = [\"db\"]\nallow = [\"tcp/80\"]\n"
+    ));
+    let to_host = between(family, DB, HOST).tcp(22);
+    // From the port that db itself may be asked at.
+    let to_blue = between(family, DB, BLUE_A).tcp(22).from_port(80);
+    lab.host_mode(Mode::Audit);
+    lab.sent_by("db", &to_host).would_drop(DefaultDeny);
+    lab.delivered_to("db", to_host.answer()).locally_generated().passes(HostOpen);
+    lab.sent_by("db", &to_blue).would_drop(DefaultDeny);
+    lab.sent_by("a", to_blue.answer()).passes(AllowedByRule);
+    for packet in [&to_host, &to_blue] {
+        lab.sent_by("db", packet.clone().ack()).would_drop(DefaultDeny);
+    }
+    lab.host_mode(Mode::Enforce);
+    for packet in [&to_host, &to_blue] {
+        lab.sent_by("db", packet.clone().ack()).drops(DefaultDeny);
+    }
+}
+
+#[rstest]
+fn what_the_host_may_unpack_proves_nothing(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    lab.endpoint_mode("a", Some(Mode::Audit));
+    let to_host = || between(family, BLUE_A, HOST);
+    for packet in [to_host().udp(4789), to_host().protocol(4), to_host().protocol(47)] {
+        lab.sent_by("a", packet).would_drop(DefaultDeny).bears(Lab::DOUBTFUL);
+    }
+    lab.sent_by("a", to_host().tcp(22)).would_drop(DefaultDeny).bears(Lab::RELAXED);
 }
 
 #[rstest]

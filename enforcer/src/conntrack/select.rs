@@ -125,16 +125,15 @@ impl<'p> Ruling<'p> {
     }
 }
 
-/// The conversations to open. One that connection tracking met in the middle it may have the wrong way round:
-/// if only that way is allowed, it was that way.
+/// The conversations to open: in the direction of the first packet that was tracked and in no other. Of one that
+/// connection tracking met in the middle nobody knows who opened it, and who was asked must not pass for who asked.
 pub fn conversations(entries: &[Entry], ruling: &mut Ruling<'_>) -> Vec<Conversation> {
     let mut open = BTreeSet::new();
     for entry in entries.iter().filter(|entry| entry.goes_on()) {
         // Before and behind NAT; each end sees one of them.
         for key in [entry.orig, entry.reply.reversed()] {
-            let directions = [key, key.reversed()];
-            let allowed = directions.into_iter().find_map(|key| Some((key, ruling.opens(&key)?)));
-            open.extend(allowed.map(|(key, payer)| Conversation { key, payer, flags: StateEntry::ANSWERED }));
+            let payer = ruling.opens(&key);
+            open.extend(payer.map(|payer| Conversation { key, payer, flags: StateEntry::ANSWERED }));
         }
     }
     open.into_iter().collect()

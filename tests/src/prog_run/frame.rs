@@ -94,7 +94,9 @@ impl Lab {
         if frame_out[..run.data_size_out as usize] != *arrival.frame {
             return Err("the frame was changed".to_owned());
         }
-        if context_out.mark != FOREIGN_MARK | leaving {
+        // What the host may unpack proves nothing of what is in it.
+        let in_doubt = leaving == Self::RELAXED && context_out.mark == FOREIGN_MARK | Self::DOUBTFUL;
+        if context_out.mark != FOREIGN_MARK | leaving && !in_doubt {
             return Err(format!("{judged}, but the mark is {:#x}", context_out.mark));
         }
         let expected = if judged.is_pass() { -1 } else { 2 };

@@ -22,6 +22,7 @@ use enforcer::{
     policy::{self, Capacity, Ids, Policy, Source},
 };
 use enforcer_common::{
+    address::Address,
     control::{ControlWord, Generation},
     counter::Counter,
     endpoint::{Endpoint, EndpointId, doubtful_stamp, relaxed_stamp},
@@ -32,6 +33,8 @@ pub use facts::{EndpointFacts, Owned};
 use namespace::Namespace;
 pub use outcome::{Judged, Outcome};
 pub use run::Run;
+
+use crate::packet::Packet;
 
 /// A host of its own, with the datapath loaded and no facts and no policy in it.
 pub struct Lab {
@@ -177,6 +180,16 @@ impl Lab {
             Judged::As(Verdict::WouldDrop(_)) => Self::DOUBTFUL,
             _ => self.stamp_of(endpoint),
         }
+    }
+
+    /// Whether the packet is for the host and may have another one in it.
+    fn may_unpack(&self, packet: &Packet) -> bool {
+        let owners = self.datapath.tables.addresses().expect("the addresses are readable");
+        let dst = Address::from(packet.dst());
+        let for_host = owners.iter().any(|(address, bits, owner)| {
+            *bits == 128 && *address == dst && owner.endpoint == EndpointId::HOST
+        });
+        for_host && packet.protocol_number() != 6
     }
 
     fn id_of(&self, endpoint: &str) -> EndpointId {

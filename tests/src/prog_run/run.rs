@@ -177,6 +177,8 @@ impl<'lab> Run<'lab> {
         // Whatever it is, ARP and DHCP included: the gate drops what bears no stamp.
         if hook == Hook::FromEndpoint && outcome.judged.is_pass() {
             let stamp = outcome.lab.stamp_of_sender(&outcome.endpoint, outcome.judged);
+            let in_doubt = stamp == Lab::RELAXED && outcome.lab.may_unpack(&outcome.packet);
+            let stamp = if in_doubt { Lab::DOUBTFUL } else { stamp };
             return outcome.bears(stamp);
         }
         outcome

@@ -109,10 +109,10 @@ fn may_say(world: &World, endpoint: &Endpoint, speech: &Speech) -> bool {
     }
 }
 
-/// Who is local proves it; of strangers nobody knows better.
+/// Who is local proves it; of strangers nobody knows better, unless it should not have come so far.
 fn may_be_heard(world: &World, arrival: &Arrival, claim: IpAddr) -> bool {
     match world.owner(claim) {
-        Owner::Nobody => true,
+        Owner::Nobody => arrival.stamp != Stamp::Doubtful,
         Owner::Host => arrival.locally_generated,
         Owner::Endpoint(owner) => arrival.stamp == Stamp::Of(&owner.name),
     }

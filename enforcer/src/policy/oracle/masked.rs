@@ -49,10 +49,15 @@ impl World {
             }
             Ruling::Allowed(rule) => return self.goes_on(memory, told, packet, allowed(rule)),
             Ruling::Unsure => return drop(DropReason::Fragment),
-            Ruling::Denied(rule) => denied(rule),
+            Ruling::Denied(rule) => return denied(rule),
             Ruling::Silent => self.not_admitted(told),
         };
-        // Perhaps the receiver asked the host by a rule, and NAT handed that on.
+        // Perhaps the receiver asked the host by a rule, and NAT handed that on: to one that it may ask something
+        // itself, at whatever port.
+        let asks = Flow { ports: None, icmp: None, ..told.reversed() };
+        if matches!(self.ruling(asks), Ruling::Silent | Ruling::Denied(_)) {
+            return no;
+        }
         let back = self.ruling(packet.flow.reversed());
         if matches!(back, Ruling::Allowed(_)) && packet.flow.ports.is_some() && memory.is_answer(packet) {
             memory.answer(packet);
@@ -63,7 +68,7 @@ impl World {
 
     /// It passes, and may be answered at the address that NAT gave it.
     fn goes_on(&self, memory: &mut Memory, told: Flow, packet: &Datagram, passes: Answer) -> Answer {
-        memory.open(packet);
+        memory.open_masked(packet);
         let Some(rule) = self.surely(told, Action::Deny, Mode::Audit) else { return passes };
         if packet.flow.ports.is_some() && memory.is_answer(packet) {
             memory.answer(packet);

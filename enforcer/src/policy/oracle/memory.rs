@@ -41,10 +41,20 @@ struct Conversation {
     flow: Flow,
     /// The host itself opened it.
     by_host: bool,
+    /// NAT gave its opener an address of the host.
+    masked: bool,
     last_seen: Duration,
     answered: bool,
     closing: bool,
     reset: bool,
+}
+
+/// Who said its first words.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opener {
+    Workload,
+    Host,
+    Masked,
 }
 
 /// What the first fragment of a datagram said.
@@ -60,13 +70,16 @@ struct FirstFragment {
 type Identity = (IpAddr, IpAddr, u32, u8);
 
 impl Conversation {
-    fn new(flow: Flow, by_host: bool, now: Duration) -> Self {
-        Self { flow, by_host, last_seen: now, answered: false, closing: false, reset: false }
+    fn new(flow: Flow, by: Opener, now: Duration) -> Self {
+        let (by_host, masked) = (by == Opener::Host, by == Opener::Masked);
+        Self { flow, by_host, masked, last_seen: now, answered: false, closing: false, reset: false }
     }
 
     /// How long it may be silent.
     fn timeout(&self) -> Duration {
         Duration::from_secs(match self.flow.protocol {
+            // NAT forgets it after 30 seconds.
+            other if self.masked && other != TCP => 25,
             TCP if self.reset => 10,
             TCP if self.closing => 120,
             TCP if !self.answered => 60,
@@ -84,7 +97,7 @@ impl Conversation {
             self.reset = true;
         } else if flags & SYN != 0 {
             // A port used again.
-            *self = Self::new(self.flow, self.by_host, self.last_seen);
+            (self.answered, self.closing, self.reset) = (false, false, false);
         } else {
             // Who goes on talking does not believe in the reset.
             self.reset = false;
@@ -114,15 +127,20 @@ impl Memory {
     /// A packet that may do so begins a conversation, or goes on with it. Who answers begins nothing: else a
     /// conversation would outlive the rule that it was opened by.
     pub(super) fn open(&mut self, packet: &Datagram) {
-        self.open_by(false, packet);
+        self.open_by(Opener::Workload, packet);
+    }
+
+    /// The same of somebody whom NAT gives an address of the host.
+    pub(super) fn open_masked(&mut self, packet: &Datagram) {
+        self.open_by(Opener::Masked, packet);
     }
 
     /// The same, said by the host itself.
     pub(super) fn open_by_host(&mut self, packet: &Datagram) {
-        self.open_by(true, packet);
+        self.open_by(Opener::Host, packet);
     }
 
-    fn open_by(&mut self, host: bool, packet: &Datagram) {
+    fn open_by(&mut self, by: Opener, packet: &Datagram) {
         if !packet.flow.opens() {
             return;
         }
@@ -131,7 +149,7 @@ impl Memory {
         }
         let at = self.position(packet.flow).unwrap_or_else(|| {
             self.conversations.retain(|known| known.flow != packet.flow);
-            self.conversations.push(Conversation::new(packet.flow, host, self.now));
+            self.conversations.push(Conversation::new(packet.flow, by, self.now));
             self.conversations.len() - 1
         });
         let conversation = &mut self.conversations[at];
@@ -156,7 +174,9 @@ impl Memory {
     pub(super) fn answer(&mut self, packet: &Datagram) {
         if let Some(at) = self.position(packet.flow.reversed()) {
             let conversation = &mut self.conversations[at];
-            conversation.last_seen = self.now;
+            if !conversation.masked {
+                conversation.last_seen = self.now;
+            }
             // Of a later fragment nobody knows the flags, and its first has changed them.
             if !matches!(packet.fragment, Fragment::Later { .. }) {
                 conversation.was_answered(packet.tcp_flags.unwrap_or(0));

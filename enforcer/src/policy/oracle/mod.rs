@@ -303,8 +303,13 @@ fn at_veth(world: &World, memory: &mut Memory, arrival: &Arrival, endpoint: &End
     } else {
         world.delivered(memory, arrival, endpoint, &packet)
     };
-    if answer.clone().in_mode(world.mode_of(endpoint)).is_honest_pass() {
+    let relaxed = answer.clone().in_mode(world.mode_of(endpoint));
+    if relaxed.is_honest_pass() {
         memory.remember(&packet);
+    }
+    // Who asked is remembered although it should not have: else the answer would pass for a question.
+    if answer.is_let_go_as(&relaxed) && !matches!(world.owner(packet.flow.src), Owner::Host) {
+        memory.open(&packet);
     }
     answer
 }

@@ -15,6 +15,13 @@ impl Answer {
         }
     }
 
+    /// Whether the policy should have stopped the frame, which goes on as `relaxed` and is of whom it says. Not where
+    /// it is only one rule that is being audited: then something else admits it.
+    pub(super) fn is_let_go_as(&self, relaxed: &Self) -> bool {
+        let audited = matches!(self, Self::WouldDrop { why: Why::Exactly(DropReason::DeniedByRule), .. });
+        matches!(relaxed, Self::WouldDrop { .. }) && relaxed.is_honest_pass() && !audited
+    }
+
     /// Whether the frame goes on and comes from whom it says: not if that is why it should not.
     pub(super) const fn is_honest_pass(&self) -> bool {
         match self {
