@@ -2,7 +2,7 @@
 //! anything, no member's either. The guard also judges what is for a workload, as its veth would; everything
 //! else is the host's own business.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use enforcer_common::{
     event::Hook,
@@ -109,7 +109,8 @@ fn v4(octets: [u8; 4]) -> IpAddr {
     octets.into()
 }
 
-/// One with an IPv4 address in it means that (RFC 4291 §2.5.5.2).
+/// One that stands for an IPv4 address (RFC 4291 §2.5.5.2) is nobody's on a wire.
 fn v6(octets: [u8; 16]) -> IpAddr {
-    IpAddr::from(octets).to_canonical()
+    let address = Ipv6Addr::from(octets);
+    if address.to_ipv4_mapped().is_some() { Ipv6Addr::UNSPECIFIED.into() } else { address.into() }
 }
