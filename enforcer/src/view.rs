@@ -158,8 +158,8 @@ impl View<'_> {
 
     /// Every network of the policy.
     pub fn networks(&self) -> anyhow::Result<Vec<NetworkReport>> {
-        let endpoints = self.endpoints()?;
-        let networks = self.saved.policy.networks.iter().map(|(name, network)| {
+        let (endpoints, policy) = (self.endpoints()?, self.resolved());
+        let networks = policy.networks.iter().map(|(name, network)| {
             let id = self.saved.ids.networks.id(name).with_context(|| format!("network {name} has no id"))?;
             let counter = self.tables.network_counter(id)?;
             let members = endpoints

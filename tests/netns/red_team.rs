@@ -14,7 +14,7 @@ use enforcer_tests::fabric::Underlay;
 use rstest::rstest;
 
 use attempts::{Attempt, attempts};
-use range::{Range, TIMES};
+use range::{Range, TIMES, dropped, dropped_since};
 
 #[rstest]
 #[case::routed(Underlay::L3)]
@@ -30,9 +30,9 @@ fn no_attempt_reaches_its_victim_and_each_is_counted(#[case] underlay: Underlay)
     let daemons = range.defend();
     let mut wrong = String::new();
     for (index, attempt) in attempts.iter().enumerate() {
-        let before = range.dropped(&daemons);
+        let before = dropped(&daemons);
         range.attempt(index, attempt);
-        let seen = range.dropped_since(&daemons, &before, attempt.reason);
+        let seen = dropped_since(&daemons, &before, attempt.reason);
         let expected = [(attempt.reason.to_owned(), u64::from(TIMES))];
         if !seen.iter().map(|(reason, count)| (reason.clone(), *count)).eq(expected) {
             let _ = writeln!(wrong, "{attempt}: {} expected, seen {seen:?}", attempt.reason);
@@ -67,8 +67,8 @@ fn a_proxy_on_the_host_is_no_way_round() {
     let proxy = range.proxy();
     assert!(range.asks_proxy(&proxy), "without an enforcer the proxy leads to the victim");
     let daemons = range.defend();
-    let (before, accepted) = (range.dropped(&daemons), proxy.accepted());
+    let (before, accepted) = (dropped(&daemons), proxy.accepted());
     assert!(!range.asks_proxy(&proxy));
     assert_eq!(proxy.accepted(), accepted, "it never heard of it");
-    assert!(range.dropped_since(&daemons, &before, "default-deny")["default-deny"] > 0);
+    assert!(dropped_since(&daemons, &before, "default-deny")["default-deny"] > 0);
 }

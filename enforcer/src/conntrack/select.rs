@@ -28,7 +28,7 @@ pub struct Conversation {
     pub key: FlowKey,
     /// Who pays for it, [`state::payer`].
     pub payer: u32,
-    /// [`StateEntry::ANSWERED`].
+    /// [`StateEntry::ANSWERED`], and [`StateEntry::MASKED`].
     pub flags: u8,
 }
 
@@ -88,6 +88,17 @@ impl<'p> Ruling<'p> {
         self.allows(key).then_some(payer)
     }
 
+    /// Whether NAT has put an address of the host in the place of whoever opened it.
+    fn is_masked(&self, orig: &FlowKey, behind: &FlowKey) -> bool {
+        let [before, behind] = [orig.src, behind.src].map(|address| self.owners.of(address.into()));
+        before != EndpointId::HOST && behind == EndpointId::HOST
+    }
+
+    /// Whether it leaves this host; then only its end here is judged.
+    fn is_remote(&self, key: &FlowKey) -> bool {
+        self.owners.of(key.dst.into()) == EndpointId::REMOTE
+    }
+
     fn allows(&mut self, key: &FlowKey) -> bool {
         let (src, dst) = (IpAddr::from(key.src), IpAddr::from(key.dst));
         let port = u16::from_be(key.dst_port);
@@ -131,10 +142,17 @@ pub fn conversations(entries: &[Entry], ruling: &mut Ruling<'_>) -> Vec<Conversa
     let mut open = BTreeSet::new();
     for entry in entries.iter().filter(|entry| entry.goes_on()) {
         // Before and behind NAT; each end sees one of them.
-        for key in [entry.orig, entry.reply.reversed()] {
-            let payer = ruling.opens(&key);
-            open.extend(payer.map(|payer| Conversation { key, payer, flags: StateEntry::ANSWERED }));
+        let behind = entry.reply.reversed();
+        let masked = ruling.is_masked(&entry.orig, &behind);
+        let opened = ruling.opens(&entry.orig);
+        open.extend(opened.map(|payer| Conversation { key: entry.orig, payer, flags: StateEntry::ANSWERED }));
+        // Whom NAT gives an address of the host is no host by that.
+        if masked && ruling.is_remote(&behind) {
+            continue;
         }
+        let told = if masked { FlowKey { src: entry.orig.src, ..behind } } else { behind };
+        let flags = StateEntry::ANSWERED | if masked { StateEntry::MASKED } else { 0 };
+        open.extend(ruling.opens(&told).map(|payer| Conversation { key: behind, payer, flags }));
     }
     open.into_iter().collect()
 }
@@ -195,15 +213,20 @@ mod tests {
         let told = |open: Conversation| {
             let (src, dst) = (IpAddr::from(open.key.src), IpAddr::from(open.key.dst));
             let ports = [open.key.src_port, open.key.dst_port].map(u16::from_be);
-            assert_eq!(open.flags, StateEntry::ANSWERED);
+            let of_host = src == IpAddr::from([192, 0, 2, 1]) && open.payer != EndpointId::HOST.0;
+            let masked = if of_host { StateEntry::MASKED } else { 0 };
+            assert_eq!(open.flags, StateEntry::ANSWERED | masked);
             (format!("{src}:{} {dst}:{}", ports[0], ports[1]), open.payer)
         };
-        conversations(entries, &mut Ruling::new(&policy, &owners)).into_iter().map(told).collect()
+        let open = conversations(entries, &mut Ruling::new(&policy, &owners));
+        open.into_iter().map(told).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     #[rstest]
     #[case::by_a_rule("10.1.0.5:4000", "10.9.0.7:22", Some(("10.1.0.5:4000 10.9.0.7:22", 1)))]
-    #[case::met_in_the_middle("10.9.0.7:22", "10.1.0.5:4000", Some(("10.1.0.5:4000 10.9.0.7:22", 1)))]
+    // Perhaps met in the middle, perhaps opened from the port of what it may be asked for.
+    #[case::the_other_way_round("10.9.0.7:22", "10.1.0.5:4000", None)]
+    #[case::to_the_host("10.9.0.7:22", "192.0.2.1:4000", None)]
     #[case::to_the_world("10.1.0.5:4000", "5.5.5.5:22", Some(("10.1.0.5:4000 5.5.5.5:22", 1)))]
     #[case::from_the_world("5.5.5.5:4000", "10.1.0.5:80", Some(("5.5.5.5:4000 10.1.0.5:80", 1 | 1 << 31)))]
     #[case::by_the_host("192.0.2.1:4000", "10.9.0.7:80", Some(("192.0.2.1:4000 10.9.0.7:80", u32::MAX)))]
@@ -233,6 +256,20 @@ mod tests {
         let reply = key(protocol::TCP, "5.5.5.5:22", "192.0.2.1:61000");
         let masked = Entry { orig, reply, ..published };
         assert_eq!(selected(&[masked]), [("10.1.0.5:4000 5.5.5.5:22".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn whom_nat_gives_an_address_of_the_host_is_not_the_host() {
+        let masked = |port: u16| {
+            let orig = key(protocol::TCP, "10.1.0.5:4000", &format!("10.9.0.7:{port}"));
+            let reply = key(protocol::TCP, &format!("10.9.0.7:{port}"), "192.0.2.1:61000");
+            Entry { orig, reply, ..entry("1.1.1.1:1", "1.1.1.1:1") }
+        };
+        let both =
+            [("10.1.0.5:4000 10.9.0.7:22".to_owned(), 1), ("192.0.2.1:61000 10.9.0.7:22".to_owned(), 1)];
+        assert_eq!(selected(&[masked(22)]), both);
+        // The host itself might.
+        assert_eq!(selected(&[masked(80)]), []);
     }
 
     #[test]

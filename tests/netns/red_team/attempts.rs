@@ -105,7 +105,7 @@ pub fn attempts(range: &Range) -> Vec<Attempt> {
         }
         let scene = Scene::of(range, family, false);
         all.extend(scene.published(range));
-        all.extend(scene.from_outside());
+        all.extend(scene.outside());
     }
     // Last: who believes these sends to the attacker what is for the victim.
     all.extend(Family::BOTH.into_iter().flat_map(|family| Scene::of(range, family, false).neighbours()));
@@ -344,7 +344,7 @@ impl Scene {
     }
 
     /// Those who claim to be from here, on either wire, and members on a wire without any.
-    fn from_outside(&self) -> Vec<Attempt> {
+    fn outside(&self) -> Vec<Attempt> {
         let outside = |by, what, source: IpAddr| Attempt {
             by,
             ..web(what, from(source).to(self.victim).udp(ECHO_PORT), "spoofed-outside")

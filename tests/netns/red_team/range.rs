@@ -78,7 +78,7 @@ impl Range {
         let mut range = Self { fabric, victims, senders: BTreeMap::new(), wan };
         for by in By::ALL {
             for hop in Hop::ALL {
-                range.senders.extend(range.sender(by, hop).map(|sender| ((by, hop), sender)));
+                range.senders.insert((by, hop), range.sender(by, hop));
             }
         }
         range.introduce();
@@ -128,7 +128,9 @@ impl Range {
             "{POLICY}[[rule]]\nname = \"who is blue may ask for what is published\"\nfrom = [\"blue\"]\n\
              to = [\"host\"]\nallow = [\"tcp/{PUBLISHED}\"]\n"
         );
-        daemons.iter().for_each(|daemon| daemon.apply(&published));
+        for daemon in &daemons {
+            daemon.apply(&published);
+        }
         self.arrived();
         daemons
     }
@@ -166,36 +168,13 @@ impl Range {
         arrived
     }
 
-    /// What both hosts have dropped so far.
-    pub fn dropped(&self, daemons: &[Daemon; 2]) -> Counts {
-        let mut sum = Counts::new();
-        for (reason, count) in daemons.iter().flat_map(|daemon| daemon.counts("drop")) {
-            *sum.entry(reason).or_default() += count;
-        }
-        sum
-    }
-
-    /// What both have dropped since, once there is all that is expected of a reason.
-    pub fn dropped_since(&self, daemons: &[Daemon; 2], before: &Counts, reason: &str) -> Counts {
-        let mut seen = Counts::new();
-        wait::within(PATIENCE, || {
-            seen = self.dropped(daemons);
-            for (reason, count) in &mut seen {
-                *count -= before.get(reason).copied().unwrap_or(0);
-            }
-            seen.retain(|_, count| *count > 0);
-            (seen.get(reason).copied().unwrap_or(0) >= u64::from(TIMES)).then_some(())
-        });
-        seen
-    }
-
     /// The victim on the attacker's host, or on the other one.
     pub fn victim(&self, far: bool) -> &Workload {
         self.fabric.workload(if far { "store" } else { "db" })
     }
 
-    /// Where frames are sent, and their two MACs; `None` where there is no such hop.
-    fn sender(&self, by: By, hop: Hop) -> Option<(Injector, [u8; 12])> {
+    /// Where frames are sent, and their two MACs.
+    fn sender(&self, by: By, hop: Hop) -> (Injector, [u8; 12]) {
         let host = self.fabric.hosts[0].netns();
         let web = self.fabric.workload("web");
         let (netns, interface): (&NetNs, _) = match by {
@@ -212,7 +191,7 @@ impl Range {
         };
         let own = if by == By::Web { mac(netns, interface) } else { [0x02, 0xee, 0, 0, 0, 1] };
         let macs = [next, own].concat().try_into().expect("two MACs are twelve bytes");
-        Some((Injector::open(netns, interface), macs))
+        (Injector::open(netns, interface), macs)
     }
 
     /// The bridge that the attacker's veth is a port of.
@@ -254,6 +233,29 @@ impl Range {
         let own = addresses.filter(|address| Family::of(*address) == family && *address != anycast);
         own.collect::<BTreeSet<_>>().into_iter().collect()
     }
+}
+
+/// What both hosts have dropped so far.
+pub fn dropped(daemons: &[Daemon; 2]) -> Counts {
+    let mut sum = Counts::new();
+    for (reason, count) in daemons.iter().flat_map(|daemon| daemon.counts("drop")) {
+        *sum.entry(reason).or_default() += count;
+    }
+    sum
+}
+
+/// What both have dropped since, once there is all that is expected of a reason.
+pub fn dropped_since(daemons: &[Daemon; 2], before: &Counts, reason: &str) -> Counts {
+    let mut seen = Counts::new();
+    wait::within(PATIENCE, || {
+        seen = dropped(daemons);
+        for (reason, count) in &mut seen {
+            *count -= before.get(reason).copied().unwrap_or(0);
+        }
+        seen.retain(|_, count| *count > 0);
+        (seen.get(reason).copied().unwrap_or(0) >= u64::from(TIMES)).then_some(())
+    });
+    seen
 }
 
 /// NAT leads from the published port of any address of the host to its victim, and gives it the host's address in

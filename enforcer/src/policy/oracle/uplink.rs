@@ -109,6 +109,7 @@ fn v4(octets: [u8; 4]) -> IpAddr {
     octets.into()
 }
 
+/// One with an IPv4 address in it means that (RFC 4291 §2.5.5.2).
 fn v6(octets: [u8; 16]) -> IpAddr {
-    octets.into()
+    IpAddr::from(octets).to_canonical()
 }
