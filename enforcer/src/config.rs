@@ -142,8 +142,12 @@ impl Config {
         self.endpoints.iter().any(DeclaredEndpoint::needs_netns)
     }
 
+    /// What is declared of an endpoint. One that may use any MAC is not told by its own: it would choose who
+    /// it is.
     fn about<'a>(&'a self, subject: Subject<'a>) -> impl Iterator<Item = &'a DeclaredEndpoint> {
-        self.endpoints.iter().filter(move |endpoint| endpoint.is(subject))
+        let chooses = self.endpoints.iter().any(|it| it.macs == Macs::Any && it.is(subject));
+        let believed = move |endpoint: &&DeclaredEndpoint| !(chooses && endpoint.goes_by_mac());
+        self.endpoints.iter().filter(move |endpoint| endpoint.is(subject)).filter(believed)
     }
 }
 

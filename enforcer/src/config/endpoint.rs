@@ -36,6 +36,11 @@ impl DeclaredEndpoint {
         self.subject.is(subject)
     }
 
+    /// Whether it goes by a MAC, which the workload itself may choose.
+    pub(super) const fn goes_by_mac(&self) -> bool {
+        matches!(self.subject, SubjectPattern::Mac(_))
+    }
+
     pub(super) const fn needs_netns(&self) -> bool {
         matches!(self.subject, SubjectPattern::Netns(_))
     }
@@ -105,6 +110,10 @@ impl EndpointTable {
         let is_empty = self.addresses.is_empty() && self.provides.is_empty();
         if is_empty && self.mode.is_none() && self.macs == Macs::Own {
             let fix = "nothing is declared of it; add `addresses`, `provides`, `mode` or `macs`";
+            return Err(Mistake::new("endpoint.match", self.subject, fix));
+        }
+        if matches!(subject, SubjectPattern::Mac(_)) && self.macs == Macs::Any {
+            let fix = "with `macs = \"any\"` its MAC is the workload's choice; tell it by something else";
             return Err(Mistake::new("endpoint.match", self.subject, fix));
         }
         let addresses = self

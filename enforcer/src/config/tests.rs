@@ -170,11 +170,24 @@ fn endpoints_are_told_by_more_than_a_name() {
         ("docker:label:enforcer.net", false),
         ("docker:label:enforcer.network=red", false),
     ] {
-        let config = parse(&format!("[[endpoint]]\nmatch = \"{pattern}\"\nmacs = \"any\"")).unwrap();
-        let expected = if is { Macs::Any } else { Macs::Own };
-        assert_eq!(config.macs_of(subject), expected, "{pattern}");
-        assert_eq!(config.macs_of(Subject::named("other")), Macs::Own, "{pattern}");
+        let config = parse(&format!("[[endpoint]]\nmatch = \"{pattern}\"\nmode = \"audit\"")).unwrap();
+        assert_eq!(config.mode_of(subject), is.then_some(Mode::Audit), "{pattern}");
+        assert_eq!(config.mode_of(Subject::named("other")), None, "{pattern}");
     }
+}
+
+#[test]
+fn whoever_may_use_any_mac_is_not_told_by_it() {
+    let by_mac = "[[endpoint]]\nmatch = \"mac:02:00:00:00:00:ab\"\n";
+    let error = parse(&format!("{by_mac}macs = \"any\"")).unwrap_err().to_string();
+    assert!(error.contains("the workload's choice"), "{error}");
+
+    let text = format!("{by_mac}mode = \"audit\"\n[[endpoint]]\nmatch = \"veth-any\"\nmacs = \"any\"");
+    let config = parse(&text).unwrap();
+    let named = |name| Subject { mac: Some([2, 0, 0, 0, 0, 0xab]), ..Subject::named(name) };
+    assert_eq!(config.mode_of(named("veth-own")), Some(Mode::Audit));
+    assert_eq!(config.mode_of(named("veth-any")), None);
+    assert_eq!(config.macs_of(named("veth-any")), Macs::Any);
 }
 
 #[test]

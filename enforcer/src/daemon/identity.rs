@@ -39,8 +39,8 @@ impl State {
     /// What the kernel is told of an endpoint.
     pub(super) fn record(&self, endpoint: &EndpointState) -> Endpoint {
         let addressed = if endpoint.owned.is_empty() { 0 } else { Endpoint::ADDRESSED };
-        let provided = self.config.provided(endpoint.subject());
-        let mac = match self.config.macs_of(endpoint.subject()) {
+        let provided = self.config.provided(self.subject_of(endpoint));
+        let mac = match self.config.macs_of(self.subject_of(endpoint)) {
             Macs::Own => endpoint.mac.unwrap_or_default(),
             Macs::Any => [0; 6],
         };
@@ -54,17 +54,38 @@ impl State {
         }
     }
 
-    /// What the host file may tell a veth by. A MAC that was learned stays: the workload cannot become somebody
-    /// else by another one.
+    /// Finds the MACs that more than one workload bears: they tell nobody.
+    pub(super) fn share_macs(&mut self, observation: &Observation) {
+        let mut seen = BTreeSet::new();
+        let macs = observation.veths.iter().filter_map(|(ifindex, veth)| self.mac_of(*ifindex, veth));
+        self.shared_macs = macs.filter(|mac| !seen.insert(*mac)).collect();
+    }
+
+    /// The MAC of a veth's workload. One that was learned stays: the workload cannot become somebody else by
+    /// another one.
+    fn mac_of(&self, ifindex: u32, veth: &Veth) -> Option<[u8; 6]> {
+        let endpoint = self.endpoints.get(&ifindex).filter(|endpoint| !endpoint.owned.is_empty());
+        endpoint.and_then(|endpoint| endpoint.mac).or(veth.mac)
+    }
+
+    /// What the host file may tell an endpoint by.
+    pub(super) fn subject_of<'a>(&self, endpoint: &'a EndpointState) -> Subject<'a> {
+        let EndpointState { name, alias, netns, labels, mac, .. } = endpoint;
+        Subject { name, alias: alias.as_deref(), mac: self.telling(*mac), netns, labels }
+    }
+
+    fn telling(&self, mac: Option<[u8; 6]>) -> Option<[u8; 6]> {
+        mac.filter(|mac| !self.shared_macs.contains(mac))
+    }
+
+    /// What the host file may tell a veth by.
     pub(super) fn subject<'a>(&'a self, ifindex: u32, veth: &'a Veth) -> Subject<'a> {
-        let named =
-            Subject { alias: veth.alias.as_deref(), netns: &veth.netns, ..Subject::named(&veth.name) };
+        let mac = self.telling(self.mac_of(ifindex, veth));
+        let (alias, netns) = (veth.alias.as_deref(), &veth.netns);
+        let named = Subject { alias, mac, netns, ..Subject::named(&veth.name) };
         match self.endpoints.get(&ifindex) {
-            Some(endpoint) => {
-                let mac = endpoint.mac.filter(|_| !endpoint.owned.is_empty()).or(veth.mac);
-                Subject { mac, labels: &endpoint.labels, ..named }
-            }
-            None => Subject { mac: veth.mac, ..named },
+            Some(endpoint) => Subject { labels: &endpoint.labels, ..named },
+            None => named,
         }
     }
 
@@ -74,7 +95,8 @@ impl State {
         endpoint.alias.clone_from(&veth.alias);
         endpoint.netns.clone_from(&veth.netns);
         endpoint.seen_in(veth.nsid, self.containers.looks());
-        let is_free = endpoint.owned.is_empty() || self.config.macs_of(endpoint.subject()) == Macs::Any;
+        let is_free =
+            endpoint.owned.is_empty() || self.config.macs_of(self.subject_of(endpoint)) == Macs::Any;
         if is_free {
             // From the first address on the MAC is the one it had then: nobody takes over another's.
             endpoint.mac = veth.mac.or(endpoint.mac);

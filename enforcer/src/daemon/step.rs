@@ -58,14 +58,6 @@ pub struct EndpointState {
     pub record: Endpoint,
 }
 
-impl EndpointState {
-    /// What the host file may tell it by.
-    pub fn subject(&self) -> Subject<'_> {
-        let Self { name, alias, netns, labels, mac, .. } = self;
-        Subject { name, alias: alias.as_deref(), mac: *mac, netns, labels }
-    }
-}
-
 /// All that the daemon knows of the host.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -88,6 +80,8 @@ pub struct State {
     pub host: BTreeSet<Owned>,
     /// What somebody else broke, and was mended.
     pub repairs: Repairs,
+    /// MACs that more than one workload bears.
+    pub(super) shared_macs: BTreeSet<[u8; 6]>,
     pub(super) last_id: u32,
 }
 
@@ -105,6 +99,7 @@ impl State {
             containers: Containers::new(),
             host: BTreeSet::new(),
             repairs: Repairs::new(),
+            shared_macs: BTreeSet::new(),
             last_id: 0,
         }
     }
@@ -202,6 +197,7 @@ impl State {
         ops.extend(self.vanished(observation));
         ops.extend(self.reused(observation));
         self.bind(observation);
+        self.share_macs(observation);
         ops.extend(self.observed_host(&observation.host));
         let claims: Claims = observation
             .veths
@@ -337,7 +333,7 @@ impl State {
         }
         let Some(mut endpoint) = self.endpoints.remove(&ifindex) else { return ops };
         self.identify(&mut endpoint, veth);
-        let mode = self.config.mode_of(endpoint.subject());
+        let mode = self.config.mode_of(self.subject_of(&endpoint));
         if endpoint.mode != mode {
             endpoint.mode = mode;
             ops.push(Op::ConfigureMode { slot: endpoint.id.0, mode });

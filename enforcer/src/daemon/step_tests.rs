@@ -406,3 +406,17 @@ fn another_veth_with_the_same_index_inherits_nothing() {
     assert_eq!(written(&ops), [("10.1.0.6".to_owned(), 7)]);
     assert_ne!(state.endpoints[&7].id, first, "it counts as somebody else");
 }
+
+#[test]
+fn a_mac_that_two_workloads_bear_tells_neither() {
+    let declared = "[[endpoint]]\nmatch = \"mac:02:00:00:00:00:01\"\naddresses = [\"10.1.0.99\"]";
+    let mut state = state(&format!("[attach]\nmatch = [\"veth*\"]\n{declared}"));
+    let (first, second) = ((7, bridged("veth7", &[])), (8, bridged("veth8", &[])));
+    let has_it = |state: &State, ifindex| state.endpoints[&ifindex].owned.contains_key(&owned("10.1.0.99"));
+    state.step(look(&[], std::slice::from_ref(&first)));
+    assert!(has_it(&state, 7));
+    state.step(look(&[], &[first, second.clone()]));
+    assert!(!has_it(&state, 7) && !has_it(&state, 8), "whose is it?");
+    state.step(look(&[], &[second]));
+    assert!(has_it(&state, 8));
+}

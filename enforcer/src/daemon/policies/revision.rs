@@ -25,10 +25,15 @@ impl<D: Disk> Policies<D> {
         self.resolved.as_ref()
     }
 
-    /// Whether what the kernel decides by, or may come to, depends on what is known of containers.
+    /// Whether what the kernel decides by, or may come to, depends on what is known of containers. Of what is
+    /// not saved nobody knows: then it may.
     pub fn depends_on_labels(&self) -> bool {
-        let fallback = self.fallback().and_then(|word| self.saved_as(self.generations.record(word)));
-        [self.saved.clone(), fallback].into_iter().flatten().any(|saved| saved.policy.has_members())
+        if self.generations.published().generation() == 0 {
+            return false;
+        }
+        let fallback = self.fallback().map(|word| self.saved_as(self.generations.record(word)));
+        let mut decisive = std::iter::once(self.saved.clone()).chain(fallback);
+        decisive.any(|saved| saved.is_none_or(|saved| saved.policy.has_members()))
     }
 
     /// What a policy on trial would fall back to.
@@ -58,7 +63,8 @@ impl<D: Disk> Policies<D> {
         }
     }
 
-    /// Leaves the kernel with tables that `labels` resolve; whether it had others.
+    /// Leaves the kernel with tables that `labels` resolve; whether it had others. An error if it may still
+    /// say something else, also because what it decides by is not saved.
     pub fn follow(&mut self, kernel: &mut impl PolicyTables, labels: &Labels) -> anyhow::Result<bool> {
         if self.labels != *labels {
             self.labels.clone_from(labels);
@@ -71,8 +77,9 @@ impl<D: Disk> Policies<D> {
             self.resolved = Some(labels.clone());
             return Ok(false);
         }
-        // What decides is not known: then neither is who is a member of it.
-        let Some(saved) = self.saved.clone() else { return Ok(false) };
+        let saved = self.saved.clone();
+        let saved =
+            saved.context("the policy that decides is not saved: nobody knows who is a member of it")?;
         let beneath = match self.fallback() {
             Some(word) => {
                 let saved = self.saved_as(self.generations.record(word));

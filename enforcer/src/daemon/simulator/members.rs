@@ -4,6 +4,7 @@ use super::{
     faults::Fault::{DieAfter, Refuse},
     live,
     trace::Step::{self, *},
+    world::live_on_unsaved,
 };
 
 /// Policies in which the team is a network by its label.
@@ -131,6 +132,16 @@ fn a_trial_that_ends_leaves_its_fallback_with_todays_members() {
         is_well(&[&BEGIN, &applies, &HANDED_ON, end, &[Look]]);
         for at in 0..10 {
             is_well(&[&applies, &BEGIN, &HANDED_ON[..3], &[Fault(DieAfter(at)), Look], end]);
+        }
+    }
+}
+
+#[test]
+fn what_nobody_knows_the_meaning_of_any_more_is_not_handed_on() {
+    for apply in applies() {
+        for told in [&[Containers][..], &[]] {
+            let (before, after) = ([&apply[..], &BEGIN].concat(), [told, &HANDED_ON].concat());
+            live_on_unsaved(&before, &after).unwrap();
         }
     }
 }

@@ -57,6 +57,23 @@ pub fn live(steps: &[Step]) -> Result<(), String> {
     world.rest().map_err(|violation| format!("at rest, beyond every deadline: {violation}"))
 }
 
+/// Lives `before`, loses the state directory, and lives `after` with the next daemon; not to its rest, since
+/// nobody knows what policy it is any more.
+pub fn live_on_unsaved(before: &[Step], after: &[Step]) -> Result<(), String> {
+    let mut world = World::new();
+    for step in before {
+        world.step(*step);
+    }
+    world.disk = FakeDisk::new(world.faults.clone());
+    world.start();
+    for (number, step) in after.iter().enumerate() {
+        world.step(*step);
+        let violation = invariants::always(&world.machine.borrow());
+        violation.map_or(Ok(()), Err).map_err(|violation| format!("step {number}, {step:?}: {violation}"))?;
+    }
+    Ok(())
+}
+
 impl World {
     fn new() -> Self {
         let config = Config::parse(Path::new("enforcer.toml"), CONFIG).unwrap();
