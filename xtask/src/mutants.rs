@@ -224,8 +224,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "modes-doubt-is-proof",
         file: RELAX,
-        text: "if proven { relaxed_stamp(mask) } else { doubtful_stamp(mask) }",
-        replacement: "{ let _ = (proven, doubtful_stamp(mask)); relaxed_stamp(mask) }",
+        text: "if proven && !unpacked { relaxed_stamp(mask) } else { doubtful_stamp(mask) }",
+        replacement: "{ let _ = (proven, unpacked, doubtful_stamp(mask)); relaxed_stamp(mask) }",
         breaks: "whoever is observed speaks as any workload to those who are not",
     },
     Mutant {
