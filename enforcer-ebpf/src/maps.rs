@@ -30,6 +30,10 @@ const MMAPABLE: usize = 1 << 10;
 pub const INNER_MAP: usize = 1 << 12;
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 
+/// The value of a bank's table. Kernels from 5.15 to 6.1 take a table into a bank only if both are described as
+/// structures or neither is, and those that the daemon makes are described as nothing; an array is as good as that.
+pub type Plain<T> = [T; 1];
+
 /// Which generation decides, and the version of the facts.
 #[btf_map]
 pub static CONTROL: Array<Control, 1, MMAPABLE> = Array::new();
@@ -48,7 +52,8 @@ pub static ADDRESSES: LpmTrie<Address, AddressOwner, { MAX_ADDRESSES as usize }>
 
 /// Bank → (prefix → membership).
 #[btf_map]
-pub static MEMBERSHIPS: ArrayOfMaps<LpmTrie<Address, Membership, 1>, { BANKS as usize }> = ArrayOfMaps::new();
+pub static MEMBERSHIPS: ArrayOfMaps<LpmTrie<Address, Plain<Membership>, 1>, { BANKS as usize }> =
+    ArrayOfMaps::new();
 
 /// Bank → the networks of all sets and the ends of all memberships, one list after the other.
 #[btf_map]
@@ -60,11 +65,13 @@ pub static SET_MEMBERS: ArrayOfMaps<HashMap<SetMember, u32, 1>, { BANKS as usize
 
 /// Bank → (ends that a rule connects → where the services of such rules lie).
 #[btf_map]
-pub static PAIRS: ArrayOfMaps<HashMap<EndPair, ServiceList, 1>, { BANKS as usize }> = ArrayOfMaps::new();
+pub static PAIRS: ArrayOfMaps<HashMap<EndPair, Plain<ServiceList>, 1>, { BANKS as usize }> =
+    ArrayOfMaps::new();
 
 /// Bank → services and their rules, one list after the other.
 #[btf_map]
-pub static SERVICES: ArrayOfMaps<Array<ServiceRange, 1, INNER_MAP>, { BANKS as usize }> = ArrayOfMaps::new();
+pub static SERVICES: ArrayOfMaps<Array<Plain<ServiceRange>, 1, INNER_MAP>, { BANKS as usize }> =
+    ArrayOfMaps::new();
 
 /// Allowed flow directions. The datapath writes, tools read.
 #[btf_map]

@@ -1,6 +1,8 @@
 //! The packet as the hook hands it over, whatever the hook: a [`Frame`], and a [`Cursor`] over its bytes.
 //! Only this file and the two kinds of frame, [`crate::skb`] and [`crate::xdp`], touch packet memory.
 
+use core::arch::asm;
+
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use enforcer_common::limits::MAX_HEADER_BYTES;
 
@@ -72,7 +74,7 @@ impl Cursor {
     /// The reference dies with the next call that may move packet data; nothing keeps one.
     #[inline(always)]
     pub fn take<'a, T: Header>(&mut self) -> Option<&'a T> {
-        let at = self.data + self.offset as usize;
+        let at = self.data + bounded(self.offset);
         if at + size_of::<T>() > self.end {
             return None;
         }
@@ -95,6 +97,22 @@ impl Cursor {
         self.offset += bytes;
         (self.offset <= MAX_HEADER_BYTES).then_some(())
     }
+}
+
+/// Above every offset: a header begins at [`MAX_HEADER_BYTES`] at most, and others may follow it.
+const OFFSET_BITS: u32 = 2 * MAX_HEADER_BYTES - 1;
+
+/// An offset, with its bound where every verifier sees it. Kernels before 6.8 forget the bounds of what was kept on
+/// the stack or compared in another register, and then refuse the pointer that it becomes part of. The compiler
+/// would see that nothing is masked away, and leave the mask out.
+#[inline(always)]
+fn bounded(offset: u32) -> usize {
+    let mut offset = offset as usize;
+    // SAFETY: one instruction on one register.
+    unsafe {
+        asm!("{0} &= {1}", inout(reg) offset, const OFFSET_BITS, options(pure, nomem, nostack, preserves_flags));
+    }
+    offset
 }
 
 /// A protocol header: any bytes are valid.

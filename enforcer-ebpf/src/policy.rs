@@ -119,7 +119,7 @@ pub extern "C" fn service_rule(bank: u32, first: u32, count: u32, point: u32) ->
         return RuleWord::UNREADABLE.0;
     };
     let list = ServiceList { first, count };
-    policy::search(list, Point(point), &mut journey.search, |index| ranges.get(index).copied()).0
+    policy::search(list, Point(point), &mut journey.search, |index| ranges.get(index).map(|[range]| *range)).0
 }
 
 /// A ruling as the number that a station returns: what in the high half, by whom in the low one.
@@ -164,7 +164,7 @@ impl Bank {
     fn membership(self, address: Address) -> Membership {
         let memberships = maps::MEMBERSHIPS.get(self.0);
         let found = memberships.and_then(|memberships| memberships.get(&Key::new(128, address)));
-        found.copied().unwrap_or_default()
+        found.map(|[membership]| *membership).unwrap_or_default()
     }
 }
 
@@ -197,7 +197,7 @@ impl Networks for Bank {
 struct RuleTables {
     bank: u32,
     lists: &'static Array<u32, 1, { maps::INNER_MAP }>,
-    pairs: &'static HashMap<EndPair, ServiceList, 1>,
+    pairs: &'static HashMap<EndPair, maps::Plain<ServiceList>, 1>,
 }
 
 impl RuleTables {
@@ -216,7 +216,7 @@ impl Ends for RuleTables {
     #[inline(always)]
     fn services(&self, pair: EndPair) -> Option<ServiceList> {
         // SAFETY: a bank's tables are not written while a generation names it.
-        unsafe { self.pairs.get(pair) }.copied()
+        unsafe { self.pairs.get(pair) }.map(|[list]| *list)
     }
 
     #[inline(always)]

@@ -31,29 +31,41 @@ pub fn is_for_sender(endpoint: &Endpoint, packet: &Packet, quote: &Packet) -> bo
 /// quoted packet's source is.
 #[inline(always)]
 pub fn related(owner: EndpointId) -> Option<Judgement> {
-    (quote_admitted(owner.0) != 0).then(|| Judgement::passed(PassReason::IcmpError))
+    let addressee = quote_addressee(owner.0);
+    let admitted = addressee != UNLAWFUL && quote_admitted(owner.0, addressee as u32) != 0;
+    admitted.then(|| Judgement::passed(PassReason::IcmpError))
 }
 
-/// A station of its own, verified once for all who ask.
+/// Instead of an addressee: nobody was ever asked about such a packet.
+const UNLAWFUL: u64 = u64::MAX;
+
+/// A station of its own: whose the quoted packet's destination is, for [`quote_admitted`]. Both parties are
+/// introduced.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn quote_admitted(owner: u32) -> u32 {
-    Journey::current().is_some_and(|journey| is_admitted(journey, EndpointId(owner))).into()
+pub extern "C" fn quote_addressee(owner: u32) -> u64 {
+    let Some(journey) = Journey::current() else { return UNLAWFUL };
+    let key = &journey.quote.key;
+    let owners = [EndpointId(owner), endpoint::owner(key.dst).endpoint];
+    // Only what the host says or hears needs no policy; and what is not from one to one was never asked about.
+    let lawless = journey.control.active.generation() == 0 && !owners.contains(&EndpointId::HOST);
+    if lawless || address::forbidden(key.src, key.dst).is_some() || owners == [EndpointId::HOST; 2] {
+        return UNLAWFUL;
+    }
+    policy::introduce(question::QUOTE, owners);
+    owners[1].0.into()
+}
+
+/// A station of its own, verified once for all who ask. What it keeps on its stack is kept below all that it
+/// calls: kernels before 6.8 allow 512 bytes for that, and count each frame in steps of 32.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn quote_admitted(owner: u32, addressee: u32) -> u32 {
+    is_admitted([EndpointId(owner), EndpointId(addressee)]).into()
 }
 
 #[inline(always)]
-fn is_admitted(journey: &Journey, owner: EndpointId) -> bool {
-    let key = &journey.quote.key;
-    let owners = [owner, endpoint::owner(key.dst).endpoint];
-    // Only what the host says or hears needs no policy; and what is not from one to one was never asked about.
-    let lawless = journey.control.active.generation() == 0 && !owners.contains(&EndpointId::HOST);
-    if lawless || address::forbidden(key.src, key.dst).is_some() {
-        return false;
-    }
-    if owners == [EndpointId::HOST; 2] {
-        return false;
-    }
-    policy::introduce(question::QUOTE, owners);
+fn is_admitted(owners: [EndpointId; 2]) -> bool {
     let admitted = match admission(owners, false) {
         Admission::Always => true,
         Admission::Shared => true,

@@ -46,8 +46,11 @@ pub struct Status {
     /// Endpoints in another mode than the host.
     #[serde(default)]
     pub endpoints_other_mode: u32,
-    /// Features in use, and what stands in for the missing ones.
+    /// What is used of what only some kernels have, or in its place.
     pub features: BTreeMap<String, String>,
+    /// What the kernel lacks, by the feature that does without.
+    #[serde(default)]
+    pub lacking: BTreeMap<String, String>,
     /// The deciding generation; 0 before the first policy.
     pub generation: u64,
     /// SHA-256 of the canonical policy, in hex; what compares across hosts.

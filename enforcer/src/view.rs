@@ -39,6 +39,7 @@ use crate::{
 };
 
 mod explain;
+mod features;
 mod generations;
 mod guards;
 mod impact;
@@ -125,11 +126,12 @@ impl View<'_> {
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             daemon: None,
-            kernel: probe::kernel().to_string(),
+            kernel: probe::release(),
             attach,
             endpoints_other_mode: modes.endpoints.len() as u32,
             mode: modes.host,
-            features: features(attach),
+            features: features::in_use(attach),
+            lacking: features::lacking(),
             generation: generation.map_or(0, |generation| generation.number),
             digest: generation.map(|generation| digest_text(&generation.digest)),
             applied_at: generation.map(|generation| moment(generation.applied_at).to_string()),
@@ -300,16 +302,6 @@ fn reason(verdict: Verdict, counter: Counter) -> ReasonReport {
         packets: counter.packets,
         bytes: counter.bytes,
     }
-}
-
-fn features(attach: Mechanism) -> BTreeMap<String, String> {
-    let attach = match attach {
-        Mechanism::Tcx => "tcx links",
-        Mechanism::Clsact if probe::tcx() => "clsact filters, as the host file says",
-        Mechanism::Clsact => "clsact filters (tcx needs kernel 6.6)",
-    };
-    let clock = if probe::coarse_clock() { "coarse" } else { "exact (the coarse one needs kernel 5.11)" };
-    [("attach", attach), ("clock", clock)].map(|(name, text)| (name.to_owned(), text.to_owned())).into()
 }
 
 fn is_addressed(endpoint: &Endpoint) -> bool {

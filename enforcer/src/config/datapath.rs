@@ -26,7 +26,6 @@ pub(super) struct DatapathTable {
 enum AttachWith {
     #[default]
     Auto,
-    Tcx,
     Clsact,
 }
 
@@ -42,7 +41,6 @@ impl DatapathTable {
         };
         let attach = match self.attach {
             AttachWith::Auto => Mechanism::best(),
-            AttachWith::Tcx => Mechanism::Tcx,
             AttachWith::Clsact => Mechanism::Clsact,
         };
         Ok(DatapathConfig { mark_mask, attach })

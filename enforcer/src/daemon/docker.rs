@@ -144,7 +144,7 @@ impl<N: Namespaces, L: Listener> Engine<N, L> {
     async fn wait(&self, roster: &mut Roster, events: &mut Events) -> Result<(), DockerError> {
         tokio::select! {
             told = events.next() => told?.iter().for_each(|id| roster.forget(id)),
-            () = self.listener.wanted() => roster.forget_in(&self.listener.newcomers().await),
+            () = self.listener.wanted() => {}
             () = sleep(PATIENT) => return Ok(()),
         }
         let deadline = Instant::now() + SETTLE;
@@ -156,6 +156,8 @@ impl<N: Namespaces, L: Listener> Engine<N, L> {
 
     async fn list(&self, roster: &mut Roster) -> Result<(), DockerError> {
         let asked_at = self.listener.looks().await;
+        // For every list, whatever it was made for: after it they are newcomers no longer.
+        roster.forget_in(&self.listener.newcomers().await);
         let containers = roster.ask(&self.api, &self.namespaces, asked_at).await?;
         self.tell(containers, asked_at).await;
         Ok(())

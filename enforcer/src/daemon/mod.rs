@@ -119,6 +119,8 @@ pub struct RunOptions {
 
 /// Runs the daemon until it is told to stop.
 pub fn run(options: &RunOptions) -> anyhow::Result<()> {
+    // First: there are kernels on which not even root has the capabilities that are asked for next.
+    load::check_kernel()?;
     privileges::require()?;
     let _lock = Lock::take(&options.socket)?;
     let config = Arc::new(Config::read(&options.config)?);
@@ -205,6 +207,7 @@ fn load(options: &RunOptions, config: Arc<Config>, pins: Pins) -> anyhow::Result
         pins: Some(pins.clone()),
         mark_mask: config.datapath.mark_mask,
         trace: options.trace_datapath,
+        ..Options::default()
     })?;
     let events = Events::new(datapath.take_events()?)?;
     if options.trace_datapath {
@@ -251,11 +254,13 @@ async fn follow_links(
     look: Arc<Notify>,
     newcomers: Arc<Notify>,
 ) {
+    let calm = Arc::new(Notify::new());
+    tokio::spawn(memory::give_back_when(calm.clone()));
     let (mut was_settled, mut waiting) = (false, None);
     loop {
         let settled = core.lock().await.is_settled();
         if settled && !was_settled {
-            memory::give_back();
+            calm.notify_one();
         }
         was_settled = settled;
         tokio::select! {

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use tracing::{debug, info};
+use tracing::{info, warn};
 
 use super::{core::Core, disk::Disk, event::Event, event::Observation, kernel::Kernel, step::State};
 use crate::conntrack::{Owners, Ruling, conversations};
@@ -38,7 +38,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             match self.kernel().open_conversation(conversation) {
                 Ok(()) => seeded += 1,
                 Err(error) => {
-                    debug!(%error, "a conversation cannot be made known");
+                    warn!(%error, "conversations that go on cannot be made known: who answers waits for the next question");
                     break;
                 }
             }

@@ -226,6 +226,10 @@ fn current_index(name: &str) -> Option<u32> {
     nix::net::if_::if_nametoindex(name).ok()
 }
 
+fn current_name(ifindex: u32) -> Option<String> {
+    nix::net::if_::if_indextoname(ifindex).ok()?.into_string().ok()
+}
+
 fn attach_tcx(
     classifier: &mut SchedClassifier,
     TcHook { program, side, .. }: TcHook,
@@ -337,9 +341,9 @@ pub fn detach_uplink(interface: Interface<'_>, pins: &Pins) {
 
 fn detach_all(hooks: &[TcHook], interface: Interface<'_>, pins: &Pins) {
     take_links_off(hooks, pins, interface.ifindex);
-    // The name may be another interface's by now.
-    if current_index(interface.name) == Some(interface.ifindex) {
-        take_filters_off(hooks, interface.name);
+    // The name may be another interface's by now, and this one may have another: that may be why it is let go.
+    if let Some(name) = current_name(interface.ifindex) {
+        take_filters_off(hooks, &name);
     }
     pins.unmark_qdisc(interface.ifindex);
 }

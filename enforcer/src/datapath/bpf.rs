@@ -103,9 +103,23 @@ pub fn create_map(name: &str, shape: MapShape, inner: Option<BorrowedFd<'_>>) ->
     for (to, from) in create.map_name[..15].iter_mut().zip(name.bytes()) {
         *to = from as libc::c_char;
     }
-    let fd = bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr)?;
+    let fd = bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr).or_else(|error| {
+        if error.raw_os_error() != Some(libc::EPERM) {
+            return Err(error);
+        }
+        lift_memory_limit();
+        bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr)
+    })?;
     // SAFETY: the kernel made this descriptor for us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Kernels before 5.11 count tables as locked memory, and refuse beyond what few kilobytes a process may lock. aya
+/// does the same for the tables that it makes.
+fn lift_memory_limit() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the limit is a live, initialized value. When it stays, the second try says so.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
 }
 
 /// Pins an object (`BPF_OBJ_PIN`).
@@ -156,6 +170,13 @@ pub fn update_batch<K: Pod, V: Pod>(map: impl AsFd, keys: &[K], values: &[V]) ->
         }
         outcome => outcome.map(drop),
     }
+}
+
+/// A batch without entries; what fails where the kernel has no batches for this type of map.
+pub fn update_nothing(map: impl AsFd) -> io::Result<()> {
+    let mut attr = zeroed();
+    attr.batch.map_fd = fd(&map);
+    bpf(bpf_cmd::BPF_MAP_UPDATE_BATCH, &mut attr).map(drop)
 }
 
 /// The kernel's own "not supported", which libc does not name.

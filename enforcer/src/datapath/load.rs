@@ -40,11 +40,13 @@ pub struct Options {
     pub mark_mask: u32,
     /// Whether every packet is traced through `aya-log`; off leaves no instruction of it.
     pub trace: bool,
+    /// Whether the exact clock is read also where there is a coarse one; older kernels have no other.
+    pub exact_clock: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { pins: None, mark_mask: DEFAULT_MARK_MASK, trace: false }
+        Self { pins: None, mark_mask: DEFAULT_MARK_MASK, trace: false, exact_clock: false }
     }
 }
 
@@ -55,9 +57,14 @@ pub const DEFAULT_MARK_MASK: u32 = 0x0ff0_0000;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// This kernel is older than everything tested.
-    #[error("kernel {found} is too old: enforcer needs {} or newer", probe::FLOOR)]
+    #[error(
+        "kernel {found} is too old: enforcer needs {}.{} or newer. Boot a newer one: Debian has had it since 11, \
+         Ubuntu since 22.04, RHEL since 9; nothing was changed on this host",
+        probe::FLOOR.0,
+        probe::FLOOR.1
+    )]
     OldKernel {
-        /// The running kernel.
+        /// The running kernel's release.
         found: String,
     },
     /// The mask leaves no room for a stamp.
@@ -127,7 +134,7 @@ impl Datapath {
                 loader.map_pin_path(name, pins.map(name));
             }
         }
-        let coarse_clock = u32::from(probe::coarse_clock());
+        let coarse_clock = u32::from(!options.exact_clock && probe::coarse_clock());
         let log_level: u8 = if options.trace { aya_log::Level::Debug as u8 } else { 0 };
         loader
             .override_global("MARK_MASK", &options.mark_mask, true)
@@ -185,9 +192,10 @@ impl Datapath {
     }
 }
 
-fn check_kernel() -> Result<(), LoadError> {
-    let kernel = probe::kernel();
-    if kernel < probe::FLOOR { Err(LoadError::OldKernel { found: kernel.to_string() }) } else { Ok(()) }
+/// Refuses a kernel that is too old for all.
+pub fn check_kernel() -> Result<(), LoadError> {
+    let found = probe::release();
+    if probe::is_below_floor(&found) { Err(LoadError::OldKernel { found }) } else { Ok(()) }
 }
 
 fn check_mask(mask: u32) -> Result<(), LoadError> {

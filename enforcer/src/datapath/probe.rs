@@ -1,28 +1,99 @@
-//! What this kernel can do: one function per feature, and what to fall back to.
+//! What this kernel can do: one function per feature, answered by the kernel itself and asked once. Distributions
+//! bring features to old releases and leave them out of new ones, so a version tells only what is too old for all.
+
+use std::{path::Path, sync::LazyLock};
 
 use aya::{
     programs::ProgramType,
     sys::{BpfHelper, is_helper_supported},
-    util::KernelVersion,
 };
+use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_LPM_TRIE;
 
-/// The oldest kernel that the datapath is written for.
-pub const FLOOR: KernelVersion = KernelVersion::new(5, 10, 0);
+use super::bpf::{self, MapShape, TcxHook};
 
-/// The running kernel's version; a kernel that hides it counts as the floor.
-pub fn kernel() -> KernelVersion {
-    KernelVersion::current().unwrap_or(FLOOR)
+/// The oldest kernel that the datapath is written for, major and minor number.
+pub const FLOOR: (u32, u32) = (5, 10);
+
+/// The running kernel's release, as `uname -r` has it; empty when it does not tell.
+pub fn release() -> String {
+    let name = nix::sys::utsname::uname().ok();
+    name.map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Whether a kernel of this release is older than the [`FLOOR`]. Of one without a number nothing is known: loading
+/// tells.
+pub fn is_below_floor(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else { return false };
+    (major, minor) < FLOOR
 }
 
 /// Links for tc programs (6.6): several programs in a fixed order, pinned, replaced atomically. Without
 /// them programs are attached through a clsact qdisc.
 pub fn tcx() -> bool {
-    kernel() >= KernelVersion::new(6, 6, 0)
+    /// Every network namespace has its loopback interface there.
+    const LOOPBACK: u32 = 1;
+    // A kernel without tcx takes the question itself for invalid, whatever the interface.
+    static THERE: LazyLock<bool> = LazyLock::new(|| match bpf::tcx_programs(LOOPBACK, TcxHook::Ingress) {
+        Ok(_) => true,
+        Err(error) => matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENOSPC)),
+    });
+    *THERE
 }
 
 /// A clock read at tick resolution (5.11), cheaper than the exact one.
 pub fn coarse_clock() -> bool {
-    // BPF_FUNC_ktime_get_coarse_ns
-    is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns)
-        .unwrap_or(false)
+    static THERE: LazyLock<bool> = LazyLock::new(|| {
+        // BPF_FUNC_ktime_get_coarse_ns
+        is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns)
+            .unwrap_or(false)
+    });
+    *THERE
+}
+
+/// Tables counted for the control group of who makes them (5.11), not as memory that a process may lock. Nothing
+/// shows it; it came with the coarse clock, by which libbpf tells it, too.
+pub fn counted_memory() -> bool {
+    coarse_clock()
+}
+
+/// Many entries of a prefix table written with one call (5.12). Without it they are written one by one, into tables
+/// that nobody reads yet.
+pub fn prefix_batches() -> bool {
+    /// `BPF_F_NO_PREALLOC`, which the kernel demands of a trie.
+    const NO_PREALLOC: u32 = 1;
+    static THERE: LazyLock<bool> = LazyLock::new(|| {
+        let kind = BPF_MAP_TYPE_LPM_TRIE as u32;
+        let shape = MapShape { kind, key: 8, value: 4, entries: 1, flags: NO_PREALLOC };
+        bpf::create_map("probe", shape, None).and_then(bpf::update_nothing).is_ok()
+    });
+    *THERE
+}
+
+/// The kernel's own types. Nothing here needs them: the programs read packets and tables, and no structure of the
+/// kernel whose layout changes.
+pub fn kernel_types() -> bool {
+    Path::new("/sys/kernel/btf/vmlinux").exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_below_the_floor_is_told_by_its_numbers() {
+        for release in ["2.6.78", "4.19.0-26-amd64", "5.4.0", "5.4.0-150-generic", "5.9.99", "5.9"] {
+            assert!(is_below_floor(release), "{release}");
+        }
+        for release in ["5.10", "5.10.0", "5.10.0-34-cloud-amd64", "6.1", "6.12.1-foo", "10.0.0-rc1"] {
+            assert!(!is_below_floor(release), "{release}");
+        }
+    }
+
+    #[test]
+    fn a_release_without_numbers_tells_nothing() {
+        for release in ["", "linux", "5", "x.5.4", ".5.4", "5.x", "99999999999.1"] {
+            assert!(!is_below_floor(release), "{release}");
+        }
+    }
 }

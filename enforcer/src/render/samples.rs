@@ -272,6 +272,10 @@ pub(crate) fn drops() -> Drops {
     }
 }
 
+fn named(texts: &[(&str, &str)]) -> BTreeMap<String, String> {
+    texts.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+}
+
 /// A daemon at work, one endpoint in quarantine, one warning.
 pub(crate) fn status() -> Status {
     Status {
@@ -279,9 +283,8 @@ pub(crate) fn status() -> Status {
         daemon: Some(DaemonStatus { pid: 812, started_at: before_noon(7200) }),
         kernel: "6.12.0".to_owned(),
         attach: Mechanism::Tcx,
-        features: [("coarse clock", "yes"), ("tcx links", "yes")]
-            .map(|(name, state)| (name.to_owned(), state.to_owned()))
-            .into(),
+        features: named(&[("attach", "tcx links"), ("kernel types", "not needed")]),
+        lacking: named(&[("kernel types", "BTF (CONFIG_DEBUG_INFO_BTF)")]),
         generation: 4,
         digest: Some("1a".repeat(32)),
         applied_at: Some(before_noon(180)),

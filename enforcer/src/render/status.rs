@@ -37,7 +37,7 @@ fn facts(status: &Status, screen: &Screen) -> Vec<(&'static str, String)> {
         ("kernel", status.kernel.clone()),
         ("attach", attach(status.attach).to_owned()),
     ];
-    facts.extend(status.features.iter().map(|(name, state)| ("feature", format!("{name}: {state}"))));
+    facts.extend(features(status));
     facts.push(("mode", mode(&status.mode)));
     facts.push(("gate", gate(&status.gate)));
     facts.extend(status.uplinks.iter().map(|uplink| ("uplink", self::uplink(uplink))));
@@ -85,6 +85,13 @@ const fn attach(mechanism: Mechanism) -> &'static str {
         Mechanism::Tcx => "tcx",
         Mechanism::Clsact => "clsact",
     }
+}
+
+fn features(status: &Status) -> impl Iterator<Item = (&'static str, String)> {
+    status.features.iter().map(|(name, uses)| {
+        let lacks = status.lacking.get(name).map(|what| format!("; the kernel lacks {what}"));
+        ("feature", format!("{name}: {uses}{}", lacks.unwrap_or_default()))
+    })
 }
 
 fn gate(gate: &GateReport) -> String {
@@ -183,8 +190,8 @@ mod tests {
         daemon:       running for 2h, pid 812
         kernel:       6.12.0
         attach:       tcx
-        feature:      coarse clock: yes
-        feature:      tcx links: yes
+        feature:      attach: tcx links
+        feature:      kernel types: not needed; the kernel lacks BTF (CONFIG_DEBUG_INFO_BTF)
         mode:         observe, ordered, 14m left, then enforce
         gate:         on
         uplink:       eth0, trust external
@@ -233,8 +240,8 @@ mod tests {
         daemon:       not running; the kernel goes on enforcing
         kernel:       6.12.0
         attach:       tcx
-        feature:      coarse clock: yes
-        feature:      tcx links: yes
+        feature:      attach: tcx links
+        feature:      kernel types: not needed; the kernel lacks BTF (CONFIG_DEBUG_INFO_BTF)
         mode:         enforce (host file)
         gate:         off (its rules are not there)
         foreign:      not seen: rules of nftables and iptables: there is no `nft`

@@ -196,6 +196,20 @@ async fn workloads_that_come_are_a_reason_to_ask_again() {
     assert!(!engine.asked().contains(&"/containers/db/json".to_owned()));
 }
 
+/// Whoever came since the list before is no newcomer for the list after.
+#[tokio::test]
+async fn a_list_made_for_another_reason_asks_for_newcomers_too() {
+    let engine = two();
+    let mut asking = Asking::of(&engine);
+    asking.begun().await;
+    asking.host.nsids.lock().unwrap().insert(7, 6);
+    *asking.host.newcomers.lock().unwrap() = [3].into();
+    starts(&engine, "new");
+    let told = asking.next().await.containers;
+    let web = told.iter().find(|container| container.name == "web").unwrap();
+    assert_eq!(web.nsid, Some(6));
+}
+
 #[tokio::test]
 async fn who_had_no_namespace_is_asked_for_again_when_workloads_come() {
     let engine = two();

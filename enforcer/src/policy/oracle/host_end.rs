@@ -25,7 +25,8 @@ pub struct HostEnd {
 impl Default for HostEnd {
     /// DNS, DHCP and ping for workloads, SSH for admins.
     fn default() -> Self {
-        let services = |texts: &[&str]| texts.iter().filter_map(|text| text.parse().ok()).collect();
+        let services =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().expect("these are services")).collect();
         Self {
             allow: services(&["udp/53", "tcp/53", "udp/67", "ping"]),
             failsafe: services(&["tcp/22"]),
