@@ -2,8 +2,9 @@
 
 use enforcer::datapath::bpf::{TcxHook, tcx_programs};
 use enforcer_tests::daemon::DEFAULT_CONFIG;
+use enforcer_tests::kernel::require_tcx;
 use enforcer_tests::traffic::{ECHO_PORT, tcp};
-use enforcer_tests::{Daemon, Host, Numbered};
+use enforcer_tests::{Daemon, Host, Numbered, wait};
 
 use crate::town::POLICY;
 
@@ -40,8 +41,86 @@ fn clsact_enforces_survives_and_is_cleaned() {
     assert!(!String::from_utf8_lossy(&qdiscs.stdout).contains("clsact"), "{qdiscs:?}");
 }
 
+fn clsact_and(more: &str) -> String {
+    format!("{DEFAULT_CONFIG}{more}[datapath]\nattach = \"clsact\"\n")
+}
+
+/// A filter of somebody else that accepts whatever reaches it; whether the kernel took it.
+fn accepting(host: &Host, interface: &str, hook: &str, priority: u32) -> bool {
+    let (priority, all) = (priority.to_string(), ["u32", "match", "u32", "0", "0", "flowid", "1:1"]);
+    let place = ["filter", "add", "dev", interface, hook, "protocol", "all", "prio", &priority];
+    host.netns().run("tc", &[&place[..], &all].concat()).status.success()
+}
+
+#[test]
+fn no_filter_of_somebody_else_accepts_a_packet_past_ours() {
+    let host = Host::new("accepting");
+    let web = host.workload("web").at("10.1.0.5/24").routed();
+    let db = host.workload("db").at("10.3.0.5/24").routed();
+    let hooks = [(web.interface(), "ingress"), (db.interface(), "egress")];
+    for (interface, hook) in hooks {
+        assert!(host.netns().run("tc", &["qdisc", "add", "dev", interface, "clsact"]).status.success());
+        assert!(accepting(&host, interface, hook, 2), "was there first");
+    }
+    // Without the gate: it would stop what ours do not.
+    let mut daemon = Daemon::start_with(&host, &clsact_and("unknown = \"ignore\"\n"));
+    daemon.wait_ready(&[web.interface(), db.interface()]);
+    daemon.apply(POLICY);
+    assert!(!tcp(&web, db.ipv4(), ECHO_PORT), "past what came first");
+    for (interface, hook) in hooks {
+        assert!(accepting(&host, interface, hook, 3), "came later");
+        assert!(!accepting(&host, interface, hook, 1), "the first place is for filters like ours");
+    }
+    daemon.restart();
+    assert!(!tcp(&web, db.ipv4(), ECHO_PORT), "past any of them");
+    // They do accept, once ours are gone.
+    daemon.stop();
+    assert!(daemon.cli(&["clean"]).status.success());
+    assert!(tcp(&web, db.ipv4(), ECHO_PORT));
+}
+
+#[test]
+fn whose_first_place_is_taken_is_told_and_stays_closed() {
+    let host = Host::new("taken");
+    let web = host.workload("web").at("10.1.0.5/24").routed();
+    let db = host.workload("db").at("10.3.0.5/24").routed();
+    assert!(host.netns().run("tc", &["qdisc", "add", "dev", web.interface(), "clsact"]).status.success());
+    assert!(accepting(&host, web.interface(), "ingress", 1));
+    let daemon = Daemon::start_with(&host, &clsact_and(""));
+    daemon.wait_ready(&[db.interface()]);
+    daemon.apply(POLICY);
+    let warnings = daemon.json(&["status"])["warnings"].to_string();
+    assert!(warnings.contains(web.interface()) && warnings.contains("attach"), "{warnings}");
+    assert!(!tcp(&web, db.ipv4(), ECHO_PORT));
+}
+
+#[test]
+fn replacing_filters_loses_no_packet_and_lets_none_through() {
+    let host = Host::new("replacing");
+    let web = host.workload("web").at("10.1.0.5/24").routed();
+    let api = host.workload("api").at("10.2.0.5/24").routed();
+    let db = host.workload("db").at("10.3.0.5/24").routed();
+    let mut daemon = Daemon::start_with(&host, &clsact_and(""));
+    daemon.wait_ready(&[web.interface(), api.interface(), db.interface()]);
+    daemon.apply(POLICY);
+    let slowness = wait::slowness();
+    let (rate, rounds) = (5000 / slowness.pow(3), if slowness == 1 { 3 } else { 1 });
+    let allowed = Numbered::new(&web, &api, api.ipv4()).rate(rate).start();
+    let denied = Numbered::new(&web, &db, db.ipv4()).rate(rate).start();
+    for _ in 0..rounds {
+        daemon.kill();
+        daemon.start_again();
+        daemon.restart();
+    }
+    let (allowed, denied) = (allowed.finish(), denied.finish());
+    assert!(allowed.sent > 100 && denied.sent > 100, "only {} and {} were sent", allowed.sent, denied.sent);
+    assert_eq!(allowed.lost().len(), 0, "lost {:?} of {}", allowed.lost(), allowed.sent);
+    assert!(denied.received.is_empty(), "{} of {} arrived", denied.received.len(), denied.sent);
+}
+
 #[test]
 fn moving_to_tcx_and_back_leaves_one_program_on_each_hook() {
+    require_tcx();
     let host = Host::new("moving");
     let web = host.workload("web").at("10.1.0.5/24").routed();
     let db = host.workload("db").at("10.3.0.5/24").routed();
@@ -51,7 +130,7 @@ fn moving_to_tcx_and_back_leaves_one_program_on_each_hook() {
     let mut daemon = Daemon::start_with(&host, &config("clsact"));
     daemon.wait_ready(&[web.interface(), db.interface()]);
     let denied = Numbered::new(&web, &db, db.ipv4()).rate(5000).start();
-    for (attach, filters, links) in [("tcx", 0, 1), ("clsact", 1, 0)] {
+    for (attach, filters, links) in [("auto", 0, 1), ("clsact", 1, 0)] {
         daemon.stop();
         daemon.configure(&config(attach));
         daemon.start_again();

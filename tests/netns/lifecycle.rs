@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use aya::maps::{MapData, lpm_trie::Key};
-use enforcer::datapath::bpf::{TcxHook, tcx_programs, update_batch};
+use enforcer::datapath::bpf::update_batch;
 use enforcer::datapath::pins::Pins;
 use enforcer_common::address::Address;
 use enforcer_common::endpoint::{AddressOwner, EndpointId};
 use enforcer_common::limits::MAX_ADDRESSES;
 use enforcer_tests::Numbered;
+use enforcer_tests::hooks::programs;
 use enforcer_tests::traffic::{ECHO_PORT, tcp};
 use serde_json::Value;
 
@@ -115,10 +116,7 @@ fn an_index_that_is_used_again_is_another_endpoint() {
         find("veth-new").filter(|new| new["id"] != old["id"])
     });
     assert_eq!((&old["ifindex"], &new["ifindex"]), (&Value::from(777), &Value::from(777)));
-    for hook in [TcxHook::Ingress, TcxHook::Egress] {
-        let programs = host.enter(|| tcx_programs(777, hook)).unwrap();
-        assert_eq!(programs.len(), 1, "{hook:?} of the second");
-    }
+    assert_eq!(programs(host, 777), [1, 1], "of the second");
 }
 
 #[test]

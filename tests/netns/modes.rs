@@ -9,7 +9,6 @@ use enforcer_common::mode::ModeRecord;
 use enforcer_tests::daemon::{DEFAULT_CONFIG, PATIENCE};
 use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
 use enforcer_tests::{Daemon, Numbered, wait};
-use nix::sys::signal::Signal;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -35,16 +34,6 @@ impl Town {
         let [v4, v6] = [self.db.ipv4(), self.db.ipv6()].map(|address| tcp(&self.web, address, ECHO_PORT));
         assert_eq!(v4, v6, "both families are judged alike");
         v4
-    }
-
-    #[track_caller]
-    fn reload(&self, config: &str) {
-        self.daemon.configure(config);
-        let before = self.daemon.log().len();
-        self.daemon.signal(Signal::SIGHUP);
-        wait::until("the daemon has reloaded", PATIENCE, || {
-            self.daemon.log()[before..].contains("reloaded").then_some(())
-        });
     }
 }
 
@@ -177,15 +166,15 @@ fn a_reload_changes_the_configured_mode_and_no_order() {
     assert_eq!(town.gate(), "off");
     town.daemon.restart();
     assert!(town.is_open());
-    town.reload(DEFAULT_CONFIG);
+    town.daemon.reload(DEFAULT_CONFIG);
     assert!(!town.is_open());
     assert_eq!(town.gate(), "on");
     town.mode(&["observe"]);
-    town.reload(&format!("mode = \"audit\"\n{DEFAULT_CONFIG}"));
+    town.daemon.reload(&format!("mode = \"audit\"\n{DEFAULT_CONFIG}"));
     assert_eq!(town.mode(&[])["host"]["mode"], "observe");
     assert_eq!(town.mode(&["configured"])["host"]["mode"], "audit");
     let endpoint = "[[endpoint]]\nmatch = \"veth-db\"\nmode = \"enforce\"\n";
-    town.reload(&format!("mode = \"audit\"\n{DEFAULT_CONFIG}{endpoint}"));
+    town.daemon.reload(&format!("mode = \"audit\"\n{DEFAULT_CONFIG}{endpoint}"));
     assert!(!town.is_open());
     assert_eq!(
         town.mode(&[])["endpoints"][0],
@@ -193,7 +182,7 @@ fn a_reload_changes_the_configured_mode_and_no_order() {
             "endpoint": "veth-db", "mode": "enforce", "by": "host file", "seconds_left": null, "then": null
         })
     );
-    town.reload(&format!("mode = \"audit\"\n{DEFAULT_CONFIG}"));
+    town.daemon.reload(&format!("mode = \"audit\"\n{DEFAULT_CONFIG}"));
     assert!(town.is_open());
 }
 

@@ -22,6 +22,7 @@ fn order(town: &Town, hook: TcxHook, foreign: &[&Foreign]) -> Vec<u32> {
 
 #[test]
 fn other_tcx_programs_keep_their_places_and_run_on() {
+    enforcer_tests::kernel::require_tcx();
     let mut town = Town::governed("neighbours");
     let host = town.host.netns();
     let before = Foreign::attach(host, "veth-web", TcxHook::Ingress, Place::First);
@@ -85,6 +86,7 @@ fn printed(netns: &NetNs, command: &str) -> String {
 
 #[test]
 fn a_program_that_was_there_first_stays_and_ours_goes_before_it() {
+    enforcer_tests::kernel::require_tcx();
     let (host, web, api) = bare("earlier");
     let db = host.workload("db").at("10.3.0.5/24").routed();
     let earlier = Foreign::attach(host.netns(), "veth-web", TcxHook::Ingress, Place::Last);
@@ -97,7 +99,7 @@ fn a_program_that_was_there_first_stays_and_ours_goes_before_it() {
 
 #[test]
 fn filters_and_qdiscs_of_others_stay_as_they_are() {
-    for attach in ["tcx", "clsact"] {
+    for attach in ["auto", "clsact"] {
         let (host, web, api) = bare(&format!("qdisc-{attach}"));
         for command in [
             "tc qdisc add dev veth-web clsact",

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, lpm_trie::Key};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_LPM_TRIE;
-use enforcer::datapath::attach::link_ifindex;
-use enforcer::datapath::bpf::{TcxHook, detach_link, open_pin, tcx_programs, update};
+use enforcer::datapath::attach::{Mechanism, link_ifindex};
+use enforcer::datapath::bpf::{detach_link, open_pin, update};
 use enforcer::datapath::guard::Mode;
 use enforcer::datapath::pins::Pins;
 use enforcer::datapath::tables::Tables;
@@ -19,6 +19,8 @@ use enforcer_common::control::{ControlWord, Generation};
 use enforcer_common::endpoint::{AddressOwner, Endpoint, EndpointId};
 use enforcer_common::policy::Membership;
 use enforcer_tests::daemon::DEFAULT_CONFIG;
+use enforcer_tests::hooks::programs;
+use enforcer_tests::kernel::require_tcx;
 use enforcer_tests::traffic::{ECHO_PORT, tcp};
 use enforcer_tests::{Daemon, Workload, wait};
 use serde_json::Value;
@@ -78,14 +80,15 @@ fn assert_governed(town: &Town) {
     assert!(!tcp(&town.web, town.db.ipv6(), ECHO_PORT), "web does not reach db");
 }
 
-/// Whether one program is on each tcx hook of the interface.
+/// Whether one program is on each tc hook of the interface.
 fn is_attached(town: &Town, ifindex: u32) -> bool {
-    let count = |hook| town.host.netns().enter(|| tcx_programs(ifindex, hook)).map_or(0, |found| found.len());
-    (count(TcxHook::Ingress), count(TcxHook::Egress)) == (1, 1)
+    programs(town.host.netns(), ifindex) == [1, 1]
 }
 
 #[test]
 fn programs_come_back() {
+    // Without links there is nothing to detach; `filters_come_back` is the same there.
+    require_tcx();
     let town = watched("detach", "");
     let web = ifindex(&town, &town.web);
     let pin = |program: &str| pins(&town.daemon).link(web, program);
@@ -246,13 +249,10 @@ fn a_restart_repairs_nothing_that_is_whole() {
 }
 
 /// Takes the program off whenever it is there; returns how often it was.
-fn detach_again_and_again(pin: &std::path::Path, stop: &AtomicBool) -> u32 {
+fn detach_again_and_again(take_off: impl Fn() -> bool, stop: &AtomicBool) -> u32 {
     let mut detached = 0;
     while !stop.load(Ordering::Acquire) {
-        let taken = open_pin(pin).is_ok_and(|link| {
-            link_ifindex(pin).is_ok_and(|ifindex| ifindex != 0) && detach_link(link).is_ok()
-        });
-        detached += u32::from(taken);
+        detached += u32::from(take_off());
         thread::sleep(Duration::from_millis(20));
     }
     detached
@@ -263,9 +263,18 @@ fn who_detaches_again_and_again_is_named_and_not_fought() {
     let town = watched("fight", "");
     let web = ifindex(&town, &town.web);
     let pin = pins(&town.daemon).link(web, "from_endpoint");
+    let host = town.host.netns();
+    let take_off = || match Mechanism::best() {
+        Mechanism::Tcx => open_pin(&pin).is_ok_and(|link| {
+            link_ifindex(&pin).is_ok_and(|ifindex| ifindex != 0) && detach_link(link).is_ok()
+        }),
+        Mechanism::Clsact => {
+            host.run("tc", &["filter", "del", "dev", "veth-web", "ingress", "pref", "1"]).status.success()
+        }
+    };
     let stop = AtomicBool::new(false);
     let detached = thread::scope(|scope| {
-        let fighter = scope.spawn(|| detach_again_and_again(&pin, &stop));
+        let fighter = scope.spawn(|| detach_again_and_again(take_off, &stop));
         let found = wait::within(Duration::from_secs(6), || {
             let warnings = town.daemon.json(&["status"])["warnings"].to_string();
             warnings.contains("the programs of veth-web: mended").then_some(warnings)

@@ -1,4 +1,5 @@
-//! From one version's tables and programs to another's and back, with traffic all the time.
+//! From one version's tables and programs to another's and back, with traffic all the time. The earlier version's
+//! programs are put on links here, and so where there are none only what needs no earlier version is tested.
 
 use std::fs;
 
@@ -6,6 +7,7 @@ use enforcer::datapath::bpf::{link_target, open_pin};
 use enforcer::datapath::pins::Pins;
 use enforcer_common::ABI_VERSION;
 use enforcer_tests::daemon::DEFAULT_CONFIG;
+use enforcer_tests::kernel::require_tcx;
 use enforcer_tests::numbered::Stream;
 use enforcer_tests::traffic::{Conversation, ECHO_PORT, tcp};
 use enforcer_tests::{Numbered, earlier};
@@ -56,6 +58,7 @@ fn reason(town: &Town, reason: &str) -> u64 {
 /// An upgrade and the way back, often, under streams between allowed and denied pairs.
 #[test]
 fn versions_replace_each_other_without_losing_or_admitting_a_packet() {
+    require_tcx();
     let mut town = Town::governed("upgrade");
     town.daemon.apply(&format!("{POLICY}{WITH_RULE}"));
     let shared4 = Numbered::new(&town.web, &town.api, town.api.ipv4()).rate(5000).start();
@@ -96,6 +99,7 @@ fn assert_whole(name: &str, stream: Stream) {
 
 #[test]
 fn totals_endpoints_and_the_policy_come_along() {
+    require_tcx();
     let mut town = Town::governed("upgrade-totals");
     assert!(!tcp(&town.web, town.db.ipv4(), ECHO_PORT));
     let (denied, networks) = (reason(&town, "default-deny"), town.daemon.json(&["networks"]));
@@ -119,6 +123,7 @@ fn totals_endpoints_and_the_policy_come_along() {
 
 #[test]
 fn the_early_guard_is_replaced_too() {
+    require_tcx();
     let mut town = Town::governed("upgrade-guard");
     town.daemon.configure(&format!("{DEFAULT_CONFIG}[guard]\nmatch = [\"{}\"]\n", town.web.interface()));
     town.daemon.restart();
@@ -133,6 +138,7 @@ fn the_early_guard_is_replaced_too() {
 
 #[test]
 fn upgrading_needs_no_daemon() {
+    require_tcx();
     let mut town = Town::governed("upgrade-verb");
     let idle = town.daemon.cli(&["upgrade", "--if-needed"]);
     assert!(idle.status.success() && idle.stdout.is_empty(), "{idle:?}");
@@ -151,6 +157,7 @@ fn upgrading_needs_no_daemon() {
 
 #[test]
 fn an_upgrade_that_was_killed_half_way_is_finished_by_the_next() {
+    require_tcx();
     let mut town = Town::governed("upgrade-killed");
     downgrade(&mut town);
     let pins = Pins::new(town.daemon.bpffs());

@@ -1,12 +1,12 @@
 //! What comes from outside, at interfaces that the host file calls uplinks.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
-use enforcer_tests::daemon::{DEFAULT_CONFIG, PATIENCE};
+use enforcer_tests::daemon::DEFAULT_CONFIG;
 use enforcer_tests::host::{HOST_IPV4, HOST_IPV6};
 use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
 use enforcer_tests::{Daemon, Host, NetNs, Workload, wait};
-use nix::sys::signal::Signal;
 use serde_json::json;
 
 /// The outside bears addresses of *blue*.
@@ -49,16 +49,6 @@ impl Scene {
         assert_eq!(v4, v6, "both families are judged alike");
         v4
     }
-
-    #[track_caller]
-    fn reload(&self, config: &str) {
-        self.daemon.configure(config);
-        let before = self.daemon.log().len();
-        self.daemon.signal(Signal::SIGHUP);
-        wait::until("the daemon has reloaded", PATIENCE, || {
-            self.daemon.log()[before..].contains("reloaded").then_some(())
-        });
-    }
 }
 
 /// Sends datagrams that nobody answers.
@@ -94,7 +84,9 @@ fn nobody_outside_pretends_to_be_from_here() {
         scene.outside.netns().ip(&format!("address add {stolen}/{length} dev lo{nodad}"));
         let before = scene.daemon.dropped("spoofed-outside");
         send(scene.outside.netns(), stolen, host, 15);
-        assert_eq!(scene.daemon.dropped("spoofed-outside") - before, 15, "as {stolen}");
+        wait::until(&format!("15 as {stolen} are dropped"), Duration::from_secs(5), || {
+            (scene.daemon.dropped("spoofed-outside") - before == 15).then_some(())
+        });
     }
     let recent = scene.daemon.json(&["drops"])["recent"].clone();
     assert!(recent.to_string().contains("from-uplink"), "{recent}");
@@ -111,9 +103,9 @@ fn nobody_beyond_an_external_uplink_is_a_member_but_failsafe_services_stay_open(
         assert!(tcp(&scene.outside, host, 2222), "{host}");
     }
     // Trust is a fact: it counts with the reload, both ways.
-    scene.reload(&config("fabric"));
+    scene.daemon.reload(&config("fabric"));
     assert!(scene.reaches_web());
-    scene.reload(&config("external"));
+    scene.daemon.reload(&config("external"));
     assert!(!scene.reaches_web());
     scene.daemon.json(&["mode", "observe"]);
     assert!(scene.reaches_web(), "observing drops nothing at uplinks either");
@@ -126,7 +118,7 @@ fn uplinks_outlive_their_daemon_are_mended_and_go_with_their_table() {
     assert!(!scene.reaches_web());
     scene.daemon.start_again();
     assert!(!scene.reaches_web());
-    scene.reload(DEFAULT_CONFIG);
+    scene.daemon.reload(DEFAULT_CONFIG);
     // It is a workload now, and its addresses are its own: a member like others.
     scene.daemon.wait_ready(&["veth-up0"]);
     assert!(scene.reaches_web());
@@ -141,13 +133,15 @@ fn uplinks_outlive_their_daemon_are_mended_and_go_with_their_table() {
 fn guard_and_uplink_share_one_record() {
     let guarded = format!("{}[guard]\nmatch = [\"veth-up0\"]\n", config("external"));
     let scene = Scene::build("upguard", "external");
-    scene.reload(&guarded);
+    scene.daemon.reload(&guarded);
     assert_eq!(scene.daemon.json(&["status"])["guards"][0]["role"], "uplink");
     assert!(!scene.reaches_web());
-    scene.reload(&format!("{DEFAULT_CONFIG}exclude = [\"veth-up0\"]\n[guard]\nmatch = [\"veth-up0\"]\n"));
+    scene
+        .daemon
+        .reload(&format!("{DEFAULT_CONFIG}exclude = [\"veth-up0\"]\n[guard]\nmatch = [\"veth-up0\"]\n"));
     assert!(scene.reaches_web(), "the guard alone trusts members");
     assert!(ping(&scene.outside, HOST_IPV4.into()), "its record is still there");
-    scene.reload(&config("external"));
+    scene.daemon.reload(&config("external"));
     assert!(!scene.reaches_web());
     assert_eq!(scene.daemon.json(&["status"])["guards"], json!([]));
 }

@@ -2,10 +2,13 @@
 
 use enforcer::datapath::load::{Options, PROGRAMS};
 use enforcer_common::verdict::{DropReason::*, PassReason::*};
+use enforcer_guest::figure::{Figure, Quantity};
 use enforcer_tests::{
+    kernel::{self, Feature},
     packet::{BLUE_A, BLUE_B, DB, Family::*},
     prog_run::Lab,
 };
+use rstest::rstest;
 
 use crate::{TENANTS, between};
 
@@ -20,14 +23,27 @@ fn sizes(lab: &mut Lab) -> [u32; 4] {
     PROGRAMS.map(|name| lab.program(name).size_translated().expect("root may ask for it"))
 }
 
-#[test]
-fn the_verifier_stays_within_its_budget() {
-    let mut lab = Lab::new();
+#[rstest]
+#[case::plain("", false, false)]
+#[case::exact_clock(", exact clock", false, true)]
+#[case::traced(", traced", true, false)]
+#[case::traced_with_exact_clock(", traced, exact clock", true, true)]
+fn the_verifier_stays_within_its_budget(
+    #[case] variant: &str,
+    #[case] trace: bool,
+    #[case] exact_clock: bool,
+) {
+    let mut lab = Lab::loaded_with(&Options { trace, exact_clock, ..Options::default() });
     for name in PROGRAMS {
         let program = lab.program(name);
-        let verified = program.verified_instruction_count().expect("kernel 5.16 and later count them");
-        let (translated, jited) = (program.size_translated().unwrap_or(0), program.size_jitted());
-        println!("{name}: {verified} instructions verified, {translated} bytes translated, {jited} jited");
+        let of =
+            |quantity, value: u32| Figure { quantity, name: format!("{name}{variant}"), value: value.into() };
+        of(Quantity::Translated, program.size_translated().expect("root may ask for it")).say();
+        let Some(verified) = program.verified_instruction_count() else {
+            kernel::leave_out(Feature::VerifiedCounts);
+            continue;
+        };
+        of(Quantity::Verified, verified).say();
         assert!(verified <= VERIFIED_INSTRUCTIONS, "{name} costs {verified} instructions to verify");
     }
 }

@@ -6,6 +6,7 @@ mod audits;
 mod budget;
 mod connections;
 mod conversations;
+mod cost;
 mod dhcp;
 mod differential;
 mod errors;

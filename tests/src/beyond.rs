@@ -1,6 +1,7 @@
 //! What lies beyond a host: a router behind its uplink, and somebody far away behind the router.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
 use crate::echo::Echo;
 use crate::host::Host;
@@ -46,7 +47,10 @@ impl Beyond {
         let far = NetNs::create(&format!("{}-far", host.name()));
         router.sysctls(&[("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")]);
         for netns in [host.netns(), &router, &far] {
-            netns.sysctls(UNLIMITED);
+            // Once, the limits of all messages together were the machine's and no namespace's.
+            let exists = |key: &str| netns.enter(|| Path::new("/proc/sys").join(key).exists());
+            let settings: Vec<_> = UNLIMITED.iter().copied().filter(|(key, _)| exists(key)).collect();
+            netns.sysctls(&settings);
         }
         host.netns().ip(&format!("link add {UPLINK} type veth peer name near netns {}\n", router.name()));
         router.ip(&format!("link add far type veth peer name eth0 netns {}\n", far.name()));

@@ -10,6 +10,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::wait;
+
 /// Runs `command` with `input` as its standard input and returns what it printed.
 ///
 /// A command that is still running after `limit` is killed; its output then tells so by its exit status.
@@ -22,7 +24,7 @@ pub fn output_within(command: &mut Command, input: &str, limit: Duration) -> io:
     let (ended, wait_for_end) = mpsc::channel::<()>();
     thread::scope(|scope| {
         scope.spawn(move || {
-            if wait_for_end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            if wait_for_end.recv_timeout(wait::scaled(limit)) == Err(RecvTimeoutError::Timeout) {
                 // It may have ended just now; then there is nothing to kill.
                 kill(pid, Signal::SIGKILL).ok();
             }

@@ -188,6 +188,17 @@ impl Daemon {
         wanted.map(|entry| count(entry).unwrap_or_else(|| panic!("no count in {entry}"))).collect()
     }
 
+    /// Gives it another host file, and waits until that counts.
+    #[track_caller]
+    pub fn reload(&self, config: &str) {
+        self.configure(config);
+        let before = self.log().len();
+        self.signal(Signal::SIGHUP);
+        wait::until("the daemon has reloaded", PATIENCE, || {
+            self.log()[before..].contains("reloaded").then_some(())
+        });
+    }
+
     /// Applies a policy; panics when it is refused.
     #[track_caller]
     pub fn apply(&self, policy: &str) {
@@ -337,7 +348,11 @@ impl Drop for Daemon {
         let is_panicking = std::thread::panicking();
         if is_panicking {
             // A stopped one would answer nobody.
-            self.pid().map(|pid| kill(Pid::from_raw(pid as i32), Signal::SIGCONT));
+            if let Some(pid) = self.pid() {
+                kill(Pid::from_raw(pid as i32), Signal::SIGCONT).ok();
+                eprintln!("---- threads of the daemon, and of what it waits for ----");
+                print_threads(pid);
+            }
             self.print_findings();
         }
         if let Some(mut child) = self.child.take() {
@@ -349,6 +364,18 @@ impl Drop for Daemon {
         if !cleaned.as_ref().is_ok_and(|output| output.status.success()) {
             print_finding("enforcer clean", cleaned);
         }
+    }
+}
+
+/// Prints where the threads of a process and of its children are, in the kernel.
+fn print_threads(pid: u32) {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    for task in tasks.flatten().map(|entry| entry.path()) {
+        let [name, call, stack] = ["comm", "syscall", "stack"]
+            .map(|file| fs::read_to_string(task.join(file)).unwrap_or_else(|error| error.to_string()));
+        eprintln!("{}: system call {call}{stack}", name.trim());
+        let children = fs::read_to_string(task.join("children")).unwrap_or_default();
+        children.split_whitespace().filter_map(|child| child.parse().ok()).for_each(print_threads);
     }
 }
 

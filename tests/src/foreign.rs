@@ -1,13 +1,14 @@
 //! Somebody else's tcx program: it counts packets and passes them on.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use aya::maps::{MapData, MapError};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type};
+use aya_obj::generated::{bpf_attach_type, bpf_cmd, bpf_prog_type};
 use enforcer::datapath::bpf::{TcxHook, link_target, lookup};
 
+use crate::bytecode::{instruction, load, make, nothing};
 use crate::netns::NetNs;
 
 /// Where among the programs of a hook.
@@ -32,7 +33,7 @@ impl Foreign {
     #[track_caller]
     pub fn attach(netns: &NetNs, interface: &str, hook: TcxHook, place: Place) -> Self {
         let counter = counter().expect("failed to create a map");
-        let program = load(&counter).expect("failed to load a program");
+        let program = counting(&counter).expect("failed to load a program");
         let link = netns.enter(|| {
             let ifindex = nix::net::if_::if_nametoindex(interface).expect("no such interface");
             link(&program, ifindex, hook, place).expect("failed to attach a program")
@@ -61,37 +62,28 @@ fn counter() -> Result<MapData, MapError> {
 }
 
 /// `*counter += 1; return TCX_NEXT;`
-fn load(counter: &MapData) -> io::Result<OwnedFd> {
+fn counting(counter: &MapData) -> io::Result<OwnedFd> {
     let map = counter.fd().as_fd().as_raw_fd();
     let instructions = [
         // r1 = the value's address; two slots
-        instruction(0x18, 0x21, map),
-        instruction(0, 0, 0),
+        instruction(0x18, 0x21, 0, map),
+        instruction(0, 0, 0, 0),
         // r2 = 1
-        instruction(0xb7, 0x02, 1),
+        instruction(0xb7, 0x02, 0, 1),
         // *r1 += r2, atomically
-        instruction(0xdb, 0x21, 0),
+        instruction(0xdb, 0x21, 0, 0),
         // r0 = TCX_NEXT
-        instruction(0xb7, 0x00, -1),
-        instruction(0x95, 0, 0),
+        instruction(0xb7, 0x00, 0, -1),
+        instruction(0x95, 0, 0, 0),
     ];
-    // SAFETY: the kernel's attribute union is plain data for which zero means "not given".
-    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
-    // SAFETY: plain data; this variant is the one that the command reads.
-    let load = unsafe { &mut attr.__bindgen_anon_3 };
-    load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32;
-    load.insns = instructions.as_ptr() as u64;
-    load.insn_cnt = instructions.len() as u32;
-    load.license = c"GPL".as_ptr() as u64;
-    bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr)
+    load(bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS, &instructions)
 }
 
 fn link(program: &OwnedFd, ifindex: u32, hook: TcxHook, place: Place) -> io::Result<OwnedFd> {
     const BEFORE: u32 = 1 << 3;
     const AFTER: u32 = 1 << 4;
-    // SAFETY: as above.
-    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
-    // SAFETY: as above.
+    let mut attr = nothing();
+    // SAFETY: plain data; this variant is the one that the command reads.
     let create = unsafe { &mut attr.link_create };
     create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
     create.__bindgen_anon_2.target_ifindex = ifindex;
@@ -103,22 +95,5 @@ fn link(program: &OwnedFd, ifindex: u32, hook: TcxHook, place: Place) -> io::Res
         Place::First => BEFORE,
         Place::Last => AFTER,
     };
-    bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)
-}
-
-/// An instruction of eight bytes, as a little-endian kernel reads it.
-const fn instruction(code: u8, registers: u8, immediate: i32) -> u64 {
-    code as u64 | (registers as u64) << 8 | (immediate as u32 as u64) << 32
-}
-
-fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
-    // SAFETY: `attr` is a whole, initialised `bpf_attr`; what it points at outlives the call.
-    let made = unsafe {
-        libc::syscall(libc::SYS_bpf, command as libc::c_int, std::ptr::from_mut(attr), size_of::<bpf_attr>())
-    };
-    if made < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: both commands return a descriptor that is ours alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(made as i32) })
+    make(bpf_cmd::BPF_LINK_CREATE, &mut attr)
 }

@@ -48,8 +48,13 @@ impl NetNs {
         let path = path_of(&name);
         let handle = File::open(&path).expect("failed to open a namespace just created");
         let netns = Self { name, path, handle, is_ours: true };
-        // Addresses are usable at once; nothing in the lab is a duplicate by accident.
-        netns.sysctls(&[("net/ipv6/conf/all/accept_dad", "0"), ("net/ipv6/conf/default/accept_dad", "0")]);
+        // Addresses are usable at once; nothing in the lab is a duplicate by accident. Nobody asks for routers: nothing
+        // but what a test sends is counted.
+        netns.sysctls(&[
+            ("net/ipv6/conf/all/accept_dad", "0"),
+            ("net/ipv6/conf/default/accept_dad", "0"),
+            ("net/ipv6/conf/default/router_solicitations", "0"),
+        ]);
         netns.ip("link set lo up");
         netns
     }
@@ -127,6 +132,31 @@ impl NetNs {
         wait::until(&format!("{interface} in {} has a carrier", self.name), COMMAND_LIMIT, || {
             self.enter(|| carrier::is_on(interface)).expect("failed to ask for a link").then_some(())
         });
+    }
+
+    /// The hardware address of an interface.
+    #[track_caller]
+    pub fn mac(&self, interface: &str) -> [u8; 6] {
+        self.try_mac(interface).unwrap_or_else(|| panic!("no MAC of {interface} in {}", self.name))
+    }
+
+    /// The hardware address of an interface, if it carries Ethernet frames.
+    #[track_caller]
+    pub fn try_mac(&self, interface: &str) -> Option<[u8; 6]> {
+        let output = self.run("ip", &["-o", "link", "show", "dev", interface]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        let mac = text.split_whitespace().skip_while(|word| *word != "link/ether").nth(1)?;
+        let bytes: Vec<u8> = mac.split(':').filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+        bytes.try_into().ok()
+    }
+
+    /// Gives nftables one command per line.
+    #[track_caller]
+    pub fn nft(&self, commands: &str) {
+        for command in commands.lines() {
+            let output = self.run("nft", &[command]);
+            assert!(output.status.success(), "nft {command}: {output:?}");
+        }
     }
 
     /// Sets kernel parameters of the namespace, named by their path under `/proc/sys`.

@@ -53,7 +53,7 @@ impl Stage {
         let masquerade = "add table ip nat\n\
                           add chain ip nat post { type nat hook postrouting priority srcnat; }\n\
                           add rule ip nat post ip saddr 10.2.0.5 ip daddr 10.4.0.9 masquerade\n";
-        nft(host.netns(), masquerade);
+        host.netns().nft(masquerade);
         let at_host = host.netns().enter(|| {
             HOST_PORTS.map(|port| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).expect("the port is free"))
         });
@@ -119,41 +119,22 @@ impl Stage {
     fn sender(&self, by: By) -> (Injector, [[u8; 6]; 2]) {
         let host = self.host.netns();
         let (netns, interface, next): (&NetNs, _, _) = match by {
-            By::Web => (self.web.netns(), INSIDE, mac(host, self.web.interface())),
-            By::Api => (self.api.netns(), INSIDE, mac(host, "br-10.2.0")),
-            By::Db => (self.db.netns(), INSIDE, mac(host, self.db.interface())),
-            By::Far => (&self.beyond.far, "eth0", mac(&self.beyond.router, "far")),
-            By::Router => (&self.beyond.router, "near", mac(host, UPLINK)),
+            By::Web => (self.web.netns(), INSIDE, host.mac(self.web.interface())),
+            By::Api => (self.api.netns(), INSIDE, host.mac("br-10.2.0")),
+            By::Db => (self.db.netns(), INSIDE, host.mac(self.db.interface())),
+            By::Far => (&self.beyond.far, "eth0", self.beyond.router.mac("far")),
+            By::Router => (&self.beyond.router, "near", host.mac(UPLINK)),
         };
-        (Injector::open(netns, interface), [next, mac(netns, interface)])
+        (Injector::open(netns, interface), [next, netns.mac(interface)])
     }
 }
 
 /// Nobody there answers what it hears, but for neighbours; numbered streams are heard and not answered.
 fn hush(netns: &NetNs) {
-    nft(
-        netns,
+    netns.nft(
         "add table inet hush\n\
          add chain inet hush in { type filter hook input priority 0; policy drop; }\n\
          add rule inet hush in icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n\
          add rule inet hush in udp dport >= 32768 accept\n",
     );
-}
-
-#[track_caller]
-fn nft(netns: &NetNs, batch: &str) {
-    for line in batch.lines() {
-        let output = netns.run("nft", &[line]);
-        assert!(output.status.success(), "nft {line}: {output:?}");
-    }
-}
-
-#[track_caller]
-fn mac(netns: &NetNs, interface: &str) -> [u8; 6] {
-    let output = netns.run("ip", &["-o", "link", "show", "dev", interface]);
-    let text = String::from_utf8(output.stdout).expect("ip writes text");
-    let mac = text.split_whitespace().skip_while(|word| *word != "link/ether").nth(1);
-    let bytes = mac.map(|mac| mac.split(':').filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect());
-    let bytes: Option<Vec<u8>> = bytes;
-    bytes.and_then(|bytes| bytes.try_into().ok()).unwrap_or_else(|| panic!("no MAC of {interface}: {text}"))
 }

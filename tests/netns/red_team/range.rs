@@ -103,7 +103,7 @@ impl Range {
     /// Whom the attacker is taken for, on its host and by the victim there.
     pub fn poisoned(&self) -> Vec<String> {
         let web = self.fabric.workload("web");
-        let own = mac(web.netns(), INSIDE).map(|byte| format!("{byte:02x}")).join(":");
+        let own = web.netns().mac(INSIDE).map(|byte| format!("{byte:02x}")).join(":");
         let places = [&**self.fabric.hosts[0].netns(), self.victim(false).netns()];
         let told = places
             .map(|netns| String::from_utf8(netns.run("ip", &["neigh"]).stdout).expect("ip writes text"));
@@ -184,12 +184,12 @@ impl Range {
         };
         let next = match (by, hop) {
             (_, Hop::Everybody) => [0xff; 6],
-            (By::Web, Hop::Gateway) => mac(host, &self.attackers_bridge()),
-            (_, Hop::Victim) => mac(self.victim(false).netns(), INSIDE),
-            (By::Wire, Hop::Gateway) => mac(host, self.bridge_at_wire()),
-            (By::Wan, Hop::Gateway) => mac(host, WAN),
+            (By::Web, Hop::Gateway) => host.mac(&self.attackers_bridge()),
+            (_, Hop::Victim) => self.victim(false).netns().mac(INSIDE),
+            (By::Wire, Hop::Gateway) => host.mac(self.bridge_at_wire()),
+            (By::Wan, Hop::Gateway) => host.mac(WAN),
         };
-        let own = if by == By::Web { mac(netns, interface) } else { [0x02, 0xee, 0, 0, 0, 1] };
+        let own = if by == By::Web { netns.mac(interface) } else { [0x02, 0xee, 0, 0, 0, 1] };
         let macs = [next, own].concat().try_into().expect("two MACs are twelve bytes");
         (Injector::open(netns, interface), macs)
     }
@@ -216,7 +216,7 @@ impl Range {
     }
 
     /// Whether the attacker gets to the victim by the proxy, at any of the host's addresses.
-    pub fn asks_proxy(&self, _: &Proxy) -> bool {
+    pub fn asks_proxy(&self) -> bool {
         let web = self.fabric.workload("web");
         self.host_addresses(Family::V4).into_iter().any(|address| tcp(web, address, PROXIED))
     }
@@ -271,18 +271,5 @@ fn publish(host: &NetNs, victim: &Workload) {
         victim.ipv4(),
         victim.ipv6()
     );
-    for line in batch.lines() {
-        let output = host.run("nft", &[line]);
-        assert!(output.status.success(), "nft {line}: {output:?}");
-    }
-}
-
-#[track_caller]
-fn mac(netns: &NetNs, interface: &str) -> [u8; 6] {
-    let output = netns.run("ip", &["-o", "link", "show", "dev", interface]);
-    let text = String::from_utf8(output.stdout).expect("ip writes text");
-    let mac = text.split_whitespace().skip_while(|word| *word != "link/ether").nth(1);
-    let bytes: Option<Vec<u8>> =
-        mac.map(|mac| mac.split(':').filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect());
-    bytes.and_then(|bytes| bytes.try_into().ok()).unwrap_or_else(|| panic!("no MAC of {interface}: {text}"))
+    host.nft(&batch);
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
+use crate::wait;
+
 /// The pause between two bursts.
 const TICK: Duration = Duration::from_millis(1);
 /// Packets of one flow under way. All flows together stay below the kernel's backlog (`netdev_max_backlog`, 1,000):
@@ -66,7 +68,7 @@ pub fn send(rate: u32, answered: &Answered, stop: &Stop, mut each: impl FnMut(u6
             let first = sent.note(end - sent.count, now);
             (first..end).for_each(&mut each);
         }
-        sleep(TICK);
+        sleep(wait::scaled(TICK));
     }
     sent
 }

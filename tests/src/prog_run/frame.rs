@@ -1,11 +1,11 @@
 //! Frames as bytes, many of them: for tests that compare the programs with another judge.
 
+use std::net::IpAddr;
+
 use aya::{
     maps::{HashMap, MapData, PerCpuArray, PerCpuValues},
-    programs::{TestRun as _, TestRunOptions},
     util::nr_cpus,
 };
-use bytemuck::{Pod, Zeroable};
 use enforcer::policy::oracle::{Arrival, Stamp};
 use enforcer_common::{
     address::{Address, V4_PREFIX_OFFSET},
@@ -16,26 +16,11 @@ use enforcer_common::{
 };
 use ipnet::IpNet;
 
-use super::{
-    Judged, Lab, Owned, UPLINK,
-    outcome::CountedBefore,
-    run::{FOREIGN_MARK, SkBuff},
-};
+use super::{Judged, Lab, Owned, UPLINK, context::SkBuff, outcome::CountedBefore, run::FOREIGN_MARK};
+use crate::kernel::Feature;
 
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
-
-/// The kernel's `struct xdp_md`.
-#[repr(C)]
-#[derive(Clone, Copy, Default, Pod, Zeroable)]
-struct XdpMd {
-    data: u32,
-    data_end: u32,
-    data_meta: u32,
-    ingress_ifindex: u32,
-    rx_queue_index: u32,
-    egress_ifindex: u32,
-}
 
 impl Owned for IpNet {
     fn prefixes(&self) -> Vec<(Address, u8)> {
@@ -45,6 +30,16 @@ impl Owned for IpNet {
 }
 
 impl Lab {
+    /// What the kernel must have so that [`Lab::judge`] can say something.
+    pub fn wants(arrival: &Arrival) -> Option<Feature> {
+        match arrival.hook {
+            Hook::Guard => Some(Feature::TestedXdp),
+            // Elsewhere it matters only at which interface a packet is.
+            Hook::ToEndpoint if !arrival.locally_generated => Some(Feature::TestedOrigin),
+            Hook::ToEndpoint | Hook::FromEndpoint | Hook::FromUplink => None,
+        }
+    }
+
     /// What the programs make of a frame, or what about it cannot be: a changed byte, a wrong mark, a
     /// counter that contradicts the return value.
     pub fn judge(&mut self, arrival: &Arrival) -> Result<Judged, String> {
@@ -69,17 +64,10 @@ impl Lab {
         let ifindex = self.interface(arrival.endpoint);
         let context_in = SkBuff::new(FOREIGN_MARK | stamp, ingress_ifindex, ifindex);
         let before = self.counted.take().unwrap_or_else(|| self.reasons());
-        let mut context_out = SkBuff::zeroed();
-        let mut frame_out = vec![0; arrival.frame.len() + 64];
         let program = self.classifier(arrival.hook);
-        let run = program.test_run(TestRunOptions {
-            data_in: Some(arrival.frame),
-            data_out: Some(&mut frame_out),
-            ctx_in: Some(bytemuck::bytes_of(&context_in)),
-            ctx_out: Some(bytemuck::bytes_of_mut(&mut context_out)),
-            ..TestRunOptions::default()
-        });
-        let run = run.map_err(|error| format!("the kernel refuses the frame: {error:?}"))?;
+        let run = context_in.run(program, arrival.hook, arrival.frame, 1);
+        let (run, context_out, frame_out) =
+            run.map_err(|error| format!("the kernel refuses the frame: {error:?}"))?;
         let counted_before = CountedBefore::by(arrival.hook, stamp);
         let after = self.reasons();
         let judged = judged(&before, &after, counted_before)?;
@@ -95,7 +83,9 @@ impl Lab {
             return Err("the frame was changed".to_owned());
         }
         // What the host may unpack proves nothing of what is in it.
-        let in_doubt = leaving == Self::RELAXED && context_out.mark == FOREIGN_MARK | Self::DOUBTFUL;
+        let in_doubt = leaving == Self::RELAXED
+            && context_out.mark == FOREIGN_MARK | Self::DOUBTFUL
+            && destination(arrival.frame).is_some_and(|dst| self.is_hosts(dst));
         if context_out.mark != FOREIGN_MARK | leaving && !in_doubt {
             return Err(format!("{judged}, but the mark is {:#x}", context_out.mark));
         }
@@ -129,34 +119,20 @@ impl Lab {
         let context = SkBuff::new(FOREIGN_MARK, ingress_ifindex, self.interface(endpoint));
         let program = self.classifier(hook);
         for frame in frames {
-            let run = program.test_run(TestRunOptions {
-                data_in: Some(&frame),
-                ctx_in: Some(bytemuck::bytes_of(&context)),
-                ..TestRunOptions::default()
-            });
-            let run = run.unwrap_or_else(|error| panic!("the kernel refuses the frame: {error:?}"));
+            let run = context.run(program, hook, &frame, 1);
+            let (run, ..) = run.unwrap_or_else(|error| panic!("the kernel refuses the frame: {error:?}"));
             assert_eq!(run.return_value as i32, -1, "a frame of the flood was dropped");
         }
     }
 
     /// What the early guard makes of a frame: it counts only what it drops.
     fn judge_early(&mut self, arrival: &Arrival) -> Result<Judged, String> {
-        let ingress_ifindex = self.interface(arrival.endpoint);
-        let context_in = XdpMd { data_end: arrival.frame.len() as u32, ingress_ifindex, ..XdpMd::default() };
         let before = self.counted.take().unwrap_or_else(|| self.reasons());
-        let mut frame_out = vec![0; arrival.frame.len() + 64];
-        let program = self.datapath.guard().map_err(|error| error.to_string())?;
-        let run = program.test_run(TestRunOptions {
-            data_in: Some(arrival.frame),
-            data_out: Some(&mut frame_out),
-            ctx_in: Some(bytemuck::bytes_of(&context_in)),
-            ..TestRunOptions::default()
-        });
-        let run = run.map_err(|error| format!("the kernel refuses the frame: {error:?}"))?;
+        let (run, frame_out) = self.run_guard(arrival.endpoint, arrival.frame, 1)?;
         let after = self.reasons();
         let judged = judged(&before, &after, CountedBefore::All)?;
         self.counted = Some(after);
-        if frame_out[..run.data_size_out as usize] != *arrival.frame {
+        if frame_out != *arrival.frame {
             return Err("the frame was changed".to_owned());
         }
         match (judged.is_pass(), run.return_value) {
@@ -207,6 +183,15 @@ impl Lab {
                 PerCpuValues::try_from(vec![ErrorBudget::default(); cpus]).expect("one for each CPU");
             budgets.set(id, unspent, 0).expect("the table is writable");
         }
+    }
+}
+
+/// Whom an IP packet is for.
+fn destination(frame: &[u8]) -> Option<IpAddr> {
+    match frame.get(12..14)? {
+        [0x08, 0x00] => Some(<[u8; 4]>::try_from(frame.get(30..34)?).ok()?.into()),
+        [0x86, 0xdd] => Some(<[u8; 16]>::try_from(frame.get(38..54)?).ok()?.into()),
+        _ => None,
     }
 }
 

@@ -5,7 +5,9 @@
 //! an [`Outcome`] that explains itself when it is not the expected one.
 
 mod age;
+mod context;
 mod conversations;
+mod early;
 mod facts;
 mod frame;
 mod namespace;
@@ -13,7 +15,7 @@ mod observe;
 mod outcome;
 mod run;
 
-use std::{collections::BTreeMap, process::Command};
+use std::{collections::BTreeMap, net::IpAddr, process::Command};
 
 use aya::programs::ProgramInfo;
 use enforcer::{
@@ -184,12 +186,19 @@ impl Lab {
 
     /// Whether the packet is for the host and may have another one in it.
     fn may_unpack(&self, packet: &Packet) -> bool {
+        packet.protocol_number() != 6 && self.is_hosts(packet.dst())
+    }
+
+    /// Whether the longest prefix around an address is the host's.
+    fn is_hosts(&self, address: IpAddr) -> bool {
+        let address = u128::from_be_bytes(bytemuck::cast(Address::from(address)));
         let owners = self.datapath.tables.addresses().expect("the addresses are readable");
-        let dst = Address::from(packet.dst());
-        let for_host = owners.iter().any(|(address, bits, owner)| {
-            *bits == 128 && *address == dst && owner.endpoint == EndpointId::HOST
+        let around = owners.iter().filter(|(owned, bits, _)| {
+            let owned = u128::from_be_bytes(bytemuck::cast(*owned));
+            (owned ^ address).checked_shr(128 - u32::from(*bits)).unwrap_or(0) == 0
         });
-        for_host && packet.protocol_number() != 6
+        let owner = around.max_by_key(|(_, bits, _)| *bits);
+        owner.is_some_and(|(_, _, owner)| owner.endpoint == EndpointId::HOST)
     }
 
     fn id_of(&self, endpoint: &str) -> EndpointId {

@@ -2,43 +2,18 @@
 
 use std::time::Duration;
 
-use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
-use bytemuck::{Pod, Zeroable};
+use aya::programs::SchedClassifier;
 use enforcer::policy::oracle::{Arrival, Stamp};
 use enforcer_common::{
     event::Hook,
     verdict::{DropReason, PassReason},
 };
 
-use super::{Judged, Lab, Outcome, UPLINK, outcome::CountedBefore};
+use super::{Judged, Lab, Outcome, UPLINK, context::SkBuff, outcome::CountedBefore};
 use crate::packet::Packet;
 
 /// Bits of the mark that belong to others, set on every packet: nobody may touch them.
 pub(super) const FOREIGN_MARK: u32 = 0x5000_0001;
-
-/// The kernel's `struct __sk_buff`, as far as a test may set it; the rest must be zero.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(super) struct SkBuff {
-    before_mark: [u32; 2],
-    pub(super) mark: u32,
-    before_ingress_ifindex: [u32; 6],
-    ingress_ifindex: u32,
-    ifindex: u32,
-    after_ifindex: [u32; 32],
-    before_gso_size: u32,
-    gso_size: u32,
-    end: [u32; 3],
-}
-
-const _: () = assert!(size_of::<SkBuff>() == 192);
-
-impl SkBuff {
-    /// With this mark, from one interface at the other's hook.
-    pub(super) fn new(mark: u32, ingress_ifindex: u32, ifindex: u32) -> Self {
-        Self { mark, ingress_ifindex, ifindex, ..Self::zeroed() }
-    }
-}
 
 /// A packet in front of a hook; nothing happens before its outcome is asked for.
 #[must_use = "the packet is not sent yet"]
@@ -141,16 +116,16 @@ impl<'lab> Run<'lab> {
     #[track_caller]
     pub fn mean_duration(self, repeat: u32) -> Duration {
         self.lab.counted = None;
-        let ifindex = self.lab.interface(&self.endpoint);
-        let context = SkBuff::new(self.stamp, self.ingress_ifindex, ifindex);
-        let program = self.lab.classifier(self.hook);
-        let run = program.test_run(TestRunOptions {
-            data_in: Some(&self.packet.bytes()),
-            ctx_in: Some(bytemuck::bytes_of(&context)),
-            repeat,
-            ..TestRunOptions::default()
-        });
-        run.unwrap_or_else(|error| panic!("the kernel refuses {}: {error:?}", self.packet)).duration
+        let frame = self.packet.bytes();
+        let run = if self.hook == Hook::Guard {
+            self.lab.run_guard(&self.endpoint, &frame, repeat).map(|(run, _)| run)
+        } else {
+            let ifindex = self.lab.interface(&self.endpoint);
+            let context = SkBuff::new(self.stamp, self.ingress_ifindex, ifindex);
+            let run = context.run(self.lab.classifier(self.hook), self.hook, &frame, repeat);
+            run.map(|(run, ..)| run).map_err(|error| format!("{error:?}"))
+        };
+        run.unwrap_or_else(|error| panic!("{}: {error}", self.packet)).duration
     }
 
     /// Runs it, and holds what is true of every packet: nobody changes a byte, nobody touches a
@@ -164,8 +139,7 @@ impl<'lab> Run<'lab> {
         let ifindex = self.lab.interface(&self.endpoint);
         let before = self.lab.reasons();
         let mark_in = FOREIGN_MARK | self.stamp;
-        let context_in =
-            SkBuff { gso_size: self.segment, ..SkBuff::new(mark_in, self.ingress_ifindex, ifindex) };
+        let context_in = SkBuff::new(mark_in, self.ingress_ifindex, ifindex).segmented(self.segment);
         let (code, mark, bytes) = self.execute(context_in);
         assert_eq!(bytes, self.packet.bytes(), "the datapath changed {}", self.packet);
         assert_eq!(mark & !Lab::MARK_MASK, FOREIGN_MARK, "foreign bits of the mark of {}", self.packet);
@@ -198,20 +172,11 @@ impl<'lab> Run<'lab> {
     /// Return code, mark and packet behind the program.
     #[track_caller]
     fn execute(&mut self, context_in: SkBuff) -> (i32, u32, Vec<u8>) {
-        let packet_in = self.packet.bytes();
-        let mut packet_out = vec![0; packet_in.len() + 64];
-        let mut context_out = SkBuff::zeroed();
         let program = self.lab.classifier(self.hook);
-        let run = program.test_run(TestRunOptions {
-            data_in: Some(&packet_in),
-            data_out: Some(&mut packet_out),
-            ctx_in: Some(bytemuck::bytes_of(&context_in)),
-            ctx_out: Some(bytemuck::bytes_of_mut(&mut context_out)),
-            ..TestRunOptions::default()
-        });
-        let result = run.unwrap_or_else(|error| panic!("the kernel refuses {}: {error:?}", self.packet));
-        packet_out.truncate(result.data_size_out as usize);
-        (result.return_value as i32, context_out.mark, packet_out)
+        let run = context_in.run(program, self.hook, &self.packet.bytes(), 1);
+        let (run, context_out, packet_out) =
+            run.unwrap_or_else(|error| panic!("the kernel refuses {}: {error:?}", self.packet));
+        (run.return_value as i32, context_out.mark, packet_out)
     }
 }
 

@@ -6,10 +6,8 @@
 
 mod memory;
 mod packets;
-mod policies;
 mod ready;
 mod scale;
-mod scenario;
 
 use clap::{Parser, ValueEnum};
 

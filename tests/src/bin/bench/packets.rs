@@ -4,26 +4,20 @@ use std::time::Duration;
 
 use enforcer::datapath::load::PROGRAMS;
 use enforcer_tests::{
-    packet::{BLUE_A, BLUE_B, DB, Family},
+    cost::{self, Effort, Law, SCENARIOS},
+    packet::Family,
     prog_run::Lab,
-};
-
-use crate::{
-    policies::Law,
-    scenario::{MISSES, REPEAT, SCENARIOS},
 };
 
 /// Rounds; each measures every scenario once.
 const ROUNDS: usize = 21;
+const EFFORT: Effort = Effort { runs: 100_000, misses: 300 };
 
 /// What a scenario took in each round, by family.
 type Times = [Vec<Duration>; 2];
 
 pub fn measure() {
-    let mut lab = Lab::new();
-    lab.endpoint("a").owns([BLUE_A]);
-    lab.endpoint("b").owns([BLUE_B]);
-    lab.endpoint("db").owns([DB]);
+    let mut lab = cost::lab();
     print_programs(&mut lab);
     let laws = Law::ALL.map(|law| (law, law.policy()));
     let mut times: Vec<Times> = vec![Times::default(); SCENARIOS.len()];
@@ -40,7 +34,7 @@ fn measure_under(law: Law, lab: &mut Lab, times: &mut [Times]) {
     for (scenario, times) in SCENARIOS.iter().zip(times) {
         if scenario.law == law {
             for (column, family) in Family::BOTH.into_iter().enumerate() {
-                times[column].push(scenario.measure(lab, family));
+                times[column].push(scenario.measure(lab, family, EFFORT));
             }
         }
     }
@@ -60,14 +54,14 @@ fn print_programs(lab: &mut Lab) {
 }
 
 fn print_times(times: Vec<Times>) {
-    println!("\nnanoseconds per packet: minimum and median of {ROUNDS} rounds of {REPEAT} packets");
+    println!("\nnanoseconds per packet: minimum and median of {ROUNDS} rounds of {} packets", EFFORT.runs);
     println!("  {:<62} {:>6} {:>6}   {:>6} {:>6}", "", "v4 min", "median", "v6 min", "median");
     for (scenario, [mut v4, mut v6]) in SCENARIOS.iter().zip(times) {
         let ((v4_min, v4_median), (v6_min, v6_median)) =
             (least_and_median(&mut v4), least_and_median(&mut v6));
         println!("  {:<62} {v4_min:>6} {v4_median:>6}   {v6_min:>6} {v6_median:>6}", scenario.name);
     }
-    println!("  * {MISSES} packets a round, each measured alone: the clock's own cost is in these");
+    println!("  * {} packets a round, each measured alone: the clock's own cost is in these", EFFORT.misses);
 }
 
 fn least_and_median(times: &mut [Duration]) -> (u128, u128) {

@@ -1,4 +1,4 @@
-//! The policies that packets are measured under: the same two networks, and ever more rules.
+//! The policies that costs are measured under: the same two networks, and ever more rules.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ const GROUPS: u32 = 100;
 const PORTS: u32 = 10_000;
 
 /// What decides.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Law {
     /// Networks alone.
     Networks,
