@@ -19,6 +19,7 @@ mod soak;
 mod step;
 mod test;
 mod tidy;
+mod vm;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -74,6 +75,8 @@ enum Chore {
         /// Only the mutants whose name contains one of these.
         filters: Vec<String>,
     },
+    /// Run the tests on other kernels, in virtual machines.
+    Vm(vm::Vm),
     /// Check format and lints of all crates, the eBPF half included.
     Lint,
     /// Write the papers that are made from the source.
@@ -120,6 +123,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
             root::require("soak")?;
             prepare()?;
             soak::run(soak)?;
+        }
+        Chore::Vm(vm) => {
+            prepare()?;
+            return vm::run(&vm);
         }
         Chore::Mutate { filters } => {
             root::require("mutate")?;

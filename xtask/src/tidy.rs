@@ -7,23 +7,40 @@ use anyhow::{Context, Result, bail};
 use enforcer_common::verdict::{Category, DropReason, PassReason};
 
 use crate::step;
+use crate::vm::document;
 
-const DROP_REASONS: &str = "docs/drop-reasons.md";
+/// The papers, and what makes them from what they are.
+const PAPERS: [(&str, Make); 2] =
+    [("docs/drop-reasons.md", |_| Ok(drop_reasons())), ("docs/kernels.md", document::renewed)];
+
+type Make = fn(&str) -> Result<String>;
 
 /// Writes them anew.
 pub fn run() -> Result<()> {
-    let path = step::workspace().join(DROP_REASONS);
-    fs::write(&path, drop_reasons()).with_context(|| format!("failed to write {DROP_REASONS}"))
+    for (name, make) in PAPERS {
+        fs::write(step::workspace().join(name), renewed(name, make)?.1)
+            .with_context(|| format!("failed to write {name}"))?;
+    }
+    Ok(())
 }
 
 /// Fails where one is out of date.
 pub fn check() -> Result<()> {
-    let path = step::workspace().join(DROP_REASONS);
-    let found = fs::read_to_string(&path).with_context(|| format!("failed to read {DROP_REASONS}"))?;
-    if found != drop_reasons() {
-        bail!("{DROP_REASONS} is out of date; type: cargo xtask tidy");
+    for (name, make) in PAPERS {
+        let (found, due) = renewed(name, make)?;
+        if found != due {
+            bail!("{name} is out of date; type: cargo xtask tidy");
+        }
     }
     Ok(())
+}
+
+/// A paper as it is, and as it should be.
+fn renewed(name: &str, make: Make) -> Result<(String, String)> {
+    let found =
+        fs::read_to_string(step::workspace().join(name)).with_context(|| format!("failed to read {name}"))?;
+    let due = make(&found).with_context(|| format!("failed to make {name}"))?;
+    Ok((found, due))
 }
 
 fn drop_reasons() -> String {

@@ -1,0 +1,214 @@
+//! Which tests run in a virtual machine, and in which groups they are counted.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use enforcer_guest::{Fault, Plan, REHEARSE, Test};
+
+use super::emulator::Clock;
+use super::programs::Programs;
+
+/// Tests that are counted together.
+pub struct Group {
+    /// What the table calls it.
+    pub name: &'static str,
+    /// What the clock of its machine counts.
+    clock: Clock,
+    program: &'static str,
+    /// What the names of its tests begin with.
+    prefixes: &'static [&'static str],
+    /// Of those, the ones that run unless all are asked for: names that contain one of these.
+    short: &'static [&'static str],
+    environment: &'static [(&'static str, &'static str)],
+    /// Seconds that each may take.
+    limit: u64,
+}
+
+/// A test belongs to the first group that it fits in.
+pub const GROUPS: [Group; 8] = [
+    Group {
+        name: "verifier",
+        clock: Clock::Time,
+        program: "prog_run",
+        prefixes: &["budget::"],
+        short: &["the_verifier_stays"],
+        environment: &[],
+        limit: 120,
+    },
+    Group {
+        name: "cost",
+        clock: Clock::Instructions,
+        program: "prog_run",
+        prefixes: &["cost::"],
+        short: &[""],
+        environment: &[],
+        limit: 120,
+    },
+    Group {
+        name: "differential",
+        clock: Clock::Time,
+        program: "prog_run",
+        prefixes: &["differential::"],
+        short: &["agree_about_conversations", "agree_about_lone_frames"],
+        environment: &[("ENFORCER_CASES", "3")],
+        limit: 180,
+    },
+    Group {
+        name: "prog_run",
+        clock: Clock::Time,
+        program: "prog_run",
+        prefixes: &[""],
+        short: &PACKETS,
+        environment: &[],
+        limit: 60,
+    },
+    Group {
+        name: "loss",
+        clock: Clock::Time,
+        program: "netns",
+        prefixes: &["loss::"],
+        short: &[""],
+        environment: &[],
+        limit: 180,
+    },
+    Group {
+        name: "devices",
+        clock: Clock::Time,
+        program: "netns",
+        prefixes: &["devices::"],
+        short: &[""],
+        environment: &[],
+        limit: 120,
+    },
+    Group {
+        name: "generators",
+        clock: Clock::Time,
+        program: "netns",
+        prefixes: &["generators::"],
+        short: &[""],
+        environment: &[],
+        limit: 120,
+    },
+    Group {
+        name: "netns",
+        clock: Clock::Time,
+        program: "netns",
+        prefixes: &[""],
+        short: &HOSTS,
+        environment: &[],
+        limit: 120,
+    },
+];
+
+/// One test for each kind of decision, and for every program.
+const PACKETS: [&str; 8] = [
+    "verdict::members_of_different_networks_do_not::case_1_there::family_2_V6",
+    "conversations::who_was_asked_may_answer::case_1_tcp::family_1_V4",
+    "conversations::an_answer_of_tcp_acknowledges_or_resets::family_2_V6",
+    "fragments::the_guard_hears_the_first_fragment_too::family_1_V4",
+    "modes::each_packet_is_counted_once::family_1_V4",
+    "spoofing::a_local_source_is_believed_only_with_its_own_stamp::family_2_V6",
+    "spoofing::nobody_sends_with_an_address_of_somebody_else::case_3_the_host::family_1_V4",
+    "uplink::nobody_outside_has_an_address_of_this_host::family_1_V4",
+];
+
+/// One test for each way in which the daemon meets the kernel.
+const HOSTS: [&str; 12] = [
+    "clsact::clsact_enforces_survives_and_is_cleaned",
+    "clsact::no_filter_of_somebody_else_accepts_a_packet_past_ours",
+    "clsact::replacing_filters_loses_no_packet_and_lets_none_through",
+    "gate::nobody_hears_a_newcomer_that_is_not_enforced::wiring_1_Wiring__Routed::fate_1_Fate__Idle",
+    "guard::the_guard_of_a_veth_drops_what_its_endpoint_must_not_send",
+    "hostile::each_frame_is_dropped_for_its_reason",
+    "isolation::networks_span_subnets_and_double_members_reach_both",
+    "lifecycle::enforcement_and_counters_survive_sigkill",
+    "neighbours::filters_and_qdiscs_of_others_stay_as_they_are",
+    "neighbours::other_tcx_programs_keep_their_places_and_run_on",
+    "reconcile::filters_come_back",
+    "uplinks::nobody_outside_pretends_to_be_from_here",
+];
+
+/// Under emulation everything takes longer, and the tests wait for it.
+const SLOW: (&str, &str) = ("ENFORCER_SLOWNESS", "6");
+
+/// Which of the tests to run.
+pub enum Choice<'a> {
+    /// Those that show on each kernel that everything works.
+    Short,
+    /// All.
+    All,
+    /// Those whose group or name contains one of these.
+    Named(&'a [String]),
+}
+
+/// The plans for each kernel, one for each kind of machine; their modules are still missing.
+pub fn plans(programs: &Programs, choice: &Choice<'_>) -> Result<Vec<(Clock, Plan)>> {
+    let mut tests: Vec<(&Group, Test)> = Vec::new();
+    for program in ["prog_run", "netns"] {
+        let path = programs.path(program)?;
+        for name in programs.tests(program)? {
+            if let Some(group) = group_of(program, &name).filter(|group| chosen(group, &name, choice)) {
+                tests.push((group, test(group, path, name)));
+            }
+        }
+    }
+    ensure!(!tests.is_empty(), "no test has such a name");
+    tests.sort_by_key(|(group, _)| GROUPS.iter().position(|other| other.name == group.name));
+    let plan = |clock| {
+        let own = tests.iter().filter(|(group, _)| group.clock == clock);
+        let tests: Vec<Test> = own.map(|(_, test)| test.clone()).collect();
+        (!tests.is_empty()).then_some((clock, Plan { modules: Vec::new(), parallel: 2, tests }))
+    };
+    Ok([Clock::Time, Clock::Instructions].into_iter().filter_map(plan).collect())
+}
+
+/// A plan with a fault in the place of a test.
+pub fn rehearsal(programs: &Programs, fault: Fault) -> Result<Vec<(Clock, Plan)>> {
+    let test = Test {
+        group: REHEARSE.to_owned(),
+        name: fault.name().to_owned(),
+        program: programs.path("guest")?.to_owned(),
+        arguments: vec![REHEARSE.to_owned(), fault.name().to_owned()],
+        environment: Vec::new(),
+        limit: 10,
+    };
+    Ok(vec![(Clock::Time, Plan { modules: Vec::new(), parallel: 1, tests: vec![test] })])
+}
+
+/// Parts of the names of tests that take this long under emulation: they fill a table to the brim, or a host, or start
+/// the daemon again and again.
+const LONG: [&str; 3] = [
+    "a_table_that_is_full_is_told_and_heals",
+    "a_thousand_workloads_that_came_and_went_leave_nothing",
+    "interrupted::",
+];
+/// Seconds that each of them may take.
+const LONG_LIMIT: u64 = 400;
+
+fn test(group: &Group, program: &Path, name: String) -> Test {
+    let environment = [SLOW].into_iter().chain(group.environment.iter().copied());
+    Test {
+        group: group.name.to_owned(),
+        program: program.to_owned(),
+        arguments: vec!["--exact".to_owned(), "--nocapture".to_owned(), name.clone()],
+        environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        limit: if LONG.iter().any(|long| name.contains(long)) { LONG_LIMIT } else { group.limit },
+        name,
+    }
+}
+
+fn group_of(program: &str, name: &str) -> Option<&'static Group> {
+    let fits =
+        |group: &&Group| group.program == program && group.prefixes.iter().any(|p| name.starts_with(p));
+    GROUPS.iter().find(fits)
+}
+
+fn chosen(group: &Group, name: &str, choice: &Choice<'_>) -> bool {
+    match choice {
+        Choice::All => true,
+        Choice::Short => group.short.iter().any(|part| name.contains(part)),
+        Choice::Named(filters) => {
+            filters.iter().any(|filter| group.name == filter.as_str() || name.contains(filter.as_str()))
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! `cargo xtask vm`: the same tests on other kernels, in virtual machines.
+
+mod apt;
+mod archive;
+pub mod document;
+mod emulator;
+mod groups;
+mod image;
+mod kernel;
+mod machine;
+mod modules;
+mod programs;
+mod record;
+mod table;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use enforcer_guest::{Fault, Outcome, Plan, Report};
+
+use crate::{step, tidy};
+use emulator::{Boot, Clock, Emulator};
+use groups::Choice;
+use image::Image;
+use kernel::{Kernel, Series};
+use machine::{Course, End};
+use programs::Programs;
+use record::Record;
+
+/// What to run, and on what.
+#[derive(Args)]
+pub struct Vm {
+    /// The kernels.
+    #[arg(long, value_delimiter = ',', default_value = "5.10,6.1,6.12,newest")]
+    kernel: Vec<Series>,
+    /// Machines at a time.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
+    jobs: u8,
+    /// All tests instead of the short choice; takes long.
+    #[arg(long, conflicts_with = "bless")]
+    all: bool,
+    /// Write what was measured and what passed into tests/records and docs/kernels.md.
+    #[arg(long, conflicts_with = "filters")]
+    bless: bool,
+    /// Instead of the tests, let something go wrong, to see how it is reported: hang, silence or panic.
+    #[arg(long, conflicts_with_all = ["all", "bless", "filters"])]
+    rehearse: Option<Fault>,
+    /// Run only tests whose group or name contains one of these.
+    filters: Vec<String>,
+}
+
+/// Runs the tests on all kernels asked for, and prints what came of it.
+pub fn run(vm: &Vm) -> Result<ExitCode> {
+    apt::require()?;
+    let started = Instant::now();
+    let cache = step::workspace().join("target/vm");
+    fs::create_dir_all(&cache)?;
+    let programs = Programs::build()?;
+    let built = Instant::now();
+    let choice = match (vm.all, &*vm.filters) {
+        (true, _) => Choice::All,
+        (false, []) => Choice::Short,
+        (false, filters) => Choice::Named(filters),
+    };
+    let plans = match vm.rehearse {
+        Some(fault) => groups::rehearsal(&programs, fault)?,
+        None => groups::plans(&programs, &choice)?,
+    };
+    let emulator = Emulator::fetch(&cache)?;
+    let jobs = usize::from(vm.jobs).min(vm.kernel.len());
+    let works =
+        Works { cache, programs, plans, emulator, processors: processors(jobs), images: Mutex::new(()) };
+    let courses = works.all(&vm.kernel, jobs)?;
+    let plan = works.whole_plan();
+    print!("\n{}", table::render(&plan, &courses));
+    let mut good = courses.iter().all(|(_, course)| table::is_good(&plan, course));
+    if vm.bless {
+        ensure!(good, "what failed is not blessed");
+        bless(&plan, &courses)?;
+    } else {
+        good &= compare(&courses, vm.filters.is_empty() && vm.rehearse.is_none())?;
+    }
+    println!(
+        "{} (build {:.0} s, tests {})",
+        table::summary(&plan, &courses),
+        (built - started).as_secs_f32(),
+        step::seconds(built)
+    );
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Processors of each of so many machines at a time. More than there are would be much slower, not only as slow: who waits
+/// for a lock of an emulated kernel spins, and the one that holds it does not run meanwhile.
+fn processors(jobs: usize) -> usize {
+    thread::available_parallelism().map_or(1, |all| (all.get() / jobs.max(1)).max(1))
+}
+
+/// Writes the records anew, and the paper that is made of them.
+fn bless(plan: &Plan, courses: &[(Series, Course)]) -> Result<()> {
+    for (series, course) in courses {
+        table::record(plan, course).write(*series)?;
+    }
+    tidy::run()
+}
+
+/// Whether all figures are what the records say; tells those that are not.
+fn compare(courses: &[(Series, Course)], all: bool) -> Result<bool> {
+    let mut good = true;
+    for (series, course) in courses {
+        let figures = record::figures(course.outputs.iter());
+        for deviation in Record::read(*series)?.deviations(&figures, all && course.end == End::Done) {
+            println!("{:>6}  FAIL {deviation}", series.name());
+            good = false;
+        }
+    }
+    Ok(good)
+}
+
+/// What all machines share.
+struct Works {
+    cache: PathBuf,
+    programs: Programs,
+    /// One for each kind of machine.
+    plans: Vec<(Clock, Plan)>,
+    emulator: Emulator,
+    /// Of each machine.
+    processors: usize,
+    /// Held by who makes an image: all take the same files.
+    images: Mutex<()>,
+}
+
+impl Works {
+    /// Runs so many machines at a time, and joins what came of those of the same kernel.
+    fn all(&self, kernels: &[Series], jobs: usize) -> Result<Vec<(Series, Course)>> {
+        // The short ones fill up the end.
+        let machines =
+            self.plans.iter().flat_map(|machine| kernels.iter().map(move |series| (*series, machine)));
+        let waiting = Mutex::new(machines.collect::<Vec<_>>().into_iter());
+        let done = Mutex::new(BTreeMap::new());
+        let next = || waiting.lock().expect("nobody panics with it").next();
+        let work = || -> Result<()> {
+            while let Some((series, (clock, plan))) = next() {
+                let course = self.one(series, *clock, plan)?;
+                done.lock().expect("nobody panics with it").insert((series.name(), *clock), course);
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().expect("a worker does not panic"))
+        })?;
+        let mut done = done.into_inner().expect("all workers ended");
+        let mut of = |series: Series| {
+            self.plans.iter().filter_map(|(clock, _)| done.remove(&(series.name(), *clock))).collect()
+        };
+        Ok(kernels.iter().map(|series| (*series, Course::joined(of(*series)))).collect())
+    }
+
+    /// All plans as one, in the order in which courses are joined.
+    fn whole_plan(&self) -> Plan {
+        let tests = self.plans.iter().flat_map(|(_, plan)| plan.tests.iter().cloned()).collect();
+        Plan { tests, ..Plan::default() }
+    }
+
+    fn one(&self, series: Series, clock: Clock, plan: &Plan) -> Result<Course> {
+        let started = Instant::now();
+        let name = series.name();
+        let file = |extension| self.cache.join(format!("{name}-{}.{extension}", clock.name()));
+        let (files, console) = (file("cpio"), file("log"));
+        let kernel = {
+            let _turn = self.images.lock().expect("nobody panics with it");
+            let kernel = Kernel::fetch(series, &self.cache)?;
+            let modules = modules::wanted(&kernel.modules())?;
+            let image = Image { programs: &self.programs, modules: &modules, plan: plan.clone() };
+            image.write(&files, &self.cache.join("stripped"))?;
+            kernel
+        };
+        println!(
+            "{name:>6}  {}, clock of {}, {} tests ({})",
+            kernel.release,
+            clock.name(),
+            plan.tests.len(),
+            step::seconds(started)
+        );
+        fs::write(&console, "")?;
+        let boot = Boot {
+            clock,
+            processors: self.processors,
+            kernel: &kernel.image(),
+            files: &files,
+            console: &console,
+        };
+        let mut count = 0;
+        let course = machine::run(self.emulator.boot(&boot), plan, &console, |report| {
+            tell(name, plan, &mut count, report);
+        })?;
+        fs::remove_file(files).context("the image was there")?;
+        tell_end(name, plan, &course, &console);
+        Ok(course)
+    }
+}
+
+/// Says what a machine reports.
+fn tell(kernel: &str, plan: &Plan, count: &mut usize, report: &Report) {
+    match report {
+        Report::Ready { release, uptime } => println!("{kernel:>6}  {release} is up after {uptime} s"),
+        Report::Ended { test, outcome, seconds, output } => {
+            let Some(test) = plan.tests.get(*test) else { return };
+            *count += 1;
+            let word = match outcome {
+                Outcome::Passed => "pass",
+                Outcome::Failed => "FAIL",
+                Outcome::TimedOut => "HANG",
+                Outcome::Skipped(_) => "skip",
+            };
+            let all = plan.tests.len();
+            println!("{kernel:>6}  {word} [{seconds:7.3} s] ({count}/{all}) {}: {}", test.group, test.name);
+            match outcome {
+                Outcome::Passed => {}
+                Outcome::Skipped(lacks) => println!("        lacks {}", lacks.join(", ")),
+                Outcome::Failed | Outcome::TimedOut => print_output(output),
+            }
+        }
+        Report::Began { .. } | Report::Done | Report::Broken(_) => {}
+    }
+}
+
+fn print_output(output: &str) {
+    for line in output.lines() {
+        println!("        | {line}");
+    }
+}
+
+/// Says how a machine ended, unless it ended well.
+fn tell_end(kernel: &str, plan: &Plan, course: &Course, console: &Path) {
+    let reason = match &course.end {
+        End::Done => return,
+        End::Panicked(line) => format!("its kernel panicked: {line}"),
+        End::Hung(silence, running) => {
+            format!("it hung: nothing heard for {} s{}", silence.as_secs(), names(plan, running))
+        }
+        End::Broke(reason) => format!("it broke off: {reason}"),
+    };
+    println!("{kernel:>6}  {reason}\n        its console: {}", console.display());
+}
+
+fn names(plan: &Plan, running: &[usize]) -> String {
+    let names: Vec<_> =
+        running.iter().filter_map(|test| plan.tests.get(*test)).map(|test| &*test.name).collect();
+    if names.is_empty() { String::new() } else { format!(", while these ran: {}", names.join(", ")) }
+}
+
+/// Seconds, for the table.
+fn rounded(took: Duration) -> String {
+    format!("{:.0} s", took.as_secs_f32())
+}

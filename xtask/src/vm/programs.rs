@@ -1,0 +1,72 @@
+//! The programs that run in the guest: the very ones that `cargo xtask test` runs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::apt::run;
+use crate::step;
+
+/// Programs by name: `enforcer`, `guest`, and the test programs.
+pub struct Programs(BTreeMap<String, PathBuf>);
+
+impl Programs {
+    /// Builds all.
+    pub fn build() -> Result<Self> {
+        let mut found = BTreeMap::new();
+        let bins = ["build", "--package", "enforcer", "--package", "enforcer-guest", "--bins"];
+        let tests =
+            ["test", "--no-run", "--package", "enforcer-tests", "--test", "netns", "--test", "prog_run"];
+        for words in [&bins[..], &tests[..]] {
+            build(words, &mut found)?;
+        }
+        Ok(Self(found))
+    }
+
+    /// Where cargo left a program.
+    pub fn path(&self, name: &str) -> Result<&Path> {
+        self.0.get(name).map(PathBuf::as_path).with_context(|| format!("cargo built no {name}"))
+    }
+
+    /// All of them.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0.values().map(PathBuf::as_path)
+    }
+
+    /// The names of the tests in a program.
+    pub fn tests(&self, program: &str) -> Result<Vec<String>> {
+        let output = run(Command::new(self.path(program)?).args(["--list", "--format", "terse"]))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(ToOwned::to_owned).collect())
+    }
+}
+
+/// Builds, and notes where the programs are: cargo says it, one JSON object a line.
+fn build(words: &[&str], found: &mut BTreeMap<String, PathBuf>) -> Result<()> {
+    let mut cargo = step::cargo();
+    cargo.args(words).args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
+    let output = cargo.output().context("failed to run cargo")?;
+    ensure!(output.status.success(), "the build failed: {}", output.status);
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let message: Value = serde_json::from_str(line).context("cargo speaks another language")?;
+        if let (Some(name), Some(path)) = (message["target"]["name"].as_str(), message["executable"].as_str())
+        {
+            found.insert(name.to_owned(), path.into());
+        }
+    }
+    Ok(())
+}
+
+/// A program without its debug information, which only costs memory in the guest.
+pub fn stripped(program: &Path, cache: &Path) -> Result<Vec<u8>> {
+    fs::create_dir_all(cache)?;
+    let copy = cache.join(program.file_name().context("a program has a name")?);
+    run(Command::new("strip").args(["--strip-debug", "-o"]).args([&*copy, program]))?;
+    let bytes = fs::read(&copy)?;
+    fs::remove_file(copy)?;
+    Ok(bytes)
+}
