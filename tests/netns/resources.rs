@@ -16,10 +16,8 @@ const BURST: usize = 125;
 const GROUP: u32 = 50;
 /// How long the daemon may take for a burst.
 const PATIENCE: Duration = Duration::from_secs(45);
-/// Resident memory that may be more after all than after the first burst. The allocator keeps a page as long as anything
-/// lives on it: on a host busy otherwise, where several views of all interfaces are read at a time, 15 MB were seen, on
-/// an idle one none.
-const GROWTH: u64 = 24 << 20;
+/// Resident memory that may be more after all than after the first burst.
+const GROWTH: u64 = 6 << 20;
 
 /// What the daemon holds, in the kernel and of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]

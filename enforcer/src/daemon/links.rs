@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt};
 use ipnet::IpNet;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
@@ -62,7 +62,7 @@ pub enum LinkError {
     },
 }
 
-/// What woke us.
+/// What is told at once, before the look that every waking leads to.
 #[derive(Debug)]
 pub enum Wake {
     /// A wanted interface appeared.
@@ -80,8 +80,6 @@ pub enum Wake {
     /// The kernel had more to tell than we could read: an interface may have gone and another have its index,
     /// which a look alone does not show.
     Overrun,
-    /// Something changed, or it is time: look.
-    Look,
     /// The socket is dead: nothing will be told any more.
     Lost,
 }
@@ -129,30 +127,32 @@ impl Links {
         self.config = config;
     }
 
-    /// Waits for the next reason to do something; nothing is lost when the waiting is given up. `settled`: no workload is waited for.
-    pub async fn wake(&mut self, settled: bool) -> Wake {
+    /// Waits until something changed, or until it is time to look; nothing is lost when the waiting is given up.
+    /// `settled`: no workload is waited for.
+    ///
+    /// All that has been told by now is in the answer, or will be in the look that follows: one look for each message
+    /// would fall behind a busy host, and what it is behind with has to be kept.
+    pub async fn wake(&mut self, settled: bool) -> Vec<Wake> {
         let patience = if settled { PATIENT } else { self.patience };
-        let first = tokio::time::timeout(patience, self.messages.next()).await;
-        let message = match first {
-            Ok(Some((message, _))) => message,
-            Ok(None) => return Wake::Lost,
-            Err(_) => {
-                self.patience = (self.patience * 2).min(PATIENT);
-                return Wake::Look;
-            }
+        let Ok(mut told) = tokio::time::timeout(patience, self.messages.next()).await else {
+            self.patience = (self.patience * 2).min(PATIENT);
+            return Vec::new();
         };
         self.patience = IMPATIENT;
-        if let Some(wake) = self.notable(&message) {
-            return wake;
-        }
-        // Let the burst pass, but never past an interface that comes or goes.
         let deadline = tokio::time::Instant::now() + SETTLE;
-        while let Ok(Some((message, _))) = tokio::time::timeout_at(deadline, self.messages.next()).await {
-            if let Some(wake) = self.notable(&message) {
-                return wake;
-            }
+        let mut wakes = Vec::new();
+        while let Some((message, _)) = told {
+            wakes.extend(self.notable(&message));
+            // Let the burst pass, but do not keep an interface waiting that came or went.
+            let next = match wakes.is_empty() {
+                true => tokio::time::timeout_at(deadline, self.messages.next()).await.ok(),
+                false => self.messages.next().now_or_never(),
+            };
+            let Some(next) = next else { return wakes };
+            told = next;
         }
-        Wake::Look
+        wakes.push(Wake::Lost);
+        wakes
     }
 
     fn notable(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Wake> {

@@ -254,22 +254,21 @@ async fn follow_links(
     look: Arc<Notify>,
     newcomers: Arc<Notify>,
 ) {
-    let calm = Arc::new(Notify::new());
-    tokio::spawn(memory::give_back_when(calm.clone()));
     let (mut was_settled, mut waiting) = (false, None);
     loop {
         let settled = core.lock().await.is_settled();
         if settled && !was_settled {
-            calm.notify_one();
+            memory::give_back();
         }
         was_settled = settled;
         tokio::select! {
-            wake = links.wake(settled) => match wake {
-                Wake::Appeared { ifindex, name } => core.lock().await.handle(Event::Appeared { ifindex, name }),
-                Wake::Vanished { ifindex } => core.lock().await.handle(Event::Vanished { ifindex }),
-                Wake::Overrun => core.lock().await.distrust(),
-                Wake::Look => {}
-                Wake::Lost => return,
+            wakes = links.wake(settled) => for wake in wakes {
+                match wake {
+                    Wake::Appeared { ifindex, name } => core.lock().await.handle(Event::Appeared { ifindex, name }),
+                    Wake::Vanished { ifindex } => core.lock().await.handle(Event::Vanished { ifindex }),
+                    Wake::Overrun => core.lock().await.distrust(),
+                    Wake::Lost => return,
+                }
             },
             Some(Configured { config, done }) = configured.recv() => {
                 links.configure(config.clone());
