@@ -69,14 +69,14 @@ pub fn run(vm: &Vm) -> Result<ExitCode> {
         (false, []) => Choice::Short,
         (false, filters) => Choice::Named(filters),
     };
+    let jobs = usize::from(vm.jobs).min(vm.kernel.len());
+    let processors = processors(jobs);
     let plans = match vm.rehearse {
         Some(fault) => groups::rehearsal(&programs, fault)?,
-        None => groups::plans(&programs, &choice)?,
+        None => groups::plans(&programs, &choice, processors)?,
     };
     let emulator = Emulator::fetch(&cache)?;
-    let jobs = usize::from(vm.jobs).min(vm.kernel.len());
-    let works =
-        Works { cache, programs, plans, emulator, processors: processors(jobs), images: Mutex::new(()) };
+    let works = Works { cache, programs, plans, emulator, processors, images: Mutex::new(()) };
     let courses = works.all(&vm.kernel, jobs)?;
     let plan = works.whole_plan();
     print!("\n{}", table::render(&plan, &courses));
