@@ -147,6 +147,7 @@ impl Scenario {
             }
             Kind::ArrivedSpoofed => {
                 lab.arrives_at(UPLINK, &shared).drops(DropReason::SpoofedOutside);
+                lab.spend_events();
                 lab.arrives_at(UPLINK, &shared).mean_duration(runs)
             }
             Kind::Guarded => {
@@ -155,6 +156,7 @@ impl Scenario {
             }
             Kind::GuardedSpoofed => {
                 lab.guarded_by("a", &forged).drops(DropReason::SpoofedSource);
+                lab.spend_events();
                 lab.guarded_by("a", &forged).mean_duration(runs)
             }
         }
@@ -183,6 +185,7 @@ fn passes(lab: &mut Lab, endpoint: &str, packet: &Packet, reason: PassReason, ru
 
 fn drops(lab: &mut Lab, packet: &Packet, reason: DropReason, runs: u32) -> Duration {
     lab.sent_by("a", packet).drops(reason);
+    lab.spend_events();
     lab.sent_by("a", packet).mean_duration(runs)
 }
 

@@ -8,6 +8,7 @@ mod age;
 mod context;
 mod conversations;
 mod early;
+mod events;
 mod facts;
 mod frame;
 mod namespace;
