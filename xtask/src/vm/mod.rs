@@ -46,8 +46,8 @@ pub struct Vm {
     /// All tests instead of the short choice; takes long.
     #[arg(long, conflicts_with = "bless")]
     all: bool,
-    /// Write what was measured and what passed into tests/records and docs/kernels.md.
-    #[arg(long, conflicts_with = "filters")]
+    /// Write what was measured, and unless only some tests ran what passed, into tests/records and docs/kernels.md.
+    #[arg(long)]
     bless: bool,
     /// Instead of the tests, let something go wrong, to see how it is reported: hang, silence or panic.
     #[arg(long, conflicts_with_all = ["all", "bless", "filters"])]
@@ -83,7 +83,7 @@ pub fn run(vm: &Vm) -> Result<ExitCode> {
     let mut good = courses.iter().all(|(_, course)| table::is_good(&plan, course));
     if vm.bless {
         ensure!(good, "what failed is not blessed");
-        bless(&plan, &courses)?;
+        bless(&plan, &courses, vm.filters.is_empty())?;
     } else {
         good &= compare(&courses, vm.filters.is_empty() && vm.rehearse.is_none())?;
     }
@@ -102,10 +102,12 @@ fn processors(jobs: usize) -> usize {
     thread::available_parallelism().map_or(1, |all| (all.get() / jobs.max(1)).max(1))
 }
 
-/// Writes the records anew, and the paper that is made of them.
-fn bless(plan: &Plan, courses: &[(Series, Course)]) -> Result<()> {
+/// Writes the records anew, or, where only some tests ran, their figures; and the paper that is made of them.
+fn bless(plan: &Plan, courses: &[(Series, Course)], whole: bool) -> Result<()> {
     for (series, course) in courses {
-        table::record(plan, course).write(*series)?;
+        let seen = table::record(plan, course);
+        let record = if whole { seen } else { Record::read(*series)?.with(seen.figures) };
+        record.write(*series)?;
     }
     tidy::run()
 }

@@ -72,6 +72,14 @@ impl Record {
             .collect()
     }
 
+    /// The same with these figures in the place of what they were.
+    pub fn with(mut self, measured: Figures) -> Self {
+        for (quantity, figures) in measured {
+            self.figures.entry(quantity).or_default().extend(figures);
+        }
+        self
+    }
+
     fn figure(&self, quantity: Quantity, name: &str) -> Option<u64> {
         self.figures.get(&quantity)?.get(name).copied()
     }
@@ -176,6 +184,15 @@ mod tests {
             "instructions per packet of hit: 7 in the record, and now not measured"
         );
         assert!(record.deviations(&Figures::new(), false).is_empty(), "only some tests ran");
+    }
+
+    #[test]
+    fn a_part_that_is_blessed_leaves_the_rest() {
+        let record = Record { figures: figures_of(Quantity::Verified, 9), ..Record::default() };
+        let record = record.with([(Quantity::PerPacket, [("miss".to_owned(), 8)].into())].into());
+        let record = record.with(figures_of(Quantity::Verified, 7));
+        assert_eq!(record.figure(Quantity::Verified, "hit"), Some(7));
+        assert_eq!(record.figure(Quantity::PerPacket, "miss"), Some(8));
     }
 
     #[test]
