@@ -144,9 +144,10 @@ impl Links {
         while let Some((message, _)) = told {
             wakes.extend(self.notable(&message));
             // Let the burst pass, but do not keep an interface waiting that came or went.
-            let next = match wakes.is_empty() {
-                true => tokio::time::timeout_at(deadline, self.messages.next()).await.ok(),
-                false => self.messages.next().now_or_never(),
+            let next = if wakes.is_empty() {
+                tokio::time::timeout_at(deadline, self.messages.next()).await.ok()
+            } else {
+                self.messages.next().now_or_never()
             };
             let Some(next) = next else { return wakes };
             told = next;

@@ -20,7 +20,7 @@ pub struct Group {
     /// Of those, the ones that run unless all are asked for: names that contain one of these.
     short: &'static [&'static str],
     environment: &'static [(&'static str, &'static str)],
-    /// Seconds that each may take.
+    /// Seconds that each may take: several times what it takes under emulation on a slow machine.
     limit: u64,
 }
 
@@ -33,7 +33,7 @@ pub const GROUPS: [Group; 8] = [
         prefixes: &["budget::"],
         short: &["the_verifier_stays"],
         environment: &[],
-        limit: 120,
+        limit: 240,
     },
     Group {
         name: "cost",
@@ -42,7 +42,7 @@ pub const GROUPS: [Group; 8] = [
         prefixes: &["cost::"],
         short: &[""],
         environment: &[],
-        limit: 120,
+        limit: 240,
     },
     Group {
         name: "differential",
@@ -51,7 +51,7 @@ pub const GROUPS: [Group; 8] = [
         prefixes: &["differential::"],
         short: &["agree_about_conversations", "agree_about_lone_frames"],
         environment: &[("ENFORCER_CASES", "3")],
-        limit: 180,
+        limit: 300,
     },
     Group {
         name: "prog_run",
@@ -60,7 +60,7 @@ pub const GROUPS: [Group; 8] = [
         prefixes: &[""],
         short: &PACKETS,
         environment: &[],
-        limit: 60,
+        limit: 120,
     },
     Group {
         name: "loss",
@@ -69,7 +69,7 @@ pub const GROUPS: [Group; 8] = [
         prefixes: &["loss::"],
         short: &[""],
         environment: &[],
-        limit: 180,
+        limit: 300,
     },
     Group {
         name: "devices",
@@ -78,7 +78,7 @@ pub const GROUPS: [Group; 8] = [
         prefixes: &["devices::"],
         short: &[""],
         environment: &[],
-        limit: 120,
+        limit: 240,
     },
     Group {
         name: "generators",
@@ -87,7 +87,7 @@ pub const GROUPS: [Group; 8] = [
         prefixes: &["generators::"],
         short: &[""],
         environment: &[],
-        limit: 120,
+        limit: 240,
     },
     Group {
         name: "netns",
@@ -96,7 +96,7 @@ pub const GROUPS: [Group; 8] = [
         prefixes: &[""],
         short: &HOSTS,
         environment: &[],
-        limit: 120,
+        limit: 240,
     },
 ];
 
