@@ -4,7 +4,8 @@ use std::net::UdpSocket;
 
 use enforcer::datapath::bpf::{TcxHook, tcx_programs};
 use enforcer_tests::daemon::DEFAULT_CONFIG;
-use enforcer_tests::foreign::{Foreign, Place};
+use enforcer_tests::foreign::Foreign;
+use enforcer_tests::tcx::Place;
 use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
 use enforcer_tests::{Daemon, Host, NetNs, Workload};
 

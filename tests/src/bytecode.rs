@@ -36,6 +36,12 @@ pub fn load(kind: bpf_prog_type, instructions: &[u64]) -> io::Result<OwnedFd> {
     make(bpf_cmd::BPF_PROG_LOAD, &mut attr)
 }
 
+/// Loads a program for a tc hook.
+#[track_caller]
+pub fn classifier(instructions: &[u64]) -> OwnedFd {
+    load(bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS, instructions).expect("failed to load a program")
+}
+
 /// Kernels before 5.11 count programs as locked memory.
 fn lift_memory_limit() {
     let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };

@@ -1,31 +1,21 @@
 //! Somebody else's tcx program: it counts packets and passes them on.
 
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use aya::maps::{MapData, MapError};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
-use aya_obj::generated::{bpf_attach_type, bpf_cmd, bpf_prog_type};
 use enforcer::datapath::bpf::{TcxHook, link_target, lookup};
 
-use crate::bytecode::{instruction, load, make, nothing};
+use crate::bytecode::{classifier, instruction};
 use crate::netns::NetNs;
-
-/// Where among the programs of a hook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// Before all of them.
-    First,
-    /// After all of them.
-    Last,
-}
+use crate::tcx::{Link, Place};
 
 /// A program on a tcx hook; gone with the value.
 #[derive(Debug)]
 pub struct Foreign {
     counter: MapData,
     program_id: u32,
-    _link: OwnedFd,
+    _link: Link,
 }
 
 impl Foreign {
@@ -33,12 +23,9 @@ impl Foreign {
     #[track_caller]
     pub fn attach(netns: &NetNs, interface: &str, hook: TcxHook, place: Place) -> Self {
         let counter = counter().expect("failed to create a map");
-        let program = counting(&counter).expect("failed to load a program");
-        let link = netns.enter(|| {
-            let ifindex = nix::net::if_::if_nametoindex(interface).expect("no such interface");
-            link(&program, ifindex, hook, place).expect("failed to attach a program")
-        });
-        let target = link_target(&link).expect("no information on a link");
+        let program = counting(&counter);
+        let link = Link::attach(netns, interface, hook, place, &program);
+        let target = link_target(link.fd()).expect("no information on a link");
         Self { counter, program_id: target.program_id, _link: link }
     }
 
@@ -62,9 +49,9 @@ fn counter() -> Result<MapData, MapError> {
 }
 
 /// `*counter += 1; return TCX_NEXT;`
-fn counting(counter: &MapData) -> io::Result<OwnedFd> {
+fn counting(counter: &MapData) -> OwnedFd {
     let map = counter.fd().as_fd().as_raw_fd();
-    let instructions = [
+    classifier(&[
         // r1 = the value's address; two slots
         instruction(0x18, 0x21, 0, map),
         instruction(0, 0, 0, 0),
@@ -75,25 +62,5 @@ fn counting(counter: &MapData) -> io::Result<OwnedFd> {
         // r0 = TCX_NEXT
         instruction(0xb7, 0x00, 0, -1),
         instruction(0x95, 0, 0, 0),
-    ];
-    load(bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS, &instructions)
-}
-
-fn link(program: &OwnedFd, ifindex: u32, hook: TcxHook, place: Place) -> io::Result<OwnedFd> {
-    const BEFORE: u32 = 1 << 3;
-    const AFTER: u32 = 1 << 4;
-    let mut attr = nothing();
-    // SAFETY: plain data; this variant is the one that the command reads.
-    let create = unsafe { &mut attr.link_create };
-    create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
-    create.__bindgen_anon_2.target_ifindex = ifindex;
-    create.attach_type = match hook {
-        TcxHook::Ingress => bpf_attach_type::BPF_TCX_INGRESS,
-        TcxHook::Egress => bpf_attach_type::BPF_TCX_EGRESS,
-    } as u32;
-    create.flags = match place {
-        Place::First => BEFORE,
-        Place::Last => AFTER,
-    };
-    make(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+    ])
 }

@@ -56,6 +56,7 @@ pub mod router;
 pub mod scratch;
 pub mod spoof;
 pub mod tally;
+pub mod tcx;
 pub mod traffic;
 pub mod wait;
 pub mod workload;

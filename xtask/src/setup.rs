@@ -34,6 +34,7 @@ const TEST_PACKAGES: [&str; 14] = [
     "iperf3",
     "tcpdump",
     "nftables",
+    "ipset",
     "iptables",
     DOCKER,
     "busybox-static",

@@ -1,25 +1,50 @@
-//! `cargo xtask bench`: what enforcement costs. Four parts: nanoseconds per packet of each program, by
-//! `BPF_PROG_TEST_RUN`; how long a very large policy takes from the command line to the kernel; how long a new
+//! `cargo xtask bench`: what enforcement costs. Five parts: what forwarding costs, from workload to workload, beside what
+//! other ways of doing it cost; nanoseconds per packet of each program, by `BPF_PROG_TEST_RUN`; how long a very large policy takes from the command line to the kernel; how long a new
 //! workload waits for its first packet; and the daemon's memory.
 //!
 //! Two cores that others share make noise: compare only figures of one run.
 
+mod forward;
 mod memory;
 mod packets;
 mod ready;
+mod results;
 mod scale;
+mod statistics;
 
 use clap::{Parser, ValueEnum};
+use results::Results;
 
 #[derive(Parser)]
 #[command(about = "Measures enforcer; needs root")]
 struct Arguments {
     /// What to measure; everything unless given
     part: Option<Part>,
+    /// Less of everything, to see that it works
+    #[arg(long)]
+    quick: bool,
+}
+
+/// How much of everything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Thoroughness {
+    /// To see that it works.
+    Quick,
+    /// For figures that mean something.
+    Full,
+}
+
+impl Thoroughness {
+    /// Whether it takes as long as it takes.
+    pub fn is_full(self) -> bool {
+        self == Self::Full
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
+    /// From workload to workload, beside bridges, iptables and nftables
+    Forward,
     /// Verified instructions, and nanoseconds per packet, with few rules and with many
     Packets,
     /// Ten thousand networks with a hundred thousand prefixes
@@ -30,15 +55,23 @@ enum Part {
     Memory,
 }
 
-fn main() {
-    let Arguments { part } = Arguments::parse();
+fn main() -> std::io::Result<()> {
+    let Arguments { part, quick } = Arguments::parse();
+    let thoroughness = if quick { Thoroughness::Quick } else { Thoroughness::Full };
+    let mut results = Results::of_this_machine();
+    let wanted = |other| part.is_none_or(|part| part == other);
     let parts: [(Part, fn()); 4] = [
         (Part::Packets, packets::measure),
         (Part::Scale, scale::measure),
         (Part::Ready, ready::measure),
         (Part::Memory, memory::measure),
     ];
-    for (_, measure) in parts.into_iter().filter(|(other, _)| part.is_none_or(|part| part == *other)) {
+    for (_, measure) in parts.into_iter().filter(|(part, _)| wanted(*part)) {
         measure();
     }
+    // Last: it stays on one processor.
+    if wanted(Part::Forward) {
+        forward::measure(thoroughness, &mut results);
+    }
+    results.finish()
 }

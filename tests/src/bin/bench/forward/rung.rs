@@ -1,0 +1,199 @@
+//! The ladder: what a host may do with a packet between two of its workloads, from nothing to thousands of rules.
+
+use std::any::Any;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::Stdio;
+
+use enforcer_tests::packet::{BLUE_A, BLUE_B, Family};
+use enforcer_tests::{Daemon, NetNs};
+
+use super::stage::{Stage, TOWARDS_A, TOWARDS_B, Wiring};
+
+/// What decides about a packet, and forwards it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rung {
+    /// Nothing: it ends where it enters the host. The sender's part of all others.
+    FirstHop,
+    /// A program that hands everything over, unseen: the floor.
+    RedirectPeer,
+    Routing,
+    Bridge,
+    /// So many rules, all but the last about others, and connection tracking.
+    IptablesLegacy(u32),
+    IptablesNft(u32),
+    /// A set of so many prefixes for both ends.
+    Ipset(u32),
+    NftSet(u32),
+    /// A verdict for so many pairs of addresses.
+    NftMap(u32),
+    Enforcer,
+}
+
+/// In the order of the table. All are compared with [`Rung::Routing`].
+pub const LADDER: [Rung; 14] = [
+    Rung::FirstHop,
+    Rung::RedirectPeer,
+    Rung::Routing,
+    Rung::Bridge,
+    Rung::IptablesLegacy(10),
+    Rung::IptablesLegacy(1_000),
+    Rung::IptablesLegacy(10_000),
+    Rung::IptablesNft(10),
+    Rung::IptablesNft(1_000),
+    Rung::IptablesNft(10_000),
+    Rung::Ipset(10_000),
+    Rung::NftSet(10_000),
+    Rung::NftMap(10_000),
+    Rung::Enforcer,
+];
+
+const POLICY: &str = r#"
+version = 1
+[network.blue]
+prefixes = ["10.1.0.0/24", "10.7.3.0/26", "2001:db8:1::/64", "2001:db8:73::/64"]
+[network.db]
+prefixes = ["10.9.0.0/24", "2001:db8:9::/64"]
+"#;
+
+impl Rung {
+    /// What the table calls it.
+    pub fn name(self) -> String {
+        match self {
+            Self::FirstHop => "first hop alone".to_owned(),
+            Self::RedirectPeer => "constant redirect_peer".to_owned(),
+            Self::Routing => "routing, no firewall".to_owned(),
+            Self::Bridge => "bridge, no firewall".to_owned(),
+            Self::IptablesLegacy(rules) => format!("iptables-legacy, conntrack, {rules} rules"),
+            Self::IptablesNft(rules) => format!("iptables-nft, conntrack, {rules} rules"),
+            Self::Ipset(prefixes) => format!("iptables-legacy, ipset of {prefixes} prefixes"),
+            Self::NftSet(prefixes) => format!("nftables, interval set of {prefixes} prefixes"),
+            Self::NftMap(pairs) => format!("nftables, verdict map of {pairs} pairs"),
+            Self::Enforcer => "enforcer".to_owned(),
+        }
+    }
+
+    /// Whether packets get to the receiver.
+    pub fn forwards(self) -> bool {
+        self != Self::FirstHop
+    }
+
+    /// Rules so many that a round with them takes long.
+    pub fn is_slow(self) -> bool {
+        matches!(self, Self::IptablesLegacy(rules) | Self::IptablesNft(rules) if rules > 1_000)
+    }
+
+    /// A host of its own, and what must live on so that it stays as it is.
+    pub fn set_up(self, number: usize) -> (Stage, Box<dyn Any>) {
+        let wiring = if self == Self::Bridge { Wiring::Bridged } else { Wiring::Routed };
+        let stage = Stage::new(&format!("rung{number}"), wiring);
+        let host = stage.host.netns();
+        let kept: Box<dyn Any> = match self {
+            Self::FirstHop => Box::new(stage.end_at_the_host()),
+            Self::RedirectPeer => Box::new(stage.redirect_all()),
+            Self::Routing | Self::Bridge => Box::new(()),
+            Self::IptablesLegacy(rules) => Box::new(iptables(host, "legacy", rules)),
+            Self::IptablesNft(rules) => Box::new(iptables(host, "nft", rules)),
+            Self::Ipset(prefixes) => Box::new(ipset(host, prefixes)),
+            Self::NftSet(prefixes) => Box::new(nft(host, &nft_set(prefixes))),
+            Self::NftMap(pairs) => Box::new(nft(host, &nft_map(pairs))),
+            Self::Enforcer => {
+                let daemon = Daemon::start(&stage.host);
+                daemon.apply(POLICY);
+                daemon.wait_ready(&[TOWARDS_A, TOWARDS_B]);
+                Box::new(daemon)
+            }
+        };
+        (stage, kept)
+    }
+}
+
+/// Addresses of others, each another one.
+fn other(family: Family, number: u32) -> String {
+    let [_, _, high, low] = number.to_be_bytes();
+    match family {
+        Family::V4 => format!("172.16.{high}.{low}"),
+        Family::V6 => format!("2001:db8:f::{number:x}"),
+    }
+}
+
+fn iptables(host: &NetNs, variant: &str, rules: u32) {
+    for (family, prefix) in [(Family::V4, "ip"), (Family::V6, "ip6")] {
+        let mut text = String::from("*filter\n:INPUT ACCEPT\n:FORWARD DROP\n:OUTPUT ACCEPT\n");
+        for number in 1..rules {
+            let (source, port) = (other(family, number), 1024 + number % 60_000);
+            writeln!(text, "-A FORWARD -s {source} -p udp --dport {port} -j DROP").expect("a string");
+        }
+        text += "-A FORWARD -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT\nCOMMIT\n";
+        feed(host, &format!("{prefix}tables-{variant}-restore"), &[], &text);
+    }
+    // What a container sends bears no checksum yet, and is not verified either.
+    host.sysctls(&[("net/netfilter/nf_conntrack_checksum", "0")]);
+}
+
+fn ipset(host: &NetNs, prefixes: u32) {
+    for (family, prefix, kind) in [(Family::V4, "ip", "inet"), (Family::V6, "ip6", "inet6")] {
+        let mut text = format!("create {kind} hash:net family {kind}\n");
+        for member in members(family, prefixes) {
+            writeln!(text, "add {kind} {member}").expect("a string");
+        }
+        feed(host, "ipset", &["restore"], &text);
+        let rules = format!(
+            "*filter\n:FORWARD DROP\n-A FORWARD -m set --match-set {kind} src -m set --match-set {kind} dst -j ACCEPT\nCOMMIT\n"
+        );
+        feed(host, &format!("{prefix}tables-legacy-restore"), &[], &rules);
+    }
+}
+
+/// So many addresses, among them both workloads'.
+fn members(family: Family, count: u32) -> impl Iterator<Item = String> {
+    let both = [BLUE_A, BLUE_B].map(|party| party.on(family).to_string());
+    (0..count.saturating_sub(2)).map(move |number| other(family, number)).chain(both)
+}
+
+fn nft_set(prefixes: u32) -> String {
+    let mut text = String::from("table inet bench {\n");
+    for (family, kind) in [(Family::V4, "ipv4_addr"), (Family::V6, "ipv6_addr")] {
+        // Neighbouring addresses would become one interval.
+        let members: Vec<_> = members(family, 2 * prefixes).skip(1).step_by(2).collect();
+        let both = [BLUE_A, BLUE_B].map(|party| party.on(family).to_string()).join(", ");
+        writeln!(
+            text,
+            "set {family:?} {{ type {kind}; flags interval; auto-merge; elements = {{ {}, {both} }}; }}",
+            members.join(", ")
+        )
+        .expect("a string");
+    }
+    text + "chain forward { type filter hook forward priority 0; policy drop;\n\
+            ip saddr @V4 ip daddr @V4 accept\nip6 saddr @V6 ip6 daddr @V6 accept\n}\n}\n"
+}
+
+fn nft_map(pairs: u32) -> String {
+    let mut text = String::from("table inet bench {\n");
+    for (family, kind) in [(Family::V4, "ipv4_addr"), (Family::V6, "ipv6_addr")] {
+        let mut elements = format!("{} . {} : accept", BLUE_A.on(family), BLUE_B.on(family));
+        for number in 1..pairs {
+            let (source, target) = (other(family, number), other(family, number ^ 1));
+            write!(elements, ", {source} . {target} : accept").expect("a string");
+        }
+        writeln!(text, "map {family:?} {{ type {kind} . {kind} : verdict; elements = {{ {elements} }}; }}")
+            .expect("a string");
+    }
+    text + "chain forward { type filter hook forward priority 0; policy drop;\n\
+            ip saddr . ip daddr vmap @V4\nip6 saddr . ip6 daddr vmap @V6\n}\n}\n"
+}
+
+fn nft(host: &NetNs, rules: &str) {
+    feed(host, "nft", &["-f", "-"], rules);
+}
+
+/// Runs a command with this input; panics when it fails.
+fn feed(netns: &NetNs, program: &str, arguments: &[&str], input: &str) {
+    let child = netns.command(program).args(arguments).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.unwrap_or_else(|error| panic!("failed to start {program}: {error}"));
+    let mut stdin = child.stdin.take().expect("it is piped");
+    stdin.write_all(input.as_bytes()).unwrap_or_else(|error| panic!("{program} does not read: {error}"));
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+}

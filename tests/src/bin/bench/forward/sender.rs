@@ -1,0 +1,81 @@
+//! The generator: whole frames through a packet socket, past the queueing discipline, 64 with one system call. All that
+//! the frames cause happens on the sender's processor, before the call returns.
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use enforcer_tests::NetNs;
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+/// Frames of one system call.
+const BATCH: usize = 64;
+
+/// A packet socket of a namespace.
+pub struct Sender {
+    socket: OwnedFd,
+    to: libc::sockaddr_ll,
+}
+
+impl Sender {
+    /// One that sends out of an interface of a namespace.
+    pub fn open(netns: &NetNs, interface: &str) -> io::Result<Self> {
+        netns.enter(|| {
+            let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+            bypass_qdisc(&socket)?;
+            // SAFETY: all of `sockaddr_ll` is plain numbers, for which zero is a value.
+            let mut to: libc::sockaddr_ll = unsafe { mem::zeroed() };
+            to.sll_family = libc::AF_PACKET as libc::sa_family_t;
+            to.sll_ifindex = if_nametoindex(interface)? as i32;
+            Ok(Self { socket, to })
+        })
+    }
+
+    /// Sends these frames, and says how long that took.
+    pub fn send<'f>(&mut self, frames: impl Iterator<Item = &'f [u8]>) -> io::Result<Duration> {
+        let mut frames = frames.peekable();
+        let start = Instant::now();
+        while frames.peek().is_some() {
+            self.send_batch(frames.by_ref().take(BATCH))?;
+        }
+        Ok(start.elapsed())
+    }
+
+    fn send_batch<'f>(&mut self, frames: impl Iterator<Item = &'f [u8]>) -> io::Result<()> {
+        let mut parts = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH];
+        let mut count = 0;
+        for (part, frame) in parts.iter_mut().zip(frames) {
+            *part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
+            count += 1;
+        }
+        let to = &raw mut self.to;
+        let mut messages = parts.each_mut().map(|part| {
+            // SAFETY: all of `mmsghdr` is plain numbers and pointers, for which zero is a value.
+            let mut message: libc::mmsghdr = unsafe { mem::zeroed() };
+            message.msg_hdr.msg_name = to.cast();
+            message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+            message.msg_hdr.msg_iov = part;
+            message.msg_hdr.msg_iovlen = 1;
+            message
+        });
+        // SAFETY: the first `count` messages name live frames, which the kernel only reads.
+        let sent = unsafe { libc::sendmmsg(self.socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
+        match sent {
+            sent if sent == count as i32 => Ok(()),
+            sent if sent < 0 => Err(io::Error::last_os_error()),
+            sent => Err(io::Error::other(format!("the kernel took {sent} of {count} frames"))),
+        }
+    }
+}
+
+fn bypass_qdisc(socket: &OwnedFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let (value, length) = ((&raw const on).cast(), size_of_val(&on) as libc::socklen_t);
+    // SAFETY: the value is live and as long as is said.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, value, length)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,159 @@
+//! Two workloads and the host between them, and frames from one to the other.
+
+use std::fs;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use enforcer::datapath::bpf::TcxHook;
+use enforcer_tests::packet::{BLUE_A, BLUE_B, Family, from};
+use enforcer_tests::tcx::{Link, Place};
+use enforcer_tests::workload::INSIDE;
+use enforcer_tests::{Host, NetNs, bytecode};
+
+use super::sender::Sender;
+
+/// The host's interface towards who sends, and towards who receives.
+pub const TOWARDS_A: &str = "veth-a";
+pub const TOWARDS_B: &str = "veth-b";
+/// Of the host's interface, and of the one inside.
+const MACS_A: [&str; 2] = ["02:00:00:00:0a:01", "02:00:00:00:0a:02"];
+const MACS_B: [&str; 2] = ["02:00:00:00:0b:01", "02:00:00:00:0b:02"];
+/// `TC_ACT_SHOT`
+const DROP: i32 = 2;
+
+/// How the host leads from one to the other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wiring {
+    Routed,
+    Bridged,
+}
+
+/// One host with its two workloads. What arrives is counted and dropped before the receiver's stack sees it.
+pub struct Stage {
+    pub host: Host,
+    _a: NetNs,
+    b: NetNs,
+    wiring: Wiring,
+    sender: Sender,
+    _sink: Link,
+}
+
+impl Stage {
+    pub fn new(name: &str, wiring: Wiring) -> Self {
+        let host = Host::new(name);
+        let (a, b) = (NetNs::create(&format!("{name}-a")), NetNs::create(&format!("{name}-b")));
+        for (interface, [outside, inside], netns) in [(TOWARDS_A, MACS_A, &a), (TOWARDS_B, MACS_B, &b)] {
+            host.netns().ip(&format!(
+                "link add {interface} address {outside} type veth peer name {INSIDE} address {inside} netns {}\n\
+                 link set {interface} up\n",
+                netns.name()
+            ));
+        }
+        for (netns, party) in [(&a, BLUE_A), (&b, BLUE_B)] {
+            let [v4, v6] = Family::BOTH.map(|family| party.on(family));
+            netns.ip(&format!(
+                "link set {INSIDE} up\naddr add {v4}/32 dev {INSIDE}\naddr add {v6}/128 dev {INSIDE}\n"
+            ));
+        }
+        match wiring {
+            Wiring::Routed => route(&host),
+            Wiring::Bridged => bridge(&host),
+        }
+        for interface in [TOWARDS_A, TOWARDS_B] {
+            host.netns().wait_for_carrier(interface);
+        }
+        let sender = Sender::open(&a, INSIDE).expect("a packet socket");
+        let sink = Link::attach(&b, INSIDE, TcxHook::Ingress, Place::First, &dropping());
+        Self { host, _a: a, b, wiring, sender, _sink: sink }
+    }
+
+    /// Ends the way of every frame where it enters the host: what is left is the sender's part.
+    pub fn end_at_the_host(&self) -> Link {
+        Link::attach(self.host.netns(), TOWARDS_A, TcxHook::Ingress, Place::First, &dropping())
+    }
+
+    /// Hands every frame to the receiver, without looking at it.
+    pub fn redirect_all(&self) -> Link {
+        let to = self.host.netns().enter(|| nix::net::if_::if_nametoindex(TOWARDS_B)).expect("it is there");
+        let program = bytecode::classifier(&[
+            // r1 = ifindex; r2 = flags
+            bytecode::instruction(0xb7, 0x01, 0, to as i32),
+            bytecode::instruction(0xb7, 0x02, 0, 0),
+            // bpf_redirect_peer
+            bytecode::instruction(0x85, 0, 0, 155),
+            bytecode::instruction(0x95, 0, 0, 0),
+        ]);
+        Link::attach(self.host.netns(), TOWARDS_A, TcxHook::Ingress, Place::First, &program)
+    }
+
+    /// Frames of 64 bytes or, of IPv6, as few as there can be, each of another flow.
+    pub fn frames(&self, family: Family, flows: u32) -> Vec<Vec<u8>> {
+        let to = if self.wiring == Wiring::Routed { MACS_A[0] } else { MACS_B[1] };
+        let macs = [to, MACS_A[1]].map(mac).concat();
+        let (src, dst) = (BLUE_A.on(family), BLUE_B.on(family));
+        (0..flows).map(|flow| frame(&macs, src, dst, flow)).collect()
+    }
+
+    /// How long so many frames take, which all must arrive or, if `arrive` is false, none of them.
+    pub fn run<'f>(
+        &mut self,
+        frames: impl Iterator<Item = &'f [u8]>,
+        count: usize,
+        arrive: bool,
+    ) -> Duration {
+        let before = self.received();
+        let took = self.sender.send(frames.take(count)).expect("the kernel takes frames");
+        let arrived = self.received() - before;
+        assert_eq!(arrived, if arrive { count as u64 } else { 0 }, "frames that arrived, of {count}");
+        took
+    }
+
+    /// Packets that the receiver's interface has received.
+    fn received(&self) -> u64 {
+        let table = self.b.enter(|| fs::read_to_string("/proc/thread-self/net/dev")).expect("it is there");
+        let line = table.lines().find_map(|line| line.trim().strip_prefix(INSIDE)?.strip_prefix(':'));
+        let packets = line.and_then(|line| line.split_whitespace().nth(1));
+        packets.and_then(|packets| packets.parse().ok()).expect("a number of packets")
+    }
+}
+
+fn dropping() -> std::os::fd::OwnedFd {
+    bytecode::classifier(&[bytecode::instruction(0xb7, 0, 0, DROP), bytecode::instruction(0x95, 0, 0, 0)])
+}
+
+/// The receiver hears no questions, so nobody asks for its MAC.
+fn route(host: &Host) {
+    for family in Family::BOTH {
+        let (a, b) = (BLUE_A.on(family), BLUE_B.on(family));
+        host.netns().ip(&format!(
+            "route add {a} dev {TOWARDS_A}\nroute add {b} dev {TOWARDS_B}\n\
+             neigh add {b} lladdr {} dev {TOWARDS_B} nud permanent\n",
+            MACS_B[1]
+        ));
+    }
+}
+
+fn bridge(host: &Host) {
+    host.netns().ip(&format!(
+        "link add br0 type bridge mcast_snooping 0\nlink set {TOWARDS_A} master br0\nlink set {TOWARDS_B} master br0\n\
+         link set br0 up\n"
+    ));
+    let port =
+        host.netns().run("bridge", &["fdb", "replace", MACS_B[1], "dev", TOWARDS_B, "master", "static"]);
+    assert!(port.status.success(), "bridge fdb: {port:?}");
+}
+
+/// Flows differ in their ports: 1,024 of the sender for each of the receiver.
+fn frame(macs: &[u8], src: IpAddr, dst: IpAddr, flow: u32) -> Vec<u8> {
+    const PORTS: u32 = 1024;
+    let (src_port, dst_port) = (20_000 + flow % PORTS, 1_000 + flow / PORTS);
+    let headers = if src.is_ipv4() { 14 + 20 + 8 } else { 14 + 40 + 8 };
+    let packet = from(src).to(dst).udp(dst_port as u16).from_port(src_port as u16);
+    let mut frame = packet.payload(64_usize.saturating_sub(headers)).bytes();
+    frame[..macs.len()].copy_from_slice(macs);
+    frame
+}
+
+fn mac(text: &str) -> Vec<u8> {
+    text.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("a byte")).collect()
+}

@@ -1,0 +1,96 @@
+//! What was measured and what was meant to be: printed, and written to `target/bench/results.json`.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use nix::sys::utsname::uname;
+use serde::Serialize;
+
+use crate::statistics::Estimate;
+
+/// Where results go, from the directory that the benchmark is run in.
+const DIRECTORY: &str = "target/bench";
+
+/// All of one run.
+#[derive(Debug, Serialize)]
+pub struct Results {
+    pub kernel: String,
+    pub processor: String,
+    pub rows: Vec<Row>,
+    pub goals: Vec<Goal>,
+}
+
+/// One configuration.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    pub part: &'static str,
+    pub what: String,
+    pub family: String,
+    pub flows: u32,
+    pub nanoseconds: Estimate,
+    pub to_routing: Estimate,
+}
+
+/// What was meant to be reached.
+#[derive(Debug, Serialize)]
+pub struct Goal {
+    pub what: String,
+    pub goal: String,
+    pub measured: Estimate,
+    pub met: bool,
+}
+
+impl Results {
+    /// Of this machine, and empty.
+    pub fn of_this_machine() -> Self {
+        let kernel =
+            uname().map_or_else(|_| String::new(), |name| name.release().to_string_lossy().into_owned());
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        let processor = model.map_or_else(String::new, |(_, name)| name.to_owned());
+        Self { kernel, processor, rows: Vec::new(), goals: Vec::new() }
+    }
+
+    /// Prints the goals, and writes everything as JSON.
+    pub fn finish(&self) -> std::io::Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        println!("\ngoals: median, and the interval that holds the true one in 95 of 100 runs");
+        for goal in &self.goals {
+            println!("  {goal}");
+        }
+        let path = Path::new(DIRECTORY).join("results.json");
+        fs::create_dir_all(DIRECTORY)?;
+        fs::write(&path, serde_json::to_string_pretty(self)?)?;
+        println!("\n{}", path.display());
+        Ok(())
+    }
+}
+
+impl Goal {
+    /// Met if the median is not greater.
+    pub fn at_most(what: String, limit: f64, measured: Estimate) -> Self {
+        Self { what, goal: format!("≤ {limit:.2}"), measured, met: measured.median <= limit }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (cost, ratio) = (self.nanoseconds, self.to_routing);
+        write!(
+            f,
+            "{:<42} {:>8.0} ns   {:>6.2} ({:.2}–{:.2})",
+            self.what, cost.median, ratio.median, ratio.low, ratio.high
+        )
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let met = if self.met { "met" } else { "MISSED" };
+        let Estimate { median, low, high } = self.measured;
+        write!(f, "{met:<6} {:<66} {:>6}: {median:.2} ({low:.2}–{high:.2})", self.what, self.goal)
+    }
+}
