@@ -1,16 +1,21 @@
-//! `cargo xtask bench`: what enforcement costs. Five parts: what forwarding costs, from workload to workload, beside what
-//! other ways of doing it cost; nanoseconds per packet of each program, by `BPF_PROG_TEST_RUN`; how long a very large policy takes from the command line to the kernel; how long a new
+//! `cargo xtask bench`: what enforcement costs. Six parts: what forwarding costs, from workload to workload, beside what
+//! other ways of doing it cost; what becomes of TCP; nanoseconds per packet of each program, by `BPF_PROG_TEST_RUN`; how long a very large policy takes from the command line to the kernel; how long a new
 //! workload waits for its first packet; and the daemon's memory.
 //!
 //! Two cores that others share make noise: compare only figures of one run.
 
 mod forward;
+mod ladder;
 mod memory;
 mod packets;
+mod processor;
 mod ready;
 mod results;
 mod scale;
 mod statistics;
+mod tcp;
+
+use std::thread;
 
 use clap::{Parser, ValueEnum};
 use results::Results;
@@ -45,6 +50,8 @@ impl Thoroughness {
 enum Part {
     /// From workload to workload, beside bridges, iptables and nftables
     Forward,
+    /// A stream, requests and connections of TCP, beside plain routing and iptables
+    Tcp,
     /// Verified instructions, and nanoseconds per packet, with few rules and with many
     Packets,
     /// Ten thousand networks with a hundred thousand prefixes
@@ -69,9 +76,11 @@ fn main() -> std::io::Result<()> {
     for (_, measure) in parts.into_iter().filter(|(part, _)| wanted(*part)) {
         measure();
     }
-    // Last: it stays on one processor.
-    if wanted(Part::Forward) {
-        forward::measure(thoroughness, &mut results);
+    let parts: [(Part, fn(Thoroughness, &mut Results)); 2] =
+        [(Part::Forward, forward::measure), (Part::Tcp, tcp::measure)];
+    for (_, measure) in parts.into_iter().filter(|(part, _)| wanted(*part)) {
+        // It stays on one processor, and what the next one starts must not.
+        thread::scope(|scope| scope.spawn(|| measure(thoroughness, &mut results)).join()).expect("it told why");
     }
     results.finish()
 }

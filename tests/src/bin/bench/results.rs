@@ -24,12 +24,40 @@ pub struct Results {
 /// One configuration.
 #[derive(Debug, Serialize)]
 pub struct Row {
+    /// The part of the benchmark.
     pub part: &'static str,
+    /// What was measured.
+    pub of: String,
+    /// What forwarded and decided.
     pub what: String,
-    pub family: String,
-    pub flows: u32,
-    pub nanoseconds: Estimate,
+    pub unit: Unit,
+    pub value: Estimate,
+    /// The value as a multiple of plain routing's.
     pub to_routing: Estimate,
+}
+
+/// Of values.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unit {
+    Nanoseconds,
+    GigabitsPerSecond,
+    PerSecond,
+}
+
+impl Unit {
+    /// For tables.
+    const fn symbol(self) -> &'static str {
+        match self {
+            Self::Nanoseconds => "ns",
+            Self::GigabitsPerSecond => "Gbit/s",
+            Self::PerSecond => "/s",
+        }
+    }
+
+    const fn digits(self) -> usize {
+        if matches!(self, Self::GigabitsPerSecond) { 2 } else { 0 }
+    }
 }
 
 /// What was meant to be reached.
@@ -70,6 +98,11 @@ impl Results {
 }
 
 impl Goal {
+    /// Met if the median is not less.
+    pub fn at_least(what: String, limit: f64, measured: Estimate) -> Self {
+        Self { what, goal: format!("≥ {limit:.2}"), measured, met: measured.median >= limit }
+    }
+
     /// Met if the median is not greater.
     pub fn at_most(what: String, limit: f64, measured: Estimate) -> Self {
         Self { what, goal: format!("≤ {limit:.2}"), measured, met: measured.median <= limit }
@@ -78,11 +111,14 @@ impl Goal {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (cost, ratio) = (self.nanoseconds, self.to_routing);
+        let (value, unit, ratio) = (self.value.median, self.unit, self.to_routing);
+        let Estimate { median, low, high } = ratio;
+        let digits = unit.digits();
         write!(
             f,
-            "{:<42} {:>8.0} ns   {:>6.2} ({:.2}–{:.2})",
-            self.what, cost.median, ratio.median, ratio.low, ratio.high
+            "{:<42} {value:>8.digits$} {:<6} {median:>6.2} ({low:.2}–{high:.2})",
+            self.what,
+            unit.symbol()
         )
     }
 }

@@ -4,36 +4,33 @@
 //! Every rung is a host of its own, and all exist at once; rounds go up the ladder and down again (A-B-B-A), and rungs are
 //! compared within a round, so that what else the machine does falls on all of them alike.
 
-mod rung;
 mod sender;
 mod stage;
 
 use std::any::Any;
+use std::rc::Rc;
 
 use enforcer_tests::packet::Family;
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
 
 use crate::Thoroughness;
-use crate::results::{Goal, Results, Row};
+use crate::ladder::{LADDER, Rung};
+use crate::processor;
+use crate::results::{Goal, Results, Row, Unit};
 use crate::statistics::Estimate;
-use rung::{LADDER, Rung};
-use stage::Stage;
+use stage::{Stage, TOWARDS_A, TOWARDS_B, Wiring};
 
 /// Rounds, and packets of a rung in one.
 const ROUNDS: usize = 400;
 const PACKETS: usize = 2_000;
 /// Of a rung where a packet takes very long.
 const SLOW_PACKETS: usize = 50;
-/// One processor sends and forwards; on the other one lives everybody else.
-const PROCESSOR: usize = 0;
 
 /// A rung with its host.
 struct Standing {
     rung: Rung,
     stage: Stage,
-    _kept: Box<dyn Any>,
-    frames: Vec<Vec<u8>>,
+    _kept: Option<Box<dyn Any>>,
+    frames: Rc<[Vec<u8>]>,
     /// The next frame: rounds go on where the one before has ended.
     next: usize,
     /// Nanoseconds of a packet, by round.
@@ -48,7 +45,7 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
         LADDER.into_iter().filter(|rung| thoroughness.is_full() || !rung.is_slow()).collect();
     let mut ladder: Vec<Standing> =
         rungs.into_iter().enumerate().map(|(number, rung)| stand(number, rung)).collect();
-    stay_on(PROCESSOR);
+    processor::stay_on(processor::SENDER);
     for family in Family::BOTH {
         let flows: &[u32] = if thoroughness.is_full() { &[1, 4_096, 65_536, 1 << 20] } else { &[1, 4_096] };
         for flows in flows {
@@ -59,13 +56,22 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
 }
 
 fn stand(number: usize, rung: Rung) -> Standing {
-    let (stage, kept) = rung.set_up(number);
-    Standing { rung, stage, _kept: kept, frames: Vec::new(), next: 0, times: Vec::new() }
+    let wiring = if rung == Rung::Bridge { Wiring::Bridged } else { Wiring::Routed };
+    let stage = Stage::new(&format!("rung{number}"), wiring);
+    let kept: Option<Box<dyn Any>> = match rung {
+        Rung::FirstHop => Some(Box::new(stage.end_at_the_host())),
+        Rung::RedirectPeer => Some(Box::new(stage.redirect_all())),
+        _ => rung.set_up(&stage.host, &[TOWARDS_A, TOWARDS_B]),
+    };
+    Standing { rung, stage, _kept: kept, frames: Rc::default(), next: 0, times: Vec::new() }
 }
 
 fn climb(ladder: &mut [Standing], family: Family, flows: u32, rounds: usize) {
+    let frames: [Rc<[Vec<u8>]>; 2] =
+        [Wiring::Routed, Wiring::Bridged].map(|wiring| stage::frames(wiring, family, flows).into());
     for standing in &mut *ladder {
-        (standing.frames, standing.next) = (standing.stage.frames(family, flows), 0);
+        let wired = usize::from(standing.rung == Rung::Bridge);
+        (standing.frames, standing.next) = (Rc::clone(&frames[wired]), 0);
         // Until tables hold what they can of these flows.
         let all = if standing.rung.is_slow() { SLOW_PACKETS } else { standing.frames.len() };
         standing.send(all);
@@ -107,10 +113,10 @@ fn report(ladder: &[Standing], family: Family, flows: u32, results: &mut Results
     for rung in ladder.iter().map(|standing| standing.rung).filter(|rung| rung.forwards()) {
         let row = Row {
             part: "forward",
+            of: format!("{family:?}, {flows} flows"),
             what: rung.name(),
-            family: format!("{family:?}"),
-            flows,
-            nanoseconds: Estimate::of(beyond(rung)),
+            unit: Unit::Nanoseconds,
+            value: Estimate::of(beyond(rung)),
             to_routing: ratio(rung, Rung::Routing),
         };
         println!("    {row}");
@@ -133,9 +139,3 @@ const GOALS: [(f64, u32, Rung); 5] = [
     (0.65, 65_536, Rung::Routing),
     (1.0, 1 << 20, Rung::Routing),
 ];
-
-fn stay_on(processor: usize) {
-    let mut only = CpuSet::new();
-    only.set(processor).expect("a processor has a small number");
-    sched_setaffinity(Pid::from_raw(0), &only).expect("every machine has this processor");
-}

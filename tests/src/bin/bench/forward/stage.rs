@@ -33,7 +33,6 @@ pub struct Stage {
     pub host: Host,
     _a: NetNs,
     b: NetNs,
-    wiring: Wiring,
     sender: Sender,
     _sink: Link,
 }
@@ -64,7 +63,7 @@ impl Stage {
         }
         let sender = Sender::open(&a, INSIDE).expect("a packet socket");
         let sink = Link::attach(&b, INSIDE, TcxHook::Ingress, Place::First, &dropping());
-        Self { host, _a: a, b, wiring, sender, _sink: sink }
+        Self { host, _a: a, b, sender, _sink: sink }
     }
 
     /// Ends the way of every frame where it enters the host: what is left is the sender's part.
@@ -84,14 +83,6 @@ impl Stage {
             bytecode::instruction(0x95, 0, 0, 0),
         ]);
         Link::attach(self.host.netns(), TOWARDS_A, TcxHook::Ingress, Place::First, &program)
-    }
-
-    /// Frames of 64 bytes or, of IPv6, as few as there can be, each of another flow.
-    pub fn frames(&self, family: Family, flows: u32) -> Vec<Vec<u8>> {
-        let to = if self.wiring == Wiring::Routed { MACS_A[0] } else { MACS_B[1] };
-        let macs = [to, MACS_A[1]].map(mac).concat();
-        let (src, dst) = (BLUE_A.on(family), BLUE_B.on(family));
-        (0..flows).map(|flow| frame(&macs, src, dst, flow)).collect()
     }
 
     /// How long so many frames take, which all must arrive or, if `arrive` is false, none of them.
@@ -115,6 +106,14 @@ impl Stage {
         let packets = line.and_then(|line| line.split_whitespace().nth(1));
         packets.and_then(|packets| packets.parse().ok()).expect("a number of packets")
     }
+}
+
+/// Frames of 64 bytes or, of IPv6, as few as there can be, each of another flow.
+pub fn frames(wiring: Wiring, family: Family, flows: u32) -> Vec<Vec<u8>> {
+    let to = if wiring == Wiring::Routed { MACS_A[0] } else { MACS_B[1] };
+    let macs = [to, MACS_A[1]].map(mac).concat();
+    let (src, dst) = (BLUE_A.on(family), BLUE_B.on(family));
+    (0..flows).map(|flow| frame(&macs, src, dst, flow)).collect()
 }
 
 fn dropping() -> std::os::fd::OwnedFd {

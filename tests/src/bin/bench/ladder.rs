@@ -6,9 +6,7 @@ use std::io::Write as _;
 use std::process::Stdio;
 
 use enforcer_tests::packet::{BLUE_A, BLUE_B, Family};
-use enforcer_tests::{Daemon, NetNs};
-
-use super::stage::{Stage, TOWARDS_A, TOWARDS_B, Wiring};
+use enforcer_tests::{Daemon, Host, NetNs};
 
 /// What decides about a packet, and forwards it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,31 +78,28 @@ impl Rung {
 
     /// Rules so many that a round with them takes long.
     pub fn is_slow(self) -> bool {
-        matches!(self, Self::IptablesLegacy(rules) | Self::IptablesNft(rules) if rules > 1_000)
+        matches!(self, Self::IptablesLegacy(rules) | Self::IptablesNft(rules) if rules >= 1_000)
     }
 
-    /// A host of its own, and what must live on so that it stays as it is.
-    pub fn set_up(self, number: usize) -> (Stage, Box<dyn Any>) {
-        let wiring = if self == Self::Bridge { Wiring::Bridged } else { Wiring::Routed };
-        let stage = Stage::new(&format!("rung{number}"), wiring);
-        let host = stage.host.netns();
-        let kept: Box<dyn Any> = match self {
-            Self::FirstHop => Box::new(stage.end_at_the_host()),
-            Self::RedirectPeer => Box::new(stage.redirect_all()),
-            Self::Routing | Self::Bridge => Box::new(()),
-            Self::IptablesLegacy(rules) => Box::new(iptables(host, "legacy", rules)),
-            Self::IptablesNft(rules) => Box::new(iptables(host, "nft", rules)),
-            Self::Ipset(prefixes) => Box::new(ipset(host, prefixes)),
-            Self::NftSet(prefixes) => Box::new(nft(host, &nft_set(prefixes))),
-            Self::NftMap(pairs) => Box::new(nft(host, &nft_map(pairs))),
+    /// Lets it decide on a host whose workloads are behind these interfaces. Returns what must live on so that it stays so;
+    /// `None` for what needs more than a host, or nothing.
+    pub fn set_up(self, host: &Host, interfaces: &[&str]) -> Option<Box<dyn Any>> {
+        let netns = host.netns();
+        match self {
+            Self::FirstHop | Self::RedirectPeer | Self::Routing | Self::Bridge => return None,
+            Self::IptablesLegacy(rules) => iptables(netns, "legacy", rules),
+            Self::IptablesNft(rules) => iptables(netns, "nft", rules),
+            Self::Ipset(prefixes) => ipset(netns, prefixes),
+            Self::NftSet(prefixes) => nft(netns, &nft_set(prefixes)),
+            Self::NftMap(pairs) => nft(netns, &nft_map(pairs)),
             Self::Enforcer => {
-                let daemon = Daemon::start(&stage.host);
+                let daemon = Daemon::start(host);
                 daemon.apply(POLICY);
-                daemon.wait_ready(&[TOWARDS_A, TOWARDS_B]);
-                Box::new(daemon)
+                daemon.wait_ready(interfaces);
+                return Some(Box::new(daemon));
             }
-        };
-        (stage, kept)
+        }
+        None
     }
 }
 
