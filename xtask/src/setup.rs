@@ -27,7 +27,7 @@ const EBPF_PACKAGES: [&str; 10] = [
 ];
 
 /// What the tests, the demo and the benchmark call.
-const TEST_PACKAGES: [&str; 14] = [
+const TEST_PACKAGES: [&str; 15] = [
     "iproute2",
     "iputils-ping",
     "traceroute",

@@ -8,6 +8,7 @@ mod forward;
 mod ladder;
 mod memory;
 mod packets;
+mod paper;
 mod processor;
 mod ready;
 mod results;
@@ -44,6 +45,14 @@ impl Thoroughness {
     pub fn is_full(self) -> bool {
         self == Self::Full
     }
+
+    /// So many, or a few of them.
+    pub const fn of(self, many: usize) -> usize {
+        match self {
+            Self::Quick => many.div_ceil(10),
+            Self::Full => many,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,25 +71,26 @@ enum Part {
     Memory,
 }
 
+/// Measures a part, and adds what can be compared to the results.
+type Measure = fn(Thoroughness, &mut Results);
+
 fn main() -> std::io::Result<()> {
     let Arguments { part, quick } = Arguments::parse();
     let thoroughness = if quick { Thoroughness::Quick } else { Thoroughness::Full };
     let mut results = Results::of_this_machine();
     let wanted = |other| part.is_none_or(|part| part == other);
-    let parts: [(Part, fn()); 4] = [
+    let parts: [(Part, Measure); 6] = [
+        (Part::Forward, forward::measure),
+        (Part::Tcp, tcp::measure),
         (Part::Packets, packets::measure),
         (Part::Scale, scale::measure),
         (Part::Ready, ready::measure),
         (Part::Memory, memory::measure),
     ];
     for (_, measure) in parts.into_iter().filter(|(part, _)| wanted(*part)) {
-        measure();
-    }
-    let parts: [(Part, fn(Thoroughness, &mut Results)); 2] =
-        [(Part::Forward, forward::measure), (Part::Tcp, tcp::measure)];
-    for (_, measure) in parts.into_iter().filter(|(part, _)| wanted(*part)) {
         // It stays on one processor, and what the next one starts must not.
-        thread::scope(|scope| scope.spawn(|| measure(thoroughness, &mut results)).join()).expect("it told why");
+        thread::scope(|scope| scope.spawn(|| measure(thoroughness, &mut results)).join())
+            .expect("it told why");
     }
-    results.finish()
+    results.finish(part.is_none() && !quick)
 }

@@ -6,23 +6,27 @@ use std::time::Duration;
 
 use enforcer_tests::{Daemon, Host, NetNs, wait};
 
+use crate::Thoroughness;
+use crate::results::Results;
+
 use crate::scale;
 
 const WORKLOADS: usize = 1000;
 /// How long the daemon may take to know all workloads.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-pub fn measure() {
+pub fn measure(thoroughness: Thoroughness, _: &mut Results) {
+    let workloads = thoroughness.of(WORKLOADS);
     println!("\nmemory: resident, of the daemon, and the most it ever was");
     let host = Host::new("memory");
     let inside = NetNs::create("memory-inside");
     let mut daemon = Daemon::start(&host);
     row("nothing to do", &daemon);
-    host.netns().ip(&arrival(&inside));
+    host.netns().ip(&arrival(&inside, workloads));
     wait::until("all workloads are ready", PATIENCE, || {
-        (daemon.json(&["status"])["endpoints_ready"] == WORKLOADS).then_some(())
+        (daemon.json(&["status"])["endpoints_ready"] == workloads).then_some(())
     });
-    row("a thousand workloads", &daemon);
+    row(&format!("{workloads} workloads"), &daemon);
     daemon.apply(&scale::policy(false));
     row("and a hundred thousand prefixes", &daemon);
     daemon.restart();
@@ -51,9 +55,9 @@ pub fn of_process(daemon: &Daemon, name: &str) -> u64 {
 }
 
 /// The `ip` commands that hang the workloads on the host, each with an address of both families.
-fn arrival(inside: &NetNs) -> String {
+fn arrival(inside: &NetNs, workloads: usize) -> String {
     let inside = inside.name();
-    (0..WORKLOADS).fold(String::new(), |mut batch, number| {
+    (0..workloads).fold(String::new(), |mut batch, number| {
         let (high, low) = (number >> 8, number & 255);
         write!(
             batch,

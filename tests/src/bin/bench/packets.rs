@@ -9,6 +9,9 @@ use enforcer_tests::{
     prog_run::Lab,
 };
 
+use crate::Thoroughness;
+use crate::results::Results;
+
 /// Rounds; each measures every scenario once.
 const ROUNDS: usize = 21;
 const EFFORT: Effort = Effort { runs: 100_000, misses: 300 };
@@ -16,18 +19,19 @@ const EFFORT: Effort = Effort { runs: 100_000, misses: 300 };
 /// What a scenario took in each round, by family.
 type Times = [Vec<Duration>; 2];
 
-pub fn measure() {
+pub fn measure(thoroughness: Thoroughness, _: &mut Results) {
     let mut lab = cost::lab();
     print_programs(&mut lab);
     let laws = Law::ALL.map(|law| (law, law.policy()));
     let mut times: Vec<Times> = vec![Times::default(); SCENARIOS.len()];
-    for _ in 0..ROUNDS {
+    let rounds = thoroughness.of(ROUNDS);
+    for _ in 0..rounds {
         for (law, policy) in &laws {
             lab.apply(policy);
             measure_under(*law, &mut lab, &mut times);
         }
     }
-    print_times(times);
+    print_times(times, rounds);
 }
 
 fn measure_under(law: Law, lab: &mut Lab, times: &mut [Times]) {
@@ -53,8 +57,8 @@ fn print_programs(lab: &mut Lab) {
     }
 }
 
-fn print_times(times: Vec<Times>) {
-    println!("\nnanoseconds per packet: minimum and median of {ROUNDS} rounds of {} packets", EFFORT.runs);
+fn print_times(times: Vec<Times>, rounds: usize) {
+    println!("\nnanoseconds per packet: minimum and median of {rounds} rounds of {} packets", EFFORT.runs);
     println!("  {:<62} {:>6} {:>6}   {:>6} {:>6}", "", "v4 min", "median", "v6 min", "median");
     for (scenario, [mut v4, mut v6]) in SCENARIOS.iter().zip(times) {
         let ((v4_min, v4_median), (v6_min, v6_median)) =

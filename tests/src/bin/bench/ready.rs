@@ -9,8 +9,11 @@ use enforcer_tests::host::HOST_IPV4;
 use enforcer_tests::packet::from;
 use enforcer_tests::{Daemon, Host, NetNs, Workload};
 
+use crate::Thoroughness;
+use crate::results::Results;
+
 /// Workloads measured in each row.
-const NEWCOMERS: u32 = 250;
+const NEWCOMERS: usize = 250;
 /// Between two packets of a workload.
 const PAUSE: Duration = Duration::from_micros(100);
 /// A workload may ask its host for names without any policy.
@@ -18,35 +21,35 @@ const DNS: u16 = 53;
 /// Where packets go to and come from, unless said otherwise.
 const MACS: [&str; 2] = ["02:00:00:00:00:02", "02:00:00:00:00:01"];
 
-pub fn measure() {
+pub fn measure(thoroughness: Thoroughness, _: &mut Results) {
     println!("\nready: from a workload's link up, its address given, to its first packet at the host");
     println!("  {:<34} {:>9} {:>9} {:>9} {:>9}", "", "min", "p50", "p99", "max");
     for others in [0, 100] {
-        row(others);
+        row(thoroughness.of(NEWCOMERS), thoroughness.of(others));
     }
 }
 
-fn row(others: u32) {
+fn row(newcomers: usize, others: usize) {
     let host = Host::new("ready");
     let daemon = Daemon::start(&host);
     let others: Vec<Workload> = (0..others).map(|number| other(&host, number)).collect();
     daemon.wait_ready(&others.iter().map(Workload::interface).collect::<Vec<_>>());
     let ears = host.netns().enter(|| UdpSocket::bind((HOST_IPV4, DNS))).expect("nobody else serves names");
     ears.set_read_timeout(Some(Duration::from_secs(10))).expect("not zero");
-    let mut times: Vec<Duration> = (0..NEWCOMERS).map(|number| wait(&host, &ears, number)).collect();
+    let mut times: Vec<Duration> = (0..newcomers).map(|number| wait(&host, &ears, number)).collect();
     times.sort_unstable();
     let [min, p50, p99, max] =
         [0, times.len() / 2, times.len() * 99 / 100, times.len() - 1].map(|at| times[at].as_secs_f64() * 1e3);
-    let name = format!("{NEWCOMERS} in turn, among {} others", others.len());
+    let name = format!("{newcomers} in turn, among {} others", others.len());
     println!("  {name:<34} {min:>6.2} ms {p50:>6.2} ms {p99:>6.2} ms {max:>6.2} ms");
 }
 
-fn other(host: &Host, number: u32) -> Workload {
+fn other(host: &Host, number: usize) -> Workload {
     host.workload(&format!("other{number}")).at(&format!("10.2.0.{}/24", number + 1)).routed()
 }
 
 /// One workload's wait, from just before its link is set up.
-fn wait(host: &Host, ears: &UdpSocket, number: u32) -> Duration {
+fn wait(host: &Host, ears: &UdpSocket, number: usize) -> Duration {
     let address = Ipv4Addr::new(10, 1, (number >> 8) as u8, number as u8);
     let netns = NetNs::create(&format!("ready-{number}"));
     let interface = format!("veth-n{number}");

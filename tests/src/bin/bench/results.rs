@@ -2,15 +2,19 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use nix::sys::utsname::uname;
 use serde::Serialize;
 
+use crate::paper;
 use crate::statistics::Estimate;
 
 /// Where results go, from the directory that the benchmark is run in.
 const DIRECTORY: &str = "target/bench";
+/// The same for readers, made by a whole run.
+const PAPER: &str = "docs/benchmarks.md";
 
 /// All of one run.
 #[derive(Debug, Serialize)]
@@ -47,7 +51,7 @@ pub enum Unit {
 
 impl Unit {
     /// For tables.
-    const fn symbol(self) -> &'static str {
+    pub const fn symbol(self) -> &'static str {
         match self {
             Self::Nanoseconds => "ns",
             Self::GigabitsPerSecond => "Gbit/s",
@@ -55,7 +59,8 @@ impl Unit {
         }
     }
 
-    const fn digits(self) -> usize {
+    /// Behind the point.
+    pub const fn digits(self) -> usize {
         if matches!(self, Self::GigabitsPerSecond) { 2 } else { 0 }
     }
 }
@@ -64,7 +69,9 @@ impl Unit {
 #[derive(Debug, Serialize)]
 pub struct Goal {
     pub what: String,
-    pub goal: String,
+    /// For people: a sign and a number.
+    #[serde(rename = "goal")]
+    pub limit: String,
     pub measured: Estimate,
     pub met: bool,
 }
@@ -80,8 +87,8 @@ impl Results {
         Self { kernel, processor, rows: Vec::new(), goals: Vec::new() }
     }
 
-    /// Prints the goals, and writes everything as JSON.
-    pub fn finish(&self) -> std::io::Result<()> {
+    /// Prints the goals, and writes everything as JSON; what is `whole` also as the paper.
+    pub fn finish(&self, whole: bool) -> io::Result<()> {
         if self.rows.is_empty() {
             return Ok(());
         }
@@ -93,6 +100,10 @@ impl Results {
         fs::create_dir_all(DIRECTORY)?;
         fs::write(&path, serde_json::to_string_pretty(self)?)?;
         println!("\n{}", path.display());
+        if whole {
+            fs::write(PAPER, paper::of(self))?;
+            println!("{PAPER}");
+        }
         Ok(())
     }
 }
@@ -100,12 +111,12 @@ impl Results {
 impl Goal {
     /// Met if the median is not less.
     pub fn at_least(what: String, limit: f64, measured: Estimate) -> Self {
-        Self { what, goal: format!("≥ {limit:.2}"), measured, met: measured.median >= limit }
+        Self { what, limit: format!("≥ {limit:.2}"), measured, met: measured.median >= limit }
     }
 
     /// Met if the median is not greater.
     pub fn at_most(what: String, limit: f64, measured: Estimate) -> Self {
-        Self { what, goal: format!("≤ {limit:.2}"), measured, met: measured.median <= limit }
+        Self { what, limit: format!("≤ {limit:.2}"), measured, met: measured.median <= limit }
     }
 }
 
@@ -127,6 +138,6 @@ impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let met = if self.met { "met" } else { "MISSED" };
         let Estimate { median, low, high } = self.measured;
-        write!(f, "{met:<6} {:<66} {:>6}: {median:.2} ({low:.2}–{high:.2})", self.what, self.goal)
+        write!(f, "{met:<6} {:<66} {:>6}: {median:.2} ({low:.2}–{high:.2})", self.what, self.limit)
     }
 }

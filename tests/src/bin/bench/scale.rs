@@ -8,14 +8,17 @@ use std::time::{Duration, Instant};
 use aya::maps::loaded_maps;
 use enforcer_tests::{Daemon, Host};
 
+use crate::Thoroughness;
+use crate::results::Results;
+
 use crate::memory::of_process;
 
 const NETWORKS: u32 = 10_000;
 const PREFIXES_PER_NETWORK: u32 = 10;
 /// How often `apply` and `explain` are repeated.
-const RUNS: u32 = 5;
+const RUNS: usize = 5;
 
-pub fn measure() {
+pub fn measure(thoroughness: Thoroughness, _: &mut Results) {
     println!("\nscale: {NETWORKS} networks, {} prefixes", NETWORKS * PREFIXES_PER_NETWORK);
     println!("  `apply` and `explain` include starting the command; memory is what the policy adds");
     println!(
@@ -25,22 +28,22 @@ pub fn measure() {
     for (name, monitored) in
         [("each prefix in one network", false), ("and all of them in `monitoring`", true)]
     {
-        row(name, &policy(monitored));
+        row(name, &policy(monitored), thoroughness.of(RUNS));
     }
 }
 
-fn row(name: &str, policy: &str) {
+fn row(name: &str, policy: &str, runs: usize) {
     let host = Host::new("bench");
     let daemon = Daemon::start(&host);
     let (rss, kernel) = (of_process(&daemon, "VmRSS:"), map_memory());
     let mut applies = Vec::new();
-    for run in 0..RUNS {
+    for run in 0..runs {
         // Another policy each time, else there is nothing to do.
         let policy = format!("{policy}\n[network.run-{run}]\nprefixes = [\"192.0.2.0/24\"]\n");
         applies.push(timed(|| daemon.apply(&policy)));
     }
     let mut explains = Vec::new();
-    for _ in 0..RUNS {
+    for _ in 0..runs {
         explains.push(timed(|| {
             // 10.0.0.5 and 10.99.9.5 share nothing: the longest way to an answer.
             drop(daemon.cli(&["explain", "10.0.0.5", "10.99.9.5", "tcp/5432"]));

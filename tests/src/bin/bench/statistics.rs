@@ -21,9 +21,29 @@ impl Estimate {
         let low = (count / 2.0 - reach).floor().max(0.0) as usize;
         let high = ((count / 2.0 + reach).ceil() as usize).min(last);
         Self {
-            median: (sorted[last / 2] + sorted[sorted.len() / 2]) / 2.0,
+            median: f64::midpoint(sorted[last / 2], sorted[sorted.len() / 2]),
             low: sorted[low],
             high: sorted[high],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle_of_any_order() {
+        assert_eq!(Estimate::of([7.0, 1.0, 3.0]).median, 3.0);
+        assert_eq!(Estimate::of([4.0, 1.0, 2.0, 7.0]).median, 3.0);
+        assert_eq!(Estimate::of([5.0]), Estimate { median: 5.0, low: 5.0, high: 5.0 });
+    }
+
+    #[test]
+    fn the_interval_narrows_with_more_values() {
+        let of = |count: u32| Estimate::of((0..count).map(f64::from));
+        let Estimate { low, high, .. } = of(100);
+        assert_eq!((low, high), (40.0, 60.0));
+        assert!((of(10_000).high - of(10_000).low) / 10_000.0 < (high - low) / 100.0);
     }
 }

@@ -26,8 +26,11 @@ const CHUNK: usize = 128 * 1024;
 const STREAM: u8 = b's';
 const ECHO: u8 = b'e';
 
+/// Measures one rung once.
+type Measure = fn(&Standing, Family) -> io::Result<f64>;
+
 /// What is measured, and how many times plain routing it should be.
-const MEASURES: [(&str, Unit, fn(&Standing, Family) -> io::Result<f64>, f64); 3] = [
+const MEASURES: [(&str, Unit, Measure, f64); 3] = [
     ("one stream", Unit::GigabitsPerSecond, stream, 1.0),
     ("requests and responses", Unit::PerSecond, requests, 1.05),
     ("connections", Unit::PerSecond, connections, 1.1),
@@ -47,7 +50,7 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     let standings: Vec<Standing> =
         RUNGS.into_iter().enumerate().map(|(number, rung)| stand(number, rung)).collect();
     processor::stay_on(processor::SENDER);
-    let rounds = if thoroughness.is_full() { ROUNDS } else { ROUNDS / 8 };
+    let rounds = thoroughness.of(ROUNDS);
     for family in Family::BOTH {
         for (what, unit, measure, goal) in MEASURES {
             let mut values = vec![Vec::new(); standings.len()];

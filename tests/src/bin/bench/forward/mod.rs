@@ -49,7 +49,7 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     for family in Family::BOTH {
         let flows: &[u32] = if thoroughness.is_full() { &[1, 4_096, 65_536, 1 << 20] } else { &[1, 4_096] };
         for flows in flows {
-            climb(&mut ladder, family, *flows, if thoroughness.is_full() { ROUNDS } else { ROUNDS / 4 });
+            climb(&mut ladder, family, *flows, thoroughness.of(ROUNDS));
             report(&ladder, family, *flows, results);
         }
     }

@@ -1,0 +1,60 @@
+//! `docs/benchmarks.md`: what a whole run found, for readers.
+
+use std::fmt::Write as _;
+
+use crate::results::{Results, Row};
+use crate::statistics::Estimate;
+
+const PREFACE: &str = "\
+# Benchmarks
+
+Written by `cargo xtask bench`; `--quick` shows in two minutes that it works. Figures are medians; what is in brackets holds
+the true median in 95 of 100 runs. Machines differ, so ratios count: every round measures each configuration once, up and
+down the list, and compares only within the round.
+
+- **forward**: from one workload to another on the same host, frames of 64 bytes through a packet socket, dropped at the
+  receiver before its stack. What the sender and the first hop take is measured in the same round, and subtracted.
+- **tcp**: plain sockets, the receiver on another processor than the sender. A connection is one question and one answer.
+";
+
+/// The paper.
+pub fn of(results: &Results) -> String {
+    let mut text = format!("{PREFACE}\nKernel {}, {}.\n", results.kernel, results.processor);
+    goals(&mut text, results);
+    let mut rest = &results.rows[..];
+    while let Some(first) = rest.first() {
+        let (table, others) = rest.split_at(rest.iter().take_while(|row| row.of == first.of).count());
+        rows(&mut text, table);
+        rest = others;
+    }
+    text
+}
+
+fn goals(text: &mut String, results: &Results) {
+    *text += "\n## Goals\n\n| what | goal | measured | |\n|---|--:|--:|---|\n";
+    for goal in &results.goals {
+        let met = if goal.met { "met" } else { "**missed**" };
+        line(text, format_args!("| {} | {} | {} | {met} |", goal.what, goal.limit, ratio(goal.measured)));
+    }
+}
+
+fn rows(text: &mut String, rows: &[Row]) {
+    let Some(Row { part, of, unit, .. }) = rows.first() else { return };
+    line(
+        text,
+        format_args!("\n## {part}: {of}\n\n| | {} | of plain routing |\n|---|--:|--:|", unit.symbol()),
+    );
+    for row in rows {
+        let digits = row.unit.digits();
+        let value = row.value.median;
+        line(text, format_args!("| {} | {value:.digits$} | {} |", row.what, ratio(row.to_routing)));
+    }
+}
+
+fn ratio(Estimate { median, low, high }: Estimate) -> String {
+    format!("{median:.2} ({low:.2}–{high:.2})")
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("a string takes all that is written");
+}
