@@ -73,7 +73,8 @@ fn run_one(number: usize, test: &Test) -> Result<Report> {
     let ended = wait(&mut child, Duration::from_secs(test.limit));
     // Whoever the test forgot goes with it; mostly there is nobody.
     killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL).ok();
-    let output = excerpt(&path)?;
+    let bytes = fs::read(&path).with_context(|| format!("failed to read {path}"))?;
+    let output = String::from_utf8_lossy(&bytes);
     let outcome = ended.map_or_else(
         || {
             child.wait().ok();
@@ -82,7 +83,8 @@ fn run_one(number: usize, test: &Test) -> Result<Report> {
         |succeeded| Outcome::of(succeeded, &output),
     );
     fs::remove_file(&path).ok();
-    Ok(Report::Ended { test: number, outcome, seconds: started.elapsed().as_secs_f32(), output })
+    let seconds = started.elapsed().as_secs_f32();
+    Ok(Report::Ended { test: number, outcome, seconds, output: excerpt(&bytes) })
 }
 
 fn start(test: &Test, output: &File) -> Result<Child> {
@@ -113,11 +115,10 @@ fn wait(child: &mut Child, limit: Duration) -> Option<bool> {
 }
 
 /// The beginning and the end of what a test printed: why it failed, and what it knew then.
-fn excerpt(path: &str) -> Result<String> {
-    let bytes = fs::read(path).with_context(|| format!("failed to open {path}"))?;
+fn excerpt(bytes: &[u8]) -> String {
     if bytes.len() <= 2 * PART {
-        return Ok(String::from_utf8_lossy(&bytes).into_owned());
+        return String::from_utf8_lossy(bytes).into_owned();
     }
     let [head, tail] = [&bytes[..PART], &bytes[bytes.len() - PART..]].map(String::from_utf8_lossy);
-    Ok(format!("{head}\n… {} bytes are left out …\n{tail}", bytes.len() - 2 * PART))
+    format!("{head}\n… {} bytes are left out …\n{tail}", bytes.len() - 2 * PART)
 }

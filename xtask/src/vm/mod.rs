@@ -85,7 +85,7 @@ pub fn run(vm: &Vm) -> Result<ExitCode> {
         ensure!(good, "what failed is not blessed");
         bless(&plan, &courses, vm.filters.is_empty())?;
     } else {
-        good &= compare(&courses, vm.filters.is_empty() && vm.rehearse.is_none())?;
+        good &= compare(&plan, &courses, matches!(choice, Choice::Short) && vm.rehearse.is_none())?;
     }
     println!(
         "{} (build {:.0} s, tests {})",
@@ -106,21 +106,37 @@ fn processors(jobs: usize) -> usize {
 fn bless(plan: &Plan, courses: &[(Series, Course)], whole: bool) -> Result<()> {
     for (series, course) in courses {
         let seen = table::record(plan, course);
-        let record = if whole { seen } else { Record::read(*series)?.with(seen.figures) };
+        let recorded = Record::read(*series)?;
+        let record = if whole {
+            seen
+        } else {
+            let (old, new) = (&recorded.release, &seen.release);
+            ensure!(old == new, "the record is of {old}, this is {new}: bless all tests");
+            recorded.with(seen.figures)
+        };
         record.write(*series)?;
     }
     tidy::run()
 }
 
 /// Whether all figures are what the records say; tells those that are not.
-fn compare(courses: &[(Series, Course)], all: bool) -> Result<bool> {
+fn compare(plan: &Plan, courses: &[(Series, Course)], short: bool) -> Result<bool> {
     let mut good = true;
     for (series, course) in courses {
-        let figures = record::figures(course.outputs.iter());
-        for deviation in Record::read(*series)?.deviations(&figures, all && course.end == End::Done) {
-            println!("{:>6}  FAIL {deviation}", series.name());
-            good = false;
+        let (record, seen) = (Record::read(*series)?, table::record(plan, course));
+        let whole = short && course.end == End::Done;
+        let deviations = record.deviations(&seen.figures, whole);
+        let mut told: Vec<String> = deviations.iter().map(ToString::to_string).collect();
+        if whole {
+            told.extend(record.surprises(&seen));
         }
+        for deviation in &told {
+            println!("{:>6}  FAIL {deviation}", series.name());
+        }
+        if !told.is_empty() && record.release != seen.release {
+            println!("        the record is of {}, this is {}", record.release, seen.release);
+        }
+        good &= told.is_empty();
     }
     Ok(good)
 }

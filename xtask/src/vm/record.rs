@@ -1,6 +1,6 @@
 //! What each kernel is known to pass and to cost, in `tests/records`: written by `--bless`, and held against every run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
@@ -72,6 +72,24 @@ impl Record {
             .collect()
     }
 
+    /// How what passed and what was left out differs from what is recorded, when the same tests were to run.
+    pub fn surprises(&self, seen: &Self) -> Vec<String> {
+        let groups: BTreeSet<_> = self.passed.keys().chain(seen.passed.keys()).collect();
+        let passed = groups.into_iter().filter_map(|group| {
+            let [recorded, now] =
+                [self, seen].map(|record| record.passed.get(group).copied().unwrap_or_default());
+            (recorded != now)
+                .then(|| format!("tests of {group} that passed: {recorded} in the record, now {now}"))
+        });
+        let features: BTreeSet<_> = self.skipped.keys().chain(seen.skipped.keys()).collect();
+        let skipped = features.into_iter().filter_map(|feature| {
+            let [recorded, now] = [self, seen].map(|record| names(record.skipped.get(feature)));
+            (recorded != now)
+                .then(|| format!("tests that want {feature}: in the record {recorded:?}, now {now:?}"))
+        });
+        passed.chain(skipped).collect()
+    }
+
     /// The same with these figures in the place of what they were.
     pub fn with(mut self, measured: Figures) -> Self {
         for (quantity, figures) in measured {
@@ -83,6 +101,10 @@ impl Record {
     fn figure(&self, quantity: Quantity, name: &str) -> Option<u64> {
         self.figures.get(&quantity)?.get(name).copied()
     }
+}
+
+fn names(tests: Option<&Vec<String>>) -> BTreeSet<&str> {
+    tests.into_iter().flatten().map(String::as_str).collect()
 }
 
 fn path(series: Series) -> PathBuf {
@@ -184,6 +206,22 @@ mod tests {
             "instructions per packet of hit: 7 in the record, and now not measured"
         );
         assert!(record.deviations(&Figures::new(), false).is_empty(), "only some tests ran");
+    }
+
+    #[test]
+    fn a_test_that_vanishes_or_is_left_out_is_told() {
+        let passed = |count| [("netns".to_owned(), count)].into();
+        let record = Record { passed: passed(12), ..Record::default() };
+        assert!(record.surprises(&record).is_empty());
+        let skipped = [("tcx links".to_owned(), vec!["a::b".to_owned()])].into();
+        let seen = Record { passed: passed(11), skipped, ..Record::default() };
+        assert_eq!(
+            record.surprises(&seen),
+            [
+                "tests of netns that passed: 12 in the record, now 11",
+                "tests that want tcx links: in the record {}, now {\"a::b\"}"
+            ]
+        );
     }
 
     #[test]
