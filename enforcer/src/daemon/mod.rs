@@ -240,7 +240,9 @@ async fn until_told_to_stop(mut hangup: Signal, mut reload: Reload) -> anyhow::R
 async fn settle_once(core: &Mutex<Core>, links: &mut Links) -> anyhow::Result<()> {
     let deadline = tokio::time::Instant::now() + ONCE_PATIENCE;
     while !core.lock().await.is_settled() && tokio::time::Instant::now() < deadline {
-        links.wake(false).await;
+        if links.wake(false).await.iter().any(|wake| matches!(wake, Wake::Lost)) {
+            bail!("the kernel tells no more of interfaces");
+        }
         let observation = links.look().await?;
         core.lock().await.handle(Event::Observed(observation));
     }

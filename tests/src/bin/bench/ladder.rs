@@ -20,16 +20,17 @@ pub enum Rung {
     /// So many rules, all but the last about others, and connection tracking.
     IptablesLegacy(u32),
     IptablesNft(u32),
-    /// A set of so many prefixes for both ends.
+    /// A set of so many addresses for both ends.
     Ipset(u32),
     NftSet(u32),
     /// A verdict for so many pairs of addresses.
     NftMap(u32),
-    Enforcer,
+    /// A policy of so many networks.
+    Enforcer(u32),
 }
 
 /// In the order of the table. All are compared with [`Rung::Routing`].
-pub const LADDER: [Rung; 14] = [
+pub const LADDER: [Rung; 15] = [
     Rung::FirstHop,
     Rung::RedirectPeer,
     Rung::Routing,
@@ -43,7 +44,8 @@ pub const LADDER: [Rung; 14] = [
     Rung::Ipset(10_000),
     Rung::NftSet(10_000),
     Rung::NftMap(10_000),
-    Rung::Enforcer,
+    Rung::Enforcer(2),
+    Rung::Enforcer(10_000),
 ];
 
 const POLICY: &str = r#"
@@ -62,12 +64,12 @@ impl Rung {
             Self::RedirectPeer => "constant redirect_peer".to_owned(),
             Self::Routing => "routing, no firewall".to_owned(),
             Self::Bridge => "bridge, no firewall".to_owned(),
-            Self::IptablesLegacy(rules) => format!("iptables-legacy, conntrack, {rules} rules"),
-            Self::IptablesNft(rules) => format!("iptables-nft, conntrack, {rules} rules"),
-            Self::Ipset(prefixes) => format!("iptables-legacy, ipset of {prefixes} prefixes"),
-            Self::NftSet(prefixes) => format!("nftables, interval set of {prefixes} prefixes"),
+            Self::IptablesLegacy(rules) => format!("iptables-legacy, conntrack, {rules} rules to walk"),
+            Self::IptablesNft(rules) => format!("iptables-nft, conntrack, {rules} rules to walk"),
+            Self::Ipset(prefixes) => format!("iptables-legacy, ipset of {prefixes} addresses"),
+            Self::NftSet(prefixes) => format!("nftables, interval set of {prefixes} addresses"),
             Self::NftMap(pairs) => format!("nftables, verdict map of {pairs} pairs"),
-            Self::Enforcer => "enforcer".to_owned(),
+            Self::Enforcer(networks) => format!("enforcer, {networks} networks"),
         }
     }
 
@@ -92,15 +94,29 @@ impl Rung {
             Self::Ipset(prefixes) => ipset(netns, prefixes),
             Self::NftSet(prefixes) => nft(netns, &nft_set(prefixes)),
             Self::NftMap(pairs) => nft(netns, &nft_map(pairs)),
-            Self::Enforcer => {
+            Self::Enforcer(networks) => {
                 let daemon = Daemon::start(host);
-                daemon.apply(POLICY);
+                daemon.apply(&policy(networks));
                 daemon.wait_ready(interfaces);
                 return Some(Box::new(daemon));
             }
         }
         None
     }
+}
+
+/// The two, and others with a prefix of each family.
+fn policy(networks: u32) -> String {
+    let mut text = POLICY.to_owned();
+    for number in 2..networks {
+        let [_, _, high, low] = number.to_be_bytes();
+        writeln!(
+            text,
+            "[network.tenant-{number}]\nprefixes = [\"100.{high}.{low}.0/24\", \"2001:db8:f:{number:x}::/64\"]"
+        )
+        .expect("a string");
+    }
+    text
 }
 
 /// Addresses of others, each another one.
@@ -140,24 +156,18 @@ fn ipset(host: &NetNs, prefixes: u32) {
     }
 }
 
-/// So many addresses, among them both workloads'.
+/// So many addresses, no two of which are neighbours and so one interval; among them both workloads'.
 fn members(family: Family, count: u32) -> impl Iterator<Item = String> {
     let both = [BLUE_A, BLUE_B].map(|party| party.on(family).to_string());
-    (0..count.saturating_sub(2)).map(move |number| other(family, number)).chain(both)
+    (0..count.saturating_sub(2)).map(move |number| other(family, 2 * number)).chain(both)
 }
 
-fn nft_set(prefixes: u32) -> String {
+fn nft_set(addresses: u32) -> String {
     let mut text = String::from("table inet bench {\n");
     for (family, kind) in [(Family::V4, "ipv4_addr"), (Family::V6, "ipv6_addr")] {
-        // Neighbouring addresses would become one interval.
-        let members: Vec<_> = members(family, 2 * prefixes).skip(1).step_by(2).collect();
-        let both = [BLUE_A, BLUE_B].map(|party| party.on(family).to_string()).join(", ");
-        writeln!(
-            text,
-            "set {family:?} {{ type {kind}; flags interval; auto-merge; elements = {{ {}, {both} }}; }}",
-            members.join(", ")
-        )
-        .expect("a string");
+        let elements = members(family, addresses).collect::<Vec<_>>().join(", ");
+        writeln!(text, "set {family:?} {{ type {kind}; flags interval; elements = {{ {elements} }}; }}")
+            .expect("a string");
     }
     text + "chain forward { type filter hook forward priority 0; policy drop;\n\
             ip saddr @V4 ip daddr @V4 accept\nip6 saddr @V6 ip6 daddr @V6 accept\n}\n}\n"

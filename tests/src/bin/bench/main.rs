@@ -12,6 +12,7 @@ mod paper;
 mod processor;
 mod ready;
 mod results;
+mod rounds;
 mod scale;
 mod statistics;
 mod tcp;
@@ -91,6 +92,7 @@ fn main() -> std::io::Result<()> {
         // It stays on one processor, and what the next one starts must not.
         thread::scope(|scope| scope.spawn(|| measure(thoroughness, &mut results)).join())
             .expect("it told why");
+        results.write()?;
     }
     results.finish(part.is_none() && !quick)
 }

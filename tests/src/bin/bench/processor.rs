@@ -5,8 +5,8 @@ use nix::unistd::Pid;
 
 /// Of who sends.
 pub const SENDER: usize = 0;
-/// Of who receives.
-pub const RECEIVER: usize = 1;
+/// Of who receives, and of daemons: threads and processes stay where the one was that started them.
+pub const OTHERS: usize = 1;
 
 /// Keeps the calling thread, and those that it starts from now on, on one processor.
 pub fn stay_on(processor: usize) {

@@ -11,10 +11,10 @@ use serde::Serialize;
 use crate::paper;
 use crate::statistics::Estimate;
 
-/// Where results go, from the directory that the benchmark is run in.
-const DIRECTORY: &str = "target/bench";
+/// Where results go.
+const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench/results.json");
 /// The same for readers, made by a whole run.
-const PAPER: &str = "docs/benchmarks.md";
+const PAPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md");
 
 /// All of one run.
 #[derive(Debug, Serialize)]
@@ -87,7 +87,7 @@ impl Results {
         Self { kernel, processor, rows: Vec::new(), goals: Vec::new() }
     }
 
-    /// Prints the goals, and writes everything as JSON; what is `whole` also as the paper.
+    /// Prints the goals; writes the paper if this is the `whole`.
     pub fn finish(&self, whole: bool) -> io::Result<()> {
         if self.rows.is_empty() {
             return Ok(());
@@ -96,15 +96,22 @@ impl Results {
         for goal in &self.goals {
             println!("  {goal}");
         }
-        let path = Path::new(DIRECTORY).join("results.json");
-        fs::create_dir_all(DIRECTORY)?;
-        fs::write(&path, serde_json::to_string_pretty(self)?)?;
-        println!("\n{}", path.display());
+        println!("\ntarget/bench/results.json");
         if whole {
             fs::write(PAPER, paper::of(self))?;
-            println!("{PAPER}");
+            println!("docs/benchmarks.md");
         }
         Ok(())
+    }
+
+    /// Writes what there is by now as JSON; nothing if nothing was compared.
+    pub fn write(&self) -> io::Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let path = Path::new(RESULTS);
+        fs::create_dir_all(path.parent().expect("it is in a directory"))?;
+        fs::write(path, serde_json::to_string_pretty(self)?)
     }
 }
 
@@ -127,7 +134,7 @@ impl fmt::Display for Row {
         let digits = unit.digits();
         write!(
             f,
-            "{:<42} {value:>8.digits$} {:<6} {median:>6.2} ({low:.2}–{high:.2})",
+            "{:<48} {value:>8.digits$} {:<6} {median:>6.2} ({low:.2}–{high:.2})",
             self.what,
             unit.symbol()
         )

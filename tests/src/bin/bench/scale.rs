@@ -46,7 +46,8 @@ fn row(name: &str, policy: &str, runs: usize) {
     for _ in 0..runs {
         explains.push(timed(|| {
             // 10.0.0.5 and 10.99.9.5 share nothing: the longest way to an answer.
-            drop(daemon.cli(&["explain", "10.0.0.5", "10.99.9.5", "tcp/5432"]));
+            let answer = daemon.cli(&["explain", "10.0.0.5", "10.99.9.5", "tcp/5432"]);
+            assert_eq!(answer.status.code(), Some(1), "they are denied: {answer:?}");
         }));
     }
     println!(

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// A median with the interval that holds the true one in 95 of 100 runs.
+/// A median with the interval that holds the true one in 95 of 100 runs; of fewer than six values, with the extremes.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Estimate {
     pub median: f64,

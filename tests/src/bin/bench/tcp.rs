@@ -12,11 +12,11 @@ use enforcer_tests::{Host, NetNs, Workload};
 
 use crate::Thoroughness;
 use crate::ladder::Rung;
-use crate::processor;
 use crate::results::{Goal, Results, Row, Unit};
 use crate::statistics::Estimate;
+use crate::{processor, rounds};
 
-const RUNGS: [Rung; 4] = [Rung::Routing, Rung::IptablesLegacy(10), Rung::IptablesNft(10), Rung::Enforcer];
+const RUNGS: [Rung; 4] = [Rung::Routing, Rung::IptablesLegacy(10), Rung::IptablesNft(10), Rung::Enforcer(2)];
 /// How long each is measured in a round.
 const SLICE: Duration = Duration::from_millis(150);
 const ROUNDS: usize = 40;
@@ -47,17 +47,15 @@ struct Standing {
 
 pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     println!("\ntcp: between two workloads, and times plain routing");
+    processor::stay_on(processor::OTHERS);
     let standings: Vec<Standing> =
         RUNGS.into_iter().enumerate().map(|(number, rung)| stand(number, rung)).collect();
     processor::stay_on(processor::SENDER);
-    let rounds = thoroughness.of(ROUNDS);
     for family in Family::BOTH {
         for (what, unit, measure, goal) in MEASURES {
             let mut values = vec![Vec::new(); standings.len()];
-            for round in 0..rounds {
-                let up = 0..standings.len();
-                let order: Vec<usize> = if round % 2 == 0 { up.collect() } else { up.rev().collect() };
-                for at in order {
+            for round in 0..thoroughness.of(ROUNDS) {
+                for at in rounds::order(round, standings.len()) {
                     let value = measure(&standings[at], family);
                     values[at]
                         .push(value.unwrap_or_else(|error| {
@@ -96,7 +94,7 @@ fn report(what: &str, unit: Unit, family: Family, values: &[Vec<f64>], goal: f64
         let row = Row { part: "tcp", of: of.clone(), what: rung.name(), unit, value, to_routing };
         println!("    {row}");
         results.rows.push(row);
-        if rung == Rung::Enforcer {
+        if rung == Rung::Enforcer(2) {
             results.goals.push(Goal::at_least(
                 format!("TCP: {of}, against {}", Rung::Routing.name()),
                 goal,
@@ -134,7 +132,6 @@ fn requests(standing: &Standing, family: Family) -> io::Result<f64> {
 /// Each with one question and one answer.
 fn connections(standing: &Standing, family: Family) -> io::Result<f64> {
     standing.a.netns().enter(|| {
-        processor::stay_on(processor::SENDER);
         let (start, mut count) = (Instant::now(), 0.0);
         while start.elapsed() < SLICE {
             let mut connection = TcpStream::connect((BLUE_B.on(family), PORT))?;
@@ -158,7 +155,7 @@ fn connect(standing: &Standing, family: Family, first: u8) -> io::Result<TcpStre
 fn serve(netns: &NetNs, address: IpAddr) -> io::Result<()> {
     let listener = netns.enter(|| TcpListener::bind((address, PORT)))?;
     thread::spawn(move || {
-        processor::stay_on(processor::RECEIVER);
+        processor::stay_on(processor::OTHERS);
         for connection in listener.incoming() {
             // Who goes away is not served to the end.
             connection.and_then(answer).ok();
@@ -179,5 +176,6 @@ fn answer(mut connection: TcpStream) -> io::Result<()> {
             _ => {}
         }
     }
-    connection.write_all(&[0])
+    // Who sent a stream waits until all is here; of others, a client that is gone would answer with a reset.
+    if first[0] == STREAM { connection.write_all(&[0]) } else { Ok(()) }
 }

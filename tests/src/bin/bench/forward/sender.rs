@@ -34,21 +34,16 @@ impl Sender {
     }
 
     /// Sends these frames, and says how long that took.
-    pub fn send<'f>(&mut self, frames: impl Iterator<Item = &'f [u8]>) -> io::Result<Duration> {
-        let mut frames = frames.peekable();
+    pub fn send(&mut self, frames: &[&[u8]]) -> io::Result<Duration> {
         let start = Instant::now();
-        while frames.peek().is_some() {
-            self.send_batch(frames.by_ref().take(BATCH))?;
-        }
+        frames.chunks(BATCH).try_for_each(|batch| self.send_batch(batch))?;
         Ok(start.elapsed())
     }
 
-    fn send_batch<'f>(&mut self, frames: impl Iterator<Item = &'f [u8]>) -> io::Result<()> {
+    fn send_batch(&mut self, frames: &[&[u8]]) -> io::Result<()> {
         let mut parts = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH];
-        let mut count = 0;
         for (part, frame) in parts.iter_mut().zip(frames) {
             *part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
-            count += 1;
         }
         let to = &raw mut self.to;
         let mut messages = parts.each_mut().map(|part| {
@@ -60,6 +55,7 @@ impl Sender {
             message.msg_hdr.msg_iovlen = 1;
             message
         });
+        let count = frames.len() as u32;
         // SAFETY: the first `count` messages name live frames, which the kernel only reads.
         let sent = unsafe { libc::sendmmsg(self.socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
         match sent {

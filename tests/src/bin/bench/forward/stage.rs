@@ -85,16 +85,11 @@ impl Stage {
         Link::attach(self.host.netns(), TOWARDS_A, TcxHook::Ingress, Place::First, &program)
     }
 
-    /// How long so many frames take, which all must arrive or, if `arrive` is false, none of them.
-    pub fn run<'f>(
-        &mut self,
-        frames: impl Iterator<Item = &'f [u8]>,
-        count: usize,
-        arrive: bool,
-    ) -> Duration {
+    /// How long these frames take, which all must arrive or, if `arrive` is false, none of them.
+    pub fn run(&mut self, frames: &[&[u8]], arrive: bool) -> Duration {
         let before = self.received();
-        let took = self.sender.send(frames.take(count)).expect("the kernel takes frames");
-        let arrived = self.received() - before;
+        let took = self.sender.send(frames).expect("the kernel takes frames");
+        let (arrived, count) = (self.received() - before, frames.len());
         assert_eq!(arrived, if arrive { count as u64 } else { 0 }, "frames that arrived, of {count}");
         took
     }
@@ -108,12 +103,12 @@ impl Stage {
     }
 }
 
-/// Frames of 64 bytes or, of IPv6, as few as there can be, each of another flow.
-pub fn frames(wiring: Wiring, family: Family, flows: u32) -> Vec<Vec<u8>> {
+/// Frames of 64 bytes, each of another flow.
+pub fn frames(wiring: Wiring, family: Family, flows: usize) -> Vec<Vec<u8>> {
     let to = if wiring == Wiring::Routed { MACS_A[0] } else { MACS_B[1] };
     let macs = [to, MACS_A[1]].map(mac).concat();
     let (src, dst) = (BLUE_A.on(family), BLUE_B.on(family));
-    (0..flows).map(|flow| frame(&macs, src, dst, flow)).collect()
+    (0..flows as u32).map(|flow| frame(&macs, src, dst, flow)).collect()
 }
 
 fn dropping() -> std::os::fd::OwnedFd {
