@@ -20,19 +20,21 @@ use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage},
-    link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage},
+    link::LinkAttribute,
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
 };
 use netlink_sys::SocketAddr;
 use rtnetlink::{Handle, MulticastGroup, new_connection_with_strict_check, new_multicast_connection};
 use tracing::warn;
 
-use super::event::{Observation, Veth};
+use super::event::Observation;
 use crate::config::Config;
 
+mod link;
 mod names;
 mod route;
 
+use link::{Inside, Link};
 use names::Names;
 pub use route::interface_towards;
 
@@ -283,88 +285,6 @@ impl Links {
 fn is_gone(error: &LinkError) -> bool {
     let LinkError::List { source: rtnetlink::Error::NetlinkError(message), .. } = error else { return false };
     message.code.is_some_and(|code| [libc::EINVAL, libc::ENODEV, libc::ENOENT].contains(&-code.get()))
-}
-
-/// What is inside a workload's namespace, by its own interface indices.
-#[derive(Default)]
-struct Inside {
-    macs: BTreeMap<u32, [u8; 6]>,
-    addresses: BTreeMap<u32, BTreeSet<IpAddr>>,
-}
-
-/// What we read of one interface.
-struct Link {
-    ifindex: u32,
-    name: String,
-    alias: Option<String>,
-    is_veth: bool,
-    /// The loopback or a bridge: the host and local endpoints speak through it, so it is no uplink, whatever
-    /// the host file says.
-    is_internal: bool,
-    mac: Option<[u8; 6]>,
-    bridge: Option<u32>,
-    /// Index of the other end, in its own namespace.
-    peer: Option<u32>,
-    peer_nsid: Option<i32>,
-}
-
-impl Link {
-    fn read(message: &LinkMessage) -> Self {
-        let mut link = Self {
-            ifindex: message.header.index,
-            name: String::new(),
-            alias: None,
-            is_veth: false,
-            is_internal: message.header.link_layer_type == LinkLayerType::Loopback,
-            mac: None,
-            bridge: None,
-            peer: None,
-            peer_nsid: None,
-        };
-        for attribute in &message.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => link.name.clone_from(name),
-                LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
-                LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().ok(),
-                LinkAttribute::Controller(bridge) => link.bridge = Some(*bridge),
-                LinkAttribute::Link(peer) => link.peer = Some(*peer),
-                LinkAttribute::LinkNetNsId(nsid) => link.peer_nsid = Some(*nsid),
-                LinkAttribute::LinkInfo(infos) => {
-                    let is = |kind| infos.contains(&LinkInfo::Kind(kind));
-                    link.is_veth = is(InfoKind::Veth);
-                    link.is_internal |= is(InfoKind::Bridge);
-                }
-                _ => {}
-            }
-        }
-        link
-    }
-
-    fn observe(&self, routes: &[Route], inside: &BTreeMap<i32, Inside>, names: &Names) -> Veth {
-        let netns = self.peer_nsid.and_then(|nsid| names.get(&nsid)).cloned().unwrap_or_default();
-        let inside = self.peer_nsid.and_then(|nsid| inside.get(&nsid)).zip(self.peer);
-        let mut veth = Veth {
-            name: self.name.clone(),
-            alias: self.alias.clone(),
-            netns,
-            nsid: self.peer_nsid.filter(|nsid| *nsid >= 0),
-            mac: inside.and_then(|(inside, peer)| inside.macs.get(&peer).copied()),
-            inside: inside
-                .and_then(|(inside, peer)| inside.addresses.get(&peer).cloned())
-                .unwrap_or_default(),
-            ..Veth::default()
-        };
-        for route in routes {
-            let Some(interface) = route.interface else { continue };
-            let single = route.network.prefix_len() == route.network.max_prefix_len();
-            if interface == self.ifindex && single {
-                veth.routed.insert(route.network.addr());
-            } else if interface == self.ifindex || Some(interface) == self.bridge {
-                veth.subnets.push(route.network);
-            }
-        }
-        veth
-    }
 }
 
 /// A route with no router between.

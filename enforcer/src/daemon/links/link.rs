@@ -1,0 +1,95 @@
+//! One interface, as the kernel tells of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage};
+
+use super::{Names, Route};
+use crate::daemon::event::Veth;
+
+/// What is inside a workload's namespace, by its own interface indices.
+#[derive(Default)]
+pub struct Inside {
+    pub macs: BTreeMap<u32, [u8; 6]>,
+    pub addresses: BTreeMap<u32, BTreeSet<IpAddr>>,
+}
+
+/// What we read of one interface.
+pub struct Link {
+    pub ifindex: u32,
+    pub name: String,
+    alias: Option<String>,
+    pub is_veth: bool,
+    /// The loopback or a bridge: the host and local endpoints speak through it, so it is no uplink, whatever
+    /// the host file says.
+    pub is_internal: bool,
+    pub mac: Option<[u8; 6]>,
+    bridge: Option<u32>,
+    /// Index of the other end, in its own namespace.
+    peer: Option<u32>,
+    pub peer_nsid: Option<i32>,
+}
+
+impl Link {
+    /// Reads what the kernel tells of it.
+    pub fn read(message: &LinkMessage) -> Self {
+        let mut link = Self {
+            ifindex: message.header.index,
+            name: String::new(),
+            alias: None,
+            is_veth: false,
+            is_internal: message.header.link_layer_type == LinkLayerType::Loopback,
+            mac: None,
+            bridge: None,
+            peer: None,
+            peer_nsid: None,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
+                LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().ok(),
+                LinkAttribute::Controller(bridge) => link.bridge = Some(*bridge),
+                LinkAttribute::Link(peer) => link.peer = Some(*peer),
+                LinkAttribute::LinkNetNsId(nsid) => link.peer_nsid = Some(*nsid),
+                LinkAttribute::LinkInfo(infos) => {
+                    let is = |kind| infos.contains(&LinkInfo::Kind(kind));
+                    link.is_veth = is(InfoKind::Veth);
+                    link.is_internal |= is(InfoKind::Bridge);
+                }
+                _ => {}
+            }
+        }
+        link
+    }
+
+    /// What is known of the workload behind it.
+    pub fn observe(&self, routes: &[Route], inside: &BTreeMap<i32, Inside>, names: &Names) -> Veth {
+        let netns = self.peer_nsid.and_then(|nsid| names.get(&nsid)).cloned().unwrap_or_default();
+        let inside = self.peer_nsid.and_then(|nsid| inside.get(&nsid)).zip(self.peer);
+        let mut veth = Veth {
+            name: self.name.clone(),
+            alias: self.alias.clone(),
+            netns,
+            nsid: self.peer_nsid.filter(|nsid| *nsid >= 0),
+            mac: inside.and_then(|(inside, peer)| inside.macs.get(&peer).copied()),
+            inside: inside
+                .and_then(|(inside, peer)| inside.addresses.get(&peer).cloned())
+                .unwrap_or_default(),
+            ..Veth::default()
+        };
+        for route in routes {
+            let Some(interface) = route.interface else { continue };
+            let single = route.network.prefix_len() == route.network.max_prefix_len();
+            if interface == self.ifindex && single {
+                veth.routed.insert(route.network.addr());
+            } else if interface == self.ifindex || Some(interface) == self.bridge {
+                veth.subnets.push(route.network);
+            }
+        }
+        veth
+    }
+}
