@@ -28,19 +28,14 @@ mod uplink;
 mod verdict;
 
 use enforcer_tests::{
+    cost::NETWORKS,
     packet::{BLUE_A, BLUE_B, DB, Family, HOST, Packet, Party, from},
     prog_run::Lab,
 };
 use rstest::fixture;
 
 /// Two networks over several subnets.
-const TENANTS: &str = r#"
-version = 1
-[network.blue]
-prefixes = ["10.1.0.0/24", "10.7.3.0/26", "2001:db8:1::/64", "2001:db8:73::/64"]
-[network.db]
-prefixes = ["10.9.0.0/24", "2001:db8:9::/64"]
-"#;
+const TENANTS: &str = NETWORKS;
 
 /// *blue* may ask *db*, and not the other way around.
 const DIRECTION: &str = r#"

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-const NETWORKS: &str = r#"
+/// *blue* over several subnets, and *db*; nobody is in both.
+pub const NETWORKS: &str = r#"
 version = 1
 [network.blue]
 prefixes = ["10.1.0.0/24", "10.7.3.0/26", "2001:db8:1::/64", "2001:db8:73::/64"]

@@ -6,5 +6,5 @@
 mod law;
 mod scenario;
 
-pub use law::Law;
+pub use law::{Law, NETWORKS};
 pub use scenario::{Effort, SCENARIOS, Scenario, lab};

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::Stdio;
 
+use enforcer_tests::cost::NETWORKS;
 use enforcer_tests::packet::{BLUE_A, BLUE_B, Family};
 use enforcer_tests::{Daemon, Host, NetNs};
 
@@ -47,14 +48,6 @@ pub const LADDER: [Rung; 15] = [
     Rung::Enforcer(2),
     Rung::Enforcer(10_000),
 ];
-
-const POLICY: &str = r#"
-version = 1
-[network.blue]
-prefixes = ["10.1.0.0/24", "10.7.3.0/26", "2001:db8:1::/64", "2001:db8:73::/64"]
-[network.db]
-prefixes = ["10.9.0.0/24", "2001:db8:9::/64"]
-"#;
 
 impl Rung {
     /// What the table calls it.
@@ -107,7 +100,7 @@ impl Rung {
 
 /// The two, and others with a prefix of each family.
 fn policy(networks: u32) -> String {
-    let mut text = POLICY.to_owned();
+    let mut text = NETWORKS.to_owned();
     for number in 2..networks {
         let [_, _, high, low] = number.to_be_bytes();
         writeln!(

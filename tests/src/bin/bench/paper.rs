@@ -8,7 +8,7 @@ use crate::statistics::Estimate;
 const PREFACE: &str = "\
 # Benchmarks
 
-Written by `cargo xtask bench`; `--quick` shows in two minutes that it works. Figures are medians; what is in brackets holds
+Written by `cargo xtask bench`; `--quick` shows in less than two minutes that it works. Figures are medians; what is in brackets holds
 the true median in 95 of 100 runs. Machines differ, so ratios count: every round measures each configuration once, up and
 down the list, and compares only within the round.
 
