@@ -9,6 +9,9 @@
 //!
 //! A compiler that is not a nightly gets `RUSTC_BOOTSTRAP=1`, for the eBPF build only.
 
+#[path = "build/object.rs"]
+mod object;
+
 use std::{
     env,
     fmt::Write as _,
@@ -34,7 +37,7 @@ fn main() {
         Some(directory) => copy(&Path::new(&directory).join(OBJECT), &object),
         None => build(&workspace, &object),
     }
-    refuse_panics(&object);
+    object::examine(&object).unwrap_or_else(|why| fail(&why));
 }
 
 fn declare_inputs(workspace: &Path) {
@@ -217,22 +220,6 @@ fn linker(workspace: &Path) -> PathBuf {
     let found =
         found.unwrap_or_else(|| fail(&format!("bpf-linker is neither in .tools/bin nor in PATH\n{HOW_TO}")));
     fs::canonicalize(&found).unwrap_or(found)
-}
-
-/// A panic needs code that the verifier refuses at load time, on the user's machine: refuse it here.
-fn refuse_panics(object: &Path) {
-    let bytes = fs::read(object).unwrap_or_else(|error| fail(&format!("{}: {error}", object.display())));
-    let parsed = aya_obj::Object::parse(&bytes)
-        .unwrap_or_else(|error| fail(&format!("{} is no eBPF object: {error}", object.display())));
-    let panics: Vec<&str> = parsed
-        .functions
-        .values()
-        .map(|function| function.name.as_str())
-        .filter(|name| ["panic", "unwrap_failed", "expect_failed"].iter().any(|bad| name.contains(bad)))
-        .collect();
-    if !panics.is_empty() {
-        fail(&format!("the eBPF object can panic: {}", panics.join(", ")));
-    }
 }
 
 fn copy(from: &Path, to: &Path) {

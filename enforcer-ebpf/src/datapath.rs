@@ -106,11 +106,10 @@ pub fn judge_parsed(
     origin: Origin,
     journey: &mut Journey,
 ) -> FlowRecord {
-    if let Err(reason) = fragment::resolve(&mut journey.packet) {
-        return dropped(journey, reason as u8);
+    if !fragment::resolve(&journey.packet) {
+        return dropped(journey, DropReason::OverlappingFragment as u8);
     }
-    if let Some(judgement) = neighbor::judge(role, origin, endpoint, &journey.packet) {
-        journey.judgement = judgement;
+    if neighbor::judge(role, origin, ifindex, &journey.packet) {
         return FlowRecord::None;
     }
     let record = recall(role, endpoint, hook, origin, journey).unwrap_or_else(|| {
@@ -143,7 +142,7 @@ fn recall(
         Role::Sender => Asking::Sender(endpoint.id),
         Role::Receiver => Asking::Receiver { dst: endpoint.id, stamp: origin.stamp },
     };
-    let (judgement, entry) = flow::recall(&journey.control, &journey.packet.key, asking, hook)?;
+    let (judgement, entry) = flow::recall(journey, asking, hook)?;
     if !judge::still_holds(journey, &judgement) {
         return None;
     }

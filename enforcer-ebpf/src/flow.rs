@@ -29,18 +29,15 @@ pub enum Asking {
 /// The judgement of an earlier packet of this direction, not relaxed, while it stands: same generation, same facts,
 /// and the address checks were made for the endpoints that ask. With it comes the record to count in.
 #[inline(always)]
-pub fn recall(
-    control: &Control,
-    key: &FlowKey,
-    asking: Asking,
-    ifindex: u32,
-) -> Option<(Judgement, *mut FlowEntry)> {
-    if let Some(entry) = maps::FLOWS.get_ptr_mut(key)
+pub fn recall(journey: &mut Journey, asking: Asking, ifindex: u32) -> Option<(Judgement, *mut FlowEntry)> {
+    let Journey { control, packet: Packet { key, .. }, denied_key, .. } = journey;
+    if let Some(entry) = maps::FLOWS.get_ptr_mut(&*key)
         && let Some(judgement) = standing(entry, control, asking)
     {
         return Some((judgement, entry));
     }
-    let entry = maps::DENIED.get_ptr_mut(denied(key, ifindex))?;
+    *denied_key = denied(key, ifindex);
+    let entry = maps::DENIED.get_ptr_mut(&*denied_key)?;
     Some((standing(entry, control, asking)?, entry))
 }
 

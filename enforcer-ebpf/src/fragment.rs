@@ -3,7 +3,6 @@
 use enforcer_common::{
     flow::FlowKey,
     fragment::{FRAGMENT_TIMEOUT, FragmentEntry, FragmentKey},
-    verdict::DropReason,
 };
 
 use crate::{
@@ -13,21 +12,26 @@ use crate::{
 };
 
 /// Gives a later fragment the ports of its datagram, when its first fragment has passed. Without, it stays
-/// [`FlowKey::NO_PORTS`].
+/// [`FlowKey::NO_PORTS`]. False when it would overwrite what the first one was judged by.
 #[inline(always)]
-pub fn resolve(packet: &mut Packet) -> Result<(), DropReason> {
-    if packet.fragment.place.get() != Place::Later {
-        return Ok(());
-    }
+pub fn resolve(packet: &Packet) -> bool {
+    packet.fragment.place.get() != Place::Later || resolve_later() != 0
+}
+
+/// A station of its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn resolve_later() -> u32 {
+    let Some(Journey { packet, .. }) = Journey::current() else { return 0 };
     // SAFETY: the kernel keeps the entry readable until this program ends.
-    let Some(first) = (unsafe { maps::FRAGMENTS.get(datagram(packet)) }) else { return Ok(()) };
+    let Some(first) = (unsafe { maps::FRAGMENTS.get(datagram(packet)) }) else { return 1 };
     // Another CPU may have seen the first one after `now` was read.
     let age = packet::now().wrapping_sub(first.seen) as i64;
     if age >= FRAGMENT_TIMEOUT as i64 {
-        return Ok(());
+        return 1;
     }
     if packet.fragment.offset < first.header_bytes {
-        return Err(DropReason::OverlappingFragment);
+        return 0;
     }
     packet.key = FlowKey {
         src_port: first.src_port,
@@ -38,7 +42,7 @@ pub fn resolve(packet: &mut Packet) -> Result<(), DropReason> {
         flags: 0,
         ..packet.key
     };
-    Ok(())
+    1
 }
 
 /// Remembers what a first fragment that goes on says.

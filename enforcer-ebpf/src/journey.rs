@@ -30,6 +30,8 @@ pub struct Journey {
     pub parties: [Party; 2],
     /// What is asked about, there and back.
     pub points: [Point; 2],
+    /// The key of its record where it is denied; here for want of room on the stack.
+    pub denied_key: FlowKey,
     /// Room for the policy to work in.
     pub rules: Rules,
     /// And for its search.

@@ -22,7 +22,7 @@ use crate::{
 pub extern "C" fn judge_sent(ifindex: u32) -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
     let Some(endpoint) = endpoint::behind(ifindex) else { return 0 };
-    let (judgement, dst) = sent(journey, endpoint);
+    let (judgement, dst) = sent(journey, endpoint, ifindex);
     leave(journey, Judgement { src: endpoint.id, dst, stamp: endpoint.stamp, ..judgement });
     0
 }
@@ -34,7 +34,7 @@ pub extern "C" fn judge_sent(ifindex: u32) -> u32 {
 pub extern "C" fn judge_delivered(ifindex: u32, stamp: u32, from_host: u32) -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
     let Some(endpoint) = endpoint::behind(ifindex) else { return 0 };
-    let judgement = delivered(journey, endpoint, Origin { stamp, from_host: from_host != 0 });
+    let judgement = delivered(journey, endpoint, may_deliver(ifindex, stamp, from_host));
     leave(journey, Judgement { dst: endpoint.id, ..judgement });
     0
 }
@@ -49,16 +49,17 @@ pub fn leave(journey: &mut Journey, judgement: Judgement) {
 
 /// The judgement, and whom the packet is for.
 #[inline(always)]
-fn sent(journey: &mut Journey, endpoint: &Endpoint) -> (Judgement, EndpointId) {
-    let packet = &journey.packet;
-    if asks_for_address(endpoint, &packet.key) {
-        return (Judgement::cacheable(Verdict::Pass(PassReason::HostAllowed)), EndpointId::HOST);
+fn sent(journey: &mut Journey, endpoint: &Endpoint, ifindex: u32) -> (Judgement, EndpointId) {
+    match may_send(ifindex) {
+        MAY_SEND => {}
+        MAY_ASK => return (Judgement::cacheable(Verdict::Pass(PassReason::HostAllowed)), EndpointId::HOST),
+        reason => {
+            let refused = Judgement { verdict: reason as u8, ..Judgement::default() };
+            return (Judgement { flags: FlowEntry::CACHED, ..refused }, EndpointId::REMOTE);
+        }
     }
-    if let Some(reason) = forbidden_at_source(endpoint, packet, &journey.quote) {
-        return (Judgement::cacheable(Verdict::Drop(reason)), EndpointId::REMOTE);
-    }
-    let dst = endpoint::owner(packet.key.dst).endpoint;
-    if packet.kind == Kind::Error
+    let dst = endpoint::owner(journey.packet.key.dst).endpoint;
+    if journey.packet.kind == Kind::Error
         && let Some(judgement) = quote::related(dst)
     {
         return (judgement, dst);
@@ -66,6 +67,23 @@ fn sent(journey: &mut Journey, endpoint: &Endpoint) -> (Judgement, EndpointId) {
     policy::introduce(question::PACKET, [endpoint.id, dst]);
     let judgement = if dst == EndpointId::HOST { to_host(journey) } else { between(journey, false) };
     (judgement, dst)
+}
+
+/// Nothing but the policy can be against it.
+const MAY_SEND: u32 = 0;
+/// It asks for an address, and may.
+const MAY_ASK: u32 = 1 << 8;
+
+/// A station of its own, for the stack of who asks: [`MAY_SEND`], [`MAY_ASK`], or the number of a drop reason.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn may_send(ifindex: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return DropReason::NoEndpoint as u32 };
+    let Some(endpoint) = endpoint::behind(ifindex) else { return DropReason::NoEndpoint as u32 };
+    if asks_for_address(endpoint, &journey.packet.key) {
+        return MAY_ASK;
+    }
+    forbidden_at_source(endpoint, &journey.packet, &journey.quote).map_or(MAY_SEND, |reason| reason as u32)
 }
 
 /// What no policy can allow an endpoint to send.
@@ -90,14 +108,45 @@ fn forbidden_at_source(endpoint: &Endpoint, packet: &Packet, quote: &Packet) -> 
     }
 }
 
-/// First whom it is for, then who sent it, then what the policy says.
+/// What is delivered by whom [`may_deliver`] found, or `refused`.
 #[inline(always)]
-fn delivered(journey: &mut Journey, endpoint: &Endpoint, origin: Origin) -> Judgement {
-    let key = &journey.packet.key;
+fn delivered(journey: &mut Journey, endpoint: &Endpoint, refused: u32) -> Judgement {
+    if refused != 0 {
+        // Not cacheable: for the same key the host itself may speak.
+        return Judgement { verdict: refused as u8, ..Judgement::default() };
+    }
+    let Judgement { src, stamp, .. } = journey.judgement;
+    let judgement = match (src, address::forbidden(journey.packet.key.src, journey.packet.key.dst)) {
+        (EndpointId::HOST, Some(DropReason::Multicast)) => by_host_to_all(&journey.packet.key),
+        (EndpointId::HOST, None) => by_host(journey, endpoint),
+        // Not cacheable: of a source of the host, whether it is believed depends on who sent it.
+        (_, Some(reason)) => Judgement::dropped(reason),
+        (_, None) => by_other(journey, endpoint, src, stamp),
+    };
+    Judgement { src, stamp, ..judgement }
+}
+
+/// A station of its own, for the stack of who asks. First whom it is for, then who sent it: the number of a drop
+/// reason, or 0 and the sender in the journey's judgement, who is who it says it is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn may_deliver(ifindex: u32, stamp: u32, from_host: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return DropReason::NoEndpoint as u32 };
+    let Some(endpoint) = endpoint::behind(ifindex) else { return DropReason::NoEndpoint as u32 };
+    match deliverer(&journey.packet.key, endpoint, Origin { stamp, from_host: from_host != 0 }) {
+        Ok(sender) => {
+            journey.judgement = Judgement { src: sender.endpoint, stamp: sender.stamp, ..Judgement::default() };
+            0
+        }
+        Err(reason) => reason as u32,
+    }
+}
+
+#[inline(always)]
+fn deliverer(key: &FlowKey, endpoint: &Endpoint, origin: Origin) -> Result<AddressOwner, DropReason> {
     let forbidden = address::forbidden(key.src, key.dst);
     if matches!(forbidden, Some(DropReason::Multicast)) && !origin.from_host {
-        // Not cacheable, like the next: for the same key the host itself may speak.
-        return Judgement::dropped(match endpoint::sender(origin, key.src) {
+        return Err(match endpoint::sender(origin, key.src) {
             Err(reason) if key.src.scope() != Scope::Unspecified => reason,
             _ => DropReason::Multicast,
         });
@@ -107,42 +156,20 @@ fn delivered(journey: &mut Journey, endpoint: &Endpoint, origin: Origin) -> Judg
         && endpoint::owner(key.src).endpoint == EndpointId::HOST
         && endpoint::owner(key.dst).endpoint != EndpointId::HOST;
     if forbidden.is_none() && !endpoint::may_use(endpoint, key.dst) && !offers_address {
-        return Judgement::dropped(DropReason::NotOwner);
+        return Err(DropReason::NotOwner);
     }
-    match endpoint::sender(origin, key.src) {
-        Ok(sender) => delivered_by(sender, forbidden, journey, endpoint),
-        Err(reason) => Judgement::dropped(reason),
-    }
-}
-
-/// The sender is who it says it is.
-#[inline(always)]
-fn delivered_by(
-    sender: AddressOwner,
-    forbidden: Option<DropReason>,
-    journey: &mut Journey,
-    endpoint: &Endpoint,
-) -> Judgement {
-    let judgement = match (sender.endpoint, forbidden) {
-        (EndpointId::HOST, Some(DropReason::Multicast)) => by_host_to_all(&journey.packet.key),
-        (EndpointId::HOST, None) => by_host(journey, endpoint),
-        // Not cacheable: of a source of the host, whether it is believed depends on who sent it.
-        (_, Some(reason)) => Judgement::dropped(reason),
-        (_, None) => by_other(journey, endpoint, &sender),
-    };
-    Judgement { src: sender.endpoint, stamp: sender.stamp, ..judgement }
+    endpoint::sender(origin, key.src)
 }
 
 /// Whoever sends to an endpoint and is not its host.
 #[inline(always)]
-fn by_other(journey: &mut Journey, endpoint: &Endpoint, sender: &AddressOwner) -> Judgement {
-    let src = sender.endpoint;
+fn by_other(journey: &mut Journey, endpoint: &Endpoint, src: EndpointId, stamp: u32) -> Judgement {
     if journey.packet.kind == Kind::Error {
         if journey.quote.key.src != journey.packet.key.dst {
             return Judgement::dropped(DropReason::BadQuote);
         }
         if let Some(judgement) = quote::related(endpoint.id) {
-            let stranger = src == EndpointId::REMOTE && sender.stamp == 0;
+            let stranger = src == EndpointId::REMOTE && stamp == 0;
             let from_router = stranger && journey.quote.key.dst != journey.packet.key.src;
             return if from_router && !quote::affordable(journey) {
                 Judgement::dropped(DropReason::IcmpErrorRate)

@@ -11,30 +11,66 @@ use crate::{
     config,
     datapath::Role,
     endpoint,
-    journey::Judgement,
+    journey::{Journey, Judgement},
     packet::Origin,
     parse::{Kind, Packet},
 };
 
-/// The judgement; `None` for what only looks like neighbour discovery, and is judged like anything else.
+/// Leaves the judgement in the journey; false for what only looks like neighbour discovery, and is judged like
+/// anything else. `ifindex` is the endpoint's.
 #[inline(always)]
-pub fn judge(role: Role, origin: Origin, endpoint: &Endpoint, packet: &Packet) -> Option<Judgement> {
-    let honest = match (role, packet.kind) {
-        (_, Kind::Plain | Kind::Error) => return None,
-        (Role::Sender, Kind::Router) if endpoint.flags & Endpoint::ROUTER == 0 => {
-            return Some(Judgement::dropped(DropReason::RouterAdvertisement));
+pub fn judge(role: Role, origin: Origin, ifindex: u32, packet: &Packet) -> bool {
+    let sends = u32::from(role == Role::Sender);
+    let is_neighbors = !matches!(packet.kind, Kind::Plain | Kind::Error);
+    is_neighbors && judge_neighbor(ifindex, sends, origin.stamp, u32::from(origin.from_host)) != 0
+}
+
+/// A station of its own, for the hook's stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn judge_neighbor(ifindex: u32, sends: u32, stamp: u32, from_host: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    let Some(endpoint) = endpoint::behind(ifindex) else { return 0 };
+    let origin = Origin { stamp, from_host: from_host != 0 };
+    let judgement = if sends != 0 { sent(endpoint, &journey.packet) } else { delivered(origin, &journey.packet) };
+    match judgement {
+        Some(judgement) => {
+            journey.judgement = judgement;
+            1
         }
-        // An IPv4 redirect is an ordinary packet; the link does not need it.
-        (_, Kind::Router) if packet.key.src.is_v4() => return None,
-        (Role::Sender, _) if leaves_link(packet.key.dst) => return None,
-        (Role::Sender, _) => from_endpoint(endpoint, packet),
-        (Role::Receiver, _) => to_endpoint(origin, packet),
-    };
-    Some(if honest {
+        None => 0,
+    }
+}
+
+#[inline(always)]
+fn sent(endpoint: &Endpoint, packet: &Packet) -> Option<Judgement> {
+    if packet.kind == Kind::Router && endpoint.flags & Endpoint::ROUTER == 0 {
+        return Some(Judgement::dropped(DropReason::RouterAdvertisement));
+    }
+    if is_plain(packet) || leaves_link(packet.key.dst) {
+        return None;
+    }
+    Some(if_honest(from_endpoint(endpoint, packet)))
+}
+
+#[inline(always)]
+fn delivered(origin: Origin, packet: &Packet) -> Option<Judgement> {
+    (!is_plain(packet)).then(|| if_honest(to_endpoint(origin, packet)))
+}
+
+/// An IPv4 redirect is an ordinary packet; the link does not need it.
+#[inline(always)]
+fn is_plain(packet: &Packet) -> bool {
+    packet.kind == Kind::Router && packet.key.src.is_v4()
+}
+
+#[inline(always)]
+const fn if_honest(honest: bool) -> Judgement {
+    if honest {
         Judgement::passed(PassReason::Neighbor)
     } else {
         Judgement::dropped(DropReason::SpoofedNeighbor)
-    })
+    }
 }
 
 /// The host would forward a unicast packet to anywhere else, whatever its hop limit proves about its past.
