@@ -28,7 +28,9 @@ pub(crate) fn examine(path: &Path) -> Result<(), String> {
         if bytes <= STACK_BYTES {
             return Ok(());
         }
-        Err(format!("{name} needs {bytes} bytes of stack, {STACK_BYTES} are allowed: frames of {deepest:?} bytes"))
+        Err(format!(
+            "{name} needs {bytes} bytes of stack, {STACK_BYTES} are allowed: frames of {deepest:?} bytes"
+        ))
     })
 }
 
@@ -94,7 +96,9 @@ fn depth(function: &[bpf_insn]) -> usize {
         let base = if class == LOAD { from } else { to };
         let below = match code {
             ADD if pointers.remove(&to) => instruction.imm,
-            _ if (class == LOAD || STORES.contains(&class)) && base == FRAME_POINTER => instruction.off.into(),
+            _ if (class == LOAD || STORES.contains(&class)) && base == FRAME_POINTER => {
+                instruction.off.into()
+            }
             _ => 0,
         };
         if code == MOVE && from == FRAME_POINTER {

@@ -178,7 +178,7 @@ impl Datapath {
         pins: &Pins,
     ) -> Result<(), AttachError> {
         for hook in hooks {
-            let classifier = self.late(hook.program)?;
+            let classifier = self.classifier(hook.program)?;
             match mechanism {
                 Mechanism::Tcx => attach_tcx(classifier, *hook, interface, pins)?,
                 Mechanism::Clsact => attach_clsact(classifier, *hook, interface, pins)?,

@@ -9,6 +9,7 @@ use aya::{
 };
 
 use aya_obj::Object;
+use enforcer_common::limits::{MAX_NETWORKS, MAX_RULES};
 
 use super::{
     migrate::{self, MigrateError},
@@ -22,11 +23,14 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/en
 
 /// The programs, by the hook they are for.
 pub const PROGRAMS: [&str; 4] = [FROM_ENDPOINT, TO_ENDPOINT, GUARD, FROM_UPLINK];
-pub(super) const FROM_ENDPOINT: &str = "from_endpoint";
-pub(super) const TO_ENDPOINT: &str = "to_endpoint";
+/// What runs where endpoints send.
+pub const FROM_ENDPOINT: &str = "from_endpoint";
+/// What runs where it is delivered to them.
+pub const TO_ENDPOINT: &str = "to_endpoint";
 /// What runs at uplinks.
 pub const FROM_UPLINK: &str = "from_uplink";
-pub(super) const GUARD: &str = "xdp_guard";
+/// The early guard.
+pub const GUARD: &str = "xdp_guard";
 
 /// Lines of a verifier log worth showing; the whole goes to a file.
 const VERIFIER_LINES: usize = 25;
@@ -42,11 +46,20 @@ pub struct Options {
     pub trace: bool,
     /// Whether the exact clock is read also where there is a coarse one; older kernels have no other.
     pub exact_clock: bool,
+    /// Ids of networks, and of rules, that are counted by: making room for a counter on every processor is most of
+    /// the work of making the tables. What has a higher id is judged as well, but not counted by it.
+    pub counted_ids: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { pins: None, mark_mask: DEFAULT_MARK_MASK, trace: false, exact_clock: false }
+        Self {
+            pins: None,
+            mark_mask: DEFAULT_MARK_MASK,
+            trace: false,
+            exact_clock: false,
+            counted_ids: MAX_NETWORKS.max(MAX_RULES),
+        }
     }
 }
 
@@ -118,8 +131,17 @@ pub struct Datapath {
 }
 
 impl Datapath {
-    /// Loads the programs, and creates the tables or takes over the pinned ones.
+    /// Creates the tables or takes over the pinned ones, and loads the programs of endpoints.
     pub fn load(options: &Options) -> Result<Self, LoadError> {
+        let mut datapath = Self::open(options)?;
+        for program in [FROM_ENDPOINT, TO_ENDPOINT] {
+            datapath.classifier(program)?;
+        }
+        Ok(datapath)
+    }
+
+    /// The same, but each program is loaded when it is asked for first.
+    pub fn open(options: &Options) -> Result<Self, LoadError> {
         check_kernel()?;
         check_mask(options.mark_mask)?;
         let mut loader = EbpfLoader::new();
@@ -140,20 +162,24 @@ impl Datapath {
             .override_global("MARK_MASK", &options.mark_mask, true)
             .override_global("COARSE_CLOCK", &coarse_clock, true)
             .override_global(aya_log::LEVEL, &log_level, true)
+            .map_max_entries("NETWORK_COUNTERS", options.counted_ids)
+            .map_max_entries("RULE_COUNTERS", options.counted_ids)
             .verifier_log_level(VerifierLogLevel::DEBUG | VerifierLogLevel::STATS);
         let mut ebpf = loader.load(OBJECT)?;
-        for program in [FROM_ENDPOINT, TO_ENDPOINT] {
-            load_program(&mut ebpf, program)?;
-        }
         let mut tables = Tables::collect(|name| ebpf.take_map(name).ok_or(TableError::Missing(name)), true)?;
         tables.seed()?;
         tables.introduce_host()?;
         Ok(Self { ebpf, tables, migrated_from })
     }
 
-    /// The program of a hook.
-    pub fn program(&mut self, name: &'static str) -> Result<&mut SchedClassifier, ProgramError> {
+    /// The program of a hook, loaded or not.
+    pub(super) fn program(&mut self, name: &'static str) -> Result<&mut SchedClassifier, ProgramError> {
         self.ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()
+    }
+
+    /// The program of a tc hook, loaded. Few hosts name their uplinks, and so need that of uplinks.
+    pub fn classifier(&mut self, name: &'static str) -> Result<&mut SchedClassifier, LoadError> {
+        self.late(name)
     }
 
     /// The program of the early guard. Few hosts want one, so it is loaded when it is asked for first.
@@ -161,13 +187,7 @@ impl Datapath {
         self.late(GUARD)
     }
 
-    /// The program of uplinks. Few hosts name theirs, so it is loaded when it is asked for first.
-    pub fn from_uplink(&mut self) -> Result<&mut SchedClassifier, LoadError> {
-        self.late(FROM_UPLINK)
-    }
-
-    /// A program that is loaded when it is asked for first.
-    pub(super) fn late<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T, LoadError>
+    fn late<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T, LoadError>
     where
         &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
     {

@@ -21,7 +21,7 @@ use rtnetlink::{LinkVeth, new_connection};
 
 use super::{Cast, Judge, Opinion, Sighting};
 use crate::{
-    datapath::load::{DEFAULT_MARK_MASK, Datapath, Options},
+    datapath::load::{DEFAULT_MARK_MASK, Datapath, FROM_ENDPOINT, Options, TO_ENDPOINT},
     policy::{self, Capacity, Ids, Policy},
 };
 
@@ -57,7 +57,7 @@ impl KernelJudge {
     /// it on a thread that does nothing else.
     pub fn in_this_thread(policy: &Policy, cast: &Cast) -> anyhow::Result<Self> {
         unshare(CloneFlags::CLONE_NEWNET).context("failed to make a network namespace")?;
-        let datapath = Datapath::load(&Options::default())?;
+        let datapath = Datapath::open(&Options::default())?;
         let names = cast.endpoints().map(|(name, _)| name).chain([UPLINK]);
         let interfaces = interfaces(names)?;
         let counted = datapath.tables.verdicts()?;
@@ -125,10 +125,10 @@ impl Judge for KernelJudge {
     fn judge(&mut self, sighting: &Sighting) -> anyhow::Result<Option<Opinion>> {
         let context = self.context(sighting);
         let name = match sighting.hook {
-            Hook::FromEndpoint | Hook::Guard | Hook::FromUplink => "from_endpoint",
-            Hook::ToEndpoint => "to_endpoint",
+            Hook::FromEndpoint | Hook::Guard | Hook::FromUplink => FROM_ENDPOINT,
+            Hook::ToEndpoint => TO_ENDPOINT,
         };
-        let run = self.datapath.program(name)?.test_run(TestRunOptions {
+        let run = self.datapath.classifier(name)?.test_run(TestRunOptions {
             data_in: Some(sighting.frame),
             ctx_in: Some(bytemuck::bytes_of(&context)),
             ..TestRunOptions::default()

@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, net::IpAddr, process::Command};
 use aya::programs::ProgramInfo;
 use enforcer::{
     daemon::generations::Generations,
-    datapath::load::{DEFAULT_MARK_MASK, Datapath, Options},
+    datapath::load::{DEFAULT_MARK_MASK, Datapath, GUARD, Options},
     policy::{self, Capacity, Ids, Policy, Source},
 };
 use enforcer_common::{
@@ -66,15 +66,18 @@ impl Default for Lab {
 }
 
 impl Lab {
+    /// Ids of networks and rules that one has room for: more would take longer than most tests.
+    const IDS: u32 = 1_024;
+
     /// A fresh one, in a network namespace that this thread now lives in.
     pub fn new() -> Self {
-        Self::loaded_with(&Options::default())
+        Self::loaded_with(&Options { counted_ids: Self::IDS, ..Options::default() })
     }
 
     /// One whose datapath is loaded in a certain way.
     pub fn loaded_with(options: &Options) -> Self {
         let namespace = Namespace::enter_new();
-        let datapath = Datapath::load(options).unwrap_or_else(|error| panic!("the datapath loads: {error}"));
+        let datapath = Datapath::open(options).unwrap_or_else(|error| panic!("the datapath loads: {error}"));
         Self {
             datapath,
             interfaces: BTreeMap::new(),
@@ -137,6 +140,8 @@ impl Lab {
         self.policy =
             Policy::parse(&[source]).unwrap_or_else(|errors| panic!("the policy is valid: {errors:?}"));
         self.ids = self.ids.assign(&self.policy).expect("there are enough ids");
+        let ids = self.policy.networks.len().max(self.policy.rules.len());
+        assert!(ids < Self::IDS as usize, "a lab counts by {} networks and rules", Self::IDS);
         let tables = policy::compile(&self.policy, &self.ids, Capacity::default()).expect("the policy fits");
         let place = self.generations.next(0);
         self.datapath.tables.build_bank(place.bank, &tables).expect("the bank is built");
@@ -165,9 +170,10 @@ impl Lab {
     /// What the kernel says about a program.
     pub fn program(&mut self, name: &'static str) -> ProgramInfo {
         let info = match name {
-            "from_uplink" => self.datapath.from_uplink().expect("it loads").info(),
-            "xdp_guard" => self.datapath.guard().expect("the guard loads").info(),
-            _ => self.datapath.program(name).and_then(|program| program.info()),
+            GUARD => self.datapath.guard().expect("the guard loads").info(),
+            _ => {
+                self.datapath.classifier(name).unwrap_or_else(|error| panic!("{name} loads: {error}")).info()
+            }
         };
         info.expect("the program is loaded")
     }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use aya::programs::SchedClassifier;
-use enforcer::policy::oracle::{Arrival, Stamp};
+use enforcer::{
+    datapath::load::{FROM_ENDPOINT, FROM_UPLINK, TO_ENDPOINT},
+    policy::oracle::{Arrival, Stamp},
+};
 use enforcer_common::{
     event::Hook,
     verdict::{DropReason, PassReason},
@@ -184,10 +187,10 @@ impl Lab {
     /// The tc program of a hook.
     pub(super) fn classifier(&mut self, hook: Hook) -> &mut SchedClassifier {
         let name = match hook {
-            Hook::FromUplink => return self.datapath.from_uplink().expect("the uplink's program loads"),
-            Hook::FromEndpoint | Hook::Guard => "from_endpoint",
-            Hook::ToEndpoint => "to_endpoint",
+            Hook::FromUplink => FROM_UPLINK,
+            Hook::FromEndpoint | Hook::Guard => FROM_ENDPOINT,
+            Hook::ToEndpoint => TO_ENDPOINT,
         };
-        self.datapath.program(name).expect("the object has this program")
+        self.datapath.classifier(name).unwrap_or_else(|error| panic!("{name} loads: {error}"))
     }
 }
