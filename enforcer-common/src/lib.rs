@@ -22,6 +22,7 @@ pub mod host;
 pub mod limits;
 pub mod mode;
 pub mod policy;
+pub mod shortcut;
 pub mod state;
 pub mod verdict;
 

@@ -1,6 +1,6 @@
 //! The one exit: every packet is counted here, whatever happened to it.
 
-use enforcer_common::{counter::Counter, event::Hook, flow::FlowEntry, verdict::Verdict};
+use enforcer_common::{counter::Counter, endpoint::EndpointId, event::Hook, flow::FlowEntry, verdict::Verdict};
 
 use aya_ebpf::btf_maps::PerCpuArray;
 
@@ -90,6 +90,15 @@ fn count<const N: usize>(counters: &PerCpuArray<Counter, N>, slot: u32, bytes: u
     if let Some(counter) = counters.get_ptr_mut(slot) {
         // SAFETY: this CPU's own slot; so for every counter below.
         unsafe { (*counter).add(bytes) }
+    }
+}
+
+/// Counts for the receiver what does not pass its own hook.
+#[inline(always)]
+pub fn count_received(receiver: EndpointId, bytes: u32) {
+    if let Some(counters) = maps::ENDPOINT_COUNTERS.get_ptr_mut(receiver.0) {
+        // SAFETY: see `count`.
+        unsafe { (*counters).received.add(bytes) }
     }
 }
 

@@ -2,7 +2,7 @@
 //! [`datapath::enforce`] and every module it visits is one station:
 //!
 //! hook → [`packet`] → [`parse`] → [`endpoint`] → [`fragment`] → [`neighbor`] → [`flow`] →
-//! [`judge`] and [`policy`] (on a miss) → [`relax`] (of a drop) → [`account`]
+//! [`judge`] and [`policy`] (on a miss) → [`relax`] (of a drop) → [`account`] → [`shortcut`] (of what an endpoint sends)
 #![no_std]
 #![no_main]
 // Inline assembly is the only way to an atomic add: the target has no compare-and-swap.
@@ -28,6 +28,7 @@ mod parse;
 mod policy;
 mod quote;
 mod relax;
+mod shortcut;
 mod skb;
 mod state;
 mod uplink;
@@ -50,10 +51,10 @@ const NEXT_PROGRAM: i32 = -1;
 pub fn from_endpoint(ctx: TcContext) -> i32 {
     let skb = Skb::new(&ctx);
     match datapath::enforce(&ctx, skb, Hook::FromEndpoint) {
-        Some(stamp) => {
+        Some(stamp) => shortcut::take(skb).unwrap_or_else(|| {
             skb.set_stamp(stamp);
             NEXT_PROGRAM
-        }
+        }),
         None => TC_ACT_SHOT,
     }
 }

@@ -18,6 +18,7 @@ use enforcer_common::{
     limits::*,
     mode::ModeRecord,
     policy::{EndPair, Membership, ServiceList, ServiceRange, SetMember},
+    shortcut::{Lease, Shortcut},
     state::{StateSet, WAYS},
     verdict::REASON_SLOTS,
 };
@@ -132,6 +133,14 @@ pub static NETWORK_COUNTERS: PerCpuArray<Counter, { MAX_NETWORKS as usize }> = P
 /// Packets per deciding rule, by rule id. The datapath writes, tools read.
 #[btf_map]
 pub static RULE_COUNTERS: PerCpuArray<Counter, { MAX_RULES as usize }> = PerCpuArray::new();
+
+/// Ways straight into endpoints, by endpoint id. Not pinned, like the lease: each daemon's programs have their own.
+#[btf_map]
+pub static SHORTCUTS: Array<Shortcut, { MAX_ENDPOINTS as usize }> = Array::new();
+
+/// Whether any may be taken.
+#[btf_map]
+pub static LEASE: Array<Lease, 1> = Array::new();
 
 /// Drop events for the daemon.
 #[btf_map]

@@ -32,6 +32,9 @@ pub struct Origin {
     pub from_host: bool,
 }
 
+/// Bytes of an Ethernet header.
+pub const ETHERNET: u32 = size_of::<Ethernet>() as u32;
+
 /// Bytes that hold every header the parser may want.
 #[inline(always)]
 pub const fn wanted_header_bytes(length: u32) -> u32 {
@@ -126,6 +129,7 @@ macro_rules! header {
     ($(#[$meta:meta])* $name:ident { $($field:ident: $type:ty,)* }) => {
         $(#[$meta])*
         #[repr(C, packed(2))]
+        #[derive(Clone, Copy)]
         #[allow(dead_code, reason = "a header is laid out whole")]
         pub struct $name { $(pub $field: $type,)* }
         // SAFETY: integers and byte arrays only.
@@ -135,6 +139,12 @@ macro_rules! header {
 
 header! { /// IEEE 802.3.
 Ethernet { dst: [u8; 6], src: [u8; 6], ethertype: u16, } }
+header! { /// What a router writes of a frame with IPv4 in it, RFC 791.
+RoutedV4 { dst: [u8; 6], src: [u8; 6], ethertype: u16, version_ihl: u8, tos: u8, total_length: u16, id: u16,
+           fragment: u16, ttl: u8, protocol: u8, checksum: u16, } }
+header! { /// The same of IPv6, RFC 8200.
+RoutedV6 { dst: [u8; 6], src: [u8; 6], ethertype: u16, version_class_label: u32, payload_length: u16,
+           next_header: u8, hop_limit: u8, } }
 header! { /// RFC 826, for IPv4 over Ethernet.
 Arp { hardware: u16, protocol: u16, hardware_len: u8, protocol_len: u8, operation: u16,
       sender_mac: [u8; 6], sender: [u16; 2], target_mac: [u8; 6], target: [u16; 2], } }

@@ -54,6 +54,9 @@ pub struct Packet {
     pub quote_at: u32,
     /// Bytes that the error quotes.
     pub quote_length: u32,
+    /// Of TCP and UDP: bytes from the Ethernet header to the end of the transport header; 0 of others.
+    pub payload_at: Forgotten<u16>,
+    pub reserved: u16,
 }
 
 /// A packet's place in a larger datagram.
@@ -307,11 +310,14 @@ fn transport(cursor: &mut Cursor, payload: &Payload, packet: &mut Packet) -> Res
             }
             (key.src_port, key.dst_port) = (tcp.src, tcp.dst);
             packet.tcp_flags = tcp.flags;
+            let options = u32::from(tcp.data_offset >> 4) * 4 - size_of::<Tcp>() as u32;
+            packet.payload_at.set((cursor.offset() + options) as u16);
             size_of::<Tcp>()
         }
         protocol::UDP | protocol::SCTP => {
             let ports = whole::<Ports>(cursor, payload)?;
             (key.src_port, key.dst_port) = (ports.src, ports.dst);
+            packet.payload_at.set(cursor.offset() as u16);
             if key.src.is_v4() && host::is_dhcp_request(key) {
                 dhcp(cursor, payload, packet)?;
             }

@@ -1,10 +1,16 @@
 //! A frame in front of a tc program: the kernel's socket buffer.
 
-use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_pull_data, programs::TcContext};
+use core::ptr;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_F_RECOMPUTE_CSUM},
+    helpers::{bpf_redirect_peer, bpf_skb_change_type, bpf_skb_pull_data, bpf_skb_store_bytes},
+    programs::TcContext,
+};
 
 use crate::{
     config,
-    packet::{Cursor, Frame, Origin, wanted_header_bytes},
+    packet::{Cursor, Ethernet, Frame, Header, Origin, wanted_header_bytes},
     parse,
 };
 
@@ -40,6 +46,47 @@ impl Skb {
             let mark = (*self.0).mark & !config::mark_mask() | stamp;
             core::ptr::write_volatile(&raw mut (*self.0).mark, mark);
         }
+    }
+
+    /// MAC that the frame is for.
+    #[inline(always)]
+    pub fn destination(self) -> Option<[u8; 6]> {
+        self.cursor().take::<Ethernet>().map(|ethernet| ethernet.dst)
+    }
+
+    /// Bytes of payload in each packet that the frame is to be cut into; 0 for one that is a packet.
+    #[inline(always)]
+    pub fn segment(self) -> u32 {
+        // SAFETY: see above.
+        unsafe { (*self.0).gso_size }
+    }
+
+    /// Writes the beginning of the frame; `None`, and nothing is changed, when the kernel has no memory for a copy.
+    /// Earlier cursors die.
+    #[inline(always)]
+    pub fn rewrite<T: Header>(self, front: &T) -> Option<()> {
+        let (from, flags) = (ptr::from_ref(front).cast(), u64::from(BPF_F_RECOMPUTE_CSUM));
+        // SAFETY: see above; a `Header` is plain bytes.
+        (unsafe { bpf_skb_store_bytes(self.0, 0, from, size_of::<T>() as u32, flags) } == 0).then_some(())
+    }
+
+    /// Whoever it was addressed to, it is for who receives it.
+    #[inline(always)]
+    pub fn is_for_us(self) {
+        const PACKET_HOST: u32 = 0;
+        // SAFETY: see above. It refuses only kinds that do not exist.
+        unsafe {
+            if (*self.0).pkt_type != PACKET_HOST {
+                bpf_skb_change_type(self.0, PACKET_HOST);
+            }
+        }
+    }
+
+    /// Into the other end of a veth, as if it had come from there; what the hook returns.
+    #[inline(always)]
+    pub fn redirect_peer(self, ifindex: u32) -> i32 {
+        // SAFETY: the helper notes where to, and no more.
+        unsafe { bpf_redirect_peer(ifindex, 0) as i32 }
     }
 
     /// A cursor at the Ethernet header, over what is readable without asking the kernel.
