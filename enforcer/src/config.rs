@@ -20,7 +20,7 @@ mod subject;
 mod uplink;
 
 pub use attach::{Attach, Guard, Unknown};
-pub use datapath::DatapathConfig;
+pub use datapath::{DatapathConfig, Fastpath};
 pub use docker::Docker;
 pub use endpoint::{DeclaredEndpoint, Macs, Provides};
 pub use file::Control;

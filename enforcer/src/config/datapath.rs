@@ -12,6 +12,19 @@ pub struct DatapathConfig {
     pub mark_mask: u32,
     /// How programs are attached; the best way where it is not given.
     pub attach: Mechanism,
+    /// Whether packets between workloads may pass the host's stack by.
+    pub fastpath: Fastpath,
+}
+
+/// Whether packets between workloads may pass the host's stack by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fastpath {
+    /// Where nothing there could make a difference.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -19,6 +32,7 @@ pub struct DatapathConfig {
 pub(super) struct DatapathTable {
     mark_mask: Option<String>,
     attach: AttachWith,
+    fastpath: Fastpath,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -43,6 +57,6 @@ impl DatapathTable {
             AttachWith::Auto => Mechanism::best(),
             AttachWith::Clsact => Mechanism::Clsact,
         };
-        Ok(DatapathConfig { mark_mask, attach })
+        Ok(DatapathConfig { mark_mask, attach, fastpath: self.fastpath })
     }
 }

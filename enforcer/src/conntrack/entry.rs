@@ -5,6 +5,8 @@ use enforcer_common::{
     flow::{FlowKey, protocol},
 };
 
+use crate::netlink::attributes;
+
 /// Attributes of an entry.
 const TUPLE_ORIG: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
@@ -23,9 +25,6 @@ const DST_PORT: u16 = 3;
 /// Attributes of what is known of the protocol.
 const PROTOINFO_TCP: u16 = 1;
 const TCP_STATE: u16 = 1;
-
-/// The kind of an attribute without its flags (nested, network byte order).
-const KIND: u16 = 0x3fff;
 
 /// What connection tracking knows of one conversation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -116,18 +115,6 @@ fn address(value: &[u8]) -> Option<Address> {
         _ => return None,
     };
     Some(ip.into())
-}
-
-/// The attributes of a message or of another attribute; ends where one is not whole.
-fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let (header, _) = rest.split_at_checked(4)?;
-        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
-        let kind = u16::from_ne_bytes([header[2], header[3]]) & KIND;
-        let value = rest.get(4..length)?;
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, value))
-    })
 }
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             self.diverged = false;
             self.inspect();
         }
-        let learns = !matches!(event, Event::Appeared { .. } | Event::Vanished { .. });
+        let learns = !matches!(event, Event::Appeared { .. } | Event::Vanished { .. } | Event::LookedAround(_));
         let mut ops = self.state.step(event);
         self.forget_members(&mut ops);
         self.perform(&ops);

@@ -14,7 +14,10 @@ use enforcer_common::{
 use ipnet::IpNet;
 
 use super::{containers::Running, op::Owned};
-use crate::config::Config;
+use crate::{
+    config::Config,
+    shortcut::{Barrier, Surroundings},
+};
 
 /// What the daemon learns.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ pub enum Event {
         /// Its interface.
         ifindex: u32,
     },
+    /// What stands in the way of shortcuts.
+    LookedAround(Surroundings),
     /// What the kernel holds, compared with what it was told.
     Inspected(Box<Facts>),
     /// Attaching to an interface did not work; it is tried again with the next look.
@@ -107,6 +112,8 @@ pub struct Observation {
     pub veths: BTreeMap<u32, Veth>,
     /// Names of the interfaces that lead outside, or are to be guarded and are no wanted veth, by index.
     pub uplinks: BTreeMap<u32, String>,
+    /// What stands in the way of all shortcuts.
+    pub barriers: Vec<Barrier>,
 }
 
 /// One host-side veth.
@@ -128,4 +135,21 @@ pub struct Veth {
     pub subnets: Vec<IpNet>,
     /// Addresses on the interface at the other end.
     pub inside: BTreeSet<IpAddr>,
+    /// How frames get to it.
+    pub wire: Wire,
+}
+
+/// What a shortcut to a workload has to know of its veth.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Wire {
+    /// Bytes of the largest packet that it takes.
+    pub mtu: u32,
+    /// The bridge that it is a port of; 0 for none.
+    pub bridge: u32,
+    /// MAC under which the workload knows the host: of the bridge, or of the veth itself.
+    pub gateway: Option<[u8; 6]>,
+    /// MAC of the interface at the other end, at this moment.
+    pub mac: Option<[u8; 6]>,
+    /// What stands in the way here.
+    pub barriers: Vec<Barrier>,
 }

@@ -94,6 +94,7 @@ impl State {
         endpoint.name.clone_from(&veth.name);
         endpoint.alias.clone_from(&veth.alias);
         endpoint.netns.clone_from(&veth.netns);
+        endpoint.wire.clone_from(&veth.wire);
         endpoint.seen_in(veth.nsid, self.containers.looks());
         let is_free =
             endpoint.owned.is_empty() || self.config.macs_of(self.subject_of(endpoint)) == Macs::Any;

@@ -192,6 +192,8 @@ impl Kernel for LiveKernel {
                 tables.write_address(network.address, network.bits, owner)?;
             }
             Op::RemoveAddress(network) => tables.remove_address(network.address, network.bits)?,
+            Op::WriteShortcut { id, shortcut } => self.datapath.shortcuts.write(*id, *shortcut)?,
+            Op::Lease(kinds) => self.datapath.shortcuts.lease(*kinds)?,
             Op::FactsChanged => tables.facts_changed(),
         }
         Ok(())

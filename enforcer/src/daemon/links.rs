@@ -24,15 +24,16 @@ use netlink_packet_route::{
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
 };
 use netlink_sys::SocketAddr;
-use rtnetlink::{Handle, MulticastGroup, new_connection_with_strict_check, new_multicast_connection};
+use rtnetlink::{Handle, IpVersion, MulticastGroup, new_connection_with_strict_check, new_multicast_connection};
 use tracing::warn;
 
 use super::event::Observation;
-use crate::config::Config;
+use crate::{config::Config, shortcut::Barrier};
 
 mod link;
 mod names;
 mod route;
+mod wire;
 
 use link::{Inside, Link};
 use names::Names;
@@ -111,6 +112,8 @@ impl Links {
             MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv6Route,
+            MulticastGroup::Ipv4Rule,
+            MulticastGroup::Ipv6Rule,
         ];
         let (connection, _, messages) = new_multicast_connection(&groups).map_err(LinkError::Socket)?;
         tokio::spawn(connection);
@@ -214,13 +217,13 @@ impl Links {
             {
                 inside.insert(nsid, self.inside(nsid).await?);
             }
-            veths.insert(link.ifindex, link.observe(&routes, &inside, &names));
+            veths.insert(link.ifindex, link.observe(&links, &routes, &inside, &names));
         }
         let host = routes.iter().filter(|route| route.interface.is_none()).map(|route| route.network);
         let leads_outside = |name: &str| self.config.guard.wants(name) || self.config.trust(name).is_some();
         let uplinks = others.iter().filter(|link| !link.is_internal && leads_outside(&link.name));
         let uplinks = uplinks.map(|link| (link.ifindex, link.name.clone())).collect();
-        Ok(Observation { host: host.collect(), veths, uplinks })
+        Ok(Observation { host: host.collect(), veths, uplinks, barriers: self.rules().await? })
     }
 
     /// The links and addresses of another namespace. It may vanish while it is asked: then there is
@@ -230,8 +233,9 @@ impl Links {
         // first address counts for good.
         match (self.addresses(nsid).await, self.links(Some(nsid)).await) {
             (Ok(addresses), Ok(links)) => {
+                let xdp = links.iter().filter(|link| link.hanging.has_xdp).map(|link| link.ifindex).collect();
                 let macs = links.into_iter().filter_map(|link| Some((link.ifindex, link.mac?))).collect();
-                Ok(Inside { macs, addresses })
+                Ok(Inside { macs, addresses, xdp })
             }
             (Err(error), _) | (_, Err(error)) if is_gone(&error) => Ok(Inside::default()),
             (Err(error), _) | (_, Err(error)) => Err(error),
@@ -261,6 +265,17 @@ impl Links {
             addresses.entry(message.header.index).or_default().extend(own_address(&message));
         }
         Ok(addresses)
+    }
+
+    /// Rules of routing that somebody else made.
+    async fn rules(&self) -> Result<Vec<Barrier>, LinkError> {
+        let mut barriers = Vec::new();
+        for family in [IpVersion::V4, IpVersion::V6] {
+            let rules = self.handle.rule().get(family).execute().try_collect::<Vec<_>>().await;
+            let rules = rules.map_err(|source| LinkError::List { what: "routing rules", source })?;
+            barriers.extend(rules.iter().filter_map(wire::rule));
+        }
+        Ok(barriers)
     }
 
     async fn routes(&self) -> Result<Vec<Route>, LinkError> {

@@ -7,8 +7,11 @@ use enforcer_common::{
     endpoint::{AddressOwner, Endpoint, EndpointId, MaskedSender},
     host::HostEnd,
     mode::Mode,
+    shortcut::Shortcut,
 };
 use ipnet::IpNet;
+
+use crate::shortcut::Kinds;
 
 /// What the kernel has to be told, in this order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -105,6 +108,15 @@ pub enum Op {
     },
     /// Nobody owns it any more.
     RemoveAddress(Owned),
+    /// Say how an endpoint may be reached by a shortcut.
+    WriteShortcut {
+        /// Its id.
+        id: u32,
+        /// How; nothing but zeroes for not at all.
+        shortcut: Shortcut,
+    },
+    /// Shortcuts of these kinds may be taken for a while from now on, and no others.
+    Lease(Kinds),
     /// Everything decided under the facts so far is stale.
     FactsChanged,
 }
@@ -120,7 +132,7 @@ impl Op {
             | Self::WriteHostEnd(_)
             | Self::AttachUplink { .. }
             | Self::DetachUplink { .. } => true,
-            // Modes and masked senders are asked for each time.
+            // Modes, masked senders and shortcuts are asked for each time.
             Self::Attach { .. }
             | Self::Forget { .. }
             | Self::Guard { .. }
@@ -129,6 +141,8 @@ impl Op {
             | Self::ConfigureMode { .. }
             | Self::WriteSender { .. }
             | Self::RemoveSender { .. }
+            | Self::WriteShortcut { .. }
+            | Self::Lease(_)
             | Self::FactsChanged => false,
         }
     }

@@ -8,7 +8,7 @@ use enforcer_common::endpoint::{AddressOwner, Endpoint, EndpointId};
 use super::{
     claims::Origin,
     containers::Namespace,
-    event::Facts,
+    event::{Facts, Wire},
     host::configured,
     op::{Op, Owned},
     repairs::Broken,
@@ -113,6 +113,7 @@ impl State {
     /// Mends what is not as it was left, as far as nobody fights about it.
     pub(super) fn repair(&mut self, facts: &Facts) -> Vec<Op> {
         self.repairs.begin();
+        self.shortcuts.tell_again();
         let dead = facts.dead.iter().filter(|ifindex| self.endpoints.contains_key(ifindex));
         let replaced: Vec<u32> =
             dead.filter(|ifindex| self.repairs.mends(&Broken::Programs(**ifindex))).copied().collect();
@@ -207,6 +208,7 @@ fn adopted(ifindex: u32, record: &Endpoint, facts: &Facts) -> EndpointState {
         owned: mine.map(|(network, owner)| (*network, Origin::of(owner))).collect(),
         conflicts: BTreeSet::new(),
         attached: false,
+        wire: Wire::default(),
         record: *record,
     }
 }

@@ -24,6 +24,7 @@ fn settled() -> State {
         host: BTreeSet::from(["192.0.2.1/32".parse().unwrap()]),
         veths: BTreeMap::from([(7, bridged("veth7", &["10.1.0.5"]))]),
         uplinks: BTreeMap::from([(2, "eth0".to_owned())]),
+        ..Observation::default()
     }));
     state
 }

@@ -19,12 +19,13 @@ use ipnet::IpNet;
 use super::{
     claims::{self, Claims, Contest, MAX_LEARNED, Origin},
     containers::{Containers, Namespace},
-    event::{Event, Observation, Veth},
+    event::{Event, Observation, Veth, Wire},
     guards::Guards,
     host::Told,
     op::{Op, Owned},
     repairs::Repairs,
     senders::Senders,
+    shortcuts::Shortcuts,
     uplinks::Uplinks,
 };
 use crate::config::{Config, Subject, Unknown};
@@ -54,6 +55,8 @@ pub struct EndpointState {
     pub conflicts: BTreeSet<Owned>,
     /// The programs are on its interface.
     pub attached: bool,
+    /// How frames get to it.
+    pub wire: Wire,
     /// What the kernel was told last.
     pub record: Endpoint,
 }
@@ -72,6 +75,8 @@ pub struct State {
     pub uplinks: Uplinks,
     /// Whom stamps stand for behind NAT.
     pub(super) senders: Senders,
+    /// Where packets may go straight.
+    pub(super) shortcuts: Shortcuts,
     /// What the kernel was told of the host as a whole.
     pub(super) told: Told,
     /// What containers run.
@@ -96,6 +101,7 @@ impl State {
             guards: Guards::new(),
             uplinks: Uplinks::new(),
             senders: Senders::new(),
+            shortcuts: Shortcuts::default(),
             containers: Containers::new(),
             host: BTreeSet::new(),
             repairs: Repairs::new(),
@@ -108,6 +114,7 @@ impl State {
     pub fn step(&mut self, event: Event) -> Vec<Op> {
         let mut ops = self.react(event);
         self.follow_senders(&mut ops);
+        self.follow_shortcuts(&mut ops);
         ops
     }
 
@@ -130,6 +137,7 @@ impl State {
                 self.told(running);
                 Vec::new()
             }
+            Event::LookedAround(surroundings) => self.looked_around(surroundings),
             Event::Relearn { ifindex } => self.relearn(ifindex),
             Event::Inspected(facts) => self.repair(&facts),
             Event::AttachFailed { ifindex } => {
@@ -176,6 +184,7 @@ impl State {
             owned: BTreeMap::new(),
             conflicts: BTreeSet::new(),
             attached: true,
+            wire: Wire::default(),
             record: Endpoint::default(),
         };
         let record = self.record(&endpoint);
@@ -198,6 +207,7 @@ impl State {
         ops.extend(self.reused(observation));
         self.bind(observation);
         self.share_macs(observation);
+        self.shortcuts.routed(&observation.barriers);
         ops.extend(self.observed_host(&observation.host));
         let claims: Claims = observation
             .veths

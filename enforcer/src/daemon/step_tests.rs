@@ -50,7 +50,7 @@ fn routed(name: &str, routes: &[&str], inside: &[&str]) -> Veth {
 fn look(host: &[&str], veths: &[(u32, Veth)]) -> Event {
     let veths: BTreeMap<u32, Veth> = veths.iter().cloned().collect();
     let host = host.iter().map(|text| text.parse::<IpAddr>().unwrap().into()).collect();
-    Event::Observed(Observation { host, veths, uplinks: BTreeMap::new() })
+    Event::Observed(Observation { host, veths, ..Observation::default() })
 }
 
 /// What the kernel holds when it was told of the host what its file says, and of nothing else.

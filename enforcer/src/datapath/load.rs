@@ -15,6 +15,7 @@ use super::{
     migrate::{self, MigrateError},
     pins::{PinError, Pins},
     probe,
+    shortcuts::Shortcuts,
     tables::{NAMES, TableError, Tables},
 };
 
@@ -126,6 +127,8 @@ pub struct Datapath {
     pub(super) ebpf: Ebpf,
     /// Its tables.
     pub tables: Tables,
+    /// Ways straight into endpoints.
+    pub shortcuts: Shortcuts,
     /// The ABI version whose tables were taken over; its programs run on until they are replaced.
     pub migrated_from: Option<u32>,
 }
@@ -169,7 +172,8 @@ impl Datapath {
         let mut tables = Tables::collect(|name| ebpf.take_map(name).ok_or(TableError::Missing(name)), true)?;
         tables.seed()?;
         tables.introduce_host()?;
-        Ok(Self { ebpf, tables, migrated_from })
+        let shortcuts = Shortcuts::collect(|name| ebpf.take_map(name).ok_or(TableError::Missing(name)))?;
+        Ok(Self { ebpf, tables, shortcuts, migrated_from })
     }
 
     /// The program of a hook, loaded or not.

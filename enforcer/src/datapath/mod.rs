@@ -22,4 +22,5 @@ pub mod migrate;
 pub mod nft;
 pub mod pins;
 pub mod probe;
+pub mod shortcuts;
 pub mod tables;

@@ -218,7 +218,7 @@ fn random_seed() -> u64 {
     RandomState::new().hash_one(0_u8) | 1
 }
 
-fn typed<T: TryFrom<Map, Error = MapError>>(
+pub(super) fn typed<T: TryFrom<Map, Error = MapError>>(
     name: &'static str,
     take: &mut impl FnMut(&'static str) -> Result<Map, TableError>,
 ) -> Result<T, TableError> {

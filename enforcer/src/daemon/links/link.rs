@@ -7,7 +7,10 @@ use std::{
 
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage};
 
-use super::{Names, Route};
+use super::{
+    Names, Route,
+    wire::{Hanging, wire},
+};
 use crate::daemon::event::Veth;
 
 /// What is inside a workload's namespace, by its own interface indices.
@@ -15,6 +18,8 @@ use crate::daemon::event::Veth;
 pub struct Inside {
     pub macs: BTreeMap<u32, [u8; 6]>,
     pub addresses: BTreeMap<u32, BTreeSet<IpAddr>>,
+    /// Interfaces with an XDP program.
+    pub xdp: BTreeSet<u32>,
 }
 
 /// What we read of one interface.
@@ -27,10 +32,13 @@ pub struct Link {
     /// the host file says.
     pub is_internal: bool,
     pub mac: Option<[u8; 6]>,
-    bridge: Option<u32>,
+    /// What it belongs to: a bridge, for example.
+    master: Option<u32>,
     /// Index of the other end, in its own namespace.
     peer: Option<u32>,
     pub peer_nsid: Option<i32>,
+    /// How it hangs in the host.
+    pub hanging: Hanging,
 }
 
 impl Link {
@@ -43,16 +51,17 @@ impl Link {
             is_veth: false,
             is_internal: message.header.link_layer_type == LinkLayerType::Loopback,
             mac: None,
-            bridge: None,
+            master: None,
             peer: None,
             peer_nsid: None,
+            hanging: Hanging::read(message),
         };
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
                 LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().ok(),
-                LinkAttribute::Controller(bridge) => link.bridge = Some(*bridge),
+                LinkAttribute::Controller(bridge) => link.master = Some(*bridge),
                 LinkAttribute::Link(peer) => link.peer = Some(*peer),
                 LinkAttribute::LinkNetNsId(nsid) => link.peer_nsid = Some(*nsid),
                 LinkAttribute::LinkInfo(infos) => {
@@ -66,8 +75,9 @@ impl Link {
         link
     }
 
-    /// What is known of the workload behind it.
-    pub fn observe(&self, routes: &[Route], inside: &BTreeMap<i32, Inside>, names: &Names) -> Veth {
+    /// What is known of the workload behind it. `links` are all of the host.
+    pub fn observe(&self, links: &[Self], routes: &[Route], inside: &BTreeMap<i32, Inside>, names: &Names) -> Veth {
+        let master = self.master.and_then(|master| links.iter().find(|link| link.ifindex == master));
         let netns = self.peer_nsid.and_then(|nsid| names.get(&nsid)).cloned().unwrap_or_default();
         let inside = self.peer_nsid.and_then(|nsid| inside.get(&nsid)).zip(self.peer);
         let mut veth = Veth {
@@ -79,6 +89,7 @@ impl Link {
             inside: inside
                 .and_then(|(inside, peer)| inside.addresses.get(&peer).cloned())
                 .unwrap_or_default(),
+            wire: wire(self, master, inside),
             ..Veth::default()
         };
         for route in routes {
@@ -86,7 +97,7 @@ impl Link {
             let single = route.network.prefix_len() == route.network.max_prefix_len();
             if interface == self.ifindex && single {
                 veth.routed.insert(route.network.addr());
-            } else if interface == self.ifindex || Some(interface) == self.bridge {
+            } else if interface == self.ifindex || Some(interface) == self.master {
                 veth.subnets.push(route.network);
             }
         }

@@ -241,12 +241,14 @@ fn write_table(machine: &mut Machine, op: &Op) -> io::Result<()> {
         Op::WriteHostEnd(end) => machine.host_end = **end,
         Op::WriteSender { stamp, sender } => drop(machine.senders.insert(*stamp, *sender)),
         Op::RemoveSender { stamp } => drop(machine.senders.remove(stamp)),
+        Op::WriteShortcut { id, shortcut } => drop(machine.shortcuts.insert(*id, *shortcut)),
         Op::DetachUplink { ifindex, .. } => drop(machine.uplinks.remove(ifindex)),
         Op::ResetCounters(id) => drop(machine.modes.remove(&id.0)),
         Op::Attach { .. }
         | Op::AttachUplink { .. }
         | Op::Guard { .. }
         | Op::Unguard { .. }
+        | Op::Lease(_)
         | Op::ConfigureMode { .. } => {}
     }
     Ok(())

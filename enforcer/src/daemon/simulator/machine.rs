@@ -8,6 +8,7 @@ use enforcer_common::{
     host::HostEnd,
     limits::{BANK_TABLES, BANKS},
     mode::ModeRecord,
+    shortcut::Shortcut,
 };
 
 use super::{host::Host, ledger::Ledger, pool::Passes};
@@ -50,6 +51,8 @@ pub struct Machine {
     pub host_end: HostEnd,
     /// Whom stamps stand for behind NAT.
     pub senders: BTreeMap<u32, MaskedSender>,
+    /// How endpoints may be reached by shortcuts, by id.
+    pub shortcuts: BTreeMap<u32, Shortcut>,
     /// What each bank lets pass.
     pub banks: [Option<Passes>; BANKS as usize],
     /// Ids of the tables in each bank.

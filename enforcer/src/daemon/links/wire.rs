@@ -1,0 +1,173 @@
+//! What the kernel tells of how a veth hangs in the host, as far as shortcuts go: what they would pass by there.
+
+use netlink_packet_route::{
+    AddressFamily,
+    link::{
+        AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgePortState, InfoBridge, InfoBridgePort, InfoData, InfoPortData,
+        LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+    },
+    rule::{RuleAttribute, RuleMessage},
+};
+
+use super::link::{Inside, Link};
+use crate::{
+    daemon::event::Wire,
+    shortcut::{Barrier, Kinds},
+};
+use enforcer_common::shortcut::Shortcut;
+
+/// What we read of one interface.
+#[derive(Default)]
+pub struct Hanging {
+    mtu: u32,
+    is_up: bool,
+    pub has_xdp: bool,
+    forwards_v4: bool,
+    forwards_v6: bool,
+    /// Of a bridge: what its frames meet there.
+    bridge: Vec<Barrier>,
+    is_bridge: bool,
+    /// Of a port.
+    port: Vec<Barrier>,
+}
+
+impl Hanging {
+    /// Reads what the kernel tells of an interface.
+    pub fn read(message: &LinkMessage) -> Self {
+        let is_up = message.header.flags.contains(LinkFlags::Up);
+        let mut hanging = Self { is_up, ..Self::default() };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::Mtu(mtu) => hanging.mtu = *mtu,
+                LinkAttribute::Xdp(xdp) => hanging.has_xdp = xdp.iter().any(is_attached),
+                LinkAttribute::AfSpecUnspec(specs) => specs.iter().for_each(|spec| hanging.forwards(spec)),
+                LinkAttribute::LinkInfo(infos) => infos.iter().for_each(|info| hanging.belongs(info)),
+                _ => {}
+            }
+        }
+        hanging
+    }
+
+    fn forwards(&mut self, spec: &AfSpecUnspec) {
+        match spec {
+            AfSpecUnspec::Inet(specs) => {
+                let on = |spec: &AfSpecInet| matches!(spec, AfSpecInet::DevConf(conf) if conf.forwarding != 0);
+                self.forwards_v4 = specs.iter().any(on);
+            }
+            AfSpecUnspec::Inet6(specs) => {
+                let on = |spec: &AfSpecInet6| matches!(spec, AfSpecInet6::DevConf(conf) if conf.forwarding != 0);
+                self.forwards_v6 = specs.iter().any(on);
+            }
+            _ => {}
+        }
+    }
+
+    fn belongs(&mut self, info: &LinkInfo) {
+        match info {
+            LinkInfo::Data(InfoData::Bridge(bridge)) => {
+                self.is_bridge = true;
+                self.bridge.extend(bridge.iter().filter_map(of_bridge));
+            }
+            LinkInfo::PortData(InfoPortData::BridgePort(port)) => self.port.extend(port.iter().filter_map(of_port)),
+            _ => {}
+        }
+    }
+}
+
+fn is_attached(xdp: &LinkXdp) -> bool {
+    matches!(xdp, LinkXdp::Attached(kind) if *kind != XdpAttached::None)
+}
+
+fn of_bridge(info: &InfoBridge) -> Option<Barrier> {
+    let barrier = |what: &str| Some(Barrier::new(Kinds::BRIDGED, what));
+    match info {
+        // Which VLAN a frame is in, and whether that goes on, only the bridge knows.
+        InfoBridge::VlanFiltering(true) => Some(Barrier::new(Kinds::ALL, "its bridge filters VLANs")),
+        InfoBridge::NfCallIpTables(true) | InfoBridge::NfCallIp6Tables(true) => {
+            barrier("its bridge asks the rules of netfilter")
+        }
+        // In hundredths of a second.
+        InfoBridge::AgeingTime(ageing) if u64::from(*ageing) < Shortcut::LEAST_AGEING * 100 => {
+            barrier("its bridge forgets MAC addresses too soon")
+        }
+        _ => None,
+    }
+}
+
+fn of_port(info: &InfoBridgePort) -> Option<Barrier> {
+    let barrier = |what: &str| Some(Barrier::new(Kinds::BRIDGED, what));
+    match info {
+        InfoBridgePort::State(state) if *state != BridgePortState::Forwarding => {
+            Some(Barrier::new(Kinds::ALL, "its port of the bridge does not forward"))
+        }
+        InfoBridgePort::Isolated(true) => barrier("its port of the bridge is isolated"),
+        InfoBridgePort::Locked(true) => barrier("its port of the bridge is locked"),
+        InfoBridgePort::Learning(false) => barrier("its port of the bridge learns nothing"),
+        _ => None,
+    }
+}
+
+/// How frames get to the workload behind a veth, and what they meet. `master` is what it belongs to.
+pub fn wire(link: &Link, master: Option<&Link>, inside: Option<(&Inside, u32)>) -> Wire {
+    let hanging = &link.hanging;
+    let all = |what: &str| Barrier::new(Kinds::ALL, what);
+    let mut barriers = hanging.port.clone();
+    if !hanging.is_up {
+        barriers.push(all("its interface is down"));
+    }
+    match inside {
+        None => barriers.push(all("its workload is in the host's own namespace")),
+        Some((inside, peer)) if inside.xdp.contains(&peer) => barriers.push(all("an XDP program of the workload")),
+        Some(_) => {}
+    }
+    if let Some(master) = master {
+        barriers.extend(master.hanging.bridge.iter().cloned());
+        if !master.hanging.is_bridge {
+            barriers.push(all(&format!("its interface belongs to {}, which is no bridge", master.name)));
+        } else if !master.hanging.is_up {
+            barriers.push(all("its bridge is down"));
+        }
+    }
+    // Whom the workload knows as its router.
+    let router = master.unwrap_or(link);
+    if !router.hanging.forwards_v4 {
+        barriers.push(Barrier::new(Kinds::ROUTED_V4, format!("IPv4 forwarding is off at {}", router.name)));
+    }
+    if !router.hanging.forwards_v6 {
+        barriers.push(Barrier::new(Kinds::ROUTED_V6, format!("IPv6 forwarding is off at {}", router.name)));
+    }
+    Wire {
+        mtu: master.map_or(hanging.mtu, |master| master.hanging.mtu.min(hanging.mtu)),
+        bridge: master.map_or(0, |master| master.ifindex),
+        gateway: router.mac,
+        mac: inside.and_then(|(inside, peer)| inside.macs.get(&peer).copied()),
+        barriers,
+    }
+}
+
+/// A rule of routing that the kernel does not have by itself: it may send packets elsewhere, or nowhere.
+pub fn rule(message: &RuleMessage) -> Option<Barrier> {
+    /// Tables *local*, *main* and *default*, and the priority of the rule that asks them.
+    const OWN: [(u8, u32); 3] = [(255, 0), (254, 32_766), (253, 32_767)];
+    let header = &message.header;
+    let mut priority = 0;
+    let is_plain = message.attributes.iter().all(|attribute| match attribute {
+        RuleAttribute::Priority(number) => {
+            priority = *number;
+            true
+        }
+        RuleAttribute::Table(_) | RuleAttribute::Protocol(_) => true,
+        // The kernel's word for "none" is all ones.
+        RuleAttribute::SuppressPrefixLen(length) => *length == u32::MAX,
+        _ => false,
+    });
+    if is_plain && header.src_len == 0 && header.dst_len == 0 && OWN.contains(&(header.table, priority)) {
+        return None;
+    }
+    let (blocks, family) = match header.family {
+        AddressFamily::Inet => (Kinds::ROUTED_V4, "IPv4"),
+        AddressFamily::Inet6 => (Kinds::ROUTED_V6, "IPv6"),
+        _ => return None,
+    };
+    Some(Barrier::new(blocks, format!("{family} routing rule {priority}")))
+}

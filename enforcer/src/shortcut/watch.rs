@@ -1,0 +1,34 @@
+//! Looks at what netlink does not tell of by itself.
+
+use std::collections::BTreeMap;
+
+use super::{Barrier, ipsec, netfilter::Chains, queues};
+use crate::datapath::attach::Mechanism;
+
+/// What stands on the way, besides what is to be seen of the interfaces.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Surroundings {
+    /// For everybody.
+    pub host: Vec<Barrier>,
+    /// At one interface. Who is not in it was not looked at.
+    pub interfaces: BTreeMap<u32, Vec<Barrier>>,
+}
+
+/// Looks, and remembers what need not be looked at again.
+#[derive(Debug, Default)]
+pub struct Watch {
+    chains: Chains,
+}
+
+impl Watch {
+    /// What is there at this moment.
+    pub fn look(&mut self, interfaces: &[u32], mechanism: Mechanism) -> Surroundings {
+        let mut host = self.chains.barriers();
+        host.extend(ipsec::barrier());
+        let interfaces = queues::barriers(interfaces, mechanism).unwrap_or_else(|error| {
+            host.push(Barrier::unseen("queueing disciplines", &error));
+            BTreeMap::new()
+        });
+        Surroundings { host, interfaces }
+    }
+}
