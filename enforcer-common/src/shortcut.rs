@@ -136,7 +136,11 @@ mod tests {
         let (a, b) = (on(3, A), on(3, B));
         assert_eq!(a.way(&b, ALL, b.mac, true, 1500), Way::Bridged);
         assert_eq!(a.way(&on(4, B), ALL, b.mac, true, 60), Way::Stack, "another bridge");
-        assert_eq!(a.way(&on(4, B), ALL, a.gateway, true, 60), Way::Routed, "between bridges the host routes");
+        assert_eq!(
+            a.way(&on(4, B), ALL, a.gateway, true, 60),
+            Way::Routed,
+            "between bridges the host routes"
+        );
         assert_eq!(a.way(&b, ALL, a.gateway, true, 60), Way::Stack, "a redirect is due");
         assert_eq!(a.way(&b, ALL, [255; 6], true, 60), Way::Stack, "to all");
         let both = Shortcut::ROUTED_V4 | Shortcut::ROUTED_V6;

@@ -1,6 +1,8 @@
 //! The one exit: every packet is counted here, whatever happened to it.
 
-use enforcer_common::{counter::Counter, endpoint::EndpointId, event::Hook, flow::FlowEntry, verdict::Verdict};
+use enforcer_common::{
+    counter::Counter, endpoint::EndpointId, event::Hook, flow::FlowEntry, verdict::Verdict,
+};
 
 use aya_ebpf::btf_maps::PerCpuArray;
 

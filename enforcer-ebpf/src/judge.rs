@@ -135,7 +135,8 @@ pub extern "C" fn may_deliver(ifindex: u32, stamp: u32, from_host: u32) -> u32 {
     let Some(endpoint) = endpoint::behind(ifindex) else { return DropReason::NoEndpoint as u32 };
     match deliverer(&journey.packet.key, endpoint, Origin { stamp, from_host: from_host != 0 }) {
         Ok(sender) => {
-            journey.judgement = Judgement { src: sender.endpoint, stamp: sender.stamp, ..Judgement::default() };
+            journey.judgement =
+                Judgement { src: sender.endpoint, stamp: sender.stamp, ..Judgement::default() };
             0
         }
         Err(reason) => reason as u32,

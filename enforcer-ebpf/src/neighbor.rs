@@ -32,7 +32,8 @@ pub extern "C" fn judge_neighbor(ifindex: u32, sends: u32, stamp: u32, from_host
     let Some(journey) = Journey::current() else { return 0 };
     let Some(endpoint) = endpoint::behind(ifindex) else { return 0 };
     let origin = Origin { stamp, from_host: from_host != 0 };
-    let judgement = if sends != 0 { sent(endpoint, &journey.packet) } else { delivered(origin, &journey.packet) };
+    let judgement =
+        if sends != 0 { sent(endpoint, &journey.packet) } else { delivered(origin, &journey.packet) };
     match judgement {
         Some(judgement) => {
             journey.judgement = judgement;

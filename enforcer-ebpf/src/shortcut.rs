@@ -78,7 +78,13 @@ fn hand_on(skb: Skb, to: &Shortcut, is_v4: bool) -> Option<()> {
     let mut cursor = skb.cursor();
     if is_v4 {
         let front = cursor.take::<RoutedV4>()?;
-        let front = RoutedV4 { dst: to.mac, src: to.gateway, ttl: less(front.ttl)?, checksum: one_less(front.checksum), ..*front };
+        let front = RoutedV4 {
+            dst: to.mac,
+            src: to.gateway,
+            ttl: less(front.ttl)?,
+            checksum: one_less(front.checksum),
+            ..*front
+        };
         skb.rewrite(&front)
     } else {
         let front = cursor.take::<RoutedV6>()?;

@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn attributes_are_read_as_far_as_they_are_whole() {
-        let bytes = [&[8, 0, 1, 0x80, 0, 0, 1, 2][..], &[7, 0, 3, 0, b'a', b'b', 0, 0], &[9, 0, 4, 0, 1]].concat();
+        let bytes =
+            [&[8, 0, 1, 0x80, 0, 0, 1, 2][..], &[7, 0, 3, 0, b'a', b'b', 0, 0], &[9, 0, 4, 0, 1]].concat();
         let read: Vec<_> = attributes(&bytes).collect();
         assert_eq!(read, [(1, &[0, 0, 1, 2][..]), (3, &b"ab\0"[..])]);
         assert_eq!(number(read[0].1), Some(0x0102));

@@ -23,9 +23,11 @@ use crate::{
     unenforced::Unenforced,
 };
 
+mod fastpath;
 mod modes;
 mod orders;
 
+pub use fastpath::{Barred, FastpathReport};
 pub use modes::{EndpointMode, ForgetReport, ModeState, ModesReport};
 pub use orders::{ApplyRequest, ForgetRequest, ModeRequest, RollbackRequest, Session};
 
@@ -85,6 +87,9 @@ pub struct Status {
     /// Workloads that nothing is enforced for.
     #[serde(default)]
     pub unenforced: Vec<Unenforced>,
+    /// Which packets between workloads pass the host's stack by; `None` without a daemon: then none do.
+    #[serde(default)]
+    pub fastpath: Option<FastpathReport>,
     /// Rules of others that drop what passes here, or hide who sent it.
     #[serde(default)]
     pub foreign: Vec<Finding>,

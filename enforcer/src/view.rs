@@ -147,6 +147,7 @@ impl View<'_> {
             guards: self.guards()?,
             unenforced: Vec::new(),
             foreign: Vec::new(),
+            fastpath: None,
             foreign_unseen: Vec::new(),
             passed,
             dropped,

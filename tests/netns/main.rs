@@ -46,6 +46,7 @@ mod resources;
 mod rules;
 mod service;
 mod sessions;
+mod shortcuts;
 mod slow;
 mod spoofing;
 mod tools;

@@ -23,6 +23,7 @@ mod parse;
 mod protocols;
 mod quotes;
 mod seeded;
+mod shortcuts;
 mod spoofing;
 mod uplink;
 mod verdict;

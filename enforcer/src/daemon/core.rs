@@ -107,7 +107,8 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             self.diverged = false;
             self.inspect();
         }
-        let learns = !matches!(event, Event::Appeared { .. } | Event::Vanished { .. } | Event::LookedAround(_));
+        let learns =
+            !matches!(event, Event::Appeared { .. } | Event::Vanished { .. } | Event::LookedAround(_));
         let mut ops = self.state.step(event);
         self.forget_members(&mut ops);
         self.perform(&ops);
@@ -346,6 +347,7 @@ impl Core {
             mechanism: self.kernel.mechanism,
             gate: self.gate.clone(),
             foreign: self.foreign.clone(),
+            fastpath: self.state.fastpath(),
             config: self.state.config.clone(),
             unenforced: self
                 .state

@@ -24,7 +24,9 @@ use netlink_packet_route::{
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
 };
 use netlink_sys::SocketAddr;
-use rtnetlink::{Handle, IpVersion, MulticastGroup, new_connection_with_strict_check, new_multicast_connection};
+use rtnetlink::{
+    Handle, IpVersion, MulticastGroup, new_connection_with_strict_check, new_multicast_connection,
+};
 use tracing::warn;
 
 use super::event::Observation;

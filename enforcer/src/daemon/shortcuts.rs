@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     config::Fastpath,
+    report::{Barred, FastpathReport},
     shortcut::{Barrier, Kinds, Surroundings, open},
 };
 
@@ -96,6 +97,22 @@ impl State {
             barriers.push(Barrier::new(Kinds::ALL, "it is not ready"));
         }
         barriers
+    }
+
+    /// For people, and for scripts.
+    pub fn fastpath(&self) -> FastpathReport {
+        let endpoints = self.endpoints.iter().filter(|(_, endpoint)| !endpoint.owned.is_empty());
+        let barriers = endpoints.map(|(ifindex, endpoint)| Barred {
+            endpoint: endpoint.name.clone(),
+            barriers: self.barriers_at(*ifindex, endpoint),
+        });
+        let (free, barred): (Vec<_>, Vec<_>) = barriers.partition(|barred| barred.barriers.is_empty());
+        FastpathReport {
+            kinds: self.leasable(),
+            barriers: self.barriers(),
+            endpoints: free.len() as u32,
+            barred,
+        }
     }
 
     fn leasable(&self) -> Kinds {

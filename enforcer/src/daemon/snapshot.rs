@@ -30,7 +30,7 @@ use crate::{
     },
     foreign::Watch,
     policy::Labels,
-    report::{DaemonStatus, Drops, EndpointReport, GenerationReport, RecentDrop, Status},
+    report::{DaemonStatus, Drops, EndpointReport, FastpathReport, GenerationReport, RecentDrop, Status},
     unenforced::{self, Unenforced},
     view::{View, newest_per_endpoint},
 };
@@ -49,6 +49,7 @@ pub struct Snapshot {
     pub(super) mechanism: Mechanism,
     pub(super) gate: Gate,
     pub(super) foreign: Arc<Watch>,
+    pub(super) fastpath: FastpathReport,
     pub(super) config: Arc<Config>,
     /// Containers that no veth leads to.
     pub(super) unenforced: Vec<Unenforced>,
@@ -79,6 +80,7 @@ impl Snapshot {
             started_at: humantime::format_rfc3339_seconds(self.started_at).to_string(),
         });
         status.unenforced = self.unenforced();
+        status.fastpath = Some(self.fastpath.clone());
         status.tell_foreign(self.foreign.findings());
         status.repairs = self.repairs;
         status.last_repair.clone_from(&self.last_repair);

@@ -19,7 +19,9 @@ pub struct Shortcuts {
 
 impl Shortcuts {
     /// Takes the tables from wherever `take` finds them by name.
-    pub(super) fn collect(mut take: impl FnMut(&'static str) -> Result<Map, TableError>) -> Result<Self, TableError> {
+    pub(super) fn collect(
+        mut take: impl FnMut(&'static str) -> Result<Map, TableError>,
+    ) -> Result<Self, TableError> {
         Ok(Self { shortcuts: typed("SHORTCUTS", &mut take)?, lease: typed("LEASE", &mut take)? })
     }
 

@@ -14,9 +14,11 @@ use crate::{
     foreign::{Effect, Finding},
     policy::rule::{Action, Side},
     report::{
-        DaemonStatus, DirectionReport, Drops, EndReport, EndpointReport, ExplainReport, GateReport,
-        GuardReport, ModeState, NetworkReport, ReasonReport, RecentDrop, RuleReport, Status, UplinkReport,
+        Barred, DaemonStatus, DirectionReport, Drops, EndReport, EndpointReport, ExplainReport,
+        FastpathReport, GateReport, GuardReport, ModeState, NetworkReport, ReasonReport, RecentDrop,
+        RuleReport, Status, UplinkReport,
     },
+    shortcut::{Barrier, Kinds},
     unenforced::Unenforced,
 };
 
@@ -300,6 +302,15 @@ pub(crate) fn status() -> Status {
             name: "vnet0".to_owned(),
             why: "a tap: programs are attached to veths only".to_owned(),
         }],
+        fastpath: Some(FastpathReport {
+            kinds: Kinds::ROUTED_V6.and(Kinds::BRIDGED),
+            barriers: vec![Barrier::new(Kinds::ROUTED_V4, "rules of nftables: ip nat POSTROUTING")],
+            endpoints: 1,
+            barred: vec![Barred {
+                endpoint: "veth-web".to_owned(),
+                barriers: vec![Barrier::new(Kinds::ALL, "the queue of its interface (tbf)")],
+            }],
+        }),
         foreign: foreign_rules(),
         foreign_unseen: Vec::new(),
         mode: ModeState {

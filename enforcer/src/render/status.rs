@@ -16,6 +16,7 @@ use super::{
 use crate::{
     datapath::attach::Mechanism,
     report::{GateReport, GuardReport, Status, UplinkReport},
+    shortcut::{Barrier, Kinds},
 };
 
 /// Writes everything that fits a line each.
@@ -42,6 +43,7 @@ fn facts(status: &Status, screen: &Screen) -> Vec<(&'static str, String)> {
     facts.push(("gate", gate(&status.gate)));
     facts.extend(status.uplinks.iter().map(|uplink| ("uplink", self::uplink(uplink))));
     facts.extend(status.guards.iter().map(|guard| ("guard", self::guard(guard))));
+    facts.extend(fastpath(status));
     facts.extend(foreign(status));
     facts.extend(unenforced(status));
     facts.extend([
@@ -114,6 +116,28 @@ fn unenforced(status: &Status) -> Vec<(&'static str, String)> {
     let more = status.unenforced.len().saturating_sub(TOLD_RULES);
     let more = (more > 0).then(|| format!("{more} more (`-o json` has all)"));
     told.chain(more).map(|text| ("unenforced", text)).collect()
+}
+
+/// Which packets take it, and why others do not: first everybody's, then each endpoint's.
+fn fastpath(status: &Status) -> Vec<(&'static str, String)> {
+    let Some(report) = &status.fastpath else { return Vec::new() };
+    let taken = match report.kinds {
+        Kinds::NONE => "off".to_owned(),
+        kinds => format!("{kinds}, at {}", count(report.endpoints as usize, "endpoint")),
+    };
+    let not = |barrier: &Barrier| match barrier.blocks {
+        Kinds::ALL => format!("not: {}", barrier.what),
+        kinds => format!("not {kinds}: {}", barrier.what),
+    };
+    let barred = report.barred.iter().filter(|_| report.kinds != Kinds::NONE);
+    let of_endpoints = barred.flat_map(|barred| {
+        barred.barriers.iter().map(move |barrier| format!("{} {}", barred.endpoint, not(barrier)))
+    });
+    let all: Vec<String> = report.barriers.iter().map(not).chain(of_endpoints).collect();
+    let more = all.len().saturating_sub(TOLD_RULES);
+    let more = (more > 0).then(|| format!("{more} more (`-o json` has all)"));
+    let told = all.into_iter().take(TOLD_RULES);
+    [taken].into_iter().chain(told).chain(more).map(|text| ("fast path", text)).collect()
 }
 
 /// Rules of others told in full; a host may have thousands, and JSON has all of them.

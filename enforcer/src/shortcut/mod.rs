@@ -19,7 +19,7 @@ pub use watch::{Surroundings, Watch};
 
 /// Kinds of shortcuts, as bits of [`Shortcut::flags`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(into = "Vec<String>", from = "Vec<String>")]
 pub struct Kinds(pub u32);
 
 impl Kinds {
@@ -46,6 +46,25 @@ impl Kinds {
     #[must_use]
     pub const fn but(self, other: Self) -> Self {
         Self(self.0 & !other.0)
+    }
+}
+
+/// Names of the kinds one by one, as scripts know them.
+const NAMES: [(Kinds, &str); 3] =
+    [(Kinds::ROUTED_V4, "routed-v4"), (Kinds::ROUTED_V6, "routed-v6"), (Kinds::BRIDGED, "bridged")];
+
+impl From<Kinds> for Vec<String> {
+    fn from(kinds: Kinds) -> Self {
+        let named = NAMES.iter().filter(|(kind, _)| kinds.0 & kind.0 != 0);
+        named.map(|(_, name)| (*name).to_owned()).collect()
+    }
+}
+
+/// Names of another version's kinds mean nothing here.
+impl From<Vec<String>> for Kinds {
+    fn from(names: Vec<String>) -> Self {
+        let known = NAMES.iter().filter(|(_, name)| names.iter().any(|given| given == name));
+        known.fold(Self::NONE, |kinds, (kind, _)| kinds.and(*kind))
     }
 }
 

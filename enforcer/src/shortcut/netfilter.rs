@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, fs, io, path::Path};
 
-use netlink_sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket, protocols::NETLINK_NETFILTER};
+use netlink_sys::{
+    AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket, protocols::NETLINK_NETFILTER,
+};
 
 use super::{Barrier, Kinds};
 use crate::{
@@ -70,7 +72,10 @@ impl Chains {
             vec![Barrier::unseen("nftables", &error)]
         });
         barriers.extend(legacy());
-        let asked = BRIDGE_ASKS.iter().filter(|(path, _)| is_on(path)).fold(Kinds::NONE, |all, (_, kinds)| all.and(*kinds));
+        let asked = BRIDGE_ASKS
+            .iter()
+            .filter(|(path, _)| is_on(path))
+            .fold(Kinds::NONE, |all, (_, kinds)| all.and(*kinds));
         for barrier in &mut barriers {
             if barrier.blocks.0 & asked.0 != 0 {
                 barrier.blocks = barrier.blocks.and(Kinds::BRIDGED);
@@ -93,12 +98,13 @@ impl Chains {
 /// Counts the changes of nftables; `None` where the kernel has none.
 fn generation() -> io::Result<Option<u32>> {
     let mut generation = None;
-    let asked = netlink::ask(NETLINK_NETFILTER, GET_GENERATION, Scope::One, &[0; GENERIC], |kind, payload| {
-        if kind == NEW_GENERATION {
-            let mut read = attributes(payload.get(GENERIC..).unwrap_or_default());
-            generation = read.find(|(kind, _)| *kind == GENERATION).and_then(|(_, value)| number(value));
-        }
-    });
+    let asked =
+        netlink::ask(NETLINK_NETFILTER, GET_GENERATION, Scope::One, &[0; GENERIC], |kind, payload| {
+            if kind == NEW_GENERATION {
+                let mut read = attributes(payload.get(GENERIC..).unwrap_or_default());
+                generation = read.find(|(kind, _)| *kind == GENERATION).and_then(|(_, value)| number(value));
+            }
+        });
     if is_absent(&asked) { Ok(None) } else { asked.map(|()| generation) }
 }
 
@@ -121,12 +127,17 @@ fn is_absent(asked: &io::Result<()>) -> bool {
 /// A chain that packets come to by themselves, if it can make a difference to what is not the host's.
 fn barrier(payload: &[u8]) -> Option<Barrier> {
     let family = *payload.first()?;
-    let (mut table, mut name, mut hook, mut accepts, mut rules) = (String::new(), String::new(), None, true, 0);
+    let (mut table, mut name, mut hook, mut accepts, mut rules) =
+        (String::new(), String::new(), None, true, 0);
     for (kind, value) in attributes(payload.get(GENERIC..)?) {
         match kind {
             TABLE => table = word(value),
             NAME => name = word(value),
-            HOOK => hook = attributes(value).find(|(kind, _)| *kind == HOOK_NUMBER).and_then(|(_, hook)| number(hook)),
+            HOOK => {
+                hook = attributes(value)
+                    .find(|(kind, _)| *kind == HOOK_NUMBER)
+                    .and_then(|(_, hook)| number(hook))
+            }
             POLICY => accepts = number(value) != Some(0),
             USE => rules = number(value)?,
             _ => {}

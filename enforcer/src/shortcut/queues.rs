@@ -66,7 +66,9 @@ fn queue(kind: &str, mechanism: Mechanism) -> Option<Barrier> {
     match (kind, mechanism) {
         // What hangs there is asked for.
         ("noqueue", _) | ("clsact", Mechanism::Clsact) => None,
-        ("clsact" | "ingress", _) => Some(Barrier::new(Kinds::ALL, format!("filters of others ({kind}) on its interface"))),
+        ("clsact" | "ingress", _) => {
+            Some(Barrier::new(Kinds::ALL, format!("filters of others ({kind}) on its interface")))
+        }
         _ => Some(Barrier::new(Kinds::ALL, format!("the queue of its interface ({kind})"))),
     }
 }
@@ -113,7 +115,9 @@ mod tests {
     fn only_what_does_nothing_is_no_barrier() {
         assert_eq!(queue("noqueue", Mechanism::Tcx), None);
         assert_eq!(queue("clsact", Mechanism::Clsact), None);
-        for (kind, mechanism) in [("clsact", Mechanism::Tcx), ("ingress", Mechanism::Clsact), ("tbf", Mechanism::Tcx)] {
+        for (kind, mechanism) in
+            [("clsact", Mechanism::Tcx), ("ingress", Mechanism::Clsact), ("tbf", Mechanism::Tcx)]
+        {
             assert_eq!(queue(kind, mechanism).unwrap().blocks, Kinds::ALL, "{kind}");
         }
     }

@@ -15,6 +15,8 @@ use enforcer_common::{
 use super::{Judged, Lab, Outcome, UPLINK, context::SkBuff, outcome::CountedBefore};
 use crate::packet::Packet;
 
+mod straight;
+
 /// Bits of the mark that belong to others, set on every packet: nobody may touch them.
 pub(super) const FOREIGN_MARK: u32 = 0x5000_0001;
 

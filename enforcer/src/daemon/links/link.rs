@@ -76,7 +76,13 @@ impl Link {
     }
 
     /// What is known of the workload behind it. `links` are all of the host.
-    pub fn observe(&self, links: &[Self], routes: &[Route], inside: &BTreeMap<i32, Inside>, names: &Names) -> Veth {
+    pub fn observe(
+        &self,
+        links: &[Self],
+        routes: &[Route],
+        inside: &BTreeMap<i32, Inside>,
+        names: &Names,
+    ) -> Veth {
         let master = self.master.and_then(|master| links.iter().find(|link| link.ifindex == master));
         let netns = self.peer_nsid.and_then(|nsid| names.get(&nsid)).cloned().unwrap_or_default();
         let inside = self.peer_nsid.and_then(|nsid| inside.get(&nsid)).zip(self.peer);

@@ -3,8 +3,8 @@
 use netlink_packet_route::{
     AddressFamily,
     link::{
-        AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgePortState, InfoBridge, InfoBridgePort, InfoData, InfoPortData,
-        LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+        AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgePortState, InfoBridge, InfoBridgePort, InfoData,
+        InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
     },
     rule::{RuleAttribute, RuleMessage},
 };
@@ -51,11 +51,13 @@ impl Hanging {
     fn forwards(&mut self, spec: &AfSpecUnspec) {
         match spec {
             AfSpecUnspec::Inet(specs) => {
-                let on = |spec: &AfSpecInet| matches!(spec, AfSpecInet::DevConf(conf) if conf.forwarding != 0);
+                let on =
+                    |spec: &AfSpecInet| matches!(spec, AfSpecInet::DevConf(conf) if conf.forwarding != 0);
                 self.forwards_v4 = specs.iter().any(on);
             }
             AfSpecUnspec::Inet6(specs) => {
-                let on = |spec: &AfSpecInet6| matches!(spec, AfSpecInet6::DevConf(conf) if conf.forwarding != 0);
+                let on =
+                    |spec: &AfSpecInet6| matches!(spec, AfSpecInet6::DevConf(conf) if conf.forwarding != 0);
                 self.forwards_v6 = specs.iter().any(on);
             }
             _ => {}
@@ -68,7 +70,9 @@ impl Hanging {
                 self.is_bridge = true;
                 self.bridge.extend(bridge.iter().filter_map(of_bridge));
             }
-            LinkInfo::PortData(InfoPortData::BridgePort(port)) => self.port.extend(port.iter().filter_map(of_port)),
+            LinkInfo::PortData(InfoPortData::BridgePort(port)) => {
+                self.port.extend(port.iter().filter_map(of_port))
+            }
             _ => {}
         }
     }
@@ -117,7 +121,9 @@ pub fn wire(link: &Link, master: Option<&Link>, inside: Option<(&Inside, u32)>) 
     }
     match inside {
         None => barriers.push(all("its workload is in the host's own namespace")),
-        Some((inside, peer)) if inside.xdp.contains(&peer) => barriers.push(all("an XDP program of the workload")),
+        Some((inside, peer)) if inside.xdp.contains(&peer) => {
+            barriers.push(all("an XDP program of the workload"))
+        }
         Some(_) => {}
     }
     if let Some(master) = master {

@@ -1,0 +1,27 @@
+//! Which packets between workloads pass the host's stack by, and why others do not.
+
+use serde::{Deserialize, Serialize};
+
+use crate::shortcut::{Barrier, Kinds};
+
+/// Of the host as a whole. Field names are a contract with scripts.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct FastpathReport {
+    /// Kinds of packets that may.
+    pub kinds: Kinds,
+    /// Why others may not, wherever they are from.
+    pub barriers: Vec<Barrier>,
+    /// Endpoints of which all those kinds may be taken.
+    pub endpoints: u32,
+    /// Those where something else is in the way.
+    pub barred: Vec<Barred>,
+}
+
+/// An endpoint of which some packets have to go by the stack.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Barred {
+    /// Name of its interface.
+    pub endpoint: String,
+    /// Why.
+    pub barriers: Vec<Barrier>,
+}

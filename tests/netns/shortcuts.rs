@@ -1,0 +1,336 @@
+//! Packets between workloads pass the host's stack by where nothing there could make a difference, and nowhere else:
+//! with each thing in the way everything is as if there were no shortcut, also when it comes while people talk.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use enforcer::datapath::bpf::TcxHook;
+use enforcer_tests::command::transcript;
+use enforcer_tests::connection::Connection;
+use enforcer_tests::foreign::Foreign;
+use enforcer_tests::packet::Family;
+use enforcer_tests::tcx::Place;
+use enforcer_tests::traffic::{Conversation, ECHO_PORT, tcp, udp};
+use enforcer_tests::{Daemon, Host, Workload, wait};
+use rstest::rstest;
+use serde_json::Value;
+
+/// Longer than the daemon takes to notice anything.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Questions to find out by which way their packets go; each is a packet there and one back.
+const QUESTIONS: u64 = 20;
+
+/// Two workloads of one network that the daemon knows.
+struct Street {
+    /// Dropped first: when a test fails, it dumps what it knows of the others.
+    daemon: Daemon,
+    asking: Workload,
+    answering: Workload,
+    host: Host,
+}
+
+/// How the two are connected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Layout {
+    /// One has a link of its own, the other hangs on a bridge: between them the host routes.
+    Routed,
+    /// Both are on one bridge.
+    Bridged,
+}
+
+impl Street {
+    #[track_caller]
+    fn build(name: &str, layout: Layout) -> Self {
+        let host = Host::new(name);
+        let (asking, answering) = (host.workload("asking"), host.workload("answering"));
+        let answering = answering.at("10.2.0.5/24").at("2001:db8:2::5/64").bridged();
+        let asking = match layout {
+            Layout::Routed => asking.at("10.1.0.5/24").at("2001:db8:1::5/64").routed(),
+            Layout::Bridged => asking.at("10.2.0.6/24").at("2001:db8:2::6/64").bridged(),
+        };
+        let daemon = Daemon::start(&host);
+        daemon.wait_ready(&[asking.interface(), answering.interface()]);
+        daemon.apply("version = 1\n[network.all]\nprefixes = [\"10.0.0.0/8\", \"2001:db8::/32\"]\n");
+        Self { daemon, asking, answering, host }
+    }
+
+    fn address(&self, family: Family) -> IpAddr {
+        match family {
+            Family::V4 => self.answering.ipv4(),
+            Family::V6 => self.answering.ipv6(),
+        }
+    }
+
+    /// Packets that the host's stack has given to a workload.
+    fn delivered(&self, workload: &Workload) -> u64 {
+        let arguments = ["-j", "-s", "link", "show", "dev", workload.interface()];
+        let output = self.host.netns().run("ip", &arguments);
+        let shown: Value = serde_json::from_slice(&output.stdout).expect("ip writes JSON");
+        shown[0]["stats64"]["tx"]["packets"].as_u64().expect("packets are counted")
+    }
+
+    /// How many of the packets of some questions and of their answers went by the stack; `None` if not all were
+    /// answered.
+    fn by_stack(&self, family: Family) -> Option<[u64; 2]> {
+        let both = || [&self.answering, &self.asking].map(|workload| self.delivered(workload));
+        let before = both();
+        let to = self.address(family);
+        let answered = (0..QUESTIONS).all(|_| udp(&self.asking, to, ECHO_PORT));
+        let after = both();
+        answered.then(|| [after[0] - before[0], after[1] - before[1]])
+    }
+
+    /// A bridge hears of everybody from time to time, and neighbours ask for each other.
+    fn goes_straight(&self, family: Family) -> bool {
+        self.by_stack(family).is_some_and(|packets| packets.iter().all(|packets| *packets < QUESTIONS / 2))
+    }
+
+    fn goes_by_stack(&self, family: Family) -> bool {
+        self.by_stack(family).is_some_and(|packets| packets.iter().all(|packets| *packets >= QUESTIONS))
+    }
+
+    #[track_caller]
+    fn wait_straight(&self, family: Family) {
+        wait::until("packets go straight", PATIENCE, || self.goes_straight(family).then_some(()));
+    }
+
+    #[track_caller]
+    fn wait_by_stack(&self, family: Family) {
+        wait::until("packets go by the stack", PATIENCE, || self.goes_by_stack(family).then_some(()));
+    }
+
+    #[track_caller]
+    fn on_host(&self, command: &str) {
+        let command = command
+            .replace("ANSWERING", self.answering.interface())
+            .replace("ASKING", self.asking.interface());
+        let output = self.host.netns().run("sh", &["-ec", &command]);
+        assert!(output.status.success(), "{command}: {}", transcript(&output));
+    }
+
+    fn fastpath(&self) -> Value {
+        self.daemon.json(&["status"])["fastpath"].clone()
+    }
+}
+
+/// What becomes of packets when something is in the way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Then {
+    /// The stack does with them what it always did.
+    GoOn,
+    /// They get nowhere.
+    End,
+}
+
+#[rstest]
+#[case::routed(Layout::Routed)]
+#[case::bridged(Layout::Bridged)]
+fn what_nothing_is_in_the_way_of_goes_straight(
+    #[case] layout: Layout,
+    #[values(Family::V4, Family::V6)] family: Family,
+) {
+    let street = Street::build(&format!("straight-{layout:?}-{family:?}").to_lowercase(), layout);
+    street.wait_straight(family);
+    let counted = || {
+        let endpoints = street.daemon.json(&["endpoints"]);
+        let endpoints = endpoints.as_array().unwrap();
+        let of = |workload: &Workload| {
+            let endpoint =
+                endpoints.iter().find(|endpoint| endpoint["name"] == workload.interface()).unwrap();
+            ["sent", "received"].map(|direction| endpoint["counters"][direction]["packets"].as_u64().unwrap())
+        };
+        [of(&street.asking), of(&street.answering)]
+    };
+    let before = counted();
+    assert!(
+        (0..QUESTIONS).all(|_| udp(&street.asking, street.address(family), ECHO_PORT)),
+        "{family:?} is answered"
+    );
+    for (before, after) in before.iter().zip(counted()) {
+        assert!(
+            after[0] >= before[0] + QUESTIONS && after[1] >= before[1] + QUESTIONS,
+            "{before:?} {after:?}"
+        );
+    }
+    let to = street.address(family).to_string();
+    let output = street.asking.netns().run("ping", &["-c", "1", "-W", "2", &to]);
+    let shown = transcript(&output);
+    let hops = if layout == Layout::Routed { "ttl=63" } else { "ttl=64" };
+    assert!(shown.contains(hops), "a router counts hops, a bridge does not: {shown}");
+    let to = std::net::SocketAddr::new(street.address(family), 7000);
+    let connection = Connection::open(&street.asking, &street.answering, to).unwrap();
+    connection.upload(4 << 20).expect("much gets there");
+    connection.download(4 << 20).expect("and back");
+    let fastpath = street.fastpath();
+    assert_eq!(fastpath["kinds"], serde_json::json!(["routed-v4", "routed-v6", "bridged"]), "{fastpath}");
+    assert_eq!(
+        (&fastpath["endpoints"], &fastpath["barred"]),
+        (&2.into(), &serde_json::json!([])),
+        "{fastpath}"
+    );
+    let shown = String::from_utf8(street.daemon.cli(&["status"]).stdout).unwrap();
+    assert!(shown.contains("fast path:    all, at 2 endpoints"), "{shown}");
+}
+
+#[rstest]
+#[case::masquerade(
+    "nft 'add table ip nat; add chain ip nat post { type nat hook postrouting priority 100; }; add rule ip nat post masquerade'",
+    "nft delete table ip nat",
+    Then::GoOn
+)]
+#[case::published_port(
+    "nft 'add table ip nat; add chain ip nat pre { type nat hook prerouting priority -100; }; add rule ip nat pre tcp dport 8080 dnat to 10.2.0.5:7'",
+    "nft delete table ip nat",
+    Then::GoOn
+)]
+#[case::forward_drop(
+    "nft 'add table inet fw; add chain inet fw forward { type filter hook forward priority 0; policy drop; }'",
+    "nft delete table inet fw",
+    Then::End
+)]
+#[case::iptables_legacy(
+    "iptables-legacy -A FORWARD -s 10.1.0.5 -j DROP; iptables-legacy -A FORWARD -d 10.1.0.5 -j DROP",
+    "iptables-legacy -F FORWARD",
+    Then::End
+)]
+#[case::ipsec("ip xfrm policy add dst 10.2.0.5/32 dir fwd action block", "ip xfrm policy flush", Then::End)]
+#[case::unreachable(
+    "ip rule add to 10.2.0.5 priority 100 unreachable",
+    "ip rule del priority 100",
+    Then::End
+)]
+#[case::fwmark("ip rule add fwmark 1 priority 100 lookup 100", "ip rule del priority 100", Then::GoOn)]
+#[case::queue(
+    "tc qdisc add dev ANSWERING root tbf rate 1gbit burst 1mb latency 50ms; tc qdisc add dev ASKING root tbf rate 1gbit burst 1mb latency 50ms",
+    "tc qdisc del dev ANSWERING root; tc qdisc del dev ASKING root",
+    Then::GoOn
+)]
+#[case::filter(
+    "tc qdisc add dev ANSWERING clsact; tc filter add dev ANSWERING egress matchall action drop",
+    "tc qdisc del dev ANSWERING clsact",
+    Then::End
+)]
+#[case::no_forwarding("sysctl -w net.ipv4.ip_forward=0", "sysctl -w net.ipv4.ip_forward=1", Then::End)]
+fn what_is_in_a_routers_way_is_not_passed_by(#[case] raise: &str, #[case] lower: &str, #[case] then: Then) {
+    check(Layout::Routed, raise, lower, then);
+}
+
+#[rstest]
+#[case::forward_drop(
+    "nft 'add table bridge fw; add chain bridge fw forward { type filter hook forward priority 0; policy drop; }'",
+    "nft delete table bridge fw",
+    Then::End
+)]
+#[case::vlans(
+    "ip link set br-10.2.0 type bridge vlan_filtering 1",
+    "ip link set br-10.2.0 type bridge vlan_filtering 0",
+    Then::GoOn
+)]
+#[case::isolated(
+    "bridge link set dev ASKING isolated on; bridge link set dev ANSWERING isolated on",
+    "bridge link set dev ASKING isolated off; bridge link set dev ANSWERING isolated off",
+    Then::End
+)]
+fn what_is_in_a_bridges_way_is_not_passed_by(#[case] raise: &str, #[case] lower: &str, #[case] then: Then) {
+    check(Layout::Bridged, raise, lower, then);
+}
+
+#[track_caller]
+fn check(layout: Layout, raise: &str, lower: &str, then: Then) {
+    let street = Street::build("barrier", layout);
+    let to = street.address(Family::V4);
+    street.wait_straight(Family::V4);
+    let mut conversation = Conversation::open(&street.asking, to, ECHO_PORT).expect("they talk");
+    street.on_host(raise);
+    match then {
+        Then::GoOn => {
+            street.wait_by_stack(Family::V4);
+            assert!(conversation.goes_on() || raise.contains("masquerade"), "TCP goes on by the stack");
+            assert!(tcp(&street.asking, to, ECHO_PORT), "and begins there");
+        }
+        Then::End => {
+            wait::until("nothing gets there", PATIENCE, || {
+                (!udp(&street.asking, to, ECHO_PORT)).then_some(())
+            });
+            assert!(!conversation.goes_on(), "TCP ends, too");
+        }
+    }
+    let fastpath = street.fastpath();
+    let is_told = !fastpath["barriers"].as_array().unwrap().is_empty()
+        || !fastpath["barred"].as_array().unwrap().is_empty();
+    assert!(is_told, "`status` says why: {fastpath}");
+    street.on_host(lower);
+    if !raise.contains("iptables-legacy") {
+        // Their tables stay once they were used.
+        street.wait_straight(Family::V4);
+    }
+}
+
+#[test]
+fn programs_of_others_see_every_packet() {
+    let street = Street::build("foreign-program", Layout::Routed);
+    street.wait_straight(Family::V4);
+    let foreign =
+        Foreign::attach(street.host.netns(), street.answering.interface(), TcxHook::Egress, Place::Last);
+    wait::until("the program sees packets", PATIENCE, || {
+        let before = foreign.packets();
+        (street.by_stack(Family::V4).is_some() && foreign.packets() >= before + QUESTIONS).then_some(())
+    });
+    let shown = String::from_utf8(street.daemon.cli(&["status"]).stdout).unwrap();
+    let line = format!("{} not: programs of others on its interface", street.answering.interface());
+    assert!(shown.contains(&line), "{shown}");
+    drop(foreign);
+    street.wait_straight(Family::V4);
+}
+
+#[test]
+fn nobody_takes_a_shortcut_that_nobody_watches() {
+    let mut street = Street::build("unwatched", Layout::Routed);
+    street.wait_straight(Family::V6);
+    let mut conversation =
+        Conversation::open(&street.asking, street.address(Family::V6), ECHO_PORT).expect("they talk");
+    street.daemon.kill();
+    street.wait_by_stack(Family::V6);
+    assert!(conversation.goes_on(), "TCP goes on by the stack");
+    street.daemon.start_again();
+    street.wait_straight(Family::V6);
+    assert!(conversation.goes_on(), "and straight again");
+}
+
+#[test]
+fn the_host_file_may_forbid_it() {
+    let street = Street::build("forbidden", Layout::Bridged);
+    street.wait_straight(Family::V4);
+    street.daemon.reload("[datapath]\nfastpath = \"off\"\n");
+    street.wait_by_stack(Family::V4);
+    let shown = String::from_utf8(street.daemon.cli(&["status"]).stdout).unwrap();
+    assert!(shown.contains("fast path:    off\nfast path:    not: the host file"), "{shown}");
+    street.daemon.reload("");
+    street.wait_straight(Family::V4);
+}
+
+/// A packet without a hop left is told of by the host, whoever forwards the others.
+#[rstest]
+fn who_has_no_hop_left_is_told_by_the_host(#[values(Family::V4, Family::V6)] family: Family) {
+    let street = Street::build("hops", Layout::Routed);
+    street.wait_straight(family);
+    let to = street.address(family).to_string();
+    let output = street.asking.netns().run("ping", &["-c", "1", "-t", "1", "-W", "2", &to]);
+    let shown = transcript(&output);
+    assert!(shown.contains("Time to live exceeded") || shown.contains("Hop limit"), "{shown}");
+}
+
+/// A bridge that hears nothing of somebody forgets where he is.
+#[test]
+fn a_bridge_does_not_forget_who_takes_shortcuts() {
+    let street = Street::build("fdb", Layout::Bridged);
+    street.wait_straight(Family::V4);
+    let mut heard = 0;
+    wait::until("the bridge hears of them twice", Duration::from_secs(30), || {
+        let [there, _] = street.by_stack(Family::V4)?;
+        assert!(there < QUESTIONS / 2, "all others go straight: {there}");
+        heard += there;
+        (heard >= 2).then_some(())
+    });
+}

@@ -1,0 +1,46 @@
+//! Frames that go straight into their receiver's interface.
+
+use enforcer::shortcut::Kinds;
+use enforcer_common::shortcut::Shortcut;
+
+use super::{super::{Lab, context::SkBuff}, FOREIGN_MARK, Run};
+
+/// `TC_ACT_REDIRECT`.
+const REDIRECT: i32 = 7;
+
+impl Lab {
+    /// How an endpoint may be reached; its interface is its own.
+    pub fn shortcut(&mut self, endpoint: &str, shortcut: Shortcut) {
+        let (ifindex, id) = (self.interface(endpoint), self.endpoint_named(endpoint).id.0);
+        let shortcut = Shortcut { ifindex, ..shortcut };
+        self.datapath.shortcuts.write(id, shortcut).expect("the table has a place for each endpoint");
+    }
+
+    /// Shortcuts of these kinds may be taken for a while.
+    pub fn lease(&mut self, kinds: Kinds) {
+        self.datapath.shortcuts.lease(kinds).expect("the table has a place for it");
+    }
+
+    /// Packets that an endpoint was given.
+    pub fn received(&self, endpoint: &str) -> u64 {
+        let id = self.endpoint_named(endpoint).id;
+        self.datapath.tables.endpoint_counters(id).expect("the counters are readable").received.packets
+    }
+}
+
+impl Run<'_> {
+    /// The frame as it goes straight; `None` where it is the stack's, which it then gets as it was.
+    #[track_caller]
+    pub fn straight(mut self) -> Option<Vec<u8>> {
+        self.lab.counted = None;
+        let ifindex = self.lab.interface(&self.endpoint);
+        let context = SkBuff::new(FOREIGN_MARK, self.ingress_ifindex, ifindex).segmented(self.segment);
+        let (code, mark, frame) = self.execute(context);
+        if code == REDIRECT {
+            assert_eq!(mark, FOREIGN_MARK, "nobody asks for a stamp of {}", self.packet);
+            return Some(frame);
+        }
+        assert_eq!(frame, self.packet.bytes(), "{} goes by the stack, and was changed", self.packet);
+        None
+    }
+}
