@@ -1,15 +1,19 @@
 //! A good neighbour: what others have put on this host is as it was before, while ours runs and afterwards.
 
 use std::net::UdpSocket;
+use std::time::Duration;
 
 use enforcer::datapath::bpf::{TcxHook, tcx_programs};
 use enforcer_tests::daemon::DEFAULT_CONFIG;
 use enforcer_tests::foreign::Foreign;
 use enforcer_tests::tcx::Place;
 use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
-use enforcer_tests::{Daemon, Host, NetNs, Workload};
+use enforcer_tests::{Daemon, Host, NetNs, Workload, wait};
 
 use crate::town::{POLICY, Town};
+
+/// Longer than the daemon takes to notice anything.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The programs on a hook of veth-web, in their order; ours is 0.
 fn order(town: &Town, hook: TcxHook, foreign: &[&Foreign]) -> Vec<u32> {
@@ -30,6 +34,11 @@ fn other_tcx_programs_keep_their_places_and_run_on() {
     let after = Foreign::attach(host, "veth-web", TcxHook::Ingress, Place::Last);
     let both = [&before, &after];
     let with_ours = [before.program_id(), 0, after.program_id()];
+    // From then on nothing goes straight past them.
+    wait::until("the daemon notices them", PATIENCE, || {
+        let barred = town.daemon.json(&["status"])["fastpath"]["barred"].clone();
+        barred.as_array().unwrap().iter().any(|barred| barred["endpoint"] == "veth-web").then_some(())
+    });
     assert_eq!(order(&town, TcxHook::Ingress, &both), with_ours);
     for round in 0..3 {
         for (to, passes) in [(&town.api, true), (&town.db, false)] {

@@ -3,13 +3,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::Output;
+use std::time::Duration;
 
 use enforcer_tests::beyond::{Beyond, FAR};
 use enforcer_tests::connection::Connection;
 use enforcer_tests::host::{HOST_IPV4, HOST_IPV6};
 use enforcer_tests::packet::{Family, from};
 use enforcer_tests::traffic::ECHO_PORT;
-use enforcer_tests::{NetNs, Workload, icmp};
+use enforcer_tests::{NetNs, Workload, icmp, wait};
 
 use crate::pair::{Pair, allow};
 
@@ -20,6 +21,8 @@ const ETHERNET: usize = 14;
 /// The MTU behind the host.
 const HOST_MTU: u16 = 1300;
 const PORT: u16 = 7000;
+/// Longer than the daemon takes to notice anything.
+const PATIENCE: Duration = Duration::from_secs(10);
 const MEGABYTE: usize = 1 << 20;
 
 fn address_of(workload: &Workload, family: Family) -> IpAddr {
@@ -85,11 +88,13 @@ fn both_ends_learn_the_path_mtu_from_their_host() {
              route add {server} dev br-10.2.0 mtu lock {HOST_MTU}\n"
         ));
         let connection = Connection::open(&pair.client, &pair.server, SocketAddr::new(server, PORT)).unwrap();
-        carries_much(&connection, "client to server");
-        for (netns, to) in [(&pair.client, server), (&pair.server, client)] {
-            let route = learned(netns, to);
-            assert!(route.contains(&format!("mtu {HOST_MTU}")), "{}: {route}", netns.name());
-        }
+        let told = format!("mtu {HOST_MTU}");
+        // Until the daemon has heard of the routes, what is sent may pass them by.
+        wait::until("both ends are told", PATIENCE, || {
+            carries_much(&connection, "client to server");
+            let ends = [(&pair.client, server), (&pair.server, client)];
+            ends.iter().all(|(netns, to)| learned(*netns, *to).contains(&told)).then_some(())
+        });
     }
 }
 

@@ -206,10 +206,10 @@ fn what_nothing_is_in_the_way_of_goes_straight(
     "tc qdisc del dev ANSWERING root; tc qdisc del dev ASKING root",
     Then::GoOn
 )]
-#[case::filter(
-    "tc qdisc add dev ANSWERING clsact; tc filter add dev ANSWERING egress matchall action drop",
-    "tc qdisc del dev ANSWERING clsact",
-    Then::End
+#[case::filters(
+    "tc qdisc add dev ANSWERING clsact; tc qdisc add dev ASKING ingress",
+    "tc qdisc del dev ANSWERING clsact; tc qdisc del dev ASKING ingress",
+    Then::GoOn
 )]
 #[case::no_forwarding("sysctl -w net.ipv4.ip_forward=0", "sysctl -w net.ipv4.ip_forward=1", Then::End)]
 fn what_is_in_a_routers_way_is_not_passed_by(#[case] raise: &str, #[case] lower: &str, #[case] then: Then) {
@@ -222,9 +222,9 @@ fn what_is_in_a_routers_way_is_not_passed_by(#[case] raise: &str, #[case] lower:
     "nft delete table bridge fw",
     Then::End
 )]
-#[case::vlans(
-    "ip link set br-10.2.0 type bridge vlan_filtering 1",
-    "ip link set br-10.2.0 type bridge vlan_filtering 0",
+#[case::short_memory(
+    "ip link set br-10.2.0 type bridge ageing_time 500",
+    "ip link set br-10.2.0 type bridge ageing_time 30000",
     Then::GoOn
 )]
 #[case::isolated(

@@ -21,7 +21,7 @@ use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage},
     link::LinkAttribute,
-    route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType},
 };
 use netlink_sys::SocketAddr;
 use rtnetlink::{
@@ -309,12 +309,15 @@ struct Route {
     network: IpNet,
     /// The interface it leads to; `None` where it ends at the host itself.
     interface: Option<u32>,
+    /// Bytes of the largest packet that it takes, where somebody said so.
+    mtu: Option<u32>,
 }
 
 impl Route {
     fn read(message: &RouteMessage) -> Option<Self> {
         let mut network = None;
         let mut interface = None;
+        let mut mtu = None;
         for attribute in &message.attributes {
             match attribute {
                 RouteAttribute::Destination(RouteAddress::Inet(address)) => {
@@ -324,6 +327,12 @@ impl Route {
                     network = Some(IpAddr::V6(*address));
                 }
                 RouteAttribute::Oif(index) => interface = Some(*index),
+                RouteAttribute::Metrics(metrics) => {
+                    mtu = metrics.iter().find_map(|metric| match metric {
+                        RouteMetric::Mtu(mtu) => Some(*mtu),
+                        _ => None,
+                    });
+                }
                 RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => return None,
                 _ => {}
             }
@@ -336,7 +345,7 @@ impl Route {
             _ => return None,
         };
         let network = IpNet::new(network?, message.header.destination_prefix_length).ok()?;
-        Some(Self { network, interface })
+        Some(Self { network, interface, mtu })
     }
 }
 

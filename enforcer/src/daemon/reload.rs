@@ -7,7 +7,11 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tracing::warn;
 
 use super::{access::Access, control, core::Core};
-use crate::{config::Config, policy, report::ApplyRequest};
+use crate::{
+    config::{Config, DatapathConfig},
+    policy,
+    report::ApplyRequest,
+};
 
 /// A host file on its way to whoever looks at the host.
 pub struct Configured {
@@ -57,13 +61,18 @@ impl Reload {
     /// The datapath is loaded and the socket has its group for as long as the daemon lives.
     fn keeping_what_stays(&self, mut config: Config) -> Config {
         let old = &self.config;
-        if config.datapath != old.datapath
+        // Shortcuts are asked for each time.
+        let datapath = DatapathConfig { fastpath: config.datapath.fastpath, ..old.datapath };
+        if config.datapath != datapath
             || config.control.group != old.control.group
             || config.inspection != old.inspection
         {
-            warn!("changes of `inspection`, [datapath] and `group` in [control] count with the next start");
+            warn!(
+                "changes of `inspection`, [datapath] (but for `fastpath`) and `group` in [control] count with the \
+                 next start"
+            );
         }
-        config.datapath = old.datapath;
+        config.datapath = datapath;
         config.control.group.clone_from(&old.control.group);
         config
     }

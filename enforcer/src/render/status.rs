@@ -221,6 +221,9 @@ mod tests {
         uplink:       eth0, trust external
         guard:        eth0 (uplink), native
         guard:        veth-web (veth), generic
+        fast path:    bridged and routed IPv6, at 1 endpoint
+        fast path:    not routed IPv4: rules of nftables: ip nat POSTROUTING
+        fast path:    veth-web not: the queue of its interface (tbf)
         foreign:      ip filter DOCKER-ISOLATION-STAGE-2 handle 14 (forward) drops, 12 packets: oifname "docker0" counter drop
         foreign:      ip filter FORWARD (forward) drops: policy drop
         foreign:      ip nat POSTROUTING handle 7 (postrouting) hides who sends (NAT), 0 packets: oifname != "docker0" ip saddr 172.17.0.0/16 masquerade
@@ -241,6 +244,7 @@ mod tests {
     fn a_host_without_daemon_and_policy_says_so() {
         let status = Status {
             daemon: None,
+            fastpath: None,
             gate: GateReport::off("its rules are not there"),
             generation: 0,
             digest: None,

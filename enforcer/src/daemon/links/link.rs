@@ -101,9 +101,13 @@ impl Link {
         for route in routes {
             let Some(interface) = route.interface else { continue };
             let single = route.network.prefix_len() == route.network.max_prefix_len();
+            if interface != self.ifindex && Some(interface) != self.master {
+                continue;
+            }
+            veth.wire.mtu = veth.wire.mtu.min(route.mtu.unwrap_or(u32::MAX));
             if interface == self.ifindex && single {
                 veth.routed.insert(route.network.addr());
-            } else if interface == self.ifindex || Some(interface) == self.master {
+            } else {
                 veth.subnets.push(route.network);
             }
         }

@@ -177,3 +177,59 @@ pub fn rule(message: &RuleMessage) -> Option<Barrier> {
     };
     Some(Barrier::new(blocks, format!("{family} routing rule {priority}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::rule::RuleHeader;
+
+    use super::*;
+
+    fn bridged(infos: &[InfoBridge]) -> Kinds {
+        crate::shortcut::open(&infos.iter().filter_map(of_bridge).collect::<Vec<_>>())
+    }
+
+    fn port(infos: &[InfoBridgePort]) -> Kinds {
+        crate::shortcut::open(&infos.iter().filter_map(of_port).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_bridge_and_its_ports_say_what_frames_meet() {
+        assert_eq!(bridged(&[InfoBridge::AgeingTime(30_000), InfoBridge::VlanFiltering(false)]), Kinds::ALL);
+        assert_eq!(bridged(&[InfoBridge::AgeingTime(1_400)]), Kinds::ROUTED);
+        assert_eq!(bridged(&[InfoBridge::NfCallIpTables(true)]), Kinds::ROUTED);
+        assert_eq!(bridged(&[InfoBridge::VlanFiltering(true)]), Kinds::NONE);
+        assert_eq!(
+            port(&[InfoBridgePort::State(BridgePortState::Forwarding), InfoBridgePort::Learning(true)]),
+            Kinds::ALL
+        );
+        assert_eq!(port(&[InfoBridgePort::State(BridgePortState::Blocking)]), Kinds::NONE);
+        for info in
+            [InfoBridgePort::Isolated(true), InfoBridgePort::Locked(true), InfoBridgePort::Learning(false)]
+        {
+            assert_eq!(port(&[info]), Kinds::ROUTED);
+        }
+    }
+
+    #[test]
+    fn the_kernels_own_rules_are_no_barriers() {
+        let rule = |family, table, attributes: &[RuleAttribute]| {
+            let mut message = RuleMessage::default();
+            message.header = RuleHeader { family, table, ..RuleHeader::default() };
+            message.attributes = attributes.to_vec();
+            super::rule(&message).map(|barrier| barrier.blocks)
+        };
+        let (v4, v6) = (AddressFamily::Inet, AddressFamily::Inet6);
+        let none = RuleAttribute::SuppressPrefixLen(u32::MAX);
+        assert_eq!(rule(v4, 255, &[RuleAttribute::Table(255), none.clone()]), None);
+        assert_eq!(rule(v4, 254, &[RuleAttribute::Priority(32_766), none.clone()]), None);
+        assert_eq!(rule(v4, 253, &[RuleAttribute::Priority(32_767)]), None);
+        let marked = [RuleAttribute::Priority(32_766), RuleAttribute::FwMark(1)];
+        assert_eq!(rule(v4, 254, &marked), Some(Kinds::ROUTED_V4));
+        assert_eq!(rule(v6, 254, &[RuleAttribute::Priority(100)]), Some(Kinds::ROUTED_V6));
+        assert_eq!(rule(v6, 100, &[RuleAttribute::Priority(32_766)]), Some(Kinds::ROUTED_V6));
+        assert_eq!(
+            rule(v4, 254, &[RuleAttribute::Priority(32_766), RuleAttribute::SuppressPrefixLen(0)]),
+            Some(Kinds::ROUTED_V4)
+        );
+    }
+}

@@ -3,7 +3,10 @@
 use enforcer::shortcut::Kinds;
 use enforcer_common::shortcut::Shortcut;
 
-use super::{super::{Lab, context::SkBuff}, FOREIGN_MARK, Run};
+use super::{
+    super::{Lab, context::SkBuff},
+    FOREIGN_MARK, Run,
+};
 
 /// `TC_ACT_REDIRECT`.
 const REDIRECT: i32 = 7;
