@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use enforcer::datapath::load::Options;
 use enforcer_common::verdict::{DropReason, PassReason};
 
 use super::Law;
@@ -85,7 +86,7 @@ pub const SCENARIOS: [Scenario; 24] = [
 
 /// Who is measured: `a` and `b` of *blue*, and `db`.
 pub fn lab() -> Lab {
-    let mut lab = Lab::new();
+    let mut lab = Lab::loaded_with(&Options::default());
     for (name, party) in [("a", BLUE_A), ("b", BLUE_B), ("db", DB)] {
         lab.endpoint(name).owns([party]);
     }

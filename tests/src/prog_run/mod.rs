@@ -49,6 +49,8 @@ pub struct Lab {
     uplinks: Vec<String>,
     policy: Policy,
     ids: Ids,
+    /// Networks and rules that it can count by.
+    counted_ids: u32,
     generations: Generations,
     /// The reason counters behind the latest frame, while nothing else ran since: reading them is slow.
     counted: Option<Vec<(Verdict, Counter)>>,
@@ -85,6 +87,7 @@ impl Lab {
             uplinks: Vec::new(),
             policy: Policy::default(),
             ids: Ids::default(),
+            counted_ids: options.counted_ids,
             generations: Generations::default(),
             counted: None,
             _namespace: namespace,
@@ -141,7 +144,11 @@ impl Lab {
             Policy::parse(&[source]).unwrap_or_else(|errors| panic!("the policy is valid: {errors:?}"));
         self.ids = self.ids.assign(&self.policy).expect("there are enough ids");
         let ids = self.policy.networks.len().max(self.policy.rules.len());
-        assert!(ids < Self::IDS as usize, "a lab counts by {} networks and rules", Self::IDS);
+        assert!(
+            ids < self.counted_ids as usize,
+            "this lab counts by {} networks and rules",
+            self.counted_ids
+        );
         let tables = policy::compile(&self.policy, &self.ids, Capacity::default()).expect("the policy fits");
         let place = self.generations.next(0);
         self.datapath.tables.build_bank(place.bank, &tables).expect("the bank is built");
