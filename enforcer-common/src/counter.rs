@@ -11,20 +11,39 @@ use crate::map_layout;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 #[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 pub struct Counter {
-    /// Packets; a GSO packet counts as one.
+    /// Packets on the wire: a buffer that is to be cut into segments counts as those.
     pub packets: u64,
-    /// Bytes on the wire side of the hook, from the Ethernet header on.
+    /// Their bytes, from the Ethernet header on; each segment has its headers.
     pub bytes: u64,
 }
 
 map_layout!(Counter, 16);
 
 impl Counter {
-    /// Counts one packet of `bytes` bytes.
+    /// Counts a frame.
     #[inline(always)]
-    pub const fn add(&mut self, bytes: u32) {
-        self.packets = self.packets.wrapping_add(1);
-        self.bytes = self.bytes.wrapping_add(bytes as u64);
+    pub const fn add(&mut self, weight: Weight) {
+        self.packets = self.packets.wrapping_add(weight.packets as u64);
+        self.bytes = self.bytes.wrapping_add(weight.bytes as u64);
+    }
+}
+
+/// What a frame counts for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Weight {
+    /// Packets on the wire.
+    pub packets: u32,
+    /// Their bytes, from the Ethernet header on.
+    pub bytes: u32,
+}
+
+impl Weight {
+    /// Of a frame of so many `bytes` that will be cut into so many `segments`; the first `headers` bytes are in front of
+    /// each of them.
+    #[inline(always)]
+    pub const fn of(bytes: u32, segments: u32, headers: u32) -> Self {
+        let packets = if segments == 0 { 1 } else { segments };
+        Self { packets, bytes: bytes.wrapping_add((packets - 1).wrapping_mul(headers)) }
     }
 }
 
@@ -58,5 +77,21 @@ impl AddAssign for EndpointCounters {
         self.received += other.received;
         self.sent_dropped += other.sent_dropped;
         self.received_dropped += other.received_dropped;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_segment_has_its_headers() {
+        assert_eq!(Weight::of(60, 0, 54), Weight { packets: 1, bytes: 60 });
+        assert_eq!(Weight::of(1514, 1, 54), Weight { packets: 1, bytes: 1514 });
+        let of_three = Weight::of(54 + 2 * 1460 + 100, 3, 54);
+        assert_eq!(of_three, Weight { packets: 3, bytes: 2 * 1514 + 154 });
+        let mut counter = Counter::default();
+        counter.add(of_three);
+        assert_eq!(counter, Counter { packets: 3, bytes: 3182 });
     }
 }

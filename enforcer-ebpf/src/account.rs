@@ -1,7 +1,11 @@
 //! The one exit: every packet is counted here, whatever happened to it.
 
 use enforcer_common::{
-    counter::Counter, endpoint::EndpointId, event::Hook, flow::FlowEntry, verdict::Verdict,
+    counter::{Counter, Weight},
+    endpoint::EndpointId,
+    event::Hook,
+    flow::FlowEntry,
+    verdict::Verdict,
 };
 
 use aya_ebpf::btf_maps::PerCpuArray;
@@ -29,34 +33,34 @@ pub fn account(
     record: FlowRecord,
     counted: bool,
 ) {
-    let bytes = frame.length();
+    let weight = weight(frame, journey);
     let judgement = &journey.judgement;
     if judgement.is_pass() {
         // What the guard lets through meets the hook that counts it.
         if matches!(hook, Hook::Guard) {
             return;
         }
-        count_endpoint(role, journey, bytes);
+        count_endpoint(role, journey, weight);
         if counted {
             return;
         }
     } else {
-        count_endpoint(role, journey, bytes);
+        count_endpoint(role, journey, weight);
     }
     if judgement.is_pass() && !judgement.would_drop() {
-        count(&maps::REASONS, u32::from(judgement.verdict), bytes);
+        count(&maps::REASONS, u32::from(judgement.verdict), weight);
     } else {
-        count_refused(bytes);
-        event::event_dropped(frame.ifindex(), bytes, hook as u32);
+        count_refused(weight.packets, weight.bytes);
+        event::event_dropped(frame.ifindex(), frame.length(), hook as u32);
     }
     // Slot 0 belongs to no network and to no rule; counting there is cheaper than not doing it.
-    count(&maps::NETWORK_COUNTERS, journey.judgement.network, bytes);
-    count(&maps::RULE_COUNTERS, journey.judgement.rule, bytes);
+    count(&maps::NETWORK_COUNTERS, journey.judgement.network, weight);
+    count(&maps::RULE_COUNTERS, journey.judgement.rule, weight);
     match record {
         FlowRecord::None => {}
-        FlowRecord::Known(entry) => flow::count_known(entry, &journey.judgement, bytes),
+        FlowRecord::Known(entry) => flow::count_known(entry, journey, weight),
         FlowRecord::New => {
-            flow::flow_record(frame.ifindex(), bytes);
+            flow::flow_record(frame.ifindex(), weight.packets, weight.bytes);
         }
     }
 }
@@ -64,48 +68,55 @@ pub fn account(
 /// The same at an uplink: what passes is the host's business, and no flow of ours.
 #[inline(always)]
 pub fn account_outside(frame: impl Frame, journey: &Journey) {
-    let (bytes, judgement) = (frame.length(), &journey.judgement);
+    let (weight, judgement) = (weight(frame, journey), &journey.judgement);
     if judgement.is_pass() && !judgement.would_drop() {
-        return count(&maps::REASONS, u32::from(judgement.verdict), bytes);
+        return count(&maps::REASONS, u32::from(judgement.verdict), weight);
     }
-    count_refused(bytes);
-    event::event_dropped(frame.ifindex(), bytes, Hook::FromUplink as u32);
-    flow::flow_record(frame.ifindex(), bytes);
+    count_refused(weight.packets, weight.bytes);
+    event::event_dropped(frame.ifindex(), frame.length(), Hook::FromUplink as u32);
+    flow::flow_record(frame.ifindex(), weight.packets, weight.bytes);
 }
 
 /// A station of its own: counts the reason of what is dropped, or would be.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn count_refused(bytes: u32) -> u32 {
+pub extern "C" fn count_refused(packets: u32, bytes: u32) -> u32 {
+    let weight = Weight { packets, bytes };
     let Some(Journey { judgement, .. }) = Journey::current() else { return 0 };
     let reason = u32::from(Verdict::strict_code(judgement.verdict));
     if judgement.would_drop() {
-        count(&maps::WOULD_DROPS, reason, bytes);
+        count(&maps::WOULD_DROPS, reason, weight);
     } else {
-        count(&maps::REASONS, reason, bytes);
+        count(&maps::REASONS, reason, weight);
     }
     0
 }
 
+/// What the frame counts for on the wire.
 #[inline(always)]
-fn count<const N: usize>(counters: &PerCpuArray<Counter, N>, slot: u32, bytes: u32) {
+pub fn weight(frame: impl Frame, journey: &Journey) -> Weight {
+    Weight::of(frame.length(), frame.segments(), u32::from(journey.packet.payload_at.get()))
+}
+
+#[inline(always)]
+fn count<const N: usize>(counters: &PerCpuArray<Counter, N>, slot: u32, weight: Weight) {
     if let Some(counter) = counters.get_ptr_mut(slot) {
         // SAFETY: this CPU's own slot; so for every counter below.
-        unsafe { (*counter).add(bytes) }
+        unsafe { (*counter).add(weight) }
     }
 }
 
 /// Counts for the receiver what does not pass its own hook.
 #[inline(always)]
-pub fn count_received(receiver: EndpointId, bytes: u32) {
+pub fn count_received(receiver: EndpointId, weight: Weight) {
     if let Some(counters) = maps::ENDPOINT_COUNTERS.get_ptr_mut(receiver.0) {
         // SAFETY: see `count`.
-        unsafe { (*counters).received.add(bytes) }
+        unsafe { (*counters).received.add(weight) }
     }
 }
 
 #[inline(always)]
-fn count_endpoint(role: Role, journey: &Journey, bytes: u32) {
+fn count_endpoint(role: Role, journey: &Journey, weight: Weight) {
     let Some(counters) = maps::ENDPOINT_COUNTERS.get_ptr_mut(journey.endpoint.0) else { return };
     // SAFETY: see `count`.
     let counters = unsafe { &mut *counters };
@@ -115,5 +126,5 @@ fn count_endpoint(role: Role, journey: &Journey, bytes: u32) {
         (Role::Receiver, true) => &mut counters.received,
         (Role::Receiver, false) => &mut counters.received_dropped,
     };
-    counter.add(bytes);
+    counter.add(weight);
 }

@@ -6,6 +6,7 @@ use core::{arch::asm, ptr};
 use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::LruHashMap};
 use enforcer_common::{
     control::Control,
+    counter::Weight,
     endpoint::EndpointId,
     flow::{FlowEntry, FlowKey},
     verdict::Verdict,
@@ -13,7 +14,7 @@ use enforcer_common::{
 
 use crate::{
     journey::{Journey, Judgement},
-    maps, packet,
+    maps,
     parse::Packet,
 };
 
@@ -77,14 +78,15 @@ fn standing(entry: *mut FlowEntry, control: &Control, asking: Asking) -> Option<
 /// station of its own, for the room on the stack.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn flow_record(ifindex: u32, bytes: u32) -> u32 {
-    let Some(Journey { control, packet: Packet { key, .. }, judgement, .. }) = Journey::current() else {
-        return 0;
-    };
+pub extern "C" fn flow_record(ifindex: u32, packets: u32, bytes: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    let Journey { packet: Packet { key, .. }, judgement, denied_key, .. } = journey;
+    let weight = Weight { packets, bytes };
     if judgement.is_pass() && !judgement.would_drop() {
-        record_in(&maps::FLOWS, key, control, judgement, bytes);
+        record_in(&maps::FLOWS, &journey.packet.key, journey, weight);
     } else {
-        record_in(&maps::DENIED, &denied(key, ifindex), control, judgement, bytes);
+        *denied_key = denied(key, ifindex);
+        record_in(&maps::DENIED, &journey.denied_key, journey, weight);
     }
     0
 }
@@ -93,21 +95,20 @@ pub extern "C" fn flow_record(ifindex: u32, bytes: u32) -> u32 {
 fn record_in<const N: usize>(
     table: &LruHashMap<FlowKey, FlowEntry, N>,
     key: &FlowKey,
-    control: &Control,
-    judgement: &Judgement,
-    bytes: u32,
+    journey: &Journey,
+    weight: Weight,
 ) {
+    let Journey { control, judgement, now, .. } = journey;
     if let Some(entry) = table.get_ptr_mut(key) {
-        start_anew(entry, judgement);
+        start_anew(entry, journey);
         renew(entry, control, judgement);
-        return count(entry, bytes);
+        return count(entry, *now, weight);
     }
-    let now = packet::now();
     let entry = FlowEntry {
-        packets: 1,
-        bytes: u64::from(bytes),
-        first_seen: now,
-        last_seen: now,
+        packets: u64::from(weight.packets),
+        bytes: u64::from(weight.bytes),
+        first_seen: *now,
+        last_seen: *now,
         control: control.active,
         facts: control.facts,
         network: judgement.network,
@@ -123,7 +124,7 @@ fn record_in<const N: usize>(
         // Another CPU was first with the same flow.
         && let Some(entry) = table.get_ptr_mut(key)
     {
-        count(entry, bytes);
+        count(entry, *now, weight);
     }
 }
 
@@ -148,14 +149,15 @@ fn renew(entry: *mut FlowEntry, control: &Control, judgement: &Judgement) {
 
 /// Counts a packet of a recorded flow, whose judgement was recalled.
 #[inline(always)]
-pub fn count_known(entry: *mut FlowEntry, judgement: &Judgement, bytes: u32) {
-    start_anew(entry, judgement);
-    count(entry, bytes);
+pub fn count_known(entry: *mut FlowEntry, journey: &Journey, weight: Weight) {
+    start_anew(entry, journey);
+    count(entry, journey.now, weight);
 }
 
 /// A record of what is not admitted counts packets of one verdict: another mode begins another count.
 #[inline(always)]
-fn start_anew(entry: *mut FlowEntry, judgement: &Judgement) {
+fn start_anew(entry: *mut FlowEntry, journey: &Journey) {
+    let judgement = &journey.judgement;
     let admitted = judgement.is_pass() && !judgement.would_drop();
     // SAFETY: see `standing`; a packet that another CPU counts meanwhile may be lost.
     unsafe {
@@ -165,18 +167,18 @@ fn start_anew(entry: *mut FlowEntry, judgement: &Judgement) {
         ptr::write_volatile(&raw mut (*entry).verdict, judgement.verdict);
         ptr::write_volatile(&raw mut (*entry).packets, 0);
         ptr::write_volatile(&raw mut (*entry).bytes, 0);
-        ptr::write_volatile(&raw mut (*entry).first_seen, packet::now());
+        ptr::write_volatile(&raw mut (*entry).first_seen, journey.now);
     }
 }
 
-/// Counts a packet.
+/// Counts a frame.
 #[inline(always)]
-fn count(entry: *mut FlowEntry, bytes: u32) {
+fn count(entry: *mut FlowEntry, now: u64, weight: Weight) {
     // SAFETY: see `standing`; the counts are only ever added to, atomically.
     unsafe {
-        atomic_add(&raw mut (*entry).packets, 1);
-        atomic_add(&raw mut (*entry).bytes, u64::from(bytes));
-        (*entry).last_seen = packet::now();
+        atomic_add(&raw mut (*entry).packets, u64::from(weight.packets));
+        atomic_add(&raw mut (*entry).bytes, u64::from(weight.bytes));
+        (*entry).last_seen = now;
     }
 }
 

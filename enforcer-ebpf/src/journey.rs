@@ -14,7 +14,7 @@ use enforcer_common::{
     verdict::{DropReason, PassReason, Verdict},
 };
 
-use crate::{maps, parse::Packet};
+use crate::{maps, packet, parse::Packet};
 
 /// The journey of one packet.
 #[repr(C)]
@@ -22,6 +22,8 @@ use crate::{maps, parse::Packet};
 pub struct Journey {
     /// What decides; read once.
     pub control: Control,
+    /// When it began, [`packet::now`].
+    pub now: u64,
     /// What the parser understood.
     pub packet: Packet,
     /// What it understood of the packet that an ICMP error quotes; of no meaning for others.
@@ -112,6 +114,9 @@ pub extern "C" fn begin(looks_only: u32) -> u32 {
     if journey.control.active.is_unconfirmed() {
         journey.control.active = in_force(journey.control.active);
     }
+    journey.now = packet::now();
+    // Of what is not even parsed.
+    journey.packet.payload_at.set(0);
     journey.endpoint = EndpointId::REMOTE;
     journey.stamp = 0;
     journey.judgement = Judgement::default();

@@ -33,8 +33,8 @@ pub fn take(skb: Skb) -> Option<i32> {
     let (from, to) = unsafe { (&mut *from, &*to) };
     let lease = maps::LEASE.get(0)?;
     let kinds = lease.flags & from.flags & to.flags;
-    let now = if kinds == 0 { u64::MAX } else { packet::now() };
-    if now >= lease.until || !is_between_globals(&journey.packet.key) {
+    let now = journey.now;
+    if kinds == 0 || now >= lease.until || !is_between_globals(&journey.packet.key) {
         return None;
     }
     let is_v4 = journey.packet.key.src.is_v4();
@@ -49,7 +49,7 @@ pub fn take(skb: Skb) -> Option<i32> {
     }
     // Before 6.15 the receiver's stack would take it for somebody else's.
     skb.is_for_us();
-    account::count_received(dst, skb.length());
+    account::count_received(dst, account::weight(skb, journey));
     Some(skb.redirect_peer(to.ifindex))
 }
 

@@ -105,6 +105,12 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
+    fn segments(self) -> u32 {
+        // SAFETY: see above.
+        unsafe { (*self.0).gso_segs }
+    }
+
+    #[inline(always)]
     fn ifindex(self) -> u32 {
         // SAFETY: see above.
         unsafe { (*self.0).ifindex }

@@ -40,6 +40,11 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
+    fn segments(self) -> u32 {
+        0
+    }
+
+    #[inline(always)]
     fn ifindex(self) -> u32 {
         // SAFETY: see `cursor`.
         unsafe { (*self.0).ingress_ifindex }

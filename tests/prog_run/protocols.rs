@@ -92,15 +92,17 @@ fn hops_and_checksums_are_not_looked_at(mut ruled: Lab, #[values(V4, V6)] family
     }
 }
 
-/// One buffer for many segments: judged once, as each of them would be.
+/// One buffer for many segments: judged once, as each of them would be, and counted as all of them.
 #[rstest]
 fn a_buffer_of_many_segments_is_judged_as_one_packet(mut ruled: Lab, #[values(V4, V6)] family: Family) {
     let large = |dst: enforcer_tests::packet::Party| {
         from(BLUE_A.on(family)).to(dst.on(family)).tcp(5432).ack().payload(3_000)
     };
-    ruled.sent_by("a", large(DB)).segmented(1_000).passes(AllowedByRule);
-    ruled.delivered_to("db", large(DB)).stamped_by("a").segmented(1_000).passes_counted_before();
-    ruled.sent_by("a", large(BLUE_B)).segmented(1_000).passes(SharedNetwork);
-    ruled.sent_by("a", large(DB).tcp(5433)).segmented(1_000).drops(DefaultDeny);
-    assert_eq!(ruled.flow(&large(DB)).packets_fwd, 1);
+    ruled.sent_by("a", large(DB)).segmented(3, 1_000).passes(AllowedByRule);
+    ruled.delivered_to("db", large(DB)).stamped_by("a").segmented(3, 1_000).passes_counted_before();
+    ruled.sent_by("a", large(BLUE_B)).segmented(3, 1_000).passes(SharedNetwork);
+    ruled.sent_by("a", large(DB).tcp(5433)).segmented(3, 1_000).drops(DefaultDeny);
+    let flow = ruled.flow(&large(DB));
+    let headers = large(DB).bytes().len() as u64 - 3_000;
+    assert_eq!((flow.packets_fwd, flow.bytes_fwd), (3, 3 * (headers + 1_000)), "what goes over the wire");
 }

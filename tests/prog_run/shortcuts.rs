@@ -148,9 +148,9 @@ fn what_will_be_cut_is_measured_by_its_pieces(
     connect(&mut lab, 0);
     let piece = MTU as usize + 14 - headers(family);
     let packet = || to_router(family).payload(2 * piece);
-    assert!(lab.sent_by("a", packet()).segmented(piece as u32).straight().is_some());
+    assert!(lab.sent_by("a", packet()).segmented(2, piece as u32).straight().is_some());
     assert_eq!(
-        lab.sent_by("a", packet()).segmented(piece as u32 + 1).straight(),
+        lab.sent_by("a", packet()).segmented(2, piece as u32 + 1).straight(),
         None,
         "its pieces do not fit"
     );

@@ -15,8 +15,9 @@ pub(super) struct SkBuff {
     before_ingress_ifindex: [u32; 6],
     ingress_ifindex: u32,
     ifindex: u32,
-    after_ifindex: [u32; 32],
-    before_gso_size: u32,
+    after_ifindex: [u32; 30],
+    gso_segs: u32,
+    before_gso_size: [u32; 2],
     gso_size: u32,
     end: [u32; 3],
 }
@@ -29,9 +30,9 @@ impl SkBuff {
         Self { mark, ingress_ifindex, ifindex, ..Self::zeroed() }
     }
 
-    /// Many packets in one buffer, which will be cut into segments of so many bytes.
-    pub(super) fn segmented(self, bytes: u32) -> Self {
-        Self { gso_size: bytes, ..self }
+    /// So many packets in one buffer, which will be cut into segments of so many bytes.
+    pub(super) fn segmented(self, (segments, bytes): (u32, u32)) -> Self {
+        Self { gso_segs: segments, gso_size: bytes, ..self }
     }
 
     /// Runs the program of a hook over a frame, so many times. The frame and the context that it leaves come back.

@@ -55,9 +55,10 @@ pub enum Judged {
 }
 
 impl Judged {
-    /// From the reason counters around one packet.
+    /// From the reason counters around one frame, which counts as so many packets.
     #[track_caller]
     pub(super) fn from_counters(
+        packets: u64,
         before: &[(Verdict, Counter)],
         after: &[(Verdict, Counter)],
         counted_before: CountedBefore,
@@ -66,9 +67,9 @@ impl Judged {
         let moved: Vec<(Verdict, u64)> =
             moved.map(|((verdict, before), (_, after))| (*verdict, after.packets - before.packets)).collect();
         match moved[..] {
-            [(verdict, 1)] if !counted_before.holds(verdict) => Self::As(verdict),
+            [(verdict, moved)] if moved == packets && !counted_before.holds(verdict) => Self::As(verdict),
             [] if counted_before != CountedBefore::Nothing => Self::CountedBefore,
-            _ => panic!("one packet moved these reason counters: {moved:?}"),
+            _ => panic!("one frame moved these reason counters: {moved:?}"),
         }
     }
 

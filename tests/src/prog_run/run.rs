@@ -29,7 +29,8 @@ pub struct Run<'lab> {
     packet: Packet,
     stamp: u32,
     ingress_ifindex: u32,
-    segment: u32,
+    /// How many segments it will be cut into, and bytes of each.
+    segments: (u32, u32),
 }
 
 impl Lab {
@@ -60,7 +61,7 @@ impl Lab {
 
     fn run(&mut self, hook: Hook, endpoint: &str, packet: Packet, ingress_ifindex: u32) -> Run<'_> {
         let endpoint = endpoint.to_owned();
-        Run { lab: self, hook, endpoint, packet, stamp: 0, ingress_ifindex, segment: 0 }
+        Run { lab: self, hook, endpoint, packet, stamp: 0, ingress_ifindex, segments: (0, 0) }
     }
 }
 
@@ -82,9 +83,9 @@ impl<'lab> Run<'lab> {
         Self { ingress_ifindex: 0, ..self }
     }
 
-    /// It is many packets in one buffer, which a network card will cut into segments of so many bytes.
-    pub fn segmented(self, bytes: u32) -> Self {
-        Self { segment: bytes, ..self }
+    /// It is so many packets in one buffer, which a network card will cut into segments of so many bytes.
+    pub fn segmented(self, segments: u32, bytes: u32) -> Self {
+        Self { segments: (segments, bytes), ..self }
     }
 
     /// It passes for this reason.
@@ -144,12 +145,17 @@ impl<'lab> Run<'lab> {
         let ifindex = self.lab.interface(&self.endpoint);
         let before = self.lab.reasons();
         let mark_in = FOREIGN_MARK | self.stamp;
-        let context_in = SkBuff::new(mark_in, self.ingress_ifindex, ifindex).segmented(self.segment);
+        let context_in = SkBuff::new(mark_in, self.ingress_ifindex, ifindex).segmented(self.segments);
         let (code, mark, bytes) = self.execute(context_in);
         assert_eq!(bytes, self.packet.bytes(), "the datapath changed {}", self.packet);
         assert_eq!(mark & !Lab::MARK_MASK, FOREIGN_MARK, "foreign bits of the mark of {}", self.packet);
         let counted_before = CountedBefore::by(self.hook, self.stamp);
-        let judged = Judged::from_counters(&before, &self.lab.reasons(), counted_before);
+        let judged = Judged::from_counters(
+            self.segments.0.max(1).into(),
+            &before,
+            &self.lab.reasons(),
+            counted_before,
+        );
         let Self { lab, hook, endpoint, packet, .. } = self;
         let outcome = Outcome { lab, hook, endpoint, packet, judged, stamp: mark & Lab::MARK_MASK };
         let outcome = outcome.agrees_with(code);

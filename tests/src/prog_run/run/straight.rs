@@ -37,7 +37,7 @@ impl Run<'_> {
     pub fn straight(mut self) -> Option<Vec<u8>> {
         self.lab.counted = None;
         let ifindex = self.lab.interface(&self.endpoint);
-        let context = SkBuff::new(FOREIGN_MARK, self.ingress_ifindex, ifindex).segmented(self.segment);
+        let context = SkBuff::new(FOREIGN_MARK, self.ingress_ifindex, ifindex).segmented(self.segments);
         let (code, mark, frame) = self.execute(context);
         if code == REDIRECT {
             assert_eq!(mark, FOREIGN_MARK, "nobody asks for a stamp of {}", self.packet);
