@@ -31,15 +31,16 @@ pub enum Asking {
 /// and the address checks were made for the endpoints that ask. With it comes the record to count in.
 #[inline(always)]
 pub fn recall(journey: &mut Journey, asking: Asking, ifindex: u32) -> Option<(Judgement, *mut FlowEntry)> {
-    let Journey { control, packet: Packet { key, .. }, denied_key, .. } = journey;
-    if let Some(entry) = maps::FLOWS.get_ptr_mut(&*key)
+    let (key, control) = (&journey.packet.key, &journey.control);
+    if let Some(entry) = maps::FLOWS.get_ptr_mut(key)
         && let Some(judgement) = standing(entry, control, asking)
     {
         return Some((judgement, entry));
     }
-    *denied_key = denied(key, ifindex);
-    let entry = maps::DENIED.get_ptr_mut(&*denied_key)?;
-    Some((standing(entry, control, asking)?, entry))
+    journey.denied_key = denied(key, ifindex);
+    let denied_key = &journey.denied_key;
+    let entry = maps::DENIED.get_ptr_mut(denied_key)?;
+    Some((standing(entry, &journey.control, asking)?, entry))
 }
 
 #[inline(always)]

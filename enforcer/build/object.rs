@@ -56,7 +56,8 @@ struct Frame {
 
 /// The functions of a program with all it calls, by where they begin.
 fn frames(program: &[bpf_insn]) -> BTreeMap<usize, Frame> {
-    let calls = program.iter().enumerate().filter_map(|(at, instruction)| Some((at, call(at, instruction)?)));
+    let calls =
+        program.iter().enumerate().filter_map(|(at, instruction)| Some((at, call(at, *instruction)?)));
     let calls: Vec<(usize, usize)> = calls.collect();
     let mut frames: BTreeMap<usize, Frame> =
         calls.iter().map(|(_, target)| (*target, Frame::default())).collect();
@@ -72,7 +73,7 @@ fn frames(program: &[bpf_insn]) -> BTreeMap<usize, Frame> {
 }
 
 /// Where the function begins that an instruction calls.
-fn call(at: usize, instruction: &bpf_insn) -> Option<usize> {
+fn call(at: usize, instruction: bpf_insn) -> Option<usize> {
     const CALL: u8 = 0x85;
     const TO_FUNCTION: u8 = 1;
     let calls = instruction.code == CALL && instruction.src_reg() == TO_FUNCTION;

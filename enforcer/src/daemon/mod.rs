@@ -349,7 +349,7 @@ async fn look_around(core: Arc<Mutex<Core>>) {
             Fastpath::Off => Surroundings::default(),
         };
         core.lock().await.handle(Event::LookedAround(surroundings));
-        let changed = async {
+        let news = async {
             match &mut changes {
                 Some(changes) => changes.next().await,
                 None => std::future::pending().await,
@@ -357,7 +357,7 @@ async fn look_around(core: Arc<Mutex<Core>>) {
             tokio::time::sleep(SETTLE).await;
         };
         // Not to have heard of a change is no harm: it is time to look soon.
-        tokio::time::timeout(LOOK_AROUND, changed).await.unwrap_or_default();
+        tokio::time::timeout(LOOK_AROUND, news).await.unwrap_or_default();
     }
 }
 

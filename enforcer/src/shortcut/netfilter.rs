@@ -136,7 +136,7 @@ fn barrier(payload: &[u8]) -> Option<Barrier> {
             HOOK => {
                 hook = attributes(value)
                     .find(|(kind, _)| *kind == HOOK_NUMBER)
-                    .and_then(|(_, hook)| number(hook))
+                    .and_then(|(_, hook)| number(hook));
             }
             POLICY => accepts = number(value) != Some(0),
             USE => rules = number(value)?,

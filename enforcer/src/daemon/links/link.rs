@@ -33,7 +33,7 @@ pub struct Link {
     pub is_internal: bool,
     pub mac: Option<[u8; 6]>,
     /// What it belongs to: a bridge, for example.
-    master: Option<u32>,
+    pub master: Option<u32>,
     /// Index of the other end, in its own namespace.
     peer: Option<u32>,
     pub peer_nsid: Option<i32>,

@@ -1,5 +1,6 @@
 //! What the kernel tells of how a veth hangs in the host, as far as shortcuts go: what they would pass by there.
 
+use enforcer_common::shortcut::Shortcut;
 use netlink_packet_route::{
     AddressFamily,
     link::{
@@ -14,7 +15,6 @@ use crate::{
     daemon::event::Wire,
     shortcut::{Barrier, Kinds},
 };
-use enforcer_common::shortcut::Shortcut;
 
 /// What we read of one interface.
 #[derive(Default)]
@@ -22,11 +22,10 @@ pub struct Hanging {
     mtu: u32,
     is_up: bool,
     pub has_xdp: bool,
-    forwards_v4: bool,
-    forwards_v6: bool,
+    /// Kinds that it forwards.
+    forwards: Kinds,
     /// Of a bridge: what its frames meet there.
-    bridge: Vec<Barrier>,
-    is_bridge: bool,
+    bridge: Option<Vec<Barrier>>,
     /// Of a port.
     port: Vec<Barrier>,
 }
@@ -49,29 +48,29 @@ impl Hanging {
     }
 
     fn forwards(&mut self, spec: &AfSpecUnspec) {
-        match spec {
+        let forwards = match spec {
             AfSpecUnspec::Inet(specs) => {
                 let on =
                     |spec: &AfSpecInet| matches!(spec, AfSpecInet::DevConf(conf) if conf.forwarding != 0);
-                self.forwards_v4 = specs.iter().any(on);
+                if specs.iter().any(on) { Kinds::ROUTED_V4 } else { Kinds::NONE }
             }
             AfSpecUnspec::Inet6(specs) => {
                 let on =
                     |spec: &AfSpecInet6| matches!(spec, AfSpecInet6::DevConf(conf) if conf.forwarding != 0);
-                self.forwards_v6 = specs.iter().any(on);
+                if specs.iter().any(on) { Kinds::ROUTED_V6 } else { Kinds::NONE }
             }
-            _ => {}
-        }
+            _ => Kinds::NONE,
+        };
+        self.forwards = self.forwards.and(forwards);
     }
 
     fn belongs(&mut self, info: &LinkInfo) {
         match info {
             LinkInfo::Data(InfoData::Bridge(bridge)) => {
-                self.is_bridge = true;
-                self.bridge.extend(bridge.iter().filter_map(of_bridge));
+                self.bridge = Some(bridge.iter().filter_map(of_bridge).collect());
             }
             LinkInfo::PortData(InfoPortData::BridgePort(port)) => {
-                self.port.extend(port.iter().filter_map(of_port))
+                self.port.extend(port.iter().filter_map(of_port));
             }
             _ => {}
         }
@@ -122,13 +121,16 @@ pub fn wire(link: &Link, master: Option<&Link>, inside: Option<(&Inside, u32)>) 
     match inside {
         None => barriers.push(all("its workload is in the host's own namespace")),
         Some((inside, peer)) if inside.xdp.contains(&peer) => {
-            barriers.push(all("an XDP program of the workload"))
+            barriers.push(all("an XDP program of the workload"));
         }
         Some(_) => {}
     }
+    if link.master.is_some() && master.is_none() {
+        barriers.push(all("what its interface belongs to is not known"));
+    }
     if let Some(master) = master {
-        barriers.extend(master.hanging.bridge.iter().cloned());
-        if !master.hanging.is_bridge {
+        barriers.extend(master.hanging.bridge.iter().flatten().cloned());
+        if master.hanging.bridge.is_none() {
             barriers.push(all(&format!("its interface belongs to {}, which is no bridge", master.name)));
         } else if !master.hanging.is_up {
             barriers.push(all("its bridge is down"));
@@ -136,11 +138,10 @@ pub fn wire(link: &Link, master: Option<&Link>, inside: Option<(&Inside, u32)>) 
     }
     // Whom the workload knows as its router.
     let router = master.unwrap_or(link);
-    if !router.hanging.forwards_v4 {
-        barriers.push(Barrier::new(Kinds::ROUTED_V4, format!("IPv4 forwarding is off at {}", router.name)));
-    }
-    if !router.hanging.forwards_v6 {
-        barriers.push(Barrier::new(Kinds::ROUTED_V6, format!("IPv6 forwarding is off at {}", router.name)));
+    for (kind, family) in [(Kinds::ROUTED_V4, "IPv4"), (Kinds::ROUTED_V6, "IPv6")] {
+        if router.hanging.forwards.0 & kind.0 == 0 {
+            barriers.push(Barrier::new(kind, format!("{family} forwarding is off at {}", router.name)));
+        }
     }
     Wire {
         mtu: master.map_or(hanging.mtu, |master| master.hanging.mtu.min(hanging.mtu)),
@@ -212,23 +213,23 @@ mod tests {
 
     #[test]
     fn the_kernels_own_rules_are_no_barriers() {
-        let rule = |family, table, attributes: &[RuleAttribute]| {
+        let blocked = |family, table, attributes: &[RuleAttribute]| {
             let mut message = RuleMessage::default();
             message.header = RuleHeader { family, table, ..RuleHeader::default() };
             message.attributes = attributes.to_vec();
-            super::rule(&message).map(|barrier| barrier.blocks)
+            rule(&message).map(|barrier| barrier.blocks)
         };
         let (v4, v6) = (AddressFamily::Inet, AddressFamily::Inet6);
         let none = RuleAttribute::SuppressPrefixLen(u32::MAX);
-        assert_eq!(rule(v4, 255, &[RuleAttribute::Table(255), none.clone()]), None);
-        assert_eq!(rule(v4, 254, &[RuleAttribute::Priority(32_766), none.clone()]), None);
-        assert_eq!(rule(v4, 253, &[RuleAttribute::Priority(32_767)]), None);
+        assert_eq!(blocked(v4, 255, &[RuleAttribute::Table(255), none.clone()]), None);
+        assert_eq!(blocked(v4, 254, &[RuleAttribute::Priority(32_766), none.clone()]), None);
+        assert_eq!(blocked(v4, 253, &[RuleAttribute::Priority(32_767)]), None);
         let marked = [RuleAttribute::Priority(32_766), RuleAttribute::FwMark(1)];
-        assert_eq!(rule(v4, 254, &marked), Some(Kinds::ROUTED_V4));
-        assert_eq!(rule(v6, 254, &[RuleAttribute::Priority(100)]), Some(Kinds::ROUTED_V6));
-        assert_eq!(rule(v6, 100, &[RuleAttribute::Priority(32_766)]), Some(Kinds::ROUTED_V6));
+        assert_eq!(blocked(v4, 254, &marked), Some(Kinds::ROUTED_V4));
+        assert_eq!(blocked(v6, 254, &[RuleAttribute::Priority(100)]), Some(Kinds::ROUTED_V6));
+        assert_eq!(blocked(v6, 100, &[RuleAttribute::Priority(32_766)]), Some(Kinds::ROUTED_V6));
         assert_eq!(
-            rule(v4, 254, &[RuleAttribute::Priority(32_766), RuleAttribute::SuppressPrefixLen(0)]),
+            blocked(v4, 254, &[RuleAttribute::Priority(32_766), RuleAttribute::SuppressPrefixLen(0)]),
             Some(Kinds::ROUTED_V4)
         );
     }
