@@ -67,12 +67,12 @@ impl Shortcut {
     /// Frames within one bridge.
     pub const BRIDGED: u32 = 4;
 
-    /// How often a frame of an endpoint goes by its bridge, in nanoseconds. Bridges forget after 300 seconds unless
-    /// told otherwise; that they are told less than [`Shortcut::LEAST_AGEING`], no shortcut is taken.
-    pub const REFRESH: u64 = 5_000_000_000;
+    /// How often a frame of an endpoint goes by its bridge, in nanoseconds: rarely, since those behind it overtake it.
+    /// Bridges forget after 300 seconds unless told otherwise.
+    pub const REFRESH: u64 = 20_000_000_000;
 
-    /// Seconds that a bridge has to remember at least.
-    pub const LEAST_AGEING: u64 = 15;
+    /// Seconds that a bridge has to remember at least; over others no shortcut is taken.
+    pub const LEAST_AGEING: u64 = 60;
 
     /// How a frame for `dst` (its MAC) with a packet of so many `bytes`, from the IP header on, gets from `self` to
     /// `to`. `kinds` are those that the host allows.

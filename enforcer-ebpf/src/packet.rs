@@ -141,12 +141,8 @@ macro_rules! header {
 
 header! { /// IEEE 802.3.
 Ethernet { dst: [u8; 6], src: [u8; 6], ethertype: u16, } }
-header! { /// What a router writes of a frame with IPv4 in it, RFC 791.
-RoutedV4 { dst: [u8; 6], src: [u8; 6], ethertype: u16, version_ihl: u8, tos: u8, total_length: u16, id: u16,
-           fragment: u16, ttl: u8, protocol: u8, checksum: u16, } }
-header! { /// The same of IPv6, RFC 8200.
-RoutedV6 { dst: [u8; 6], src: [u8; 6], ethertype: u16, version_class_label: u32, payload_length: u16,
-           next_header: u8, hop_limit: u8, } }
+header! { /// RFC 8200, up to the addresses.
+Ipv6Front { version_class_label: u32, payload_length: u16, next_header: u8, hop_limit: u8, } }
 header! { /// RFC 826, for IPv4 over Ethernet.
 Arp { hardware: u16, protocol: u16, hardware_len: u8, protocol_len: u8, operation: u16,
       sender_mac: [u8; 6], sender: [u16; 2], target_mac: [u8; 6], target: [u16; 2], } }

@@ -54,7 +54,7 @@ pub struct Packet {
     pub quote_at: u32,
     /// Bytes that the error quotes.
     pub quote_length: u32,
-    /// Of TCP and UDP: bytes from the Ethernet header to the end of the transport header; 0 of others.
+    /// Bytes from the Ethernet header to the end of the transport header of TCP or UDP; of no meaning for others.
     pub payload_at: Forgotten<u16>,
     pub reserved: u16,
 }

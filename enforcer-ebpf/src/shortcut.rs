@@ -4,7 +4,7 @@
 use enforcer_common::{
     address::Scope,
     endpoint::EndpointId,
-    flow::FlowKey,
+    flow::{FlowKey, protocol},
     shortcut::{Shortcut, Way},
 };
 
@@ -12,7 +12,7 @@ use crate::{
     account,
     journey::Journey,
     maps,
-    packet::{self, Frame, RoutedV4, RoutedV6},
+    packet::{self, Ethernet, Frame, Ipv4, Ipv6Front},
     parse::Kind,
     skb::Skb,
 };
@@ -23,13 +23,12 @@ use crate::{
 pub fn take(skb: Skb) -> Option<i32> {
     let journey = Journey::current()?;
     let dst = journey.judgement.dst;
-    let is_local = dst != EndpointId::REMOTE && dst != EndpointId::HOST;
+    let is_local = ![EndpointId::REMOTE, EndpointId::HOST, journey.endpoint].contains(&dst);
     if !is_local || journey.judgement.would_drop() || journey.packet.kind != Kind::Plain {
         return None;
     }
     let (from, to) = (maps::SHORTCUTS.get_ptr_mut(journey.endpoint.0)?, maps::SHORTCUTS.get_ptr_mut(dst.0)?);
-    // SAFETY: array entries live as long as the program. The daemon changes one while nobody has a lease, so that it
-    // is never seen half-written.
+    // SAFETY: two array entries, which live as long as the program. While the daemon changes one its kinds are unset.
     let (from, to) = unsafe { (&mut *from, &*to) };
     let lease = maps::LEASE.get(0)?;
     let kinds = lease.flags & from.flags & to.flags;
@@ -38,14 +37,16 @@ pub fn take(skb: Skb) -> Option<i32> {
         return None;
     }
     let is_v4 = journey.packet.key.src.is_v4();
-    match from.way(to, kinds, skb.destination()?, is_v4, largest_packet(skb, journey)) {
-        Way::Stack => return None,
-        Way::Routed => hand_on(skb, to, is_v4)?,
-        Way::Bridged if now >= from.refresh => {
-            from.refresh = now + Shortcut::REFRESH;
-            return None;
-        }
-        Way::Bridged => {}
+    let way = from.way(to, kinds, skb.destination()?, is_v4, largest_packet(skb, journey));
+    if way == Way::Stack {
+        return None;
+    }
+    if from.bridge != 0 && now >= from.refresh {
+        from.refresh = now + Shortcut::REFRESH;
+        return None;
+    }
+    if way == Way::Routed {
+        hand_on(skb, to, is_v4)?;
     }
     // Before 6.15 the receiver's stack would take it for somebody else's.
     skb.is_for_us();
@@ -65,8 +66,8 @@ fn largest_packet(skb: Skb, journey: &Journey) -> u32 {
     let headers = u32::from(journey.packet.payload_at.get());
     match skb.segment() {
         0 => skb.length() - packet::ETHERNET,
-        // Where its headers end is known of what can be cut into segments; else nothing would fit.
-        _ if headers == 0 => u32::MAX,
+        // Of others it may be what a tunnel carries that is cut: only the stack knows how large the pieces are.
+        _ if journey.packet.key.protocol != protocol::TCP => u32::MAX,
         payload => headers - packet::ETHERNET + payload,
     }
 }
@@ -76,21 +77,20 @@ fn largest_packet(skb: Skb, journey: &Journey) -> u32 {
 #[inline(always)]
 fn hand_on(skb: Skb, to: &Shortcut, is_v4: bool) -> Option<()> {
     let mut cursor = skb.cursor();
+    let ethernet = *cursor.take::<Ethernet>()?;
+    let ethernet = Ethernet { dst: to.mac, src: to.gateway, ..ethernet };
     if is_v4 {
-        let front = cursor.take::<RoutedV4>()?;
-        let front = RoutedV4 {
-            dst: to.mac,
-            src: to.gateway,
-            ttl: less(front.ttl)?,
-            checksum: one_less(front.checksum),
-            ..*front
-        };
-        skb.rewrite(&front)
+        let ip = *cursor.take::<Ipv4>()?;
+        // The header sums up to the same.
+        let ip = Ipv4 { ttl: less(ip.ttl)?, checksum: one_less(ip.checksum), ..ip };
+        skb.rewrite(packet::ETHERNET, &ip, false)?;
     } else {
-        let front = cursor.take::<RoutedV6>()?;
-        let front = RoutedV6 { dst: to.mac, src: to.gateway, hop_limit: less(front.hop_limit)?, ..*front };
-        skb.rewrite(&front)
+        let front = *cursor.take::<Ipv6Front>()?;
+        let front = Ipv6Front { hop_limit: less(front.hop_limit)?, ..front };
+        skb.rewrite(packet::ETHERNET, &front, true)?;
     }
+    // Behind the larger one: now the kernel need not copy any more, and nothing fails half-way.
+    skb.rewrite(0, &ethernet, false)
 }
 
 #[inline(always)]

@@ -61,13 +61,15 @@ impl Skb {
         unsafe { (*self.0).gso_size }
     }
 
-    /// Writes the beginning of the frame; `None`, and nothing is changed, when the kernel has no memory for a copy.
-    /// Earlier cursors die.
+    /// Writes a header at an offset from the Ethernet header; `None`, and nothing is changed, when the kernel has no
+    /// memory for a copy. Earlier cursors die. `summed`: what is written changes the sum over the packet, where the
+    /// interface has made one; it does not cover the Ethernet header.
     #[inline(always)]
-    pub fn rewrite<T: Header>(self, front: &T) -> Option<()> {
-        let (from, flags) = (ptr::from_ref(front).cast(), u64::from(BPF_F_RECOMPUTE_CSUM));
+    pub fn rewrite<T: Header>(self, offset: u32, header: &T, summed: bool) -> Option<()> {
+        let flags = if summed { u64::from(BPF_F_RECOMPUTE_CSUM) } else { 0 };
+        let (from, length) = (ptr::from_ref(header).cast(), size_of::<T>() as u32);
         // SAFETY: see above; a `Header` is plain bytes.
-        (unsafe { bpf_skb_store_bytes(self.0, 0, from, size_of::<T>() as u32, flags) } == 0).then_some(())
+        (unsafe { bpf_skb_store_bytes(self.0, offset, from, length, flags) } == 0).then_some(())
     }
 
     /// Whoever it was addressed to, it is for who receives it.

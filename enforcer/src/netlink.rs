@@ -79,8 +79,7 @@ fn read(mut datagram: &[u8], heard: &mut impl FnMut(u16, &[u8])) -> io::Result<P
         let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
         let payload = datagram.get(HEADER..length).ok_or(io::ErrorKind::InvalidData)?;
         match u16::from_ne_bytes([header[4], header[5]]) {
-            NLMSG_DONE => return Ok(Progress::Done),
-            NLMSG_ERROR => return refused(payload),
+            NLMSG_DONE | NLMSG_ERROR => return refused(payload),
             kind => heard(kind, payload),
         }
         datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -88,10 +87,10 @@ fn read(mut datagram: &[u8], heard: &mut impl FnMut(u16, &[u8])) -> io::Result<P
     Ok(Progress::More)
 }
 
-/// An error of number 0 is the end of what was asked for alone.
+/// The end of a list says whether it is whole; an error of number 0 is the end of what was asked for alone.
 fn refused(payload: &[u8]) -> io::Result<Progress> {
     let code = payload.get(..4).and_then(|code| code.try_into().ok()).map_or(0, i32::from_ne_bytes);
-    if code == 0 { Ok(Progress::Done) } else { Err(io::Error::from_raw_os_error(-code)) }
+    if code >= 0 { Ok(Progress::Done) } else { Err(io::Error::from_raw_os_error(-code)) }
 }
 
 /// Attributes by their kind, as far as they are whole.
@@ -137,6 +136,8 @@ mod tests {
         assert_eq!(read(&message(NLMSG_ERROR, &[0; 4]), &mut hear).unwrap(), Progress::Done);
         let refused = read(&message(NLMSG_ERROR, &(-libc::EPERM).to_ne_bytes()), &mut hear).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+        let cut = read(&message(NLMSG_DONE, &(-libc::ENOMEM).to_ne_bytes()), &mut hear).unwrap_err();
+        assert_eq!(cut.raw_os_error(), Some(libc::ENOMEM), "a list that is not whole");
         assert!(read(&[255; 20], &mut hear).is_err(), "longer than the datagram");
         assert_eq!(heard, [(256, vec![2, 0, 0, 0])]);
     }

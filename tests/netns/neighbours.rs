@@ -37,7 +37,7 @@ fn other_tcx_programs_keep_their_places_and_run_on() {
     // From then on nothing goes straight past them.
     wait::until("the daemon notices them", PATIENCE, || {
         let barred = town.daemon.json(&["status"])["fastpath"]["barred"].clone();
-        barred.as_array().unwrap().iter().any(|barred| barred["endpoint"] == "veth-web").then_some(())
+        barred.to_string().contains("programs of others on its interface").then_some(())
     });
     assert_eq!(order(&town, TcxHook::Ingress, &both), with_ours);
     for round in 0..3 {

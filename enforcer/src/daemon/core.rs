@@ -166,23 +166,23 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             self.perform(&ops);
         }
         for ifindex in failures.unattached {
-            // Tried again with the next look; nothing to do before.
-            let nothing = self.state.step(Event::AttachFailed { ifindex });
-            debug_assert!(nothing.is_empty());
+            // Tried again with the next look; until then nobody takes a shortcut there.
+            let ops = self.state.step(Event::AttachFailed { ifindex });
+            self.perform(&ops);
         }
         for (ifindex, reason) in failures.unattached_uplinks {
             if self.state.uplinks.refusal(ifindex) != Some(&reason) {
                 warn!(ifindex, "what comes from an uplink is not judged until this works: {reason}");
             }
-            let nothing = self.state.step(Event::UplinkFailed { ifindex, reason });
-            debug_assert!(nothing.is_empty());
+            let ops = self.state.step(Event::UplinkFailed { ifindex, reason });
+            self.perform(&ops);
         }
         for (ifindex, reason) in failures.unguarded {
             if self.state.guards.refusal(ifindex) != Some(&reason) {
                 warn!(ifindex, "an interface stays unguarded until this works: {reason}");
             }
-            let nothing = self.state.step(Event::GuardFailed { ifindex, reason });
-            debug_assert!(nothing.is_empty());
+            let ops = self.state.step(Event::GuardFailed { ifindex, reason });
+            self.perform(&ops);
         }
     }
 

@@ -45,6 +45,8 @@ pub enum Event {
         /// Its interface.
         ifindex: u32,
     },
+    /// The host could not be looked at: what stands in the way there is not known any more.
+    Blinded,
     /// What stands in the way of shortcuts.
     LookedAround(Surroundings),
     /// What the kernel holds, compared with what it was told.

@@ -30,7 +30,10 @@ use rtnetlink::{
 use tracing::warn;
 
 use super::event::Observation;
-use crate::{config::Config, shortcut::Barrier};
+use crate::{
+    config::Config,
+    shortcut::{Barrier, Kinds},
+};
 
 mod link;
 mod names;
@@ -225,7 +228,7 @@ impl Links {
         let leads_outside = |name: &str| self.config.guard.wants(name) || self.config.trust(name).is_some();
         let uplinks = others.iter().filter(|link| !link.is_internal && leads_outside(&link.name));
         let uplinks = uplinks.map(|link| (link.ifindex, link.name.clone())).collect();
-        Ok(Observation { host: host.collect(), veths, uplinks, barriers: self.rules().await? })
+        Ok(Observation { host: host.collect(), veths, uplinks, barriers: self.rules().await })
     }
 
     /// The links and addresses of another namespace. It may vanish while it is asked: then there is
@@ -269,15 +272,19 @@ impl Links {
         Ok(addresses)
     }
 
-    /// Rules of routing that somebody else made.
-    async fn rules(&self) -> Result<Vec<Barrier>, LinkError> {
+    /// Rules of routing that somebody else made. Shortcuts alone depend on them, so nothing else fails with them.
+    async fn rules(&self) -> Vec<Barrier> {
         let mut barriers = Vec::new();
-        for family in [IpVersion::V4, IpVersion::V6] {
-            let rules = self.handle.rule().get(family).execute().try_collect::<Vec<_>>().await;
-            let rules = rules.map_err(|source| LinkError::List { what: "routing rules", source })?;
-            barriers.extend(rules.iter().filter_map(wire::rule));
+        for (family, blocks) in [(IpVersion::V4, Kinds::ROUTED_V4), (IpVersion::V6, Kinds::ROUTED_V6)] {
+            match self.handle.rule().get(family).execute().try_collect::<Vec<_>>().await {
+                Ok(rules) => barriers.extend(rules.iter().filter_map(wire::rule)),
+                Err(error) => {
+                    let what = format!("routing rules cannot be looked at: {error}");
+                    barriers.push(Barrier::new(blocks, what));
+                }
+            }
         }
-        Ok(barriers)
+        barriers
     }
 
     async fn routes(&self) -> Result<Vec<Route>, LinkError> {

@@ -301,6 +301,7 @@ async fn follow_links(
             }
             Err(error) => {
                 warn!(error = &error as &dyn std::error::Error, "cannot look at the host; trying again");
+                core.lock().await.handle(Event::Blinded);
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 continue;
             }
@@ -340,14 +341,20 @@ async fn look_around(core: Arc<Mutex<Core>>) {
         .inspect_err(|error| warn!(%error, "changes of netfilter are noticed late, by looking"))
         .ok();
     loop {
-        let (config, interfaces): (_, Vec<u32>) = {
+        let (config, wayside) = {
             let core = core.lock().await;
-            (core.state.config.clone(), core.state.endpoints.keys().copied().collect())
+            (core.state.config.clone(), core.state.wayside())
         };
-        let surroundings = match config.datapath.fastpath {
-            Fastpath::Auto => watch.look(&interfaces, config.datapath.attach),
-            Fastpath::Off => Surroundings::default(),
+        // On a thread of its own: the kernel may be busy with its interfaces for long.
+        let look = move || {
+            let surroundings = match config.datapath.fastpath {
+                Fastpath::Auto => watch.look(&wayside, config.datapath.attach),
+                Fastpath::Off => Surroundings::default(),
+            };
+            (watch, surroundings)
         };
+        let Ok((returned, surroundings)) = tokio::task::spawn_blocking(look).await else { return };
+        watch = returned;
         core.lock().await.handle(Event::LookedAround(surroundings));
         let news = async {
             match &mut changes {
@@ -358,6 +365,9 @@ async fn look_around(core: Arc<Mutex<Core>>) {
         };
         // Not to have heard of a change is no harm: it is time to look soon.
         tokio::time::timeout(LOOK_AROUND, news).await.unwrap_or_default();
+        if let Some(changes) = &mut changes {
+            changes.forget().await;
+        }
     }
 }
 

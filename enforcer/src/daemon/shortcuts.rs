@@ -13,7 +13,7 @@ use super::{
     step::{EndpointState, State},
 };
 use crate::{
-    config::Fastpath,
+    config::{Fastpath, Macs},
     report::{Barred, FastpathReport},
     shortcut::{Barrier, Kinds, Surroundings, open},
 };
@@ -26,18 +26,20 @@ pub struct Shortcuts {
     /// What a look at the host's interfaces has shown to be in everybody's way.
     routing: Vec<Barrier>,
     told: BTreeMap<u32, Shortcut>,
+    /// It may have been lost.
+    doubted: bool,
     leased: Kinds,
 }
 
 impl Shortcuts {
     /// What the kernel was told may have been lost.
     pub(super) fn tell_again(&mut self) {
-        self.told.clear();
+        self.doubted = true;
     }
 
-    /// What a look at the host's interfaces shows.
-    pub(super) fn routed(&mut self, barriers: &[Barrier]) {
-        self.routing = barriers.to_vec();
+    /// What a look at the host's interfaces shows, or that it showed nothing.
+    pub(super) fn routed(&mut self, barriers: Vec<Barrier>) {
+        self.routing = barriers;
     }
 }
 
@@ -55,19 +57,20 @@ impl State {
         let lease = self.leasable();
         let is_less = lease.and(self.shortcuts.leased) != lease;
         let wanted: BTreeMap<u32, Shortcut> = self.shortcuts_wanted().collect();
-        let told = &self.shortcuts.told;
+        let Shortcuts { told, doubted, .. } = &self.shortcuts;
         let is_gone = |id: &u32| told.contains_key(id) && wanted.get(id) != told.get(id);
         let gone = told.keys().filter(|id| is_gone(id));
         let gone = gone.map(|id| Op::WriteShortcut { id: *id, shortcut: Shortcut::default() });
         let mut all: Vec<Op> = if is_less { vec![Op::Lease(lease)] } else { Vec::new() };
         all.extend(gone);
         all.append(ops);
-        let new = wanted.iter().filter(|(id, shortcut)| told.get(id) != Some(*shortcut));
+        let new = wanted.iter().filter(|(id, shortcut)| *doubted || told.get(id) != Some(*shortcut));
         all.extend(new.map(|(id, shortcut)| Op::WriteShortcut { id: *id, shortcut: *shortcut }));
         if is_less {
             self.shortcuts.leased = lease;
         }
         self.shortcuts.told = wanted;
+        self.shortcuts.doubted = false;
         *ops = all;
     }
 
@@ -88,10 +91,22 @@ impl State {
     /// What stands in the way of one endpoint.
     pub fn barriers_at(&self, ifindex: u32, endpoint: &EndpointState) -> Vec<Barrier> {
         let mut barriers = endpoint.wire.barriers.clone();
-        let seen = self.shortcuts.surroundings.as_ref().and_then(|around| around.interfaces.get(&ifindex));
-        match seen {
+        let seen = |ifindex| self.shortcuts.surroundings.as_ref()?.interfaces.get(&ifindex);
+        match seen(ifindex) {
             Some(seen) => barriers.extend_from_slice(seen),
             None => barriers.push(Barrier::new(Kinds::ALL, "nobody has looked at its interface yet")),
+        }
+        // What is routed from or to a port comes past the bridge's own interface.
+        match endpoint.wire.bridge {
+            0 => {}
+            bridge => match seen(bridge) {
+                Some(seen) => barriers.extend(seen.iter().map(Barrier::of_bridge)),
+                None => barriers.push(Barrier::new(Kinds::ROUTED, "nobody has looked at its bridge yet")),
+            },
+        }
+        if self.config.macs_of(self.subject_of(endpoint)) == Macs::Any {
+            barriers
+                .push(Barrier::new(Kinds::ROUTED, "others are behind its interface, with MACs of their own"));
         }
         if !endpoint.attached || endpoint.owned.is_empty() {
             barriers.push(Barrier::new(Kinds::ALL, "it is not ready"));
@@ -115,6 +130,14 @@ impl State {
         }
     }
 
+    /// Interfaces that packets on their way to or from a workload come past, and how many tcx programs of ours are on
+    /// each hook there.
+    pub fn wayside(&self) -> BTreeMap<u32, usize> {
+        let bridges = self.endpoints.values().map(|endpoint| (endpoint.wire.bridge, 0));
+        let bridges = bridges.filter(|(bridge, _)| *bridge != 0);
+        bridges.chain(self.endpoints.keys().map(|ifindex| (*ifindex, 1))).collect()
+    }
+
     fn leasable(&self) -> Kinds {
         open(&self.barriers())
     }
@@ -134,5 +157,110 @@ impl State {
             };
             (kinds != Kinds::NONE).then_some((endpoint.id.0, shortcut))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::daemon::{
+        event::{Event, Facts, Observation, Veth},
+        step_tests::{bridged, state},
+    };
+
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
+
+    fn veth() -> Veth {
+        let wire = Wire {
+            mtu: 1500,
+            bridge: 3,
+            gateway: Some([2, 0, 0, 0, 0, 3]),
+            mac: Some(MAC),
+            barriers: Vec::new(),
+        };
+        Veth { wire, ..bridged("veth7", &["10.1.0.5"]) }
+    }
+
+    fn observed(veth: Veth, barriers: Vec<Barrier>) -> Event {
+        Event::Observed(Observation {
+            veths: BTreeMap::from([(7, veth)]),
+            barriers,
+            ..Observation::default()
+        })
+    }
+
+    fn around(host: Vec<Barrier>, bridge: Vec<Barrier>) -> Event {
+        Event::LookedAround(Surroundings { host, interfaces: BTreeMap::from([(7, Vec::new()), (3, bridge)]) })
+    }
+
+    fn told(ops: &[Op]) -> Vec<Kinds> {
+        let told = ops.iter().filter_map(|op| match op {
+            Op::WriteShortcut { shortcut, .. } => Some(Kinds(shortcut.flags)),
+            _ => None,
+        });
+        told.collect()
+    }
+
+    fn leased(ops: &[Op]) -> Vec<Kinds> {
+        let leased = ops.iter().filter_map(|op| if let Op::Lease(kinds) = op { Some(*kinds) } else { None });
+        leased.collect()
+    }
+
+    fn settled() -> State {
+        let mut state = state("");
+        state.step(observed(veth(), Vec::new()));
+        state.step(around(Vec::new(), Vec::new()));
+        state
+    }
+
+    #[test]
+    fn nothing_goes_straight_before_somebody_has_looked() {
+        let mut state = state("");
+        assert_eq!(told(&state.step(observed(veth(), Vec::new()))), [Kinds::NONE; 0]);
+        let ops = state.step(around(Vec::new(), Vec::new()));
+        assert_eq!((told(&ops), leased(&ops)), (vec![Kinds::ALL], vec![Kinds::ALL]));
+        let ops = state.step(around(Vec::new(), Vec::new()));
+        assert_eq!((told(&ops), leased(&ops)), (Vec::new(), vec![Kinds::ALL]), "the lease is renewed");
+    }
+
+    #[test]
+    fn what_is_in_everybodys_way_ends_the_lease_first() {
+        let mut state = settled();
+        let nat = || Barrier::new(Kinds::ROUTED_V4, "nat");
+        let left = Kinds::ROUTED_V6.and(Kinds::BRIDGED);
+        assert_eq!(leased(&state.step(around(vec![nat()], Vec::new()))), [left]);
+        let rule = Barrier::new(Kinds::ROUTED, "rule");
+        let ops = state.step(observed(veth(), vec![rule]));
+        assert_eq!(ops[0], Op::Lease(Kinds::BRIDGED), "before anything else: {ops:?}");
+        assert_eq!(leased(&state.step(Event::Blinded)), [Kinds::NONE], "nobody knows");
+        assert_eq!(leased(&state.step(around(Vec::new(), Vec::new()))), [Kinds::NONE], "still");
+        state.step(observed(veth(), Vec::new()));
+        assert_eq!(leased(&state.step(around(Vec::new(), Vec::new()))), [Kinds::ALL]);
+    }
+
+    #[test]
+    fn what_is_at_the_bridge_is_in_the_way_of_what_is_routed() {
+        let mut state = settled();
+        let queue = Barrier::new(Kinds::ALL, "queue");
+        assert_eq!(told(&state.step(around(Vec::new(), vec![queue]))), [Kinds::NONE, Kinds::BRIDGED]);
+    }
+
+    #[test]
+    fn who_is_not_attached_to_or_gone_is_not_reached() {
+        let mut state = settled();
+        assert_eq!(told(&state.step(Event::AttachFailed { ifindex: 7 })), [Kinds::NONE]);
+        assert_eq!(told(&state.step(observed(veth(), Vec::new()))), [Kinds::ALL], "attached again");
+        assert_eq!(told(&state.step(Event::Vanished { ifindex: 7 })), [Kinds::NONE]);
+    }
+
+    #[test]
+    fn what_may_be_lost_is_told_again_and_what_is_gone_is_not_forgotten() {
+        let mut state = settled();
+        let record = state.endpoints[&7].record;
+        let facts = Facts { endpoints: BTreeMap::from([(7, record)]), dead: [7].into(), ..Facts::default() };
+        let ops = state.step(Event::Inspected(facts.into()));
+        assert!(told(&ops).contains(&Kinds::NONE), "another has its index, the old id is nobody's: {ops:?}");
     }
 }

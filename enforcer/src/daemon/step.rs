@@ -28,7 +28,10 @@ use super::{
     shortcuts::Shortcuts,
     uplinks::Uplinks,
 };
-use crate::config::{Config, Subject, Unknown};
+use crate::{
+    config::{Config, Subject, Unknown},
+    shortcut::{Barrier, Kinds},
+};
 
 /// What is known of one endpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -138,6 +141,11 @@ impl State {
                 Vec::new()
             }
             Event::LookedAround(surroundings) => self.looked_around(surroundings),
+            Event::Blinded => {
+                let unseen = "the host's interfaces cannot be looked at";
+                self.shortcuts.routed(vec![Barrier::new(Kinds::ALL, unseen)]);
+                Vec::new()
+            }
             Event::Relearn { ifindex } => self.relearn(ifindex),
             Event::Inspected(facts) => self.repair(&facts),
             Event::AttachFailed { ifindex } => {
@@ -207,7 +215,7 @@ impl State {
         ops.extend(self.reused(observation));
         self.bind(observation);
         self.share_macs(observation);
-        self.shortcuts.routed(&observation.barriers);
+        self.shortcuts.routed(observation.barriers.clone());
         ops.extend(self.observed_host(&observation.host));
         let claims: Claims = observation
             .veths

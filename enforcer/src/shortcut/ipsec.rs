@@ -15,12 +15,34 @@ const FLAGS: usize = 4;
 /// `XFRMA_SPD_INFO`: `struct xfrmu_spdinfo`, of which the first three words count policies in, out and forward.
 const COUNTS: u16 = 1;
 
+/// `XFRM_MSG_GETDEFAULT`, which is also its answer: `struct xfrm_userpolicy_default`, a byte each for in, forward
+/// and out, of which 1 blocks what no policy is about. Kernels before 5.15 always let it go on.
+const DEFAULT: u16 = 0x28;
+const BLOCK: u8 = 1;
+
 /// What is on the way now.
-pub fn barrier() -> Option<Barrier> {
-    match policies() {
-        Ok(0) => None,
-        Ok(count) => Some(Barrier::new(Kinds::ROUTED, format!("{count} policies of IPsec"))),
-        Err(error) => Some(Barrier::unseen("IPsec", &error)),
+pub fn barriers() -> Vec<Barrier> {
+    let found = policies().and_then(|count| Ok((count, blocks_by_default()?)));
+    match found {
+        Ok((0, false)) => Vec::new(),
+        Ok((count, blocks)) => {
+            let default = if blocks { ", and a default that blocks" } else { "" };
+            vec![Barrier::new(Kinds::ROUTED, format!("{count} policies of IPsec{default}"))]
+        }
+        Err(error) => vec![Barrier::unseen("IPsec", &error)],
+    }
+}
+
+fn blocks_by_default() -> io::Result<bool> {
+    let mut blocks = false;
+    let asked = netlink::ask(NETLINK_XFRM, DEFAULT, Scope::One, &[0; 3], |kind, payload| {
+        blocks |= kind == DEFAULT && payload.iter().take(3).any(|action| *action == BLOCK);
+    });
+    let code = asked.as_ref().err().and_then(io::Error::raw_os_error);
+    if matches!(code, Some(libc::EINVAL | libc::EPROTONOSUPPORT)) {
+        Ok(false)
+    } else {
+        asked.map(|()| blocks)
     }
 }
 

@@ -98,6 +98,12 @@ impl Barrier {
         Self { blocks, what: what.into() }
     }
 
+    /// The same at a bridge, which only what is routed comes past.
+    #[must_use]
+    pub fn of_bridge(&self) -> Self {
+        Self::new(Kinds(self.blocks.0 & Kinds::ROUTED.0), format!("at its bridge: {}", self.what))
+    }
+
     /// What could not be looked at may be there.
     fn unseen(what: &str, error: &std::io::Error) -> Self {
         Self::new(Kinds::ALL, format!("{what} cannot be looked at: {error}"))

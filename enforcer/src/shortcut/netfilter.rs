@@ -1,6 +1,6 @@
 //! Chains of netfilter that what is forwarded or bridged has to pass, and are not our own gate's.
 
-use std::{collections::BTreeSet, fs, io, path::Path};
+use std::{collections::BTreeSet, fs, io, path::Path, time::Duration};
 
 use netlink_sys::{
     AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket, protocols::NETLINK_NETFILTER,
@@ -28,6 +28,7 @@ const NAME: u16 = 3;
 const HOOK: u16 = 4;
 const POLICY: u16 = 5;
 const USE: u16 = 6;
+const TYPE: u16 = 7;
 const HOOK_NUMBER: u16 = 1;
 const GENERATION: u16 = 1;
 
@@ -72,10 +73,14 @@ impl Chains {
             vec![Barrier::unseen("nftables", &error)]
         });
         barriers.extend(legacy());
-        let asked = BRIDGE_ASKS
-            .iter()
-            .filter(|(path, _)| is_on(path))
-            .fold(Kinds::NONE, |all, (_, kinds)| all.and(*kinds));
+        barriers.extend(ipvs());
+        let mut asked = Kinds::NONE;
+        for (path, kinds) in BRIDGE_ASKS {
+            match read_if_there(path) {
+                Ok(value) if matches!(value.trim(), "" | "0") => {}
+                _ => asked = asked.and(kinds),
+            }
+        }
         for barrier in &mut barriers {
             if barrier.blocks.0 & asked.0 != 0 {
                 barrier.blocks = barrier.blocks.and(Kinds::BRIDGED);
@@ -127,8 +132,8 @@ fn is_absent(asked: &io::Result<()>) -> bool {
 /// A chain that packets come to by themselves, if it can make a difference to what is not the host's.
 fn barrier(payload: &[u8]) -> Option<Barrier> {
     let family = *payload.first()?;
-    let (mut table, mut name, mut hook, mut accepts, mut rules) =
-        (String::new(), String::new(), None, true, 0);
+    let (mut table, mut name, mut kind_of, mut hook, mut accepts, mut rules) =
+        (String::new(), String::new(), String::new(), None, true, 0);
     for (kind, value) in attributes(payload.get(GENERIC..)?) {
         match kind {
             TABLE => table = word(value),
@@ -139,12 +144,15 @@ fn barrier(payload: &[u8]) -> Option<Barrier> {
                     .and_then(|(_, hook)| number(hook));
             }
             POLICY => accepts = number(value) != Some(0),
+            TYPE => kind_of = word(value),
             USE => rules = number(value)?,
             _ => {}
         }
     }
     let blocks = blocked(family, hook?);
-    let harmless = (accepts && rules == 0) || blocks == Kinds::NONE || table == gate::TABLE;
+    // An empty one for NAT still translates what began when it had rules.
+    let does_nothing = accepts && rules == 0 && kind_of != "nat";
+    let harmless = does_nothing || blocks == Kinds::NONE || table == gate::TABLE;
     let family = words(family);
     (!harmless).then(|| Barrier::new(blocks, format!("rules of nftables: {family} {table} {name}")))
 }
@@ -176,17 +184,36 @@ const fn words(family: u8) -> &'static str {
 
 /// The older tables: which there are is all that can be seen without asking each for its rules.
 fn legacy() -> impl Iterator<Item = Barrier> {
-    let tables = LEGACY.into_iter().filter_map(|(path, program, blocks)| {
-        // The file is there only with the kernel's module, and empty where nobody uses it.
-        let names = fs::read_to_string(path).ok()?.split_whitespace().collect::<Vec<_>>().join(", ");
-        (!names.is_empty()).then(|| Barrier::new(blocks, format!("tables of {program}: {names}")))
+    let tables = LEGACY.into_iter().filter_map(|(path, program, blocks)| match read_if_there(path) {
+        Ok(names) if names.trim().is_empty() => None,
+        Ok(names) => {
+            let names = names.split_whitespace().collect::<Vec<_>>().join(", ");
+            Some(Barrier::new(blocks, format!("tables of {program}: {names}")))
+        }
+        Err(error) => Some(Barrier::unseen(program, &error)),
     });
     let modules = EBTABLES.into_iter().filter(|module| Path::new("/sys/module").join(module).exists());
     tables.chain(modules.map(|module| Barrier::new(Kinds::BRIDGED, format!("ebtables-legacy: {module}"))))
 }
 
-fn is_on(path: &str) -> bool {
-    fs::read_to_string(path).is_ok_and(|value| value.trim() != "0")
+/// Virtual servers: answers have to come back past them, and there is no chain that says so.
+fn ipvs() -> Option<Barrier> {
+    match read_if_there("/proc/net/ip_vs") {
+        Ok(services) => {
+            let is_service =
+                |line: &str| ["TCP", "UDP", "SCTP", "FWM"].iter().any(|kind| line.starts_with(kind));
+            services.lines().any(is_service).then(|| Barrier::new(Kinds::ROUTED, "virtual servers (IPVS)"))
+        }
+        Err(error) => Some(Barrier::unseen("IPVS", &error)),
+    }
+}
+
+/// A file of the kernel's; without the module that it belongs to there is none, and nothing in it.
+fn read_if_there(path: &str) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read,
+    }
 }
 
 /// Hears when nftables change.
@@ -213,6 +240,11 @@ impl Changes {
             std::future::pending::<()>().await;
         }
     }
+
+    /// All changes that have been told by now are known of.
+    pub async fn forget(&mut self) {
+        while tokio::time::timeout(Duration::ZERO, self.next()).await.is_ok() {}
+    }
 }
 
 #[cfg(test)]
@@ -229,6 +261,7 @@ mod tests {
 
     fn chain(family: u8, table: &str, hook: u32, policy: u32, rules: u32) -> Vec<u8> {
         let mut bytes = vec![family, 0, 0, 0];
+        bytes.extend(attribute(TYPE, if table == "nat" { b"nat\0" } else { b"filter\0" }));
         bytes.extend(attribute(TABLE, format!("{table}\0").as_bytes()));
         bytes.extend(attribute(NAME, b"c\0"));
         bytes.extend(attribute(HOOK, &attribute(HOOK_NUMBER, &hook.to_be_bytes())));
@@ -241,7 +274,8 @@ mod tests {
     fn a_chain_matters_where_it_drops_or_has_rules() {
         let nat = barrier(&chain(IPV4, "nat", 4, 1, 1)).unwrap();
         assert_eq!((nat.blocks, &*nat.what), (Kinds::ROUTED_V4, "rules of nftables: ip nat c"));
-        assert_eq!(barrier(&chain(IPV4, "nat", 4, 1, 0)), None, "empty");
+        assert_eq!(barrier(&chain(IPV4, "filter", 2, 1, 0)), None, "empty");
+        assert!(barrier(&chain(IPV4, "nat", 4, 1, 0)).is_some(), "empty, but what it has begun goes on");
         assert_eq!(barrier(&chain(IPV6, "filter", 2, 0, 0)).unwrap().blocks, Kinds::ROUTED_V6, "drops");
         assert_eq!(barrier(&chain(INET, "fw", 2, 1, 7)).unwrap().blocks, Kinds::ROUTED);
         assert_eq!(barrier(&chain(INET, "fw", 1, 0, 7)), None, "the host's own");

@@ -31,13 +31,17 @@ const KIND: u16 = 1;
 /// The two hooks of a clsact qdisc, as parents of filters: `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_…)`.
 const HOOKS: [u32; 2] = [0xffff_fff2, 0xffff_fff3];
 
-/// What is on the way at each of these interfaces.
-pub fn barriers(interfaces: &[u32], mechanism: Mechanism) -> io::Result<BTreeMap<u32, Vec<Barrier>>> {
+/// What is on the way at each of these interfaces, where so many programs of ours are on each hook.
+pub fn barriers(
+    interfaces: &BTreeMap<u32, usize>,
+    mechanism: Mechanism,
+) -> io::Result<BTreeMap<u32, Vec<Barrier>>> {
     let queues = queues()?;
-    let all = interfaces.iter().map(|&ifindex| {
+    let all = interfaces.iter().map(|(&ifindex, &ours)| {
         let kinds = queues.get(&ifindex).map_or(&[][..], Vec::as_slice);
-        let mut barriers: Vec<Barrier> = kinds.iter().filter_map(|kind| queue(kind, mechanism)).collect();
-        match others(ifindex, mechanism) {
+        let mut barriers: Vec<Barrier> =
+            kinds.iter().filter_map(|kind| queue(kind, ours, mechanism)).collect();
+        match others(ifindex, ours, mechanism) {
             Ok(false) => {}
             Ok(true) => barriers.push(Barrier::new(Kinds::ALL, "programs of others on its interface")),
             Err(error) => barriers.push(Barrier::unseen("its interface", &error)),
@@ -62,11 +66,11 @@ fn queues() -> io::Result<BTreeMap<u32, Vec<String>>> {
     Ok(queues)
 }
 
-fn queue(kind: &str, mechanism: Mechanism) -> Option<Barrier> {
-    match (kind, mechanism) {
-        // What hangs there is asked for.
-        ("noqueue", _) | ("clsact", Mechanism::Clsact) => None,
-        ("clsact" | "ingress", _) => {
+fn queue(kind: &str, ours: usize, mechanism: Mechanism) -> Option<Barrier> {
+    match (kind, mechanism, ours) {
+        // What hangs on ours is asked for.
+        ("noqueue", ..) | ("clsact", Mechanism::Clsact, 1) => None,
+        ("clsact" | "ingress", ..) => {
             Some(Barrier::new(Kinds::ALL, format!("filters of others ({kind}) on its interface")))
         }
         _ => Some(Barrier::new(Kinds::ALL, format!("the queue of its interface ({kind})"))),
@@ -74,11 +78,11 @@ fn queue(kind: &str, mechanism: Mechanism) -> Option<Barrier> {
 }
 
 /// Whether programs of others run at an interface of ours.
-fn others(ifindex: u32, mechanism: Mechanism) -> io::Result<bool> {
+fn others(ifindex: u32, ours: usize, mechanism: Mechanism) -> io::Result<bool> {
     if mechanism == Mechanism::Clsact {
         return Ok(filters(ifindex)? > 0 || tcx(ifindex, 0).unwrap_or(false));
     }
-    tcx(ifindex, 1)
+    tcx(ifindex, ours)
 }
 
 /// Whether more programs than `ours` are on either hook. Kernels without tcx have none there.
@@ -113,12 +117,12 @@ mod tests {
 
     #[test]
     fn only_what_does_nothing_is_no_barrier() {
-        assert_eq!(queue("noqueue", Mechanism::Tcx), None);
-        assert_eq!(queue("clsact", Mechanism::Clsact), None);
+        assert_eq!(queue("noqueue", 1, Mechanism::Tcx), None);
+        assert_eq!(queue("clsact", 1, Mechanism::Clsact), None);
         for (kind, mechanism) in
             [("clsact", Mechanism::Tcx), ("ingress", Mechanism::Clsact), ("tbf", Mechanism::Tcx)]
         {
-            assert_eq!(queue(kind, mechanism).unwrap().blocks, Kinds::ALL, "{kind}");
+            assert_eq!(queue(kind, 1, mechanism).unwrap().blocks, Kinds::ALL, "{kind}");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Looks at what netlink does not tell of by itself.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs};
 
-use super::{Barrier, ipsec, netfilter::Chains, queues};
+use super::{Barrier, Kinds, ipsec, netfilter::Chains, queues};
 use crate::datapath::attach::Mechanism;
 
 /// What stands on the way, besides what is to be seen of the interfaces.
@@ -22,13 +22,22 @@ pub struct Watch {
 
 impl Watch {
     /// What is there at this moment.
-    pub fn look(&mut self, interfaces: &[u32], mechanism: Mechanism) -> Surroundings {
+    pub fn look(&mut self, interfaces: &BTreeMap<u32, usize>, mechanism: Mechanism) -> Surroundings {
         let mut host = self.chains.barriers();
-        host.extend(ipsec::barrier());
+        host.extend(ipsec::barriers());
+        host.extend(forwarding());
         let interfaces = queues::barriers(interfaces, mechanism).unwrap_or_else(|error| {
             host.push(Barrier::unseen("queueing disciplines", &error));
             BTreeMap::new()
         });
         Surroundings { host, interfaces }
+    }
+}
+
+/// Whether IPv6 is forwarded is one question for the whole host; of IPv4 each interface is asked.
+fn forwarding() -> Option<Barrier> {
+    match fs::read_to_string("/proc/sys/net/ipv6/conf/all/forwarding") {
+        Ok(on) if on.trim() != "0" => None,
+        _ => Some(Barrier::new(Kinds::ROUTED_V6, "IPv6 forwarding is off")),
     }
 }

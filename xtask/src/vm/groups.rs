@@ -101,19 +101,20 @@ pub const GROUPS: [Group; 8] = [
 ];
 
 /// One test for each kind of decision, and for every program.
-const PACKETS: [&str; 8] = [
+const PACKETS: [&str; 9] = [
     "verdict::members_of_different_networks_do_not::case_1_there::family_2_V6",
     "conversations::who_was_asked_may_answer::case_1_tcp::family_1_V4",
     "conversations::an_answer_of_tcp_acknowledges_or_resets::family_2_V6",
     "fragments::the_guard_hears_the_first_fragment_too::family_1_V4",
     "modes::each_packet_is_counted_once::family_1_V4",
+    "shortcuts::a_router_counts_the_hop_and_writes_the_next_frame::family_1_Family__V4::hops_1_2",
     "spoofing::a_local_source_is_believed_only_with_its_own_stamp::family_2_V6",
     "spoofing::nobody_sends_with_an_address_of_somebody_else::case_3_the_host::family_1_V4",
     "uplink::nobody_outside_has_an_address_of_this_host::family_1_V4",
 ];
 
 /// One test for each way in which the daemon meets the kernel.
-const HOSTS: [&str; 12] = [
+const HOSTS: [&str; 14] = [
     "clsact::clsact_enforces_survives_and_is_cleaned",
     "clsact::no_filter_of_somebody_else_accepts_a_packet_past_ours",
     "clsact::replacing_filters_loses_no_packet_and_lets_none_through",
@@ -125,6 +126,8 @@ const HOSTS: [&str; 12] = [
     "neighbours::filters_and_qdiscs_of_others_stay_as_they_are",
     "neighbours::other_tcx_programs_keep_their_places_and_run_on",
     "reconcile::filters_come_back",
+    "shortcuts::what_nothing_is_in_the_way_of_goes_straight::case_1_routed::family_2_Family__V6",
+    "shortcuts::what_nothing_is_in_the_way_of_goes_straight::case_2_bridged::family_1_Family__V4",
     "uplinks::nobody_outside_pretends_to_be_from_here",
 ];
 

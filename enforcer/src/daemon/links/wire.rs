@@ -56,7 +56,7 @@ impl Hanging {
             }
             AfSpecUnspec::Inet6(specs) => {
                 let on =
-                    |spec: &AfSpecInet6| matches!(spec, AfSpecInet6::DevConf(conf) if conf.forwarding != 0);
+                    |spec: &AfSpecInet6| matches!(spec, AfSpecInet6::DevConf(conf) if conf.disable_ipv6 == 0);
                 if specs.iter().any(on) { Kinds::ROUTED_V6 } else { Kinds::NONE }
             }
             _ => Kinds::NONE,
@@ -103,8 +103,8 @@ fn of_port(info: &InfoBridgePort) -> Option<Barrier> {
         InfoBridgePort::State(state) if *state != BridgePortState::Forwarding => {
             Some(Barrier::new(Kinds::ALL, "its port of the bridge does not forward"))
         }
+        InfoBridgePort::Locked(true) => Some(Barrier::new(Kinds::ALL, "its port of the bridge is locked")),
         InfoBridgePort::Isolated(true) => barrier("its port of the bridge is isolated"),
-        InfoBridgePort::Locked(true) => barrier("its port of the bridge is locked"),
         InfoBridgePort::Learning(false) => barrier("its port of the bridge learns nothing"),
         _ => None,
     }
@@ -135,19 +135,27 @@ pub fn wire(link: &Link, master: Option<&Link>, inside: Option<(&Inside, u32)>) 
         } else if !master.hanging.is_up {
             barriers.push(all("its bridge is down"));
         }
+        if master.hanging.has_xdp {
+            barriers.push(Barrier::new(Kinds::ROUTED, "an XDP program on its bridge"));
+        }
     }
     // Whom the workload knows as its router.
     let router = master.unwrap_or(link);
-    for (kind, family) in [(Kinds::ROUTED_V4, "IPv4"), (Kinds::ROUTED_V6, "IPv6")] {
+    // Whether IPv6 is forwarded is asked of the host, whether an interface has any is asked of it.
+    for (kind, off) in [(Kinds::ROUTED_V4, "IPv4 forwarding"), (Kinds::ROUTED_V6, "IPv6")] {
         if router.hanging.forwards.0 & kind.0 == 0 {
-            barriers.push(Barrier::new(kind, format!("{family} forwarding is off at {}", router.name)));
+            barriers.push(Barrier::new(kind, format!("{off} is off at {}", router.name)));
         }
+    }
+    let mac = inside.and_then(|(inside, peer)| inside.macs.get(&peer).copied());
+    if mac.is_none() || router.mac.is_none() {
+        barriers.push(all("its MAC addresses are not known"));
     }
     Wire {
         mtu: master.map_or(hanging.mtu, |master| master.hanging.mtu.min(hanging.mtu)),
         bridge: master.map_or(0, |master| master.ifindex),
         gateway: router.mac,
-        mac: inside.and_then(|(inside, peer)| inside.macs.get(&peer).copied()),
+        mac,
         barriers,
     }
 }
@@ -204,9 +212,8 @@ mod tests {
             Kinds::ALL
         );
         assert_eq!(port(&[InfoBridgePort::State(BridgePortState::Blocking)]), Kinds::NONE);
-        for info in
-            [InfoBridgePort::Isolated(true), InfoBridgePort::Locked(true), InfoBridgePort::Learning(false)]
-        {
+        assert_eq!(port(&[InfoBridgePort::Locked(true)]), Kinds::NONE);
+        for info in [InfoBridgePort::Isolated(true), InfoBridgePort::Learning(false)] {
             assert_eq!(port(&[info]), Kinds::ROUTED);
         }
     }
