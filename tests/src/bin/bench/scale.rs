@@ -25,9 +25,7 @@ pub fn measure(thoroughness: Thoroughness, _: &mut Results) {
         "  {:<34} {:>9} {:>12} {:>14} {:>12} {:>12}",
         "", "text", "apply", "explain", "daemon", "kernel"
     );
-    for (name, monitored) in
-        [("each prefix in one network", false), ("and all of them in `monitoring`", true)]
-    {
+    for (name, monitored) in [("each prefix in one network", false), ("and all of them in one group", true)] {
         row(name, &policy(monitored), thoroughness.of(RUNS));
     }
 }
@@ -71,7 +69,7 @@ pub fn policy(monitored: bool) -> String {
         all.extend(prefixes);
     }
     if monitored {
-        write!(text, "[network.monitoring]\nprefixes = [\"{}\"]\n", all.join("\", \"")).expect("a string");
+        write!(text, "[group.monitoring]\nprefixes = [\"{}\"]\n", all.join("\", \"")).expect("a string");
     }
     text
 }
