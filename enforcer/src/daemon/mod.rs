@@ -36,7 +36,7 @@ use self::{
     store::Store,
 };
 use crate::{
-    config::{Config, Fastpath},
+    config::Config,
     datapath::{
         events::Events,
         load::{self, Datapath, Options},
@@ -44,7 +44,6 @@ use crate::{
         pins::Pins,
         tables::Tables,
     },
-    shortcut::{self, Surroundings, netfilter::Changes},
 };
 
 mod access;
@@ -67,6 +66,7 @@ pub mod host;
 mod identity;
 pub mod kernel;
 pub mod links;
+mod look_around;
 mod members;
 mod memory;
 pub mod modes;
@@ -98,12 +98,6 @@ pub use clean::{clean, clean_check};
 
 /// How long `--once` waits for workloads to show their addresses.
 const ONCE_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How often what stands in the way of shortcuts is looked for: of most of it nothing tells.
-const LOOK_AROUND: Duration = Duration::from_millis(500);
-
-/// Changes of netfilter come in bursts; one look serves all that arrive within this time.
-const SETTLE: Duration = Duration::from_millis(5);
 
 /// How late the daemon may notice that a policy was not confirmed; the kernel does at once.
 const DEADLINE_TICK: Duration = Duration::from_millis(500);
@@ -175,7 +169,7 @@ async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> 
     let watching = tokio::spawn(follow_links(core.clone(), links, configured, look.clone(), newcomers));
     tokio::spawn(follow_events(core.clone(), events));
     tokio::spawn(follow_deadlines(core.clone()));
-    tokio::spawn(look_around(core.clone()));
+    tokio::spawn(look_around::look_around(core.clone()));
     tokio::spawn(inspect(core.clone(), config.inspection, look.clone()));
     tokio::spawn(service::watch(core.clone()));
     tokio::spawn(server::serve(listener, control::router(core.clone(), who, look)));
@@ -331,43 +325,6 @@ async fn follow_deadlines(core: Arc<Mutex<Core>>) {
         // The clock of deadlines runs on while the host sleeps, the timer's does not.
         tokio::time::sleep(left.unwrap_or(DEADLINE_TICK).clamp(Duration::from_millis(10), DEADLINE_TICK))
             .await;
-    }
-}
-
-/// Looks for what stands in the way of shortcuts, and so lets them be taken for another while.
-async fn look_around(core: Arc<Mutex<Core>>) {
-    let mut watch = shortcut::Watch::default();
-    let mut changes = Changes::listen()
-        .inspect_err(|error| warn!(%error, "changes of netfilter are noticed late, by looking"))
-        .ok();
-    loop {
-        let (config, wayside) = {
-            let core = core.lock().await;
-            (core.state.config.clone(), core.state.wayside())
-        };
-        // On a thread of its own: the kernel may be busy with its interfaces for long.
-        let look = move || {
-            let surroundings = match config.datapath.fastpath {
-                Fastpath::Auto => watch.look(&wayside, config.datapath.attach),
-                Fastpath::Off => Surroundings::default(),
-            };
-            (watch, surroundings)
-        };
-        let Ok((returned, surroundings)) = tokio::task::spawn_blocking(look).await else { return };
-        watch = returned;
-        core.lock().await.handle(Event::LookedAround(surroundings));
-        let news = async {
-            match &mut changes {
-                Some(changes) => changes.next().await,
-                None => std::future::pending().await,
-            }
-            tokio::time::sleep(SETTLE).await;
-        };
-        // Not to have heard of a change is no harm: it is time to look soon.
-        tokio::time::timeout(LOOK_AROUND, news).await.unwrap_or_default();
-        if let Some(changes) = &mut changes {
-            changes.forget().await;
-        }
     }
 }
 

@@ -25,8 +25,9 @@ impl Shortcuts {
         Ok(Self { shortcuts: typed("SHORTCUTS", &mut take)?, lease: typed("LEASE", &mut take)? })
     }
 
-    /// Says how an endpoint may be reached. A packet sees the way as it was, none, or the way as it is: nothing else
-    /// changes while a kind is set.
+    /// Says how an endpoint may be reached. Nothing else changes while a kind is set, so a packet sees the way as it was,
+    /// none, or the way as it is; unless its processor stands still in the midst of it for as long as two of these
+    /// writes take.
     pub fn write(&mut self, id: u32, shortcut: Shortcut) -> Result<(), TableError> {
         let failed = |source| TableError::Map { name: "SHORTCUTS", source };
         let before = self.shortcuts.get(&id, 0).map_err(failed)?;
