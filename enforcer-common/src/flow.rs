@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::{address::Address, control::ControlWord, endpoint::EndpointId, map_layout};
+use crate::{address::Address, endpoint::EndpointId, limits::MAX_ENDPOINTS, map_layout};
 
 /// IP protocol numbers that the datapath knows (IANA).
 pub mod protocol {
@@ -164,10 +164,10 @@ const fn answering_type(protocol: u8, icmp_type: u8) -> u8 {
     }
 }
 
-/// What is known of one flow direction (value of the `FLOWS` and `DENIED` tables).
+/// What is known of one flow direction (value of the `DENIED` table, and in [`crate::flow_table`] behind its key).
 ///
-/// Several CPUs may add to `packets` and `bytes`: those adds are atomic. Times are nanoseconds of
-/// `CLOCK_MONOTONIC`.
+/// Generation and facts are the low halves of [`crate::control::Control`]'s: they only have to differ from those of
+/// today. Times count [`TICK`]s of `CLOCK_MONOTONIC`.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 pub struct FlowEntry {
@@ -175,33 +175,96 @@ pub struct FlowEntry {
     pub packets: u64,
     /// Their bytes, from the Ethernet header on.
     pub bytes: u64,
-    /// First packet.
-    pub first_seen: u64,
-    /// Latest packet.
-    pub last_seen: u64,
     /// The generation that judged.
-    pub control: ControlWord,
-    /// The facts it was judged under, [`crate::control::Control::facts`].
-    pub facts: u64,
-    /// Deciding network; 0 none.
-    pub network: u32,
-    /// Deciding rule; 0 none.
-    pub rule: u32,
+    pub generation: u32,
+    /// The facts it was judged under.
+    pub facts: u32,
+    /// What decides.
+    pub why: Why,
+    /// The stamp that a packet of this flow carries behind its sender's hook.
+    pub stamp: u32,
+    /// First packet.
+    pub first_seen: u32,
+    /// Latest packet.
+    pub last_seen: u32,
     /// Who sent.
-    pub src_endpoint: EndpointId,
+    pub src_endpoint: ShortId,
     /// Whom it is for.
-    pub dst_endpoint: EndpointId,
-    /// [`crate::verdict::Verdict::code`].
+    pub dst_endpoint: ShortId,
+    /// [`crate::verdict::Verdict::code`]; 0 in a slot that nothing was ever kept in.
     pub verdict: u8,
-    /// [`FlowEntry::CACHED`], [`FlowEntry::OPENS`], [`FlowEntry::ANSWERS`].
+    /// [`FlowEntry::CACHED`], [`FlowEntry::OPENS`], [`FlowEntry::ANSWERS`] …
     pub flags: u8,
     /// Zero.
     pub reserved: [u8; 2],
-    /// The stamp that a packet of this flow carries behind its sender's hook.
-    pub stamp: u32,
 }
 
-map_layout!(FlowEntry, 72);
+map_layout!(FlowEntry, 48);
+
+/// Nanoseconds of a tick, as a power of two: 8.4 ms. What is older than 417 days looks younger than it is.
+pub const TICK: u32 = 23;
+
+/// The tick at `now` (`CLOCK_MONOTONIC`, ns).
+#[inline(always)]
+pub const fn tick(now: u64) -> u32 {
+    (now >> TICK) as u32
+}
+
+/// When the last tick of this number before `now` began, in nanoseconds of `CLOCK_MONOTONIC`.
+pub const fn time_of(tick_seen: u32, now: u64) -> u64 {
+    let age = tick(now).wrapping_sub(tick_seen);
+    // Another CPU may have seen a packet after `now` was read.
+    let age = if age > u32::MAX / 2 { 0 } else { age };
+    (now >> TICK).saturating_sub(age as u64) << TICK
+}
+
+/// The network that admits, or the rule that decides; nothing of either where there is none.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+pub struct Why(u32);
+
+impl Why {
+    const RULE: u32 = 1 << 31;
+
+    /// A rule goes before a network; 0 stands for none.
+    #[inline(always)]
+    pub const fn new(network: u32, rule: u32) -> Self {
+        if rule == 0 { Self(network) } else { Self(rule | Self::RULE) }
+    }
+
+    /// The deciding network; 0 for none.
+    #[inline(always)]
+    pub const fn network(self) -> u32 {
+        if self.0 & Self::RULE == 0 { self.0 } else { 0 }
+    }
+
+    /// The deciding rule; 0 for none.
+    #[inline(always)]
+    pub const fn rule(self) -> u32 {
+        if self.0 & Self::RULE == 0 { 0 } else { self.0 & !Self::RULE }
+    }
+}
+
+/// An [`EndpointId`] in half the room.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+pub struct ShortId(u16);
+
+const _: () = assert!(MAX_ENDPOINTS < 1 << 15);
+
+impl ShortId {
+    /// Of an endpoint, the host or nobody.
+    #[inline(always)]
+    pub const fn new(id: EndpointId) -> Self {
+        Self(id.0 as u16)
+    }
+
+    /// The whole: what has the highest bit is the host.
+    #[inline(always)]
+    pub const fn id(self) -> EndpointId {
+        EndpointId(self.0 as i16 as i32 as u32)
+    }
+}
 
 impl FlowEntry {
     /// The verdict depends only on generation, facts and key, and may be reused while neither moves.
@@ -215,11 +278,48 @@ impl FlowEntry {
     pub const ANSWERS: u8 = 4;
     /// Of a recorded drop: what denies it is being audited, so that it goes on in every mode.
     pub const AUDITED: u8 = 16;
+    /// The receiver's hook made it, for a packet that the sender's hook had counted. It says nothing to senders.
+    pub const RECEIVED: u8 = 32;
+
+    /// How many ticks ago the latest packet was seen; more than any where nothing was ever kept.
+    #[inline(always)]
+    pub const fn silence(&self, now: u32) -> u32 {
+        if self.verdict == 0 { u32::MAX } else { now.wrapping_sub(self.last_seen) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_survive_in_half_the_room() {
+        for id in [EndpointId::REMOTE, EndpointId::HOST, EndpointId(1), EndpointId(MAX_ENDPOINTS - 1)] {
+            assert_eq!(ShortId::new(id).id(), id);
+        }
+    }
+
+    #[test]
+    fn a_rule_decides_before_a_network() {
+        let told = |why: Why| (why.network(), why.rule());
+        assert_eq!(told(Why::new(0, 0)), (0, 0));
+        assert_eq!(told(Why::new(7, 0)), (7, 0));
+        assert_eq!(told(Why::new(0, 7)), (0, 7));
+        assert_eq!(told(Why::new(9, 7)), (0, 7));
+    }
+
+    #[test]
+    fn a_tick_is_told_by_the_clock_of_today() {
+        const DAY: u64 = 86_400_000_000_000;
+        // Ticks wrap every 417 days.
+        for now in [DAY, 400 * DAY, 500 * DAY, 5_000 * DAY + 12_345_678] {
+            for age in [0, 5, DAY / 2, DAY] {
+                let told = time_of(tick(now - age), now);
+                assert!((now - age).abs_diff(told) < 1 << TICK, "{age} ns before {now}: {told}");
+            }
+            assert!(time_of(tick(now) + 1, now).abs_diff(now) < 1 << TICK, "seen after the clock was read");
+        }
+    }
 
     fn echo(protocol: u8, icmp_type: u8) -> FlowKey {
         FlowKey {

@@ -16,6 +16,7 @@ pub mod counter;
 pub mod endpoint;
 pub mod event;
 pub mod flow;
+pub mod flow_table;
 pub mod forgotten;
 pub mod fragment;
 pub mod host;
@@ -27,7 +28,7 @@ pub mod state;
 pub mod verdict;
 
 /// Version of all map layouts in this crate. Pinned maps of another version are not reused.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Declares a type as a map key or value: `aya::Pod` for userspace, and its size for ever.
 macro_rules! map_layout {

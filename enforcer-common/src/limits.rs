@@ -30,8 +30,11 @@ pub const MAX_ENDPOINTS: u32 = 4_096;
 /// learn, so that no workload takes the room of another or of the host.
 pub const MAX_ADDRESSES: u32 = 524_288;
 
-/// Allowed flow directions remembered.
-pub const MAX_FLOWS: u32 = 262_144;
+/// Allowed flow directions of a family that are remembered, over all CPUs, unless the host file says otherwise.
+pub const FLOWS: u32 = 262_144;
+
+/// Those that each CPU remembers at least, however many there are.
+pub const FLOWS_PER_CPU: u32 = 16_384;
 
 /// Denied flow directions remembered, in a table of their own: they cannot push out allowed ones.
 pub const MAX_DENIED: u32 = 65_536;

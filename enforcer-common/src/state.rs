@@ -72,7 +72,7 @@ pub fn digest(key: &FlowKey, seed: u64) -> u64 {
 
 /// One round of a 64-bit finaliser (the multiplier of splitmix64).
 #[inline(always)]
-const fn mix(value: u64) -> u64 {
+pub(crate) const fn mix(value: u64) -> u64 {
     let product = (value ^ value >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     product ^ product >> 32
 }

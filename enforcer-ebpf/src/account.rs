@@ -42,6 +42,9 @@ pub fn account(
         }
         count_endpoint(role, journey, weight);
         if counted {
+            if matches!(record, FlowRecord::New) {
+                flow::record(journey, frame.ifindex(), Weight { packets: 0, bytes: 0 });
+            }
             return;
         }
     } else {
@@ -59,9 +62,7 @@ pub fn account(
     match record {
         FlowRecord::None => {}
         FlowRecord::Known(entry) => flow::count_known(entry, journey, weight),
-        FlowRecord::New => {
-            flow::flow_record(frame.ifindex(), weight.packets, weight.bytes);
-        }
+        FlowRecord::New => flow::record(journey, frame.ifindex(), weight),
     }
 }
 
@@ -74,7 +75,7 @@ pub fn account_outside(frame: impl Frame, journey: &Journey) {
     }
     count_refused(weight.packets, weight.bytes);
     event::event_dropped(frame.ifindex(), frame.length(), Hook::FromUplink as u32);
-    flow::flow_record(frame.ifindex(), weight.packets, weight.bytes);
+    flow::record(journey, frame.ifindex(), weight);
 }
 
 /// A station of its own: counts the reason of what is dropped, or would be.

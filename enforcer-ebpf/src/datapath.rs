@@ -142,11 +142,11 @@ fn recall(
         Role::Sender => Asking::Sender(endpoint.id),
         Role::Receiver => Asking::Receiver { dst: endpoint.id, stamp: origin.stamp },
     };
-    let (judgement, entry) = flow::recall(journey, asking, hook)?;
-    if !judge::still_holds(journey, &judgement) {
+    let entry = flow::recall(journey, asking, hook)?;
+    if !judge::still_holds(journey) {
+        journey.judgement = Judgement::default();
         return None;
     }
-    journey.judgement = judgement;
     Some(FlowRecord::Known(entry))
 }
 

@@ -1,5 +1,5 @@
-//! Flow records: what a packet costs when its flow is known. Two tables, so that denied traffic cannot
-//! push out allowed flows; both are observation and cache, never truth.
+//! Flow records: what a packet costs when its flow is known. What is denied lies in a table of its own, so that it
+//! cannot push out allowed flows; all are observation and cache, never truth.
 
 use core::{arch::asm, ptr};
 
@@ -8,14 +8,14 @@ use enforcer_common::{
     control::Control,
     counter::Weight,
     endpoint::EndpointId,
-    flow::{FlowEntry, FlowKey},
+    flow::{FlowEntry, FlowKey, ShortId, Why, tick},
     verdict::Verdict,
 };
 
 use crate::{
+    config, flow_table,
     journey::{Journey, Judgement},
     maps,
-    parse::Packet,
 };
 
 /// Which side of a flow asks for its record.
@@ -27,159 +27,208 @@ pub enum Asking {
     Receiver { dst: EndpointId, stamp: u32 },
 }
 
-/// The judgement of an earlier packet of this direction, not relaxed, while it stands: same generation, same facts,
-/// and the address checks were made for the endpoints that ask. With it comes the record to count in.
+/// Leaves in the journey the judgement of an earlier packet of this direction, not relaxed, while it stands: same
+/// generation, same facts, and the address checks were made for the endpoints that ask. Returns the record to count in.
 #[inline(always)]
-pub fn recall(journey: &mut Journey, asking: Asking, ifindex: u32) -> Option<(Judgement, *mut FlowEntry)> {
-    let (key, control) = (&journey.packet.key, &journey.control);
-    if let Some(entry) = maps::FLOWS.get_ptr_mut(key)
-        && let Some(judgement) = standing(entry, control, asking)
+pub fn recall(journey: &mut Journey, asking: Asking, ifindex: u32) -> Option<*mut FlowEntry> {
+    if let Some(entry) = flow_table::find(journey)
+        && stands(entry, journey, asking)
     {
-        return Some((judgement, entry));
+        return Some(entry);
     }
-    journey.denied_key = denied(key, ifindex);
-    let denied_key = &journey.denied_key;
-    let entry = maps::DENIED.get_ptr_mut(denied_key)?;
-    Some((standing(entry, &journey.control, asking)?, entry))
+    journey.denied_key = denied(&journey.packet.key, ifindex);
+    let key = &journey.denied_key;
+    let entry = maps::DENIED.get_ptr_mut(key)?;
+    stands(entry, journey, asking).then_some(entry)
 }
 
 #[inline(always)]
-fn standing(entry: *mut FlowEntry, control: &Control, asking: Asking) -> Option<Judgement> {
-    // SAFETY: the kernel keeps the entry readable until this program ends. Another CPU may be renewing
-    // it: `facts` is read first here, and written last there.
-    let entry = unsafe {
-        if ptr::read_volatile(&raw const (*entry).facts) != control.facts {
-            return None;
-        }
-        &*entry
-    };
+fn stands(entry: *mut FlowEntry, journey: &mut Journey, asking: Asking) -> bool {
+    if !is_of_today(entry, &journey.control) {
+        return false;
+    }
+    // SAFETY: the kernel keeps the entry readable until this program ends.
+    let entry = unsafe { &*entry };
     let checked = match asking {
-        Asking::Sender(src) => entry.src_endpoint == src,
-        Asking::Receiver { dst, stamp } => entry.dst_endpoint == dst && entry.stamp == stamp,
+        Asking::Sender(src) => {
+            entry.src_endpoint == ShortId::new(src) && entry.flags & FlowEntry::RECEIVED == 0
+        }
+        Asking::Receiver { dst, stamp } => entry.dst_endpoint == ShortId::new(dst) && entry.stamp == stamp,
     };
     // What somebody sends to itself meets both hooks of one interface, which ask different questions.
     let to_itself = entry.src_endpoint == entry.dst_endpoint;
-    if !checked || to_itself || entry.control != control.active || entry.flags & FlowEntry::CACHED == 0 {
-        return None;
+    if !checked || to_itself || entry.flags & FlowEntry::CACHED == 0 {
+        return false;
     }
-    Some(Judgement {
-        network: entry.network,
-        rule: entry.rule,
-        src: entry.src_endpoint,
-        dst: entry.dst_endpoint,
+    journey.judgement = Judgement {
+        network: entry.why.network(),
+        rule: entry.why.rule(),
+        src: entry.src_endpoint.id(),
+        dst: entry.dst_endpoint.id(),
         stamp: entry.stamp,
         // Relaxed by the mode of that moment; today's may be another.
         verdict: Verdict::strict_code(entry.verdict),
         flags: entry.flags,
         reserved: [0; 2],
-    })
+    };
+    true
 }
 
-/// Counts the first packet that a judgement was made for, and keeps the judgement for the next one. A
-/// station of its own, for the room on the stack.
+/// Whether what an entry says was said under the generation and the facts that decide now.
+#[inline(always)]
+fn is_of_today(entry: *mut FlowEntry, control: &Control) -> bool {
+    // SAFETY: see `stands`. Another CPU may be renewing a shared entry: `facts` is read first here, and written last
+    // there.
+    unsafe {
+        ptr::read_volatile(&raw const (*entry).facts) == control.facts as u32
+            && (*entry).generation == control.active.generation() as u32
+    }
+}
+
+/// Counts the first packet that a judgement was made for, and keeps the judgement for the next one. No packets: it was
+/// counted on another CPU, where the next of its flow will not be looked for.
+#[inline(always)]
+pub fn record(journey: &Journey, ifindex: u32, weight: Weight) {
+    // Two stations, and neither calls the other: kernels before 6.8 count the stack of both then.
+    if journey.judgement.is_pass() && !journey.judgement.would_drop() && !config::kernel_tables() {
+        flow_table::flow_place();
+    }
+    flow_record(ifindex, weight.packets, weight.bytes);
+}
+
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn flow_record(ifindex: u32, packets: u32, bytes: u32) -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
-    let Journey { packet: Packet { key, .. }, judgement, denied_key, .. } = journey;
     let weight = Weight { packets, bytes };
+    let judgement = &journey.judgement;
     if judgement.is_pass() && !judgement.would_drop() {
-        record_in(&maps::FLOWS, &journey.packet.key, journey, weight);
-    } else {
-        *denied_key = denied(key, ifindex);
-        record_in(&maps::DENIED, &journey.denied_key, journey, weight);
+        record_allowed(journey, weight);
+    } else if packets != 0 {
+        journey.denied_key = denied(&journey.packet.key, ifindex);
+        record_denied(journey, weight);
     }
     0
 }
 
 #[inline(always)]
-fn record_in<const N: usize>(
-    table: &LruHashMap<FlowKey, FlowEntry, N>,
-    key: &FlowKey,
-    journey: &Journey,
-    weight: Weight,
-) {
-    let Journey { control, judgement, now, .. } = journey;
-    if let Some(entry) = table.get_ptr_mut(key) {
-        start_anew(entry, journey);
-        renew(entry, control, judgement);
-        return count(entry, *now, weight);
+fn record_allowed(journey: &Journey, weight: Weight) {
+    let only_kept = weight.packets == 0;
+    if only_kept && (config::kernel_tables() || journey.judgement.flags & FlowEntry::CACHED == 0) {
+        return;
     }
-    let entry = FlowEntry {
-        packets: u64::from(weight.packets),
-        bytes: u64::from(weight.bytes),
-        first_seen: *now,
-        last_seen: *now,
-        control: control.active,
-        facts: control.facts,
-        network: judgement.network,
-        rule: judgement.rule,
-        src_endpoint: judgement.src,
-        dst_endpoint: judgement.dst,
-        verdict: judgement.verdict,
-        flags: judgement.flags,
-        reserved: [0; 2],
-        stamp: judgement.stamp,
+    let found = if config::kernel_tables() {
+        shared(&maps::FLOWS, &journey.packet.key, journey)
+    } else {
+        flow_table::placed(journey)
     };
-    if table.insert(key, entry, u64::from(BPF_NOEXIST)).is_err()
-        // Another CPU was first with the same flow.
-        && let Some(entry) = table.get_ptr_mut(key)
-    {
-        count(entry, *now, weight);
+    let Some(entry) = found else { return };
+    // What stands is the sender's, who sees another side of it.
+    if !only_kept || !is_of_today(entry, &journey.control) {
+        renew(entry, journey, if only_kept { FlowEntry::RECEIVED } else { 0 });
+    }
+    count(entry, journey, weight);
+}
+
+#[inline(always)]
+fn record_denied(journey: &Journey, weight: Weight) {
+    if let Some(entry) = shared(&maps::DENIED, &journey.denied_key, journey) {
+        start_anew(entry, journey);
+        renew(entry, journey, 0);
+        count(entry, journey, weight);
     }
 }
 
-/// Gives an old record the judgement of today. No other CPU may take a half-written one for valid:
-/// `facts` never has this value while the rest is being written.
+/// The entry in a table that all CPUs share, made if need be.
 #[inline(always)]
-fn renew(entry: *mut FlowEntry, control: &Control, judgement: &Judgement) {
-    // SAFETY: see `standing`; volatile keeps the order.
+fn shared<const N: usize>(
+    table: &LruHashMap<FlowKey, FlowEntry, N>,
+    key: &FlowKey,
+    journey: &Journey,
+) -> Option<*mut FlowEntry> {
+    if let Some(entry) = table.get_ptr_mut(key) {
+        return Some(entry);
+    }
+    let mut blank = FlowEntry::default();
+    wipe(&raw mut blank, tick(journey.now), journey.control.facts as u32);
+    // It fails where another CPU is first with the same flow, which is as good.
+    let _ = table.insert(key, blank, u64::from(BPF_NOEXIST));
+    table.get_ptr_mut(key)
+}
+
+/// Makes an entry say nothing, not under the `facts` of today either.
+#[inline(always)]
+pub fn wipe(entry: *mut FlowEntry, now: u32, facts: u32) {
+    // SAFETY: see `stands`. A reader in user space takes it for nothing from its verdict on.
     unsafe {
-        ptr::write_volatile(&raw mut (*entry).facts, !control.facts);
-        ptr::write_volatile(&raw mut (*entry).control, control.active);
-        ptr::write_volatile(&raw mut (*entry).network, judgement.network);
-        ptr::write_volatile(&raw mut (*entry).rule, judgement.rule);
-        ptr::write_volatile(&raw mut (*entry).src_endpoint, judgement.src);
-        ptr::write_volatile(&raw mut (*entry).dst_endpoint, judgement.dst);
-        ptr::write_volatile(&raw mut (*entry).verdict, judgement.verdict);
-        ptr::write_volatile(&raw mut (*entry).flags, judgement.flags);
+        ptr::write_volatile(&raw mut (*entry).verdict, 0);
+        ptr::write_volatile(&raw mut (*entry).facts, !facts);
+        ptr::write_volatile(&raw mut (*entry).packets, 0);
+        ptr::write_volatile(&raw mut (*entry).bytes, 0);
+        ptr::write_volatile(&raw mut (*entry).first_seen, now);
+    }
+}
+
+/// Gives an entry the judgement of today. No other CPU may take a half-written one for valid: `facts` never has this
+/// value while the rest is being written. A reader in user space takes it for one from its verdict on.
+#[inline(always)]
+fn renew(entry: *mut FlowEntry, journey: &Journey, more_flags: u8) {
+    let Journey { control, judgement, .. } = journey;
+    let facts = control.facts as u32;
+    // SAFETY: see `stands`; volatile keeps the order.
+    unsafe {
+        ptr::write_volatile(&raw mut (*entry).facts, !facts);
+        ptr::write_volatile(&raw mut (*entry).generation, control.active.generation() as u32);
+        ptr::write_volatile(&raw mut (*entry).why, Why::new(judgement.network, judgement.rule));
+        ptr::write_volatile(&raw mut (*entry).src_endpoint, ShortId::new(judgement.src));
+        ptr::write_volatile(&raw mut (*entry).dst_endpoint, ShortId::new(judgement.dst));
+        ptr::write_volatile(&raw mut (*entry).flags, judgement.flags | more_flags);
         ptr::write_volatile(&raw mut (*entry).stamp, judgement.stamp);
-        ptr::write_volatile(&raw mut (*entry).facts, control.facts);
+        ptr::write_volatile(&raw mut (*entry).verdict, judgement.verdict);
+        ptr::write_volatile(&raw mut (*entry).facts, facts);
     }
 }
 
 /// Counts a packet of a recorded flow, whose judgement was recalled.
 #[inline(always)]
 pub fn count_known(entry: *mut FlowEntry, journey: &Journey, weight: Weight) {
-    start_anew(entry, journey);
-    count(entry, journey.now, weight);
+    if !journey.judgement.is_pass() || journey.judgement.would_drop() {
+        start_anew(entry, journey);
+    }
+    count(entry, journey, weight);
 }
 
 /// A record of what is not admitted counts packets of one verdict: another mode begins another count.
 #[inline(always)]
 fn start_anew(entry: *mut FlowEntry, journey: &Journey) {
-    let judgement = &journey.judgement;
-    let admitted = judgement.is_pass() && !judgement.would_drop();
-    // SAFETY: see `standing`; a packet that another CPU counts meanwhile may be lost.
+    // SAFETY: see `stands`; a packet that another CPU counts meanwhile may be lost.
     unsafe {
-        if admitted || (*entry).verdict == judgement.verdict {
+        if (*entry).verdict == journey.judgement.verdict {
             return;
         }
-        ptr::write_volatile(&raw mut (*entry).verdict, judgement.verdict);
+        ptr::write_volatile(&raw mut (*entry).verdict, journey.judgement.verdict);
         ptr::write_volatile(&raw mut (*entry).packets, 0);
         ptr::write_volatile(&raw mut (*entry).bytes, 0);
-        ptr::write_volatile(&raw mut (*entry).first_seen, journey.now);
+        ptr::write_volatile(&raw mut (*entry).first_seen, tick(journey.now));
     }
 }
 
-/// Counts a frame.
+/// Counts a frame. In tables of ours an allowed flow is this CPU's alone.
 #[inline(always)]
-fn count(entry: *mut FlowEntry, now: u64, weight: Weight) {
-    // SAFETY: see `standing`; the counts are only ever added to, atomically.
+fn count(entry: *mut FlowEntry, journey: &Journey, weight: Weight) {
+    let judgement = &journey.judgement;
+    let alone = judgement.is_pass() && !judgement.would_drop() && !config::kernel_tables();
+    let (packets, bytes) = (u64::from(weight.packets), u64::from(weight.bytes));
+    // SAFETY: see `stands`; what is shared is only ever added to, atomically.
     unsafe {
-        atomic_add(&raw mut (*entry).packets, u64::from(weight.packets));
-        atomic_add(&raw mut (*entry).bytes, u64::from(weight.bytes));
-        (*entry).last_seen = now;
+        if alone {
+            (*entry).packets = (*entry).packets.wrapping_add(packets);
+            (*entry).bytes = (*entry).bytes.wrapping_add(bytes);
+        } else {
+            atomic_add(&raw mut (*entry).packets, packets);
+            atomic_add(&raw mut (*entry).bytes, bytes);
+        }
+        (*entry).last_seen = tick(journey.now);
     }
 }
 

@@ -14,7 +14,7 @@ use enforcer_common::{
     verdict::{DropReason, PassReason, Verdict},
 };
 
-use crate::{maps, packet, parse::Packet};
+use crate::{flow_table::Place, maps, packet, parse::Packet};
 
 /// The journey of one packet.
 #[repr(C)]
@@ -40,6 +40,8 @@ pub struct Journey {
     pub search: Search,
     /// [`enforcer_common::state::digest`] of the key that was last looked for.
     pub digest: u64,
+    /// Where its flow is kept.
+    pub place: Place,
     /// The endpoint behind the hook's interface; [`EndpointId::REMOTE`] while it is not known.
     pub endpoint: EndpointId,
     /// Its stamp.

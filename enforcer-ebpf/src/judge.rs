@@ -382,7 +382,8 @@ fn unless_asked(journey: &Journey, no: Judgement, rule: u32, network: u32) -> Ju
 
 /// What the state table has to do with a packet of a known flow; false when it changes the judgement.
 #[inline(always)]
-pub fn still_holds(journey: &Journey, judgement: &Judgement) -> bool {
+pub fn still_holds(journey: &Journey) -> bool {
+    let judgement = &journey.judgement;
     if judgement.flags & FlowEntry::OPENS != 0 {
         state::open(journey, judgement.flags & FlowEntry::OUTSIDE != 0);
     }

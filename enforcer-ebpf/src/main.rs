@@ -14,6 +14,7 @@ mod datapath;
 mod endpoint;
 mod event;
 mod flow;
+mod flow_table;
 mod fragment;
 mod host;
 mod icmp;

@@ -13,6 +13,7 @@ use enforcer_common::{
     endpoint::{AddressOwner, Endpoint, MaskedSender},
     event::{DropEvent, ErrorBudget, EventBudget},
     flow::{FlowEntry, FlowKey},
+    flow_table::{FlowSet4, FlowSet6, Room},
     fragment::{FragmentEntry, FragmentKey},
     host::HostEnd,
     limits::*,
@@ -26,7 +27,7 @@ use enforcer_common::{
 use crate::journey::Journey;
 
 /// `BPF_F_MMAPABLE`: the daemon publishes with a plain store.
-const MMAPABLE: usize = 1 << 10;
+pub const MMAPABLE: usize = 1 << 10;
 /// `BPF_F_INNER_MAP`: inner arrays of different sizes may stand behind one outer slot (kernel 5.10).
 pub const INNER_MAP: usize = 1 << 12;
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
@@ -74,9 +75,22 @@ pub static PAIRS: ArrayOfMaps<HashMap<EndPair, Plain<ServiceList>, 1>, { BANKS a
 pub static SERVICES: ArrayOfMaps<Array<Plain<ServiceRange>, 1, INNER_MAP>, { BANKS as usize }> =
     ArrayOfMaps::new();
 
-/// Allowed flow directions. The datapath writes, tools read.
+/// Allowed flow directions of IPv4, by CPU and digest of the key. The datapath writes, tools read. The loader sets how
+/// many sets there are, here and in the next; one CPU's are [`crate::config::flow_sets`].
 #[btf_map]
-pub static FLOWS: LruHashMap<FlowKey, FlowEntry, { MAX_FLOWS as usize }> = LruHashMap::new();
+pub static FLOWS4: Array<FlowSet4, 1, MMAPABLE> = Array::new();
+
+/// The same of IPv6.
+#[btf_map]
+pub static FLOWS6: Array<FlowSet6, 1, MMAPABLE> = Array::new();
+
+/// The same of both where the kernel's own kind of table is asked for, [`crate::config::kernel_tables`].
+#[btf_map]
+pub static FLOWS: LruHashMap<FlowKey, FlowEntry, 1> = LruHashMap::new();
+
+/// How much of `FLOWS4` and of `FLOWS6` this CPU uses. Datapath only, and not pinned: other programs begin anew.
+#[btf_map]
+pub static ROOMS: PerCpuArray<Room, 2> = PerCpuArray::new();
 
 /// Denied flow directions. The datapath writes, tools read.
 #[btf_map]

@@ -215,9 +215,9 @@ const fn check_of(digest: u64) -> u32 {
     (digest >> 32) as u32
 }
 
-/// Chosen when the table was made: who does not know it cannot choose keys that meet in one set.
+/// Chosen when the tables were made: who does not know it cannot choose keys that meet in one set.
 #[inline(always)]
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     // SAFETY: an array entry lives as long as the program, and is written before programs are attached.
     maps::SEED.get_ptr(0).map_or(0, |seed| unsafe { *seed })
 }

@@ -1,7 +1,7 @@
 //! Where tcx is missing, the same through a clsact qdisc.
 
 use enforcer::datapath::bpf::{TcxHook, tcx_programs};
-use enforcer_tests::daemon::DEFAULT_CONFIG;
+use enforcer_tests::daemon::attaching_by;
 use enforcer_tests::kernel::require_tcx;
 use enforcer_tests::traffic::{ECHO_PORT, tcp};
 use enforcer_tests::{Daemon, Host, Numbered, wait};
@@ -14,7 +14,7 @@ fn clsact_enforces_survives_and_is_cleaned() {
     let web = host.workload("web").at("10.1.0.5/24").at("2001:db8:1::5/64").routed();
     let api = host.workload("api").at("10.2.0.5/24").at("2001:db8:2::5/64").routed();
     let db = host.workload("db").at("10.3.0.5/24").at("2001:db8:3::5/64").routed();
-    let config = format!("{DEFAULT_CONFIG}[datapath]\nattach = \"clsact\"\n");
+    let config = attaching_by("clsact");
     let mut daemon = Daemon::start_with(&host, &config);
     daemon.wait_ready(&[web.interface(), api.interface(), db.interface()]);
     daemon.apply(POLICY);
@@ -42,7 +42,7 @@ fn clsact_enforces_survives_and_is_cleaned() {
 }
 
 fn clsact_and(more: &str) -> String {
-    format!("{DEFAULT_CONFIG}{more}[datapath]\nattach = \"clsact\"\n")
+    attaching_by("clsact") + more
 }
 
 /// A filter of somebody else that accepts whatever reaches it; whether the kernel took it.
@@ -126,13 +126,12 @@ fn moving_to_tcx_and_back_leaves_one_program_on_each_hook() {
     let db = host.workload("db").at("10.3.0.5/24").routed();
     // The qdisc is somebody else's: ours are only the filters on it.
     assert!(host.netns().run("tc", &["qdisc", "add", "dev", web.interface(), "clsact"]).status.success());
-    let config = |attach| format!("{DEFAULT_CONFIG}[datapath]\nattach = \"{attach}\"\n");
-    let mut daemon = Daemon::start_with(&host, &config("clsact"));
+    let mut daemon = Daemon::start_with(&host, &attaching_by("clsact"));
     daemon.wait_ready(&[web.interface(), db.interface()]);
     let denied = Numbered::new(&web, &db, db.ipv4()).rate(5000).start();
     for (attach, filters, links) in [("auto", 0, 1), ("clsact", 1, 0)] {
         daemon.stop();
-        daemon.configure(&config(attach));
+        daemon.configure(&attaching_by(attach));
         daemon.start_again();
         daemon.wait_ready(&[web.interface(), db.interface()]);
         for (direction, hook) in [("ingress", TcxHook::Ingress), ("egress", TcxHook::Egress)] {

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use enforcer_tests::{Workload, wait};
+use enforcer_tests::daemon::{DEFAULT_CONFIG, PATIENCE};
+use enforcer_tests::{Numbered, Workload, wait};
 use serde_json::Value;
 
 use crate::town::Town;
@@ -113,4 +114,33 @@ fn the_generation_is_in_every_flow_and_in_status() {
     let flows = town.daemon.json(&["flows", "--port", "43001"]);
     let flows = flows.as_array().unwrap();
     assert!(!flows.is_empty() && flows.iter().all(|flow| flow["generation"] == 1), "{flows:?}");
+}
+
+/// Under a stream: no packet waits for tables, totals go on, and flow records begin anew.
+#[test]
+fn flow_tables_of_another_size_or_kind_replace_those_in_use() {
+    let mut town = Town::governed("flow-sizes");
+    let stream = Numbered::new(&town.web, &town.api, town.api.ipv4()).rate(2000).start();
+    let passed = |town: &Town| town.daemon.json(&["networks"])[0]["packets"].as_u64().unwrap();
+    let counted = |town: &Town| {
+        let flows = town.daemon.json(&["flows", "--src", "10.1.0.5", "--dst", "10.2.0.5"]);
+        flows.as_array().unwrap().iter().map(|flow| flow["packets_fwd"].as_u64().unwrap()).sum::<u64>()
+    };
+    for sizes in ["flows = 100000", "tables = \"kernel\"\nflows = 5000", "flows = 1"] {
+        wait::until("packets are counted", PATIENCE, || (counted(&town) > 4000).then_some(()));
+        let (total, of_flows) = (passed(&town), counted(&town));
+        town.daemon.configure(&DEFAULT_CONFIG.replace("flows = 32768", sizes));
+        town.daemon.restart();
+        assert!(passed(&town) >= total, "{sizes}: totals go on");
+        wait::until("flows are counted anew", PATIENCE, || (counted(&town) > 0).then_some(()));
+        let anew = counted(&town);
+        assert!(anew < of_flows, "{sizes}: {anew} packets, {of_flows} before");
+    }
+    town.daemon.configure(&DEFAULT_CONFIG.replace("networks = 1024", "networks = 4096"));
+    let before = town.daemon.log().len();
+    town.daemon.restart();
+    let said = &town.daemon.log()[before..];
+    assert!(said.contains("NETWORK_COUNTERS keeps its 1024 counters"), "{said}");
+    let report = stream.finish();
+    assert_eq!((report.lost().len(), report.duplicated), (0, 0), "of {}", report.sent);
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use enforcer::datapath::attach::Mechanism;
-use enforcer_tests::daemon::DEFAULT_CONFIG;
+use enforcer_tests::daemon::attaching_by;
 use enforcer_tests::hooks::programs;
 use enforcer_tests::traffic::{ECHO_PORT, tcp, udp};
 use enforcer_tests::{NetNs, Workload, wait};
@@ -78,7 +78,7 @@ fn a_renamed_interface_stays_the_endpoint_it_is() {
 #[test]
 fn an_interface_renamed_out_of_the_pattern_is_let_go_and_comes_back() {
     for attach in ["auto", "clsact"] {
-        let config = format!("{DEFAULT_CONFIG}[datapath]\nattach = \"{attach}\"\n");
+        let config = attaching_by(attach);
         let town = Town::build_with(&format!("pattern-{attach}"), &config);
         town.daemon.apply(POLICY);
         leave_the_pattern_and_come_back(&town);

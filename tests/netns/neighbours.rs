@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use enforcer::datapath::bpf::{TcxHook, tcx_programs};
-use enforcer_tests::daemon::DEFAULT_CONFIG;
+use enforcer_tests::daemon::attaching_by;
 use enforcer_tests::foreign::Foreign;
 use enforcer_tests::tcx::Place;
 use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
@@ -128,8 +128,7 @@ fn filters_and_qdiscs_of_others_stay_as_they_are() {
             .map(|command| printed(host.netns(), command))
         };
         let before = shown();
-        let mut daemon =
-            Daemon::start_with(&host, &format!("{DEFAULT_CONFIG}[datapath]\nattach = \"{attach}\"\n"));
+        let mut daemon = Daemon::start_with(&host, &attaching_by(attach));
         daemon.wait_ready(&[web.interface(), api.interface()]);
         daemon.apply(POLICY);
         assert!(tcp(&web, api.ipv4(), ECHO_PORT));

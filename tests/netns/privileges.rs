@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
 
 use enforcer::daemon::privileges;
-use enforcer_tests::daemon::{DEFAULT_CONFIG, PATIENCE};
+use enforcer_tests::daemon::{DEFAULT_CONFIG, PATIENCE, attaching_by};
 use enforcer_tests::traffic::{ECHO_PORT, tcp};
 use enforcer_tests::{Daemon, Host, NetNs, wait};
 use serde_json::json;
@@ -74,8 +74,10 @@ fn lives_a_life(host: &Host, daemon: &mut Daemon) {
     });
 }
 
+const GUARD: &str = "[guard]\nmatch = [\"up*\"]\n";
+
 fn config() -> String {
-    format!("{DEFAULT_CONFIG}[guard]\nmatch = [\"up*\"]\n")
+    DEFAULT_CONFIG.to_owned() + GUARD
 }
 
 #[test]
@@ -93,7 +95,7 @@ fn root_keeps_three_capabilities_in_every_set() {
 #[test]
 fn clsact_needs_no_more() {
     let host = Host::new("capclsact");
-    let clsact = format!("{}[datapath]\nattach = \"clsact\"\n", config());
+    let clsact = attaching_by("clsact") + GUARD;
     let mut daemon = Daemon::start_with(&host, &clsact);
     lives_a_life(&host, &mut daemon);
 }

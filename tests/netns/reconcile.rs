@@ -18,7 +18,7 @@ use enforcer_common::address::Address;
 use enforcer_common::control::{ControlWord, Generation};
 use enforcer_common::endpoint::{AddressOwner, Endpoint, EndpointId};
 use enforcer_common::policy::Membership;
-use enforcer_tests::daemon::DEFAULT_CONFIG;
+use enforcer_tests::daemon::{DEFAULT_CONFIG, attaching_by};
 use enforcer_tests::hooks::programs;
 use enforcer_tests::kernel::require_tcx;
 use enforcer_tests::traffic::{ECHO_PORT, tcp};
@@ -32,8 +32,8 @@ const BOUND: Duration = Duration::from_secs(3);
 /// `BPF_F_NO_PREALLOC`, which the kernel demands of a trie.
 const NO_PREALLOC: u32 = 1;
 
-fn watched(name: &str, more: &str) -> Town {
-    let town = Town::build_with(name, &format!("inspection = \"200ms\"\n{DEFAULT_CONFIG}{more}"));
+fn watched(name: &str, config: &str) -> Town {
+    let town = Town::build_with(name, &format!("inspection = \"200ms\"\n{config}"));
     town.daemon.apply(POLICY);
     town
 }
@@ -89,7 +89,7 @@ fn is_attached(town: &Town, ifindex: u32) -> bool {
 fn programs_come_back() {
     // Without links there is nothing to detach; `filters_come_back` is the same there.
     require_tcx();
-    let town = watched("detach", "");
+    let town = watched("detach", DEFAULT_CONFIG);
     let web = ifindex(&town, &town.web);
     let pin = |program: &str| pins(&town.daemon).link(web, program);
     let detach = |program: &str| {
@@ -109,7 +109,7 @@ fn programs_come_back() {
 
 #[test]
 fn filters_come_back() {
-    let town = watched("filters", "[datapath]\nattach = \"clsact\"\n");
+    let town = watched("filters", &attaching_by("clsact"));
     let tc = |arguments: &str| {
         let output = town.host.netns().run("tc", &arguments.split(' ').collect::<Vec<_>>());
         assert!(output.status.success(), "tc {arguments}: {output:?}");
@@ -128,7 +128,7 @@ fn filters_come_back() {
 
 #[test]
 fn facts_come_back() {
-    let town = watched("facts", "");
+    let town = watched("facts", DEFAULT_CONFIG);
     let web = ifindex(&town, &town.web);
     let record = |found: &Tables| found.endpoints().unwrap().into_iter().collect::<Vec<_>>();
     let before = record(&tables(&town.daemon));
@@ -167,7 +167,7 @@ fn facts_come_back() {
 
 #[test]
 fn the_control_word_and_its_record_come_back() {
-    let town = watched("word", "");
+    let town = watched("word", DEFAULT_CONFIG);
     let good = tables(&town.daemon).control().active;
     let record = tables(&town.daemon).generation().unwrap().unwrap();
     let whole = || tables(&town.daemon).control().active == good;
@@ -190,7 +190,7 @@ fn memberships(daemon: &Daemon) -> MapData {
 
 #[test]
 fn the_tables_of_a_policy_cannot_be_changed_and_come_back_when_replaced() {
-    let town = watched("bank", "");
+    let town = watched("bank", DEFAULT_CONFIG);
     let address: Address = town.db.ipv4().into();
     let key = Key::new(128, address);
     let refused = update(memberships(&town.daemon).fd(), &key, &Membership::default()).unwrap_err();
@@ -227,7 +227,7 @@ fn guards_come_back() {
 
 #[test]
 fn a_gate_that_somebody_flushed_comes_back() {
-    let town = watched("gate", "");
+    let town = watched("gate", DEFAULT_CONFIG);
     let whole = || town.daemon.json(&["status"])["gate"]["state"] == "on";
     let flush = || {
         let output = town.host.netns().run("nft", &["flush", "ruleset"]);
@@ -238,7 +238,7 @@ fn a_gate_that_somebody_flushed_comes_back() {
 
 #[test]
 fn a_restart_repairs_nothing_that_is_whole() {
-    let mut town = watched("whole", "");
+    let mut town = watched("whole", DEFAULT_CONFIG);
     town.daemon.restart();
     let started = Instant::now();
     wait::until("some inspections have passed", BOUND, || {
@@ -260,7 +260,7 @@ fn detach_again_and_again(take_off: impl Fn() -> bool, stop: &AtomicBool) -> u32
 
 #[test]
 fn who_detaches_again_and_again_is_named_and_not_fought() {
-    let town = watched("fight", "");
+    let town = watched("fight", DEFAULT_CONFIG);
     let web = ifindex(&town, &town.web);
     let pin = pins(&town.daemon).link(web, "from_endpoint");
     let host = town.host.netns();

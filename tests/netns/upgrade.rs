@@ -148,7 +148,7 @@ fn upgrading_needs_no_daemon() {
     let output = town.daemon.cli(&["upgrade", "--if-needed", "--config", config.path().to_str().unwrap()]);
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(text, "table layout 2 -> 3: this version's programs run at 4 endpoints\n");
+    assert_eq!(text, "table layout 3 -> 4: this version's programs run at 4 endpoints\n");
     for (_, name, path) in Pins::new(town.daemon.bpffs()).list_links().unwrap() {
         assert!(!earlier.contains(&link_target(open_pin(&path).unwrap()).unwrap().program_id), "{name}");
     }
@@ -175,7 +175,7 @@ fn nobody_acts_in_the_place_of_a_daemon_that_runs() {
     let mut town = Town::governed("upgrade-place");
     let elsewhere = tempfile::tempdir().unwrap();
     let socket = elsewhere.path().join("other.sock");
-    for verb in [&["upgrade", "--to", "2"][..], &["rollback"], &["confirm"], &["clean"]] {
+    for verb in [&["upgrade", "--to", "3"][..], &["rollback"], &["confirm"], &["clean"]] {
         let args = [verb, &["--socket", socket.to_str().unwrap()]].concat();
         let output = town.daemon.cli(&args);
         assert!(!output.status.success(), "{verb:?} was done: {output:?}");
@@ -195,17 +195,17 @@ fn what_cannot_be_taken_over_or_given_back_is_said() {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
     };
-    let running = told(&town, &["upgrade", "--to", "2"]);
+    let running = told(&town, &["upgrade", "--to", "3"]);
     assert!(running.contains("stop the daemon first") && running.contains("another enforcer"), "{running}");
     town.daemon.stop();
-    let unknown = told(&town, &["upgrade", "--to", "1"]);
-    assert!(unknown.contains("versions 2 to 3"), "{unknown}");
+    let unknown = told(&town, &["upgrade", "--to", "2"]);
+    assert!(unknown.contains("versions 3 to 4"), "{unknown}");
     town.daemon.start_again();
     let policy = POLICY.replace("[network.green]", "[network.verdant]");
     let applied = town.daemon.cli_with_input(&["apply", "-", "--confirm", "600s"], &policy);
     assert!(applied.status.success(), "{applied:?}");
     town.daemon.stop();
-    let unconfirmed = told(&town, &["upgrade", "--to", "2"]);
+    let unconfirmed = told(&town, &["upgrade", "--to", "3"]);
     assert!(unconfirmed.contains("generation 2 awaits confirmation"), "{unconfirmed}");
     let newer = town.daemon.bpffs().join("maps-v9");
     fs::rename(town.daemon.bpffs().join(format!("maps-v{ABI_VERSION}")), &newer).unwrap();

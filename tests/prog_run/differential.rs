@@ -19,6 +19,7 @@ mod wire;
 use std::{cell::RefCell, collections::BTreeMap, env};
 
 use case::Case;
+use enforcer::datapath::sizes::TableKind;
 use enforcer::policy::oracle::{Answer, Why};
 use enforcer_common::event::Hook;
 use enforcer_tests::prog_run::Lab;
@@ -136,7 +137,7 @@ fn kernel_and_reference_agree_about_icmp_errors() {
 #[test]
 fn kernel_and_reference_agree_before_the_first_policy() {
     let mix = Mix { lone: 6, talk: 6, pieces: 2, error: 3, dhcp: 1, apply: 0, mode: 2 };
-    let cases = Cases { seed: 5, count: 60, least: (0, 5_000), policy: Just(None) };
+    let cases = Cases { seed: 5, tables: TableKind::Own, count: 60, least: (0, 5_000), policy: Just(None) };
     cases.compare(mix, &["no-policy", "host-allowed", "host-open", "reply", "icmp-error", "would-drop"]);
 }
 
@@ -165,15 +166,20 @@ fn case((scene, policy, events): &Sketched) -> Case {
     }
 }
 
-/// Runs random cases of this kind; all verdicts of the list must be among them.
+/// Runs random cases of this kind, a third of them with the kernel's kind of flow table; all verdicts of the list must be
+/// among them.
 fn compare(seed: u8, mix: Mix, important: &[&str]) {
-    let policy = Sketch::any().prop_map(Some);
-    Cases { seed, count: CASES, least: (POLICIES, FRAMES), policy }.compare(mix, important);
+    for (tables, thirds) in [(TableKind::Own, 2), (TableKind::Kernel, 1)] {
+        let policy = Sketch::any().prop_map(Some);
+        let least = (POLICIES * u64::from(thirds) / 3, FRAMES * thirds / 3);
+        Cases { seed, tables, count: CASES * thirds / 3, least, policy }.compare(mix, important);
+    }
 }
 
 /// How many cases, of which kind.
 struct Cases<P> {
     seed: u8,
+    tables: TableKind,
     count: u32,
     /// Policies and frames that they are worth at least.
     least: (u64, u32),
@@ -183,7 +189,7 @@ struct Cases<P> {
 impl<P: Strategy<Value = Option<Sketch>> + Clone> Cases<P> {
     fn compare(&self, mix: Mix, important: &[&str]) {
         let extent = Extent::asked_for();
-        let lab = RefCell::new((Lab::new(), Seen::new()));
+        let lab = RefCell::new((Lab::with_tables(self.tables), Seen::new()));
         let outcome = self.runner(extent).run(
             &(Scene::any(), self.policy.clone(), vec(Event::of(mix), 20..80)),
             |sketched| {

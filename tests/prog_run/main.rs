@@ -11,6 +11,7 @@ mod dhcp;
 mod differential;
 mod errors;
 mod flood;
+mod flow_tables;
 mod fragments;
 mod generations;
 mod host;
@@ -54,7 +55,11 @@ fn between(family: Family, src: Party, dst: Party) -> Packet {
 
 /// A host with two endpoints of *blue* (`a` and `b`) and one of *db*; nothing decides yet.
 fn without_policy() -> Lab {
-    let mut lab = Lab::new();
+    populated(Lab::new())
+}
+
+/// The same, however the lab was made.
+fn populated(mut lab: Lab) -> Lab {
     lab.endpoint("a").owns([BLUE_A]);
     lab.endpoint("b").owns([BLUE_B]);
     lab.endpoint("db").owns([DB]);

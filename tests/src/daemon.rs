@@ -21,8 +21,17 @@ use crate::netns::NetNs;
 use crate::scratch::Scratch;
 use crate::wait;
 
-/// The host file of the lab: every workload is an endpoint, and no policy file of this machine counts.
-pub const DEFAULT_CONFIG: &str = "policy = []\n[attach]\nmatch = [\"veth-*\"]\n";
+/// The host file of the lab: every workload is an endpoint, and no policy file of this machine counts. The tables are
+/// small: to make them is most of a daemon's start.
+pub const DEFAULT_CONFIG: &str = "policy = []\n[datapath]\nflows = 32768\nnetworks = 1024\nrules = 1024\n\
+                                  [attach]\nmatch = [\"veth-*\"]\n";
+/// The same with tables as large as they are unless a host file says otherwise.
+pub const ROOMY_CONFIG: &str = "policy = []\n[attach]\nmatch = [\"veth-*\"]\n";
+
+/// The [`DEFAULT_CONFIG`] and how programs are attached.
+pub fn attaching_by(mechanism: &str) -> String {
+    DEFAULT_CONFIG.replace("[datapath]\n", &format!("[datapath]\nattach = \"{mechanism}\"\n"))
+}
 
 /// How long the daemon may take to answer, to end, and to make an endpoint ready.
 pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -12,13 +12,13 @@ use enforcer::datapath::migrate::tables_of;
 use enforcer::datapath::pins::Pins;
 
 /// The layout version of the [`OBJECT`].
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
-/// The datapath of version 2, stripped of debug information. Never to be built again: this is what runs on
+/// The datapath of version 3, stripped of debug information. Never to be built again: this is what runs on
 /// hosts.
-const OBJECT: &[u8] = include_bytes!("../fixtures/abi-2.o.gz");
+const OBJECT: &[u8] = include_bytes!("../fixtures/abi-3.o.gz");
 
-/// What a daemon of version 2 does first: takes over the tables of its layout and replaces the programs on all
+/// What a daemon of version 3 does first: takes over the tables of its layout and replaces the programs on all
 /// links.
 ///
 /// Returns the ids of its programs.
@@ -47,12 +47,12 @@ fn load(maps: &Path) -> Ebpf {
         .override_global("AYA_LOG_LEVEL", &log_level, true);
     let mut object = Vec::new();
     flate2::read::GzDecoder::new(OBJECT).read_to_end(&mut object).expect("the fixture unpacks");
-    let mut ebpf = loader.load(&object).expect("the kernel takes the tables of version 2 for its object");
+    let mut ebpf = loader.load(&object).expect("the kernel takes the tables of version 3 for its object");
     for name in ["from_endpoint", "to_endpoint"] {
         let program = classifier(&mut ebpf, name);
         program.load().unwrap_or_else(|error| panic!("{name} of version {VERSION} loads: {error}"));
     }
-    guard(&mut ebpf).load().expect("the guard of version 2 loads");
+    guard(&mut ebpf).load().expect("the guard of version 3 loads");
     ebpf
 }
 

@@ -3,7 +3,11 @@
 use serde::Deserialize;
 
 use super::Mistake;
-use crate::datapath::{attach::Mechanism, load::DEFAULT_MARK_MASK};
+use crate::datapath::{
+    attach::Mechanism,
+    load::DEFAULT_MARK_MASK,
+    sizes::{Sizes, TableKind},
+};
 
 /// How the datapath works.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,6 +18,8 @@ pub struct DatapathConfig {
     pub attach: Mechanism,
     /// Whether packets between workloads may pass the host's stack by.
     pub fastpath: Fastpath,
+    /// How large its tables are.
+    pub sizes: Sizes,
 }
 
 /// Whether packets between workloads may pass the host's stack by.
@@ -33,6 +39,10 @@ pub(super) struct DatapathTable {
     mark_mask: Option<String>,
     attach: AttachWith,
     fastpath: Fastpath,
+    tables: TableKind,
+    flows: Option<u32>,
+    networks: Option<u32>,
+    rules: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -45,6 +55,7 @@ enum AttachWith {
 
 impl DatapathTable {
     pub(super) fn check(self) -> Result<DatapathConfig, Mistake> {
+        let sizes = self.sizes()?;
         let mark_mask = match self.mark_mask {
             None => DEFAULT_MARK_MASK,
             Some(text) => {
@@ -57,6 +68,29 @@ impl DatapathTable {
             AttachWith::Auto => Mechanism::best(),
             AttachWith::Clsact => Mechanism::Clsact,
         };
-        Ok(DatapathConfig { mark_mask, attach, fastpath: self.fastpath })
+        Ok(DatapathConfig { mark_mask, attach, fastpath: self.fastpath, sizes })
+    }
+
+    fn sizes(&self) -> Result<Sizes, Mistake> {
+        let default = Sizes::default();
+        Ok(Sizes {
+            tables: self.tables,
+            flows: size("datapath.flows", self.flows, default.flows, MOST_FLOWS)?,
+            networks: size("datapath.networks", self.networks, default.networks, MOST_COUNTERS)?,
+            rules: size("datapath.rules", self.rules, default.rules, MOST_COUNTERS)?,
+        })
+    }
+}
+
+/// 4.3 GB of tables for IPv4, and half as much again for IPv6.
+const MOST_FLOWS: u32 = 1 << 26;
+/// 16 MB of counters on each processor.
+const MOST_COUNTERS: u32 = 1 << 20;
+
+fn size(key: &'static str, given: Option<u32>, default: u32, most: u32) -> Result<u32, Mistake> {
+    match given {
+        None => Ok(default),
+        Some(size) if (1..=most).contains(&size) => Ok(size),
+        Some(size) => Err(Mistake::new(key, size.to_string(), format!("write a number from 1 to {most}"))),
     }
 }

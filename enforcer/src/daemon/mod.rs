@@ -210,6 +210,7 @@ fn load(options: &RunOptions, config: Arc<Config>, pins: Pins) -> anyhow::Result
         pins: Some(pins.clone()),
         mark_mask: config.datapath.mark_mask,
         trace: options.trace_datapath,
+        sizes: config.datapath.sizes,
         ..Options::default()
     })?;
     let events = Events::new(datapath.take_events()?)?;

@@ -298,11 +298,11 @@ pub fn tcx_programs(ifindex: u32, hook: TcxHook) -> io::Result<Vec<u32>> {
     Ok(ids[..count].to_vec())
 }
 
-/// The first entry of a `BPF_F_MMAPABLE` array, shared with the kernel.
+/// The first entries of a `BPF_F_MMAPABLE` array, shared with the kernel.
 #[derive(Debug)]
 pub struct Mapped<T> {
-    entry: NonNull<T>,
-    bytes: usize,
+    first: NonNull<T>,
+    entries: usize,
     shared: PhantomData<T>,
 }
 
@@ -311,32 +311,45 @@ unsafe impl<T> Send for Mapped<T> {}
 // SAFETY: see above.
 unsafe impl<T> Sync for Mapped<T> {}
 
-impl<T: Pod> Mapped<T> {
-    /// Maps `map`, read-only or writable.
-    pub fn new(map: impl AsFd, writable: bool) -> io::Result<Self> {
-        let bytes = size_of::<T>().next_multiple_of(4096);
+impl<T: Copy> Mapped<T> {
+    /// Maps so many `entries` of `map`, read-only or writable. An entry is as long as the map's values are, a multiple
+    /// of 8 bytes.
+    pub fn new(map: impl AsFd, entries: usize, writable: bool) -> io::Result<Self> {
+        let bytes = Self::bytes(entries);
         let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
-        // SAFETY: a new mapping of a page that the kernel keeps for the map's first entry.
+        // SAFETY: a new mapping of pages that the kernel keeps for the map's entries.
         let page = unsafe {
             libc::mmap(std::ptr::null_mut(), bytes, protection, libc::MAP_SHARED, map.as_fd().as_raw_fd(), 0)
         };
         match NonNull::new(page) {
             Some(page) if page.as_ptr() != libc::MAP_FAILED => {
-                Ok(Self { entry: page.cast(), bytes, shared: PhantomData })
+                Ok(Self { first: page.cast(), entries, shared: PhantomData })
             }
             _ => Err(io::Error::last_os_error()),
         }
     }
 
-    /// The entry. Others read it concurrently: write whole words atomically.
+    /// The first entry. Others read it concurrently: write whole words atomically.
     pub const fn as_ptr(&self) -> *mut T {
-        self.entry.as_ptr()
+        self.first.as_ptr()
+    }
+
+    /// All of them.
+    pub fn entries(&self) -> impl Iterator<Item = *mut T> {
+        // SAFETY: every one lies in the mapping.
+        (0..self.entries).map(|at| unsafe { self.first.as_ptr().add(at) })
+    }
+}
+
+impl<T> Mapped<T> {
+    const fn bytes(entries: usize) -> usize {
+        (size_of::<T>() * entries).next_multiple_of(4096)
     }
 }
 
 impl<T> Drop for Mapped<T> {
     fn drop(&mut self) {
         // SAFETY: the mapping made in `new`, which nothing else unmaps.
-        unsafe { libc::munmap(self.entry.as_ptr().cast(), self.bytes) };
+        unsafe { libc::munmap(self.first.as_ptr().cast(), Self::bytes(self.entries)) };
     }
 }

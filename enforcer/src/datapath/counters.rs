@@ -1,5 +1,6 @@
 //! Totals: per reason, per endpoint, per network, per rule. Summed over the CPUs; they are never lost.
 
+use aya::maps::{MapData, MapError, PerCpuArray};
 use enforcer_common::{
     counter::{Counter, EndpointCounters},
     endpoint::EndpointId,
@@ -50,14 +51,12 @@ impl Tables {
 
     /// What passed because of one network.
     pub fn network_counter(&self, network: u32) -> Result<Counter, TableError> {
-        let values = self.network_counters.get(&network, 0);
-        Ok(sum(&values.map_err(|source| TableError::Map { name: "NETWORK_COUNTERS", source })?))
+        of_id(&self.network_counters, "NETWORK_COUNTERS", network)
     }
 
     /// What one rule decided.
     pub fn rule_counter(&self, rule: u32) -> Result<Counter, TableError> {
-        let values = self.rule_counters.get(&rule, 0);
-        Ok(sum(&values.map_err(|source| TableError::Map { name: "RULE_COUNTERS", source })?))
+        of_id(&self.rule_counters, "RULE_COUNTERS", rule)
     }
 
     /// Drop events that never reached the ring: over the rate, or the ring was full.
@@ -65,5 +64,17 @@ impl Tables {
         let values = self.event_budget.get(&0, 0);
         let values = values.map_err(|source| TableError::Map { name: "EVENT_BUDGET", source })?;
         Ok(values.iter().map(|budget| budget.lost).sum())
+    }
+}
+
+/// Nothing is counted by ids that there is no room for, [`super::sizes::Sizes`].
+fn of_id(
+    counters: &PerCpuArray<MapData, Counter>,
+    name: &'static str,
+    id: u32,
+) -> Result<Counter, TableError> {
+    match counters.get(&id, 0) {
+        Err(MapError::OutOfBounds { .. }) => Ok(Counter::default()),
+        values => Ok(sum(&values.map_err(|source| TableError::Map { name, source })?)),
     }
 }

@@ -1,7 +1,6 @@
 //! Flow records as people read them: both directions of a conversation in one line.
 
 use std::{
-    collections::HashMap,
     net::IpAddr,
     time::{Duration, SystemTime},
 };
@@ -9,13 +8,14 @@ use std::{
 use aya::maps::MapData;
 use enforcer_common::{
     endpoint::EndpointId,
-    flow::{FlowEntry, FlowKey, protocol},
+    flow::{self, FlowEntry, FlowKey, ShortId, protocol},
     verdict::Verdict,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     bpf,
+    flow_table::Directions,
     tables::{TableError, Tables},
 };
 
@@ -84,19 +84,23 @@ impl Tables {
     /// All flows, allowed and denied, each conversation once.
     pub fn flows(&self, names: &impl Names) -> Result<Vec<Flow>, TableError> {
         let clock = Clock::now();
-        let passed = directions(&self.flows, "FLOWS")?;
+        let mut passed: Directions = directions(&self.flows, "FLOWS")?.into_iter().collect();
+        self.flow_table.add_to(&mut passed);
         let denied = directions(&self.denied, "DENIED")?;
+        let latest = self.control().active.generation();
+        let flow = |key: &FlowKey, entry: &FlowEntry, reverse: Option<&FlowEntry>| {
+            flow(key, entry, reverse, latest, names, &clock)
+        };
         let mut flows = Vec::with_capacity(passed.len() / 2 + denied.len());
-        let by_key: HashMap<FlowKey, FlowEntry> = passed.iter().copied().collect();
         for (key, entry) in &passed {
-            let reverse = by_key.get(&key.reversed()).filter(|_| key.reversed() != *key);
+            let reverse = passed.get(&key.reversed()).filter(|_| key.reversed() != *key);
             match reverse {
                 Some(reverse) if !speaks_first(key, entry, reverse) => {}
-                reverse => flows.push(flow(key, entry, reverse, names, &clock)),
+                reverse => flows.push(flow(key, entry, reverse)),
             }
         }
         // A denied attempt in the other direction is another attempt.
-        flows.extend(denied.iter().map(|(key, entry)| flow(key, entry, None, names, &clock)));
+        flows.extend(denied.iter().map(|(key, entry)| flow(key, entry, None)));
         Ok(flows)
     }
 }
@@ -108,26 +112,32 @@ fn directions(table: &MapData, name: &'static str) -> Result<Vec<(FlowKey, FlowE
 /// Which direction is the forward one: the first seen; within one clock tick a request goes before its
 /// reply, and else the lower port is the service.
 fn speaks_first(key: &FlowKey, entry: &FlowEntry, reverse: &FlowEntry) -> bool {
-    let order = |key: &FlowKey, entry: &FlowEntry| {
-        (entry.first_seen, key.is_echo_reply(), std::cmp::Reverse(u16::from_be(key.src_port)), key.src)
+    // Ticks wrap.
+    let lead = entry.first_seen.wrapping_sub(reverse.first_seen) as i32;
+    let order = |key: &FlowKey, lead: i32| {
+        (lead, key.is_echo_reply(), std::cmp::Reverse(u16::from_be(key.src_port)), key.src)
     };
-    order(key, entry) < order(&key.reversed(), reverse)
+    order(key, lead) < order(&key.reversed(), 0)
 }
 
 fn flow(
     key: &FlowKey,
     entry: &FlowEntry,
     reverse: Option<&FlowEntry>,
+    latest: u64,
     names: &impl Names,
     clock: &Clock,
 ) -> Flow {
     let verdict = Verdict::from_code(entry.verdict);
-    let endpoint = |id: EndpointId| match id {
+    let endpoint = |id: ShortId| match id.id() {
         EndpointId::REMOTE => None,
         EndpointId::HOST => Some("host".to_owned()),
         id => names.endpoint(id),
     };
-    let last_seen = reverse.map_or(entry.last_seen, |reverse| reverse.last_seen.max(entry.last_seen));
+    let seen = |tick: u32| flow::time_of(tick, clock.monotonic.as_nanos() as u64);
+    let last_seen = seen(entry.last_seen).max(reverse.map_or(0, |reverse| seen(reverse.last_seen)));
+    let generation = whole_generation(entry.generation, latest);
+    let (network, rule) = (entry.why.network(), entry.why.rule());
     Flow {
         family: if key.src.is_v4() { "ipv4" } else { "ipv6" }.to_owned(),
         proto: protocol_name(key.protocol),
@@ -138,11 +148,11 @@ fn flow(
         icmp_type: matches!(key.protocol, protocol::ICMP | protocol::ICMPV6).then_some(key.icmp_type),
         verdict: verdict.map_or("unknown", Verdict::name).to_owned(),
         reason: verdict.map_or("unknown", Verdict::slug).to_owned(),
-        network: (entry.network != 0).then(|| names.network(entry.network)).flatten(),
-        rule: (entry.rule != 0).then(|| names.rule(entry.rule)).flatten(),
-        generation: entry.control.generation(),
-        digest: names.digest(entry.control.generation()),
-        first_seen: clock.text(entry.first_seen),
+        network: (network != 0).then(|| names.network(network)).flatten(),
+        rule: (rule != 0).then(|| names.rule(rule)).flatten(),
+        generation,
+        digest: names.digest(generation),
+        first_seen: clock.text(seen(entry.first_seen)),
         last_seen: clock.text(last_seen),
         packets_fwd: entry.packets,
         bytes_fwd: entry.bytes,
@@ -151,6 +161,11 @@ fn flow(
         endpoint_src: endpoint(entry.src_endpoint),
         endpoint_dst: endpoint(entry.dst_endpoint),
     }
+}
+
+/// A generation's number by its lower half: one not far from the `latest`.
+const fn whole_generation(lower: u32, latest: u64) -> u64 {
+    latest.saturating_add_signed(lower.wrapping_sub(latest as u32) as i32 as i64)
 }
 
 /// Name of an IP protocol as rules and flows write it.
@@ -198,7 +213,7 @@ mod tests {
 
     use super::*;
 
-    fn direction(src: u32, src_port: u16, first_seen: u64) -> (FlowKey, FlowEntry) {
+    fn direction(src: u32, src_port: u16, first_seen: u32) -> (FlowKey, FlowEntry) {
         let key = FlowKey {
             src: Address::from_v4(src),
             dst: Address::from_v4(3 - src),

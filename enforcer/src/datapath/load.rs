@@ -9,13 +9,13 @@ use aya::{
 };
 
 use aya_obj::Object;
-use enforcer_common::limits::{MAX_NETWORKS, MAX_RULES};
 
 use super::{
     migrate::{self, MigrateError},
     pins::{PinError, Pins},
     probe,
     shortcuts::Shortcuts,
+    sizes::{SIZED, Sizes, TableKind},
     tables::{NAMES, TableError, Tables},
 };
 
@@ -47,9 +47,8 @@ pub struct Options {
     pub trace: bool,
     /// Whether the exact clock is read also where there is a coarse one; older kernels have no other.
     pub exact_clock: bool,
-    /// Ids of networks, and of rules, that are counted by: making room for a counter on every processor is most of
-    /// the work of making the tables. What has a higher id is judged as well, but not counted by it.
-    pub counted_ids: u32,
+    /// How large the tables are.
+    pub sizes: Sizes,
 }
 
 impl Default for Options {
@@ -59,7 +58,7 @@ impl Default for Options {
             mark_mask: DEFAULT_MARK_MASK,
             trace: false,
             exact_clock: false,
-            counted_ids: MAX_NETWORKS.max(MAX_RULES),
+            sizes: Sizes::default(),
         }
     }
 }
@@ -148,12 +147,13 @@ impl Datapath {
         check_kernel()?;
         check_mask(options.mark_mask)?;
         let mut loader = EbpfLoader::new();
-        let mut migrated_from = None;
+        let (mut migrated_from, mut sizes) = (None, options.sizes);
         if let Some(pins) = &options.pins {
             pins.prepare()?;
             let object = object()?;
             migrated_from = migrate::upgrade(pins, &object)?;
             pins.prepare_maps()?;
+            sizes = sizes.settle(pins)?;
             check_layouts(pins, &object)?;
             for name in NAMES {
                 loader.map_pin_path(name, pins.map(name));
@@ -161,12 +161,17 @@ impl Datapath {
         }
         let coarse_clock = u32::from(!options.exact_clock && probe::coarse_clock());
         let log_level: u8 = if options.trace { aya_log::Level::Debug as u8 } else { 0 };
+        for (name, entries) in sizes.entries() {
+            loader.map_max_entries(name, entries);
+        }
+        let kernel_tables = u32::from(sizes.tables == TableKind::Kernel);
+        let flow_sets = sizes.flow_sets();
         loader
             .override_global("MARK_MASK", &options.mark_mask, true)
             .override_global("COARSE_CLOCK", &coarse_clock, true)
             .override_global(aya_log::LEVEL, &log_level, true)
-            .map_max_entries("NETWORK_COUNTERS", options.counted_ids)
-            .map_max_entries("RULE_COUNTERS", options.counted_ids)
+            .override_global("KERNEL_TABLES", &kernel_tables, true)
+            .override_global("FLOW_SETS", &flow_sets, true)
             .verifier_log_level(VerifierLogLevel::DEBUG | VerifierLogLevel::STATS);
         let mut ebpf = loader.load(OBJECT)?;
         let mut tables = Tables::collect(|name| ebpf.take_map(name).ok_or(TableError::Missing(name)), true)?;
@@ -238,7 +243,8 @@ fn check_layouts(pins: &Pins, object: &Object) -> Result<(), LoadError> {
         let path = pins.map(name);
         let Some(wanted) = object.maps.get(name).filter(|_| path.exists()) else { continue };
         let found = MapInfo::from_pin(&path).map_err(|source| TableError::Map { name, source })?;
-        let describe = |kind: u32, key, value, entries, flags: u32| {
+        let describe = |kind: u32, key, value, entries: u32, flags: u32| {
+            let entries = if SIZED.contains(&name) { "any".to_owned() } else { entries.to_string() };
             format!("type {kind}, {key} -> {value} bytes, {entries} entries, flags {flags:#x}")
         };
         let kind = found.map_type().map_or(0, |kind| kind as u32);

@@ -1,14 +1,15 @@
 //! Tables of one ABI version become those of another, while the programs of both run: no packet waits.
 //!
 //! ```text
-//! maps-v2 ──▶ maps-v3-new ──rename──▶ maps-v3 ──▶ programs replaced link by link ──▶ maps-v2 goes
+//! maps-v3 ──▶ maps-v4-new ──rename──▶ maps-v4 ──▶ programs replaced link by link ──▶ maps-v3 goes
 //! ```
 //!
 //! A table of the same layout is shared: it gets a second name, and both versions count, remember and judge
 //! by it until the last link has changed. Only what says which policy decides is copied: the old programs
 //! end their life under the policy that was in force, whatever is published for the new ones.
 //!
-//! A table that the other version does not know begins empty, and is left out on the way back.
+//! A table that the other version does not know is left to whoever loads, and is left out on the way back. One of
+//! another layout begins empty: such tables only remember.
 //!
 //! The same is done backwards for the version before, which cannot know ours.
 
@@ -24,7 +25,7 @@ use bytemuck::Zeroable;
 use enforcer_common::{
     ABI_VERSION,
     control::{Control, ControlWord, Generation},
-    limits::{BANKS, GENERATION_SLOTS},
+    limits::MAX_DENIED,
 };
 
 use super::{
@@ -34,7 +35,7 @@ use super::{
 };
 
 /// The oldest version whose tables can be taken over and given back.
-const OLDEST: u32 = 2;
+const OLDEST: u32 = 3;
 
 /// Why tables cannot be taken over, or given back.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +57,7 @@ pub enum MigrateError {
     /// There is nothing that could be given back.
     #[error("there are no tables of version {ABI_VERSION} to give back")]
     Nothing,
-    /// The version before knows no deadlines.
+    /// What is carried over has no fallback.
     #[error("generation {0} awaits confirmation: `enforcer confirm` it or `enforcer rollback` first")]
     Unconfirmed(u64),
     /// A table could not be carried over.
@@ -147,6 +148,9 @@ fn stage(pins: &Pins, object: &Object, from: u32, to: u32) -> Result<PathBuf, Mi
     for name in tables_of(to) {
         let (old, new) = (pins.maps_of(from).join(name), staging.join(name));
         if since(name) > from {
+            continue;
+        }
+        if is_remade(name) {
             let made = create(object, name, to).map_err(table("create", name))?;
             bpf::pin(&made, &new).map_err(table("pin", name))?;
             continue;
@@ -160,7 +164,7 @@ fn stage(pins: &Pins, object: &Object, from: u32, to: u32) -> Result<PathBuf, Mi
         bpf::pin(&made, &new).map_err(table("pin", name))?;
         copied.insert(name, (old, made));
     }
-    carry(&copied, from, to)?;
+    carry(&copied)?;
     Ok(staging)
 }
 
@@ -179,17 +183,17 @@ pub fn tables_of(version: u32) -> impl Iterator<Item = &'static str> {
 
 /// The version that a table came with.
 fn since(name: &str) -> u32 {
-    if matches!(name, "MODES" | "WOULD_DROPS" | "HOST" | "SENDERS") { 3 } else { OLDEST }
+    if matches!(name, "FLOWS4" | "FLOWS6") { 4 } else { OLDEST }
 }
 
-/// How many banks a version has.
-const fn banks(version: u32) -> u32 {
-    if version < 3 { 3 } else { BANKS }
+/// Whether version 4 has given a table another layout: flow records became shorter.
+fn is_remade(name: &str) -> bool {
+    matches!(name, "FLOWS" | "DENIED")
 }
 
-/// How long the record of a generation is in a version. Version 3 has appended fallback and deadline.
-const fn record_bytes(version: u32) -> usize {
-    if version < 3 { 88 } else { size_of::<Generation>() }
+/// Value and entries of a table that is remade for version 3.
+fn remade_for_v3(name: &str) -> (u32, u32) {
+    (72, if name == "FLOWS" { 262_144 } else { MAX_DENIED })
 }
 
 fn create(object: &Object, name: &str, version: u32) -> io::Result<OwnedFd> {
@@ -202,13 +206,12 @@ fn create(object: &Object, name: &str, version: u32) -> io::Result<OwnedFd> {
         entries: map.max_entries(),
         flags: map.map_flags(),
     };
-    if name == "GENERATIONS" {
-        shape.value = record_bytes(version) as u32;
+    if version < 4 && is_remade(name) {
+        (shape.value, shape.entries) = remade_for_v3(name);
     }
     if shape.kind != BPF_MAP_TYPE_ARRAY_OF_MAPS as u32 {
         return bpf::create_map(name, shape, None);
     }
-    shape.entries = banks(version);
     let inner = map.inner().ok_or_else(missing)?;
     let template = MapShape {
         kind: inner.map_type(),
@@ -224,7 +227,7 @@ fn create(object: &Object, name: &str, version: u32) -> io::Result<OwnedFd> {
 type Copied = BTreeMap<&'static str, (OwnedFd, OwnedFd)>;
 
 /// Carries over what decides, and nothing else: its record, its bank, its word.
-fn carry(tables: &Copied, from: u32, to: u32) -> Result<(), MigrateError> {
+fn carry(tables: &Copied) -> Result<(), MigrateError> {
     let (old_control, new_control) = &tables["CONTROL"];
     let mut control = Control::zeroed();
     bpf::read_entry(old_control, 0, bytemuck::bytes_of_mut(&mut control))
@@ -236,33 +239,27 @@ fn carry(tables: &Copied, from: u32, to: u32) -> Result<(), MigrateError> {
     if number > 0 {
         let (old_records, new_records) = &tables["GENERATIONS"];
         let mut record = Generation::zeroed();
-        let bytes = bytemuck::bytes_of_mut(&mut record);
         let slot = control.active.slot();
-        bpf::read_entry(old_records, slot, &mut bytes[..record_bytes(from)])
+        bpf::read_entry(old_records, slot, bytemuck::bytes_of_mut(&mut record))
             .map_err(table("read", "GENERATIONS"))?;
-        // Where version 2 expects it: it builds the next in what follows, modulo.
-        let (bank, slot) =
-            ((number % u64::from(banks(to))) as u32, (number % u64::from(GENERATION_SLOTS)) as u32);
         for name in OUTER {
-            carry_bank(&tables[name], record.bank, bank).map_err(|source| match source.raw_os_error() {
+            carry_bank(&tables[name], record.bank).map_err(|source| match source.raw_os_error() {
                 Some(libc::EPERM) => MigrateError::Privileges,
                 _ => table("carry over", name)(source),
             })?;
         }
-        let record = Generation { bank, fallback: ControlWord::default(), deadline: 0, ..record };
-        let bytes = bytemuck::bytes_of(&record);
-        bpf::write_entry(new_records, slot, &bytes[..record_bytes(to)])
+        let record = Generation { fallback: ControlWord::default(), deadline: 0, ..record };
+        bpf::write_entry(new_records, slot, bytemuck::bytes_of(&record))
             .map_err(table("write", "GENERATIONS"))?;
-        control.active = ControlWord::new(number, slot);
     }
     bpf::write_entry(new_control, 0, bytemuck::bytes_of(&control)).map_err(table("write", "CONTROL"))
 }
 
-fn carry_bank((old, new): &(OwnedFd, OwnedFd), from: u32, to: u32) -> io::Result<()> {
+fn carry_bank((old, new): &(OwnedFd, OwnedFd), bank: u32) -> io::Result<()> {
     let mut id = 0_u32;
-    bpf::read_entry(old, from, bytemuck::bytes_of_mut(&mut id))?;
+    bpf::read_entry(old, bank, bytemuck::bytes_of_mut(&mut id))?;
     let inner = bpf::map_by_id(id)?;
-    bpf::update(new, &to, &inner.as_raw_fd())
+    bpf::update(new, &bank, &inner.as_raw_fd())
 }
 
 fn table(operation: &'static str, name: &str) -> impl FnOnce(io::Error) -> MigrateError + use<> {

@@ -17,10 +17,10 @@ use enforcer_common::{
 };
 use nix::time::{ClockId, clock_gettime};
 
-use super::{bpf::Mapped, pins::Pins};
+use super::{bpf::Mapped, flow_table::FlowTable, pins::Pins};
 
 /// Every table by the name of its map; what is pinned and what is checked before reuse.
-pub const NAMES: [&str; 25] = [
+pub const NAMES: [&str; 27] = [
     "CONTROL",
     "GENERATIONS",
     "ENDPOINTS",
@@ -30,6 +30,8 @@ pub const NAMES: [&str; 25] = [
     "SET_MEMBERS",
     "PAIRS",
     "SERVICES",
+    "FLOWS4",
+    "FLOWS6",
     "FLOWS",
     "DENIED",
     "STATE",
@@ -87,6 +89,8 @@ pub struct Tables {
     pub(super) set_members: MapData,
     pub(super) pairs: MapData,
     pub(super) services: MapData,
+    /// Allowed flows lie in one or the other.
+    pub(super) flow_table: FlowTable,
     pub(super) flows: MapData,
     pub(super) denied: MapData,
     pub(super) state: MapData,
@@ -109,11 +113,9 @@ impl Tables {
         writable: bool,
     ) -> Result<Self, TableError> {
         let control_map = data("CONTROL", take("CONTROL")?)?;
-        let control = Mapped::new(control_map.fd(), writable).map_err(|source| TableError::Io {
-            operation: "map",
-            name: "CONTROL",
-            source,
-        })?;
+        let unmapped = |name| move |source| TableError::Io { operation: "map", name, source };
+        let control = Mapped::new(control_map.fd(), 1, writable).map_err(unmapped("CONTROL"))?;
+        let (flows4, flows6) = (data("FLOWS4", take("FLOWS4")?)?, data("FLOWS6", take("FLOWS6")?)?);
         Ok(Self {
             control,
             _control_map: control_map,
@@ -125,6 +127,7 @@ impl Tables {
             set_members: data("SET_MEMBERS", take("SET_MEMBERS")?)?,
             pairs: data("PAIRS", take("PAIRS")?)?,
             services: data("SERVICES", take("SERVICES")?)?,
+            flow_table: FlowTable::new(flows4, flows6).map_err(unmapped("FLOWS4 or FLOWS6"))?,
             flows: data("FLOWS", take("FLOWS")?)?,
             denied: data("DENIED", take("DENIED")?)?,
             state: data("STATE", take("STATE")?)?,

@@ -21,7 +21,10 @@ use std::{collections::BTreeMap, net::IpAddr, process::Command};
 use aya::programs::ProgramInfo;
 use enforcer::{
     daemon::generations::Generations,
-    datapath::load::{DEFAULT_MARK_MASK, Datapath, GUARD, Options},
+    datapath::{
+        load::{DEFAULT_MARK_MASK, Datapath, GUARD, Options},
+        sizes::{Sizes, TableKind},
+    },
     policy::{self, Capacity, Ids, Policy, Source},
 };
 use enforcer_common::{
@@ -49,8 +52,8 @@ pub struct Lab {
     uplinks: Vec<String>,
     policy: Policy,
     ids: Ids,
-    /// Networks and rules that it can count by.
-    counted_ids: u32,
+    /// Networks and rules that it can count by, among others.
+    sizes: Sizes,
     generations: Generations,
     /// The reason counters behind the latest frame, while nothing else ran since: reading them is slow.
     counted: Option<Vec<(Verdict, Counter)>>,
@@ -68,12 +71,17 @@ impl Default for Lab {
 }
 
 impl Lab {
-    /// Ids of networks and rules that one has room for: more would take longer than most tests.
-    const IDS: u32 = 1_024;
+    /// Flows and ids of networks and rules that one has room for: more would take longer than most tests.
+    const SIZES: Sizes = Sizes { tables: TableKind::Own, flows: 8_192, networks: 1_024, rules: 1_024 };
 
     /// A fresh one, in a network namespace that this thread now lives in.
     pub fn new() -> Self {
-        Self::loaded_with(&Options { counted_ids: Self::IDS, ..Options::default() })
+        Self::loaded_with(&Options { sizes: Self::SIZES, ..Options::default() })
+    }
+
+    /// One whose flows lie in tables of this kind.
+    pub fn with_tables(tables: TableKind) -> Self {
+        Self::loaded_with(&Options { sizes: Sizes { tables, ..Self::SIZES }, ..Options::default() })
     }
 
     /// One whose datapath is loaded in a certain way.
@@ -87,7 +95,7 @@ impl Lab {
             uplinks: Vec::new(),
             policy: Policy::default(),
             ids: Ids::default(),
-            counted_ids: options.counted_ids,
+            sizes: options.sizes,
             generations: Generations::default(),
             counted: None,
             _namespace: namespace,
@@ -145,9 +153,10 @@ impl Lab {
         self.ids = self.ids.assign(&self.policy).expect("there are enough ids");
         let ids = self.policy.networks.len().max(self.policy.rules.len());
         assert!(
-            ids < self.counted_ids as usize,
-            "this lab counts by {} networks and rules",
-            self.counted_ids
+            ids < self.sizes.networks.min(self.sizes.rules) as usize,
+            "this lab counts by {} networks and {} rules",
+            self.sizes.networks,
+            self.sizes.rules
         );
         let tables = policy::compile(&self.policy, &self.ids, Capacity::default()).expect("the policy fits");
         let place = self.generations.next(0);

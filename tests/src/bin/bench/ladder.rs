@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::process::Stdio;
 
 use enforcer_tests::cost::NETWORKS;
+use enforcer_tests::daemon::ROOMY_CONFIG;
 use enforcer_tests::packet::{BLUE_A, BLUE_B, Family};
 use enforcer_tests::{Daemon, Host, NetNs};
 
@@ -29,6 +30,9 @@ pub enum Rung {
     /// A policy of so many networks.
     Enforcer(u32),
 }
+
+/// Flows that the enforcer has room for on both processors: twice the most that are sent, from one of them.
+const FLOWS: u32 = 1 << 22;
 
 /// In the order of the table. All are compared with [`Rung::Routing`].
 pub const LADDER: [Rung; 15] = [
@@ -88,7 +92,8 @@ impl Rung {
             Self::NftSet(prefixes) => nft(netns, &nft_set(prefixes)),
             Self::NftMap(pairs) => nft(netns, &nft_map(pairs)),
             Self::Enforcer(networks) => {
-                let daemon = Daemon::start(host);
+                let daemon =
+                    Daemon::start_with(host, &format!("{ROOMY_CONFIG}[datapath]\nflows = {FLOWS}\n"));
                 daemon.apply(&policy(networks));
                 daemon.wait_ready(interfaces);
                 return Some(Box::new(daemon));

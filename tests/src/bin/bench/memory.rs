@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
 
+use enforcer_tests::daemon::ROOMY_CONFIG;
 use enforcer_tests::{Daemon, Host, NetNs, wait};
 
 use crate::Thoroughness;
@@ -20,7 +21,7 @@ pub fn measure(thoroughness: Thoroughness, _: &mut Results) {
     println!("\nmemory: resident, of the daemon, and the most it ever was");
     let host = Host::new("memory");
     let inside = NetNs::create("memory-inside");
-    let mut daemon = Daemon::start(&host);
+    let mut daemon = Daemon::start_with(&host, ROOMY_CONFIG);
     row("nothing to do", &daemon);
     host.netns().ip(&arrival(&inside, workloads));
     wait::until("all workloads are ready", PATIENCE, || {

@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use enforcer_tests::daemon::ROOMY_CONFIG;
 use enforcer_tests::flood::Flood;
 use enforcer_tests::host::HOST_IPV4;
 use enforcer_tests::packet::from;
@@ -31,7 +32,7 @@ pub fn measure(thoroughness: Thoroughness, _: &mut Results) {
 
 fn row(newcomers: usize, others: usize) {
     let host = Host::new("ready");
-    let daemon = Daemon::start(&host);
+    let daemon = Daemon::start_with(&host, ROOMY_CONFIG);
     let others: Vec<Workload> = (0..others).map(|number| other(&host, number)).collect();
     daemon.wait_ready(&others.iter().map(Workload::interface).collect::<Vec<_>>());
     let ears = host.netns().enter(|| UdpSocket::bind((HOST_IPV4, DNS))).expect("nobody else serves names");

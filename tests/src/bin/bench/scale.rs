@@ -6,6 +6,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use aya::maps::loaded_maps;
+use enforcer_tests::daemon::ROOMY_CONFIG;
 use enforcer_tests::{Daemon, Host};
 
 use crate::Thoroughness;
@@ -32,7 +33,7 @@ pub fn measure(thoroughness: Thoroughness, _: &mut Results) {
 
 fn row(name: &str, policy: &str, runs: usize) {
     let host = Host::new("bench");
-    let daemon = Daemon::start(&host);
+    let daemon = Daemon::start_with(&host, ROOMY_CONFIG);
     let (rss, kernel) = (of_process(&daemon, "VmRSS:"), map_memory());
     let mut applies = Vec::new();
     for run in 0..runs {

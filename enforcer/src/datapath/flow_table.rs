@@ -1,0 +1,123 @@
+//! Flow records as the datapath keeps them: the user half of [`enforcer_common::flow_table`], read in place.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::atomic::{Ordering, fence},
+};
+
+use aya::maps::MapData;
+use enforcer_common::{
+    flow::{FlowEntry, FlowKey},
+    flow_table::{FlowSet, FlowSet4, FlowSet6, Key, Slot},
+};
+
+use super::bpf::Mapped;
+
+/// What the `FLOWS4` and `FLOWS6` tables hold.
+pub(super) struct FlowTable {
+    v4: Mapped<FlowSet4>,
+    v6: Mapped<FlowSet6>,
+    /// Programs that are loaded later need the descriptors.
+    _maps: [MapData; 2],
+}
+
+/// Directions of flows by their keys.
+pub(super) type Directions = HashMap<FlowKey, FlowEntry>;
+
+impl FlowTable {
+    /// Maps both tables.
+    pub(super) fn new(v4: MapData, v6: MapData) -> io::Result<Self> {
+        Ok(Self { v4: mapped(&v4)?, v6: mapped(&v6)?, _maps: [v4, v6] })
+    }
+
+    /// Adds what all processors know of each direction.
+    pub(super) fn add_to(&self, directions: &mut Directions) {
+        read(&self.v4, |key, entry| add(directions, key.flow_key(), entry));
+        read(&self.v6, |key, entry| add(directions, key.flow_key(), entry));
+    }
+}
+
+fn mapped<const WORDS: usize>(map: &MapData) -> io::Result<Mapped<FlowSet<WORDS>>> {
+    let entries = map.info().map_err(io::Error::other)?.max_entries();
+    Mapped::new(map.fd(), entries as usize, false)
+}
+
+fn read<const WORDS: usize>(table: &Mapped<FlowSet<WORDS>>, mut each: impl FnMut(Key<WORDS>, FlowEntry)) {
+    for set in table.entries() {
+        // SAFETY: the mapping is live, and a set is an array of slots.
+        let slots = unsafe { &raw const (*set).0 }.cast::<Slot<WORDS>>();
+        for way in 0..enforcer_common::flow_table::WAYS {
+            // SAFETY: see above.
+            if let Some((key, entry)) = unsafe { read_slot(slots.add(way)) } {
+                each(key, entry);
+            }
+        }
+    }
+}
+
+/// What a slot holds; `None` for nothing, or while the datapath gives it to another flow.
+///
+/// # Safety
+/// `slot` points into a live mapping.
+unsafe fn read_slot<const WORDS: usize>(slot: *const Slot<WORDS>) -> Option<(Key<WORDS>, FlowEntry)> {
+    // SAFETY: the caller's promise; volatile, because the datapath writes meanwhile.
+    unsafe {
+        let verdict = (&raw const (*slot).entry.verdict).read_volatile();
+        if verdict == 0 {
+            return None;
+        }
+        fence(Ordering::Acquire);
+        let key = (&raw const (*slot).key).read_volatile();
+        let entry = (&raw const (*slot).entry).read_volatile();
+        fence(Ordering::Acquire);
+        let same = (&raw const (*slot).entry.verdict).read_volatile() == verdict
+            && (&raw const (*slot).key).read_volatile() == key;
+        same.then_some((key, entry))
+    }
+}
+
+/// Several processors may have carried packets of one direction: the judgement of the latest is told.
+fn add(directions: &mut Directions, key: FlowKey, entry: FlowEntry) {
+    // It holds a judgement for a receiver whose sender's packets are counted elsewhere.
+    if entry.packets == 0 {
+        return;
+    }
+    let known = directions.entry(key).or_insert(FlowEntry { packets: 0, bytes: 0, ..entry });
+    let is_later = entry.last_seen.wrapping_sub(known.last_seen) as i32 >= 0;
+    let is_first = (entry.first_seen.wrapping_sub(known.first_seen) as i32) < 0;
+    let latest = if is_later { entry } else { *known };
+    *known = FlowEntry {
+        packets: known.packets + entry.packets,
+        bytes: known.bytes + entry.bytes,
+        first_seen: if is_first { entry.first_seen } else { known.first_seen },
+        ..latest
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_processors_counted_of_a_direction_is_one() {
+        let mut directions = Directions::new();
+        let seen = |first_seen, last_seen, packets, generation| FlowEntry {
+            packets,
+            bytes: packets * 100,
+            first_seen,
+            last_seen,
+            generation,
+            verdict: 1,
+            ..FlowEntry::default()
+        };
+        let key = FlowKey::default();
+        // Ticks wrap: the first is older than the second.
+        add(&mut directions, key, seen(u32::MAX - 5, 7, 3, 2));
+        add(&mut directions, key, seen(1, 9, 4, 3));
+        add(&mut directions, key, seen(2, 3, 0, 9));
+        assert_eq!(directions[&key], seen(u32::MAX - 5, 9, 7, 3));
+        add(&mut directions, key, seen(u32::MAX - 9, 8, 1, 1));
+        assert_eq!(directions[&key], seen(u32::MAX - 9, 9, 8, 3));
+    }
+}

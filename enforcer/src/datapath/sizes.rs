@@ -1,0 +1,106 @@
+//! How large the tables are that the host file says something about, and of which kind.
+
+use std::path::Path;
+
+use aya::maps::MapInfo;
+use enforcer_common::{
+    flow_table::sets_per_cpu,
+    limits::{FLOWS, FLOWS_PER_CPU, MAX_NETWORKS, MAX_RULES},
+};
+use serde::Deserialize;
+use tracing::warn;
+
+use super::{pins::Pins, tables::TableError};
+
+/// Which kind of table remembers allowed flows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TableKind {
+    /// [`enforcer_common::flow_table`].
+    #[default]
+    Own,
+    /// The kernel's LRU hash table.
+    Kernel,
+}
+
+/// Sizes that are chosen when the tables are made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sizes {
+    /// Which kind of table remembers allowed flows.
+    pub tables: TableKind,
+    /// Allowed flow directions that are remembered, over all processors: of each family in tables of our own, of both
+    /// in the kernel's.
+    pub flows: u32,
+    /// Ids of networks that are counted by. What has a higher one is judged as well, but not counted by it. Making
+    /// room for a counter on every processor is most of the work of making the tables.
+    pub networks: u32,
+    /// Ids of rules that are counted by.
+    pub rules: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            tables: TableKind::default(),
+            flows: FLOWS.max(cpus().saturating_mul(FLOWS_PER_CPU)),
+            networks: MAX_NETWORKS,
+            rules: MAX_RULES,
+        }
+    }
+}
+
+/// Processors that this host may ever have.
+fn cpus() -> u32 {
+    aya::util::nr_cpus().map_or(1, |cpus| cpus as u32)
+}
+
+/// The tables of a size that is chosen.
+pub(super) const SIZED: [&str; 5] = ["FLOWS4", "FLOWS6", "FLOWS", "NETWORK_COUNTERS", "RULE_COUNTERS"];
+
+impl Sizes {
+    /// Sets of our flow tables that one processor gets; what the datapath is told.
+    pub(super) fn flow_sets(self) -> u32 {
+        sets_per_cpu(self.flows, cpus())
+    }
+
+    /// How many entries each table of a size that is chosen has.
+    pub(super) fn entries(self) -> [(&'static str, u32); SIZED.len()] {
+        let (own, kernel) = match self.tables {
+            TableKind::Own => (self.flow_sets() * cpus(), 1),
+            TableKind::Kernel => (1, self.flows),
+        };
+        let entries = [own, own, kernel, self.networks, self.rules];
+        std::array::from_fn(|at| (SIZED[at], entries[at]))
+    }
+
+    /// Makes way where pinned tables have other sizes: flow records begin anew, counters keep their table, whose size
+    /// counts then.
+    pub(super) fn settle(mut self, pins: &Pins) -> Result<Self, TableError> {
+        for (name, wanted) in self.entries() {
+            let path = pins.map(name);
+            let Some(found) = pinned_entries(name, &path)?.filter(|found| *found != wanted) else { continue };
+            match name {
+                "NETWORK_COUNTERS" => self.networks = found,
+                "RULE_COUNTERS" => self.rules = found,
+                _ => {
+                    std::fs::remove_file(&path).map_err(|source| TableError::Io {
+                        operation: "replace",
+                        name,
+                        source,
+                    })?;
+                    continue;
+                }
+            }
+            warn!("{name} keeps its {found} counters: {wanted} take `enforcer clean` first");
+        }
+        Ok(self)
+    }
+}
+
+fn pinned_entries(name: &'static str, path: &Path) -> Result<Option<u32>, TableError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let info = MapInfo::from_pin(path).map_err(|source| TableError::Map { name, source })?;
+    Ok(Some(info.max_entries()))
+}

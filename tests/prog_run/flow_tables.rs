@@ -1,0 +1,94 @@
+//! Where allowed flows are kept: a part for each CPU that grows, or a table of the kernel's kind for all.
+
+use std::time::Duration;
+
+use enforcer::datapath::sizes::TableKind;
+use enforcer_common::verdict::{DropReason::DefaultDeny, PassReason::*};
+use enforcer_tests::{
+    packet::{BLUE_A, BLUE_B, DB, Family, Family::*, from},
+    prog_run::Lab,
+};
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
+use rstest::rstest;
+
+use crate::{TENANTS, between, lab, populated};
+
+/// Flows that do not fit into what a CPU uses of its part at first.
+const MANY: u16 = 1_500;
+
+fn stay_on(cpu: usize) {
+    let mut cpus = CpuSet::new();
+    cpus.set(cpu).expect("there are so few");
+    sched_setaffinity(Pid::from_raw(0), &cpus).expect("this machine has more than one processor");
+}
+
+/// Who sends on one CPU is delivered on another: nothing is counted twice, and nothing that one CPU keeps for receivers
+/// is taken for a sender's.
+#[rstest]
+fn one_flow_on_two_processors_is_one_flow(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    let packet = between(family, BLUE_A, BLUE_B);
+    for round in 0..4 {
+        stay_on(round % 2);
+        lab.sent_by("a", &packet).passes(SharedNetwork).is_stamped_as("a");
+        stay_on((round + 1) % 2);
+        lab.delivered_to("b", &packet).stamped_by("a").passes_counted_before();
+    }
+    let flow = lab.flow(&packet);
+    assert_eq!((flow.packets_fwd, flow.bytes_fwd), (4, 4 * packet.bytes().len() as u64));
+    assert_eq!((flow.endpoint_src.as_deref(), flow.endpoint_dst.as_deref()), (Some("a"), Some("b")));
+}
+
+/// A rule opens a conversation wherever the next packet is met: what is kept for a receiver would open none.
+#[rstest]
+fn what_a_receiver_keeps_opens_nothing_for_a_sender(
+    #[from(crate::ruled)] mut lab: Lab,
+    #[values(V4, V6)] family: Family,
+) {
+    let question = between(family, BLUE_A, DB);
+    stay_on(0);
+    lab.sent_by("a", &question).passes(AllowedByRule);
+    stay_on(1);
+    lab.delivered_to("db", &question).stamped_by("a").passes_counted_before();
+    lab.silence(Duration::from_hours(1));
+    lab.sent_by("db", question.answer()).drops(DefaultDeny);
+    lab.sent_by("a", &question).passes(AllowedByRule);
+    lab.sent_by("db", question.answer()).passes(Reply);
+}
+
+/// The first place that a CPU has for flows is too small; nothing of what was counted there is lost.
+#[rstest]
+fn more_flows_than_there_was_room_for_are_all_counted(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    stay_on(0);
+    let flow = |port: u16| from(BLUE_A.on(family)).to(BLUE_B.on(family)).udp(53).from_port(port);
+    for _ in 0..3 {
+        for port in 1..=MANY {
+            lab.sent_by("a", flow(port)).passes(SharedNetwork);
+        }
+    }
+    let flows = lab.flows();
+    let counted: u64 = flows.iter().map(|flow| flow.packets_fwd).sum();
+    let known = flows.len();
+    // A flow that was pushed out before there was room for it has lost a count.
+    assert!(known > usize::from(MANY) * 9 / 10, "{known} of {MANY} flows are known");
+    assert!(counted > u64::from(MANY) * 2, "{counted} packets of {MANY} flows, three each");
+}
+
+#[rstest]
+fn the_kernels_tables_do_the_same(#[values(V4, V6)] family: Family) {
+    let mut lab = populated(Lab::with_tables(TableKind::Kernel));
+    lab.apply(TENANTS);
+    let (allowed, denied) = (between(family, BLUE_A, BLUE_B), between(family, BLUE_A, DB));
+    for round in 0..3 {
+        stay_on(round % 2);
+        lab.sent_by("a", &allowed).passes(SharedNetwork).is_stamped_as("a");
+        lab.delivered_to("b", &allowed).stamped_by("a").passes_counted_before();
+        lab.sent_by("a", &denied).drops(DefaultDeny);
+    }
+    for (packet, verdict) in [(&allowed, "pass"), (&denied, "drop")] {
+        let flow = lab.flow(packet);
+        assert_eq!((flow.verdict.as_str(), flow.packets_fwd), (verdict, 3));
+    }
+}
