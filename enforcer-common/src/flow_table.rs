@@ -91,7 +91,7 @@ fn word<const WORDS: usize>(key: &FlowKey, at: usize) -> u64 {
     bytemuck::cast([words[first], words[second]])
 }
 
-/// Keyed: who does not know the seed cannot choose keys that meet in one set.
+/// Keyed: which keys meet in one set is not known to who does not know the seed.
 #[inline(always)]
 pub fn digest<const WORDS: usize>(key: &FlowKey, seed: u64) -> u64 {
     let mut sum = seed;

@@ -42,8 +42,12 @@ pub fn account(
         }
         count_endpoint(role, journey, weight);
         if counted {
-            if matches!(record, FlowRecord::New) {
-                flow::record(journey, frame.ifindex(), Weight { packets: 0, bytes: 0 });
+            match record {
+                FlowRecord::None => {}
+                FlowRecord::Known(entry) => flow::touch(entry, journey),
+                FlowRecord::New => {
+                    flow::record(journey, frame.ifindex(), Weight { packets: 0, bytes: 0 });
+                }
             }
             return;
         }

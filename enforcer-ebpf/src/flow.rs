@@ -89,8 +89,13 @@ fn is_of_today(entry: *mut FlowEntry, control: &Control) -> bool {
 /// counted on another CPU, where the next of its flow will not be looked for.
 #[inline(always)]
 pub fn record(journey: &Journey, ifindex: u32, weight: Weight) {
+    let admits = journey.judgement.is_pass() && !journey.judgement.would_drop();
+    let only_kept = weight.packets == 0;
+    if only_kept && (!admits || journey.judgement.flags & FlowEntry::CACHED == 0 || config::kernel_tables()) {
+        return;
+    }
     // Two stations, and neither calls the other: kernels before 6.8 count the stack of both then.
-    if journey.judgement.is_pass() && !journey.judgement.would_drop() && !config::kernel_tables() {
+    if admits && !config::kernel_tables() {
         flow_table::flow_place();
     }
     flow_record(ifindex, weight.packets, weight.bytes);
@@ -104,7 +109,7 @@ pub extern "C" fn flow_record(ifindex: u32, packets: u32, bytes: u32) -> u32 {
     let judgement = &journey.judgement;
     if judgement.is_pass() && !judgement.would_drop() {
         record_allowed(journey, weight);
-    } else if packets != 0 {
+    } else {
         journey.denied_key = denied(&journey.packet.key, ifindex);
         record_denied(journey, weight);
     }
@@ -114,9 +119,6 @@ pub extern "C" fn flow_record(ifindex: u32, packets: u32, bytes: u32) -> u32 {
 #[inline(always)]
 fn record_allowed(journey: &Journey, weight: Weight) {
     let only_kept = weight.packets == 0;
-    if only_kept && (config::kernel_tables() || journey.judgement.flags & FlowEntry::CACHED == 0) {
-        return;
-    }
     let found = if config::kernel_tables() {
         shared(&maps::FLOWS, &journey.packet.key, journey)
     } else {
@@ -149,8 +151,9 @@ fn shared<const N: usize>(
     if let Some(entry) = table.get_ptr_mut(key) {
         return Some(entry);
     }
-    let mut blank = FlowEntry::default();
-    wipe(&raw mut blank, tick(journey.now), journey.control.facts as u32);
+    let (first_seen, facts) = (tick(journey.now), !journey.control.facts as u32);
+    // Of this verdict, so that nobody takes its counts for another's.
+    let blank = FlowEntry { facts, first_seen, verdict: journey.judgement.verdict, ..FlowEntry::default() };
     // It fails where another CPU is first with the same flow, which is as good.
     let _ = table.insert(key, blank, u64::from(BPF_NOEXIST));
     table.get_ptr_mut(key)
@@ -187,6 +190,13 @@ fn renew(entry: *mut FlowEntry, journey: &Journey, more_flags: u8) {
         ptr::write_volatile(&raw mut (*entry).verdict, judgement.verdict);
         ptr::write_volatile(&raw mut (*entry).facts, facts);
     }
+}
+
+/// A packet of a recorded flow that was counted elsewhere.
+#[inline(always)]
+pub fn touch(entry: *mut FlowEntry, journey: &Journey) {
+    // SAFETY: see `stands`.
+    unsafe { (*entry).last_seen = tick(journey.now) }
 }
 
 /// Counts a packet of a recorded flow, whose judgement was recalled.

@@ -92,6 +92,7 @@ fn make_in<const WORDS: usize>(table: &Table<WORDS>, journey: &mut Journey) -> O
     place.set = room.set_of(digest);
     let set = table.get_ptr_mut(place.set)?;
     let mut longest = 0;
+    place.way.set(ways(digest).next().unwrap_or(0) as u32);
     for way in ways(digest) {
         // SAFETY: see `find_in`.
         let slot = unsafe { &(*set).0[way] };
@@ -100,7 +101,7 @@ fn make_in<const WORDS: usize>(table: &Table<WORDS>, journey: &mut Journey) -> O
             return Some(());
         }
         let silence = slot.entry.silence(now);
-        if silence >= longest {
+        if silence > longest {
             longest = silence;
             place.way.set(way as u32);
         }

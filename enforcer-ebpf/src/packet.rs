@@ -141,6 +141,9 @@ macro_rules! header {
 
 header! { /// IEEE 802.3.
 Ethernet { dst: [u8; 6], src: [u8; 6], ethertype: u16, } }
+header! { /// RFC 791, up to the addresses.
+Ipv4Front { version_ihl: u8, tos: u8, total_length: u16, id: u16, fragment: u16, ttl: u8, protocol: u8,
+            checksum: u16, } }
 header! { /// RFC 8200, up to the addresses.
 Ipv6Front { version_class_label: u32, payload_length: u16, next_header: u8, hop_limit: u8, } }
 header! { /// RFC 826, for IPv4 over Ethernet.
@@ -166,6 +169,17 @@ Dhcp { op: u8, htype: u8, hlen: u8, hops: u8, xid: u32, secs: u16, flags: u16, c
        siaddr: u32, giaddr: u32, chaddr: [u8; 6], } }
 header! { /// RFC 4861 §4.3: behind the ICMPv6 header of a solicitation or advertisement.
 NeighborTarget { address: [u32; 4], } }
+
+/// A header right behind that of Ethernet.
+#[repr(C, packed(2))]
+#[derive(Clone, Copy)]
+pub struct Framed<T> {
+    pub ethernet: Ethernet,
+    pub inner: T,
+}
+
+// SAFETY: two headers, and no padding between them.
+unsafe impl<T: Header> Header for Framed<T> {}
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, at the kernel's tick resolution where it can.
 #[inline(always)]

@@ -12,7 +12,7 @@ use crate::{
     account,
     journey::Journey,
     maps,
-    packet::{self, Ethernet, Frame, Ipv4, Ipv6Front},
+    packet::{self, Ethernet, Frame, Framed, Ipv4Front, Ipv6Front},
     parse::Kind,
     skb::Skb,
 };
@@ -77,21 +77,27 @@ fn largest_packet(skb: Skb, journey: &Journey) -> u32 {
 #[inline(always)]
 fn hand_on(skb: Skb, to: &Shortcut, is_v4: bool) -> Option<()> {
     let mut cursor = skb.cursor();
-    let ethernet = *cursor.take::<Ethernet>()?;
-    let ethernet = Ethernet { dst: to.mac, src: to.gateway, ..ethernet };
     if is_v4 {
-        let ip = *cursor.take::<Ipv4>()?;
+        let Framed { ethernet, inner: ip } = *cursor.take::<Framed<Ipv4Front>>()?;
         // The header sums up to the same.
-        let ip = Ipv4 { ttl: less(ip.ttl)?, checksum: one_less(ip.checksum), ..ip };
-        skb.rewrite(packet::ETHERNET, &ip, false)?;
-    } else {
-        let front = *cursor.take::<Ipv6Front>()?;
-        let front = Ipv6Front { hop_limit: less(front.hop_limit)?, ..front };
-        skb.rewrite(packet::ETHERNET, &front, true)?;
+        let inner = Ipv4Front { ttl: less(ip.ttl)?, checksum: one_less(ip.checksum), ..ip };
+        return skb.rewrite(&Framed { ethernet: next_link(to, ethernet), inner });
     }
-    // Behind the larger one: now the kernel need not copy any more, and nothing fails half-way.
-    skb.rewrite(0, &ethernet, false)
+    let Framed { ethernet, inner: ip } = *cursor.take::<Framed<Ipv6Front>>()?;
+    let inner = Ipv6Front { hop_limit: less(ip.hop_limit)?, ..ip };
+    skb.rewrite(&Framed { ethernet: next_link(to, ethernet), inner })?;
+    skb.add_to_sum(ONE_HOP_LESS);
+    Some(())
 }
+
+#[inline(always)]
+const fn next_link(to: &Shortcut, ethernet: Ethernet) -> Ethernet {
+    Ethernet { dst: to.mac, src: to.gateway, ..ethernet }
+}
+
+/// What one hop less adds to the sum over an IPv6 packet: the complement of the old word, and the new one, in which the
+/// hop limit is the last byte (RFC 1624).
+const ONE_HOP_LESS: u32 = 0xffff_fffe_u32.to_be();
 
 #[inline(always)]
 const fn less(hops: u8) -> Option<u8> {

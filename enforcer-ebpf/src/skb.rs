@@ -3,8 +3,10 @@
 use core::ptr;
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_RECOMPUTE_CSUM},
-    helpers::{bpf_redirect_peer, bpf_skb_change_type, bpf_skb_pull_data, bpf_skb_store_bytes},
+    bindings::__sk_buff,
+    helpers::{
+        bpf_csum_update, bpf_redirect_peer, bpf_skb_change_type, bpf_skb_pull_data, bpf_skb_store_bytes,
+    },
     programs::TcContext,
 };
 
@@ -61,15 +63,20 @@ impl Skb {
         unsafe { (*self.0).gso_size }
     }
 
-    /// Writes a header at an offset from the Ethernet header; `None`, and nothing is changed, when the kernel has no
-    /// memory for a copy. Earlier cursors die. `summed`: what is written changes the sum over the packet, where the
-    /// interface has made one; it does not cover the Ethernet header.
+    /// Writes other headers over the first ones; `None`, and nothing is changed, when the kernel has no memory for a
+    /// copy. Earlier cursors die.
     #[inline(always)]
-    pub fn rewrite<T: Header>(self, offset: u32, header: &T, summed: bool) -> Option<()> {
-        let flags = if summed { u64::from(BPF_F_RECOMPUTE_CSUM) } else { 0 };
-        let (from, length) = (ptr::from_ref(header).cast(), size_of::<T>() as u32);
+    pub fn rewrite<T: Header>(self, headers: &T) -> Option<()> {
+        let (from, length) = (ptr::from_ref(headers).cast(), size_of::<T>() as u32);
         // SAFETY: see above; a `Header` is plain bytes.
-        (unsafe { bpf_skb_store_bytes(self.0, offset, from, length, flags) } == 0).then_some(())
+        (unsafe { bpf_skb_store_bytes(self.0, 0, from, length, 0) } == 0).then_some(())
+    }
+
+    /// Adds to the sum over what is behind the Ethernet header, where the interface has made one.
+    #[inline(always)]
+    pub fn add_to_sum(self, difference: u32) {
+        // SAFETY: see above. It refuses where there is none.
+        unsafe { bpf_csum_update(self.0, difference) };
     }
 
     /// Whoever it was addressed to, it is for who receives it.

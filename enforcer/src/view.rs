@@ -228,9 +228,7 @@ impl View<'_> {
                 })
                 .map(|(verdict, counter)| reason(verdict, counter))
                 .collect(),
-            recent: newest_per_endpoint(
-                self.flows()?.iter().filter(|flow| flow.verdict != "pass").map(recent),
-            ),
+            recent: newest_per_endpoint(self.tables.refused(&self.names()?)?.iter().map(recent)),
             events_lost: self.tables.lost_events()?,
         })
     }

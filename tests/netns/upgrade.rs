@@ -6,7 +6,7 @@ use std::fs;
 use enforcer::datapath::bpf::{link_target, open_pin};
 use enforcer::datapath::pins::Pins;
 use enforcer_common::ABI_VERSION;
-use enforcer_tests::daemon::DEFAULT_CONFIG;
+use enforcer_tests::daemon::{DEFAULT_CONFIG, ROOMY_CONFIG};
 use enforcer_tests::kernel::require_tcx;
 use enforcer_tests::numbered::Stream;
 use enforcer_tests::traffic::{Conversation, ECHO_PORT, tcp};
@@ -100,7 +100,8 @@ fn assert_whole(name: &str, stream: Stream) {
 #[test]
 fn totals_endpoints_and_the_policy_come_along() {
     require_tcx();
-    let mut town = Town::governed("upgrade-totals");
+    let mut town = Town::build_with("upgrade-totals", ROOMY_CONFIG);
+    town.daemon.apply(POLICY);
     assert!(!tcp(&town.web, town.db.ipv4(), ECHO_PORT));
     let (denied, networks) = (reason(&town, "default-deny"), town.daemon.json(&["networks"]));
     let before = town.daemon.json(&["status"]);

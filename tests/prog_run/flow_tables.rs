@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use enforcer::datapath::sizes::TableKind;
-use enforcer_common::verdict::{DropReason::DefaultDeny, PassReason::*};
+use enforcer_common::verdict::{
+    DropReason::{DefaultDeny, DhcpServer},
+    PassReason::*,
+};
 use enforcer_tests::{
     packet::{BLUE_A, BLUE_B, DB, Family, Family::*, from},
     prog_run::Lab,
@@ -41,9 +44,20 @@ fn one_flow_on_two_processors_is_one_flow(mut lab: Lab, #[values(V4, V6)] family
     assert_eq!((flow.endpoint_src.as_deref(), flow.endpoint_dst.as_deref()), (Some("a"), Some("b")));
 }
 
-/// A rule opens a conversation wherever the next packet is met: what is kept for a receiver would open none.
+/// Who receives is not asked what a sender is: whether it may give addresses away.
 #[rstest]
-fn what_a_receiver_keeps_opens_nothing_for_a_sender(
+fn what_a_receiver_keeps_says_nothing_to_a_sender(mut lab: Lab) {
+    let offer = from(BLUE_A.v4).to(BLUE_B.v4).udp(68).from_port(67);
+    stay_on(1);
+    for _ in 0..2 {
+        lab.delivered_to("b", &offer).stamped_by("a").passes_counted_before();
+        lab.sent_by("a", &offer).drops(DhcpServer);
+    }
+}
+
+/// A rule opens a conversation wherever the next packet is met.
+#[rstest]
+fn conversations_open_on_every_processor(
     #[from(crate::ruled)] mut lab: Lab,
     #[values(V4, V6)] family: Family,
 ) {

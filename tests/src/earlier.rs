@@ -4,9 +4,11 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use aya::maps::MapInfo;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use aya_obj::Object;
 use enforcer::datapath::load::DEFAULT_MARK_MASK;
 use enforcer::datapath::migrate::tables_of;
 use enforcer::datapath::pins::Pins;
@@ -45,8 +47,8 @@ fn load(maps: &Path) -> Ebpf {
         .override_global("MARK_MASK", &mask, true)
         .override_global("COARSE_CLOCK", &coarse_clock, true)
         .override_global("AYA_LOG_LEVEL", &log_level, true);
-    let mut object = Vec::new();
-    flate2::read::GzDecoder::new(OBJECT).read_to_end(&mut object).expect("the fixture unpacks");
+    let object = unpacked();
+    assert_layouts(maps, &object);
     let mut ebpf = loader.load(&object).expect("the kernel takes the tables of version 3 for its object");
     for name in ["from_endpoint", "to_endpoint"] {
         let program = classifier(&mut ebpf, name);
@@ -54,6 +56,27 @@ fn load(maps: &Path) -> Ebpf {
     }
     guard(&mut ebpf).load().expect("the guard of version 3 loads");
     ebpf
+}
+
+fn unpacked() -> Vec<u8> {
+    let mut object = Vec::new();
+    flate2::read::GzDecoder::new(OBJECT).read_to_end(&mut object).expect("the fixture unpacks");
+    object
+}
+
+/// It takes no table of another size.
+fn assert_layouts(maps: &Path, object: &[u8]) {
+    let object = Object::parse(object).expect("the fixture is an object");
+    for name in tables_of(VERSION) {
+        let found =
+            MapInfo::from_pin(maps.join(name)).unwrap_or_else(|error| panic!("{name} opens: {error}"));
+        let wanted = &object.maps[name];
+        assert_eq!(
+            (found.key_size(), found.value_size(), found.max_entries(), found.map_flags()),
+            (wanted.key_size(), wanted.value_size(), wanted.max_entries(), wanted.map_flags()),
+            "version {VERSION} refuses {name}"
+        );
+    }
 }
 
 fn replace(programs: &mut Ebpf, name: &str, pin: &Path) {

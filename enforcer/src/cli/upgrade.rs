@@ -22,7 +22,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   enforcer upgrade              this version takes over; no daemon may run meanwhile
-  enforcer upgrade --to 2       prepare the tables for a version with table layout 2, then start it")]
+  enforcer upgrade --to 3       prepare the tables for a version with table layout 3, then start it")]
 pub struct Arguments {
     /// The host file
     #[arg(long, value_name = "FILE", default_value = "/etc/enforcer/enforcer.toml")]

@@ -1,5 +1,6 @@
 //! How the datapath works.
 
+use enforcer_common::limits::{MAX_NETWORKS, MAX_RULES};
 use serde::Deserialize;
 
 use super::Mistake;
@@ -76,16 +77,15 @@ impl DatapathTable {
         Ok(Sizes {
             tables: self.tables,
             flows: size("datapath.flows", self.flows, default.flows, MOST_FLOWS)?,
-            networks: size("datapath.networks", self.networks, default.networks, MOST_COUNTERS)?,
-            rules: size("datapath.rules", self.rules, default.rules, MOST_COUNTERS)?,
+            networks: size("datapath.networks", self.networks, default.networks, MAX_NETWORKS)?,
+            rules: size("datapath.rules", self.rules, default.rules, MAX_RULES)?,
         })
     }
 }
 
-/// 4.3 GB of tables for IPv4, and half as much again for IPv6.
-const MOST_FLOWS: u32 = 1 << 26;
-/// 16 MB of counters on each processor.
-const MOST_COUNTERS: u32 = 1 << 20;
+/// A gigabyte of tables for IPv4 and half as much again for IPv6, or twice that: each processor's part is rounded up to a
+/// power of two, and kernel 5.10 takes no table of 4 GiB.
+const MOST_FLOWS: u32 = 1 << 24;
 
 fn size(key: &'static str, given: Option<u32>, default: u32, most: u32) -> Result<u32, Mistake> {
     match given {

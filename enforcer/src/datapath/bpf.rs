@@ -91,6 +91,19 @@ pub struct MapShape {
     pub flags: u32,
 }
 
+impl MapShape {
+    /// As an object describes it.
+    pub fn of(map: &aya_obj::Map) -> Self {
+        Self {
+            kind: map.map_type(),
+            key: map.key_size(),
+            value: map.value_size(),
+            entries: map.max_entries(),
+            flags: map.map_flags(),
+        }
+    }
+}
+
 /// Makes a map (`BPF_MAP_CREATE`); one of maps for maps like `inner`.
 pub fn create_map(name: &str, shape: MapShape, inner: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
     let mut attr = zeroed();

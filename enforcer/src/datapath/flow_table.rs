@@ -14,27 +14,23 @@ use enforcer_common::{
 
 use super::bpf::Mapped;
 
-/// What the `FLOWS4` and `FLOWS6` tables hold.
+/// The `FLOWS4` and `FLOWS6` tables. They are mapped only while they are read: their pages count as the reader's.
 pub(super) struct FlowTable {
-    v4: Mapped<FlowSet4>,
-    v6: Mapped<FlowSet6>,
-    /// Programs that are loaded later need the descriptors.
-    _maps: [MapData; 2],
+    pub(super) v4: MapData,
+    pub(super) v6: MapData,
 }
 
 /// Directions of flows by their keys.
 pub(super) type Directions = HashMap<FlowKey, FlowEntry>;
 
 impl FlowTable {
-    /// Maps both tables.
-    pub(super) fn new(v4: MapData, v6: MapData) -> io::Result<Self> {
-        Ok(Self { v4: mapped(&v4)?, v6: mapped(&v6)?, _maps: [v4, v6] })
-    }
-
     /// Adds what all processors know of each direction.
-    pub(super) fn add_to(&self, directions: &mut Directions) {
-        read(&self.v4, |key, entry| add(directions, key.flow_key(), entry));
-        read(&self.v6, |key, entry| add(directions, key.flow_key(), entry));
+    pub(super) fn add_to(&self, directions: &mut Directions) -> io::Result<()> {
+        let v4: Mapped<FlowSet4> = mapped(&self.v4)?;
+        read(&v4, |key, entry| add(directions, key.flow_key(), entry));
+        let v6: Mapped<FlowSet6> = mapped(&self.v6)?;
+        read(&v6, |key, entry| add(directions, key.flow_key(), entry));
+        Ok(())
     }
 }
 

@@ -85,23 +85,29 @@ impl Tables {
     pub fn flows(&self, names: &impl Names) -> Result<Vec<Flow>, TableError> {
         let clock = Clock::now();
         let mut passed: Directions = directions(&self.flows, "FLOWS")?.into_iter().collect();
-        self.flow_table.add_to(&mut passed);
-        let denied = directions(&self.denied, "DENIED")?;
+        let unread = |source| TableError::Io { operation: "read", name: "FLOWS4 or FLOWS6", source };
+        self.flow_table.add_to(&mut passed).map_err(unread)?;
         let latest = self.control().active.generation();
-        let flow = |key: &FlowKey, entry: &FlowEntry, reverse: Option<&FlowEntry>| {
-            flow(key, entry, reverse, latest, names, &clock)
-        };
-        let mut flows = Vec::with_capacity(passed.len() / 2 + denied.len());
+        // A denied attempt in the other direction is another attempt.
+        let mut flows = self.refused(names)?;
+        flows.reserve(passed.len() / 2);
         for (key, entry) in &passed {
             let reverse = passed.get(&key.reversed()).filter(|_| key.reversed() != *key);
             match reverse {
                 Some(reverse) if !speaks_first(key, entry, reverse) => {}
-                reverse => flows.push(flow(key, entry, reverse)),
+                reverse => flows.push(flow(key, entry, reverse, latest, names, &clock)),
             }
         }
-        // A denied attempt in the other direction is another attempt.
-        flows.extend(denied.iter().map(|(key, entry)| flow(key, entry, None)));
         Ok(flows)
+    }
+
+    /// What was denied, or would have been.
+    pub fn refused(&self, names: &impl Names) -> Result<Vec<Flow>, TableError> {
+        let (clock, latest) = (Clock::now(), self.control().active.generation());
+        let mut denied = directions(&self.denied, "DENIED")?;
+        // Of one that is just being made there is nothing to tell.
+        denied.retain(|(_, entry)| entry.packets > 0);
+        Ok(denied.iter().map(|(key, entry)| flow(key, entry, None, latest, names, &clock)).collect())
     }
 }
 

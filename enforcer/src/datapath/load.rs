@@ -153,7 +153,7 @@ impl Datapath {
             let object = object()?;
             migrated_from = migrate::upgrade(pins, &object)?;
             pins.prepare_maps()?;
-            sizes = sizes.settle(pins)?;
+            sizes = sizes.settle(pins, &object)?;
             check_layouts(pins, &object)?;
             for name in NAMES {
                 loader.map_pin_path(name, pins.map(name));

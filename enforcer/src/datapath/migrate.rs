@@ -8,8 +8,8 @@
 //! by it until the last link has changed. Only what says which policy decides is copied: the old programs
 //! end their life under the policy that was in force, whatever is published for the new ones.
 //!
-//! A table that the other version does not know is left to whoever loads, and is left out on the way back. One of
-//! another layout begins empty: such tables only remember.
+//! A table that the other version does not know begins empty, and is left out on the way back. So does one of another
+//! layout, or of a size that version 3 does not take: such tables only remember and count.
 //!
 //! The same is done backwards for the version before, which cannot know ours.
 
@@ -20,6 +20,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aya::maps::MapInfo;
 use aya_obj::{Object, generated::bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS};
 use bytemuck::Zeroable;
 use enforcer_common::{
@@ -45,8 +46,12 @@ pub enum MigrateError {
     Pins(#[from] PinError),
     /// Too old, or newer than this.
     #[error(
-        "the tables at {path} are of version {found}; this enforcer knows versions {OLDEST} to {ABI_VERSION}: \
-         use the version that made them, `enforcer upgrade --to {ABI_VERSION}` there prepares the way to this one"
+        "the tables at {path} are of version {found}; this enforcer knows versions {OLDEST} to {ABI_VERSION}: {}",
+        if *found < OLDEST {
+            "an enforcer in between has to take them over first"
+        } else {
+            "use the version that made them, `enforcer upgrade --to` there prepares the way to this one"
+        }
     )]
     Unknown {
         /// Where they are.
@@ -147,10 +152,7 @@ fn stage(pins: &Pins, object: &Object, from: u32, to: u32) -> Result<PathBuf, Mi
     let mut copied = BTreeMap::new();
     for name in tables_of(to) {
         let (old, new) = (pins.maps_of(from).join(name), staging.join(name));
-        if since(name) > from {
-            continue;
-        }
-        if is_remade(name) {
+        if since(name) > from || is_remade(name) || has_another_size(name, &old, object)? {
             let made = create(object, name, to).map_err(table("create", name))?;
             bpf::pin(&made, &new).map_err(table("pin", name))?;
             continue;
@@ -196,16 +198,20 @@ fn remade_for_v3(name: &str) -> (u32, u32) {
     (72, if name == "FLOWS" { 262_144 } else { MAX_DENIED })
 }
 
+/// Whether counters have another size than version 3 takes, which knew only the one of the object.
+fn has_another_size(name: &str, old: &Path, object: &Object) -> Result<bool, MigrateError> {
+    let Some(map) = object.maps.get(name).filter(|_| matches!(name, "NETWORK_COUNTERS" | "RULE_COUNTERS"))
+    else {
+        return Ok(false);
+    };
+    let info = MapInfo::from_pin(old).map_err(|error| table("open", name)(io::Error::other(error)))?;
+    Ok(info.max_entries() != map.max_entries())
+}
+
 fn create(object: &Object, name: &str, version: u32) -> io::Result<OwnedFd> {
     let missing = || io::Error::other("it is not in the object");
     let map = object.maps.get(name).ok_or_else(missing)?;
-    let mut shape = MapShape {
-        kind: map.map_type(),
-        key: map.key_size(),
-        value: map.value_size(),
-        entries: map.max_entries(),
-        flags: map.map_flags(),
-    };
+    let mut shape = MapShape::of(map);
     if version < 4 && is_remade(name) {
         (shape.value, shape.entries) = remade_for_v3(name);
     }
@@ -213,14 +219,7 @@ fn create(object: &Object, name: &str, version: u32) -> io::Result<OwnedFd> {
         return bpf::create_map(name, shape, None);
     }
     let inner = map.inner().ok_or_else(missing)?;
-    let template = MapShape {
-        kind: inner.map_type(),
-        key: inner.key_size(),
-        value: inner.value_size(),
-        entries: inner.max_entries(),
-        flags: inner.map_flags(),
-    };
-    let template = bpf::create_map("template", template, None)?;
+    let template = bpf::create_map("template", MapShape::of(&inner), None)?;
     bpf::create_map(name, shape, Some(template.as_fd()))
 }
 

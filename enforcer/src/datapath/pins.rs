@@ -1,7 +1,7 @@
 //! Where the kernel's objects live while no process holds them: a directory on a bpf filesystem.
 //!
 //! ```text
-//! DIR/maps-v3/NAME           one pin per table; the number is the ABI version of the layouts
+//! DIR/maps-v4/NAME           one pin per table; the number is the ABI version of the layouts
 //! DIR/links/IFINDEX-PROGRAM  one pin per attached program; an early guard's says its mode
 //! DIR/qdiscs/IFINDEX         an empty directory: the clsact qdisc there was made by us
 //! ```

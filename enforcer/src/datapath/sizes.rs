@@ -1,8 +1,9 @@
 //! How large the tables are that the host file says something about, and of which kind.
 
-use std::path::Path;
+use std::{fs, io, path::Path, sync::LazyLock};
 
 use aya::maps::MapInfo;
+use aya_obj::Object;
 use enforcer_common::{
     flow_table::sets_per_cpu,
     limits::{FLOWS, FLOWS_PER_CPU, MAX_NETWORKS, MAX_RULES},
@@ -10,7 +11,11 @@ use enforcer_common::{
 use serde::Deserialize;
 use tracing::warn;
 
-use super::{pins::Pins, tables::TableError};
+use super::{
+    bpf::{self, MapShape},
+    pins::Pins,
+    tables::TableError,
+};
 
 /// Which kind of table remembers allowed flows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
@@ -49,9 +54,15 @@ impl Default for Sizes {
     }
 }
 
-/// Processors that this host may ever have.
+/// Processors that are there, online or not: machines that could have hundreds have a few. One that is added later has
+/// no part of a flow table, and judges every packet.
 fn cpus() -> u32 {
-    aya::util::nr_cpus().map_or(1, |cpus| cpus as u32)
+    static CPUS: LazyLock<u32> = LazyLock::new(|| {
+        let present = fs::read_to_string("/sys/devices/system/cpu/present").ok();
+        let last = present.and_then(|list| list.trim().rsplit([',', '-']).next()?.parse::<u32>().ok());
+        last.map_or_else(|| aya::util::nr_cpus().map_or(1, |cpus| cpus as u32), |last| last + 1)
+    });
+    *CPUS
 }
 
 /// The tables of a size that is chosen.
@@ -73,9 +84,9 @@ impl Sizes {
         std::array::from_fn(|at| (SIZED[at], entries[at]))
     }
 
-    /// Makes way where pinned tables have other sizes: flow records begin anew, counters keep their table, whose size
-    /// counts then.
-    pub(super) fn settle(mut self, pins: &Pins) -> Result<Self, TableError> {
+    /// Where pinned tables have other sizes, flow tables are replaced, and their records begin anew; counters keep their
+    /// table, whose size counts then. A table that cannot be made leaves the one that is there.
+    pub(super) fn settle(mut self, pins: &Pins, object: &Object) -> Result<Self, TableError> {
         for (name, wanted) in self.entries() {
             let path = pins.map(name);
             let Some(found) = pinned_entries(name, &path)?.filter(|found| *found != wanted) else { continue };
@@ -83,8 +94,8 @@ impl Sizes {
                 "NETWORK_COUNTERS" => self.networks = found,
                 "RULE_COUNTERS" => self.rules = found,
                 _ => {
-                    std::fs::remove_file(&path).map_err(|source| TableError::Io {
-                        operation: "replace",
+                    replace(name, &path, object, wanted).map_err(|source| TableError::Io {
+                        operation: "make room for flows in",
                         name,
                         source,
                     })?;
@@ -95,6 +106,19 @@ impl Sizes {
         }
         Ok(self)
     }
+}
+
+/// Programs that run on keep what was there.
+fn replace(name: &str, path: &Path, object: &Object, entries: u32) -> io::Result<()> {
+    let map = object.maps.get(name).ok_or_else(|| io::Error::other("it is not in the object"))?;
+    let made = bpf::create_map(name, MapShape { entries, ..MapShape::of(map) }, None)?;
+    let staged = path.with_file_name(format!("{name}-new"));
+    match fs::remove_file(&staged) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    bpf::pin(&made, &staged)?;
+    fs::rename(&staged, path)
 }
 
 fn pinned_entries(name: &'static str, path: &Path) -> Result<Option<u32>, TableError> {

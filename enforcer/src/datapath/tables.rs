@@ -113,9 +113,11 @@ impl Tables {
         writable: bool,
     ) -> Result<Self, TableError> {
         let control_map = data("CONTROL", take("CONTROL")?)?;
-        let unmapped = |name| move |source| TableError::Io { operation: "map", name, source };
-        let control = Mapped::new(control_map.fd(), 1, writable).map_err(unmapped("CONTROL"))?;
-        let (flows4, flows6) = (data("FLOWS4", take("FLOWS4")?)?, data("FLOWS6", take("FLOWS6")?)?);
+        let control = Mapped::new(control_map.fd(), 1, writable).map_err(|source| TableError::Io {
+            operation: "map",
+            name: "CONTROL",
+            source,
+        })?;
         Ok(Self {
             control,
             _control_map: control_map,
@@ -127,7 +129,10 @@ impl Tables {
             set_members: data("SET_MEMBERS", take("SET_MEMBERS")?)?,
             pairs: data("PAIRS", take("PAIRS")?)?,
             services: data("SERVICES", take("SERVICES")?)?,
-            flow_table: FlowTable::new(flows4, flows6).map_err(unmapped("FLOWS4 or FLOWS6"))?,
+            flow_table: FlowTable {
+                v4: data("FLOWS4", take("FLOWS4")?)?,
+                v6: data("FLOWS6", take("FLOWS6")?)?,
+            },
             flows: data("FLOWS", take("FLOWS")?)?,
             denied: data("DENIED", take("DENIED")?)?,
             state: data("STATE", take("STATE")?)?,

@@ -72,16 +72,20 @@ impl Default for Lab {
 
 impl Lab {
     /// Flows and ids of networks and rules that one has room for: more would take longer than most tests.
-    const SIZES: Sizes = Sizes { tables: TableKind::Own, flows: 8_192, networks: 1_024, rules: 1_024 };
+    fn sizes(tables: TableKind) -> Sizes {
+        // As many places on each processor.
+        let flows = 4_096 * std::thread::available_parallelism().map_or(1, usize::from) as u32;
+        Sizes { tables, flows, networks: 1_024, rules: 1_024 }
+    }
 
     /// A fresh one, in a network namespace that this thread now lives in.
     pub fn new() -> Self {
-        Self::loaded_with(&Options { sizes: Self::SIZES, ..Options::default() })
+        Self::with_tables(TableKind::Own)
     }
 
     /// One whose flows lie in tables of this kind.
     pub fn with_tables(tables: TableKind) -> Self {
-        Self::loaded_with(&Options { sizes: Sizes { tables, ..Self::SIZES }, ..Options::default() })
+        Self::loaded_with(&Options { sizes: Self::sizes(tables), ..Options::default() })
     }
 
     /// One whose datapath is loaded in a certain way.

@@ -29,13 +29,17 @@ pub enum Rung {
     NftMap(u32),
     /// A policy of so many networks.
     Enforcer(u32),
+    /// The same of two, with flows in the kernel's own kind of table.
+    KernelTables,
+    /// The same of two, and the host's stack forwards.
+    ByTheStack,
 }
 
 /// Flows that the enforcer has room for on both processors: twice the most that are sent, from one of them.
 const FLOWS: u32 = 1 << 22;
 
 /// In the order of the table. All are compared with [`Rung::Routing`].
-pub const LADDER: [Rung; 15] = [
+pub const LADDER: [Rung; 17] = [
     Rung::FirstHop,
     Rung::RedirectPeer,
     Rung::Routing,
@@ -51,6 +55,8 @@ pub const LADDER: [Rung; 15] = [
     Rung::NftMap(10_000),
     Rung::Enforcer(2),
     Rung::Enforcer(10_000),
+    Rung::KernelTables,
+    Rung::ByTheStack,
 ];
 
 impl Rung {
@@ -67,6 +73,8 @@ impl Rung {
             Self::NftSet(prefixes) => format!("nftables, interval set of {prefixes} addresses"),
             Self::NftMap(pairs) => format!("nftables, verdict map of {pairs} pairs"),
             Self::Enforcer(networks) => format!("enforcer, {networks} networks"),
+            Self::KernelTables => "enforcer, 2 networks, tables = \"kernel\"".to_owned(),
+            Self::ByTheStack => "enforcer, 2 networks, fastpath = \"off\"".to_owned(),
         }
     }
 
@@ -91,16 +99,22 @@ impl Rung {
             Self::Ipset(prefixes) => ipset(netns, prefixes),
             Self::NftSet(prefixes) => nft(netns, &nft_set(prefixes)),
             Self::NftMap(pairs) => nft(netns, &nft_map(pairs)),
-            Self::Enforcer(networks) => {
-                let daemon =
-                    Daemon::start_with(host, &format!("{ROOMY_CONFIG}[datapath]\nflows = {FLOWS}\n"));
-                daemon.apply(&policy(networks));
-                daemon.wait_ready(interfaces);
-                return Some(Box::new(daemon));
+            Self::Enforcer(networks) => return Some(Box::new(enforcer(host, interfaces, networks, ""))),
+            Self::KernelTables => {
+                return Some(Box::new(enforcer(host, interfaces, 2, "tables = \"kernel\"\n")));
             }
+            Self::ByTheStack => return Some(Box::new(enforcer(host, interfaces, 2, "fastpath = \"off\"\n"))),
         }
         None
     }
+}
+
+fn enforcer(host: &Host, interfaces: &[&str], networks: u32, datapath: &str) -> Daemon {
+    let config = format!("{ROOMY_CONFIG}[datapath]\nflows = {FLOWS}\n{datapath}");
+    let daemon = Daemon::start_with(host, &config);
+    daemon.apply(&policy(networks));
+    daemon.wait_ready(interfaces);
+    daemon
 }
 
 /// The two, and others with a prefix of each family.

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what enforcement costs. Six parts: what forwarding costs, from workload to workload, beside what
-//! other ways of doing it cost; what becomes of TCP; nanoseconds per packet of each program, by `BPF_PROG_TEST_RUN`; how long a very large policy takes from the command line to the kernel; how long a new
-//! workload waits for its first packet; and the daemon's memory.
+//! other ways of doing it cost; what becomes of TCP; nanoseconds per packet of each program, by `BPF_PROG_TEST_RUN`; how
+//! long a very large policy takes from the command line to the kernel; how long a new workload waits for its first packet;
+//! and the daemon's memory.
 //!
 //! Two cores that others share make noise: compare only figures of one run.
 

@@ -15,7 +15,7 @@ down the list, and compares only within the round.
 - **forward**: from one workload to another on the same host, frames of 64 bytes through a packet socket, dropped at the
   receiver before its stack. What the sender and the first hop take is measured in the same round, and subtracted. Each
   packet is of any of the flows, one way: connection tracking never sees an answer, and the last rule is the one that
-  admits. Of 1,048,576 flows the tables of enforcer and of connection tracking hold 262,144.
+  admits. Of 1,048,576 flows the table of connection tracking holds 262,144; enforcer's are made for all of them.
 - **tcp**: plain sockets, the receiver on another processor than the sender. A connection is one question and one answer.
 ";
 
