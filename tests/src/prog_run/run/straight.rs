@@ -1,7 +1,7 @@
 //! Frames that go straight into their receiver's interface.
 
 use enforcer::shortcut::Kinds;
-use enforcer_common::shortcut::Shortcut;
+use enforcer_common::{event::Hook, shortcut::Shortcut};
 
 use super::{
     super::{Lab, context::SkBuff},
@@ -19,8 +19,10 @@ impl Lab {
         self.datapath.shortcuts.write(id, shortcut).expect("the table has a place for each endpoint");
     }
 
-    /// Shortcuts of these kinds may be taken for a while.
+    /// Shortcuts of these kinds may be taken for a while, which begins when the program is loaded: that takes longer on
+    /// a slow machine.
     pub fn lease(&mut self, kinds: Kinds) {
+        self.classifier(Hook::FromEndpoint);
         self.datapath.shortcuts.lease(kinds).expect("the table has a place for it");
     }
 
