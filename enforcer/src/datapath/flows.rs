@@ -88,9 +88,7 @@ impl Tables {
         let unread = |source| TableError::Io { operation: "read", name: "FLOWS4 or FLOWS6", source };
         self.flow_table.add_to(&mut passed).map_err(unread)?;
         let latest = self.control().active.generation();
-        // A denied attempt in the other direction is another attempt.
-        let mut flows = self.refused(names)?;
-        flows.reserve(passed.len() / 2);
+        let mut flows = Vec::with_capacity(passed.len() / 2);
         for (key, entry) in &passed {
             let reverse = passed.get(&key.reversed()).filter(|_| key.reversed() != *key);
             match reverse {
@@ -98,6 +96,8 @@ impl Tables {
                 reverse => flows.push(flow(key, entry, reverse, latest, names, &clock)),
             }
         }
+        // A denied attempt in the other direction is another attempt.
+        flows.extend(self.refused(names)?);
         Ok(flows)
     }
 
