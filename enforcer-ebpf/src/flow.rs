@@ -101,6 +101,7 @@ pub fn record(journey: &Journey, ifindex: u32, weight: Weight) {
     flow_record(ifindex, weight.packets, weight.bytes);
 }
 
+/// A station of its own, for the room on the stack: [`record`] where the flow has its place.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn flow_record(ifindex: u32, packets: u32, bytes: u32) -> u32 {

@@ -159,6 +159,13 @@ const MUTANTS: &[Mutant] = &[
         breaks: "a known answer passes when its conversation is over, a refused one never",
     },
     Mutant {
+        name: "flow-kept-for-receivers-taken-by-senders",
+        file: FLOW,
+        text: " && entry.flags & FlowEntry::RECEIVED == 0",
+        replacement: "",
+        breaks: "what a sender is asked is not asked where its packets were delivered before",
+    },
+    Mutant {
         name: "fragment-overlap",
         file: FRAGMENT,
         text: "packet.fragment.offset < first.header_bytes",
