@@ -1,11 +1,12 @@
 //! The daemon as systemd sees it: ready, reloading, alive, stopping; and what it logs.
 
-use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::time::Duration;
+use std::{fs, io};
 
 use enforcer_tests::daemon::{DEFAULT_CONFIG, PATIENCE};
-use enforcer_tests::{Daemon, Host};
+use enforcer_tests::{Daemon, Host, wait};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -21,6 +22,15 @@ impl Supervisor {
         let socket = UnixDatagram::bind(path).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { socket }
+    }
+
+    /// Whether nobody can tell anything more until something is read.
+    fn is_full(&self) -> bool {
+        let address = self.socket.local_addr().unwrap();
+        let teller = UnixDatagram::unbound().unwrap();
+        teller.set_nonblocking(true).unwrap();
+        let told = teller.send_to(b"WATCHDOG=1", address.as_pathname().unwrap());
+        told.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// What the daemon says next, but for the watchdog's sake.
@@ -108,6 +118,17 @@ fn the_watchdog_is_told_twice_as_often_as_it_wants() {
     // Those of the start may wait in the socket already.
     assert!(took.as_millis() > 1000, "{took:?} for eleven");
     drop(daemon);
+}
+
+/// A supervisor that hangs must not take the daemon with it. Ten messages fit into its socket.
+#[test]
+fn a_supervisor_that_does_not_listen_stops_nothing() {
+    let host = Host::new("notifydeaf");
+    let (mut daemon, supervisor) = supervised(&host, &["WATCHDOG_USEC=20000"]);
+    wait::until("the socket is full", Duration::from_secs(10), || supervisor.is_full().then_some(()));
+    daemon.apply(POLICY);
+    assert_eq!(daemon.json(&["status"])["generation"], 1);
+    daemon.stop();
 }
 
 #[test]

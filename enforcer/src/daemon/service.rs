@@ -1,6 +1,13 @@
 //! What systemd is told, where it asked to be: that the daemon is ready, reloads, stops, and is alive.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, LazyLock,
+        mpsc::{self, Sender},
+    },
+    thread,
+    time::Duration,
+};
 
 use sd_notify::NotifyState;
 use tokio::{
@@ -24,9 +31,12 @@ pub fn reloading() {
     }
 }
 
-/// The daemon is about to end.
+/// The daemon is about to end; who does not listen is not waited for.
 pub fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let (told, wait) = mpsc::channel();
+    send(Message { state: vec![NotifyState::Stopping], _told: Some(told) });
+    let _ = wait.recv_timeout(PATIENCE);
 }
 
 /// Keeps the watchdog quiet, twice as often as it wants, while the core answers.
@@ -50,10 +60,30 @@ async fn keep_alive<T>(core: &Mutex<T>, period: Duration, tell: impl Fn()) {
     }
 }
 
-fn tell(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        warn!(%error, "cannot tell systemd");
-    }
+fn tell(state: &[NotifyState<'static>]) {
+    send(Message { state: state.to_vec(), _told: None });
+}
+
+struct Message {
+    state: Vec<NotifyState<'static>>,
+    /// Dropped when it was told.
+    _told: Option<Sender<()>>,
+}
+
+/// Telling waits while nobody reads what was told before. Only this thread does, and nothing of the daemon.
+fn send(message: Message) {
+    static SENDER: LazyLock<Sender<Message>> = LazyLock::new(|| {
+        let (sender, messages) = mpsc::channel::<Message>();
+        thread::spawn(move || {
+            for message in messages {
+                if let Err(error) = sd_notify::notify(&message.state) {
+                    warn!(%error, "cannot tell systemd");
+                }
+            }
+        });
+        sender
+    });
+    drop(SENDER.send(message));
 }
 
 #[cfg(test)]
