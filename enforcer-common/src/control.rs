@@ -98,8 +98,6 @@ pub struct Generation {
     /// Kernel ids of the tables in the bank, in the order that they are installed in; zero in a record of a
     /// version that did not note them.
     pub maps: [u32; BANK_TABLES],
-    /// Zero.
-    pub reserved: u32,
 }
 
 map_layout!(Generation, 128);

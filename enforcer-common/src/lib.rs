@@ -23,6 +23,7 @@ pub mod host;
 pub mod limits;
 pub mod mode;
 pub mod policy;
+pub mod prefix_trie;
 pub mod shortcut;
 pub mod state;
 pub mod verdict;

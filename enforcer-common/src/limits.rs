@@ -6,7 +6,7 @@
 pub const BANKS: u32 = 4;
 
 /// Tables of one bank.
-pub const BANK_TABLES: usize = 5;
+pub const BANK_TABLES: usize = 6;
 
 /// Generation records; more than banks, so that the record of a bank in use is never overwritten.
 pub const GENERATION_SLOTS: u32 = 8;

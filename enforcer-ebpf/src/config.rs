@@ -15,7 +15,7 @@ static MARK_MASK: Global<u32> = Global::new(UNSET);
 #[unsafe(no_mangle)]
 static COARSE_CLOCK: Global<u32> = Global::new(UNSET);
 
-/// Whether flows lie in the kernel's own kind of table, `FLOWS`, and not in `FLOWS4` and `FLOWS6`.
+/// Whether flows and prefixes lie in the kernel's own kinds of table, `FLOWS` and `MEMBERSHIPS`, and not in ours.
 #[unsafe(no_mangle)]
 static KERNEL_TABLES: Global<u32> = Global::new(UNSET);
 

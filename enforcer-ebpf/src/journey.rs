@@ -7,10 +7,12 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use enforcer_common::{
+    address::Address,
     control::{Control, ControlWord},
     endpoint::EndpointId,
     flow::{FlowEntry, FlowKey},
     policy::{Party, Point, Rules, Search},
+    prefix_trie::WalkState,
     verdict::{DropReason, PassReason, Verdict},
 };
 
@@ -30,6 +32,9 @@ pub struct Journey {
     pub quote: Packet,
     /// Who is asked about: the source and the destination of a question to the policy.
     pub parties: [Party; 2],
+    /// The address that is looked for among the prefixes, and where the search stands.
+    pub address: Address,
+    pub walk: WalkState,
     /// What is asked about, there and back.
     pub points: [Point; 2],
     /// The key of its record where it is denied; here for want of room on the stack.

@@ -19,6 +19,7 @@ use enforcer_common::{
     limits::*,
     mode::ModeRecord,
     policy::{EndPair, Membership, ServiceList, ServiceRange, SetMember},
+    prefix_trie::Line,
     shortcut::{Lease, Shortcut},
     state::{StateSet, WAYS},
     verdict::REASON_SLOTS,
@@ -52,7 +53,11 @@ pub static ENDPOINTS: HashMap<u32, Endpoint, { MAX_ENDPOINTS as usize }, NO_PREA
 #[btf_map]
 pub static ADDRESSES: LpmTrie<Address, AddressOwner, { MAX_ADDRESSES as usize }> = LpmTrie::new();
 
-/// Bank → (prefix → membership).
+/// Bank → trie of prefixes, [`enforcer_common::prefix_trie`].
+#[btf_map]
+pub static PREFIXES: ArrayOfMaps<Array<Plain<Line>, 1, INNER_MAP>, { BANKS as usize }> = ArrayOfMaps::new();
+
+/// Bank → (prefix → membership): the kernel's kind of the same, [`crate::config::kernel_tables`].
 #[btf_map]
 pub static MEMBERSHIPS: ArrayOfMaps<LpmTrie<Address, Plain<Membership>, 1>, { BANKS as usize }> =
     ArrayOfMaps::new();

@@ -1,5 +1,7 @@
 //! The policy of one generation: what it says about a packet between two parties.
 
+use core::num::NonZero;
+
 use aya_ebpf::btf_maps::{Array, HashMap, lpm_trie::Key};
 use enforcer_common::{
     address::{Address, Scope},
@@ -9,9 +11,11 @@ use enforcer_common::{
         self, EndPair, Ends, Membership, Networks, Party, Point, RuleWord, Rules, Ruling, Run, ServiceList,
         SetMember,
     },
+    prefix_trie,
 };
 
 use crate::{
+    config,
     journey::{Journey, question},
     maps,
 };
@@ -47,6 +51,14 @@ pub extern "C" fn introduce_parties(question: u32, src: u32, dst: u32) -> u32 {
 pub fn is_member(journey: &Journey, address: Address) -> bool {
     address.scope() == Scope::Global
         && Bank::of(journey.control.active).is_some_and(|(bank, _)| bank.membership(address).networks != 0)
+}
+
+/// A station of its own: the line of the leaf for the journey's address; 0 for members of nothing.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn find_prefix(bank: u32) -> u32 {
+    let (Some(lines), Some(journey)) = (maps::PREFIXES.get(bank), Journey::current()) else { return 0 };
+    prefix_trie::find(journey.address, &mut journey.walk, |line| lines.get(line).map(|[line]| line))
 }
 
 /// What the policy says about the packet of [`introduce`], or about what it would answer.
@@ -162,9 +174,22 @@ impl Bank {
 
     #[inline(always)]
     fn membership(self, address: Address) -> Membership {
-        let memberships = maps::MEMBERSHIPS.get(self.0);
-        let found = memberships.and_then(|memberships| memberships.get(&Key::new(128, address)));
-        found.map(|[membership]| *membership).unwrap_or_default()
+        let found = if config::kernel_tables() {
+            let prefixes = maps::MEMBERSHIPS.get(self.0);
+            prefixes
+                .and_then(|prefixes| prefixes.get(&Key::new(128, address)))
+                .map(|[membership]| *membership)
+        } else {
+            self.leaf(address)
+        };
+        found.unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn leaf(self, address: Address) -> Option<Membership> {
+        Journey::current()?.address = address;
+        let leaf = NonZero::new(find_prefix(self.0))?;
+        maps::PREFIXES.get(self.0)?.get(leaf.get()).map(|[line]| line.membership())
     }
 }
 

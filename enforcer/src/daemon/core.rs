@@ -309,6 +309,11 @@ impl Core {
         self.kernel.datapath.migrated_from
     }
 
+    /// Whether the programs that still run look into other tables than ours.
+    pub const fn replaces_others(&self) -> bool {
+        self.kernel.datapath.migrated_from.is_some() || self.kernel.datapath.converted
+    }
+
     /// Once no program of another version runs any more its tables go.
     pub fn forget_other_versions(&self) {
         let replaced = self.state.endpoints.values().all(|endpoint| endpoint.attached);

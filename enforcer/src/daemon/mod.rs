@@ -187,18 +187,19 @@ async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> 
 }
 
 /// Brings policy and interfaces in order. A policy first: what is attached without one drops everything.
-/// But where programs of another version still run, they go before anything changes that they cannot follow.
+/// But where programs still run that look into other tables, they go before anything changes that they cannot follow.
 async fn take_over(core: &mut Core, links: &mut Links, config: &Config) -> anyhow::Result<()> {
     let observation = links.look().await?;
-    let migrated_from = core.migrated_from();
-    if migrated_from.is_none() {
+    if !core.replaces_others() {
         core.restore_policy(config);
     }
     core.seed_first(&observation);
     core.handle(Event::Observed(observation));
     core.forget_other_versions();
-    if let Some(version) = migrated_from {
+    if let Some(version) = core.migrated_from() {
         info!(from = version, to = ABI_VERSION, "took over the tables of another version");
+    }
+    if core.replaces_others() {
         core.restore_policy(config);
     }
     Ok(())

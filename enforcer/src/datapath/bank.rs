@@ -7,29 +7,29 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsRawFd, OwnedFd},
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use aya::maps::{MapData, MapError, lpm_trie::Key};
-use aya_obj::generated::bpf_map_type::{self, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_LPM_TRIE};
+use aya::maps::MapData;
+use aya_obj::generated::bpf_map_type::{self, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH};
 use enforcer_common::{
-    address::Address,
     control::{ControlWord, Generation},
     limits::{BANK_TABLES, GENERATION_SLOTS},
-    policy::{EndPair, Membership, ServiceList, SetMember},
+    policy::{EndPair, ServiceList},
 };
 
 use super::{
-    bpf,
+    bpf::{self, MapShape},
+    prefixes,
     tables::{TableError, Tables},
 };
 use crate::policy;
 
 /// `BPF_F_NO_PREALLOC`, which the kernel demands of a trie.
-const NO_PREALLOC: u32 = 1;
+pub(super) const NO_PREALLOC: u32 = 1;
 /// `BPF_F_INNER_MAP`: arrays of different sizes may take turns behind one outer slot.
-const INNER_MAP: u32 = 1 << 12;
+pub(super) const INNER_MAP: u32 = 1 << 12;
 
 /// Entries per batch: a batch holds a lock on nothing, but its buffers are ours.
 const BATCH: usize = 16 * 1024;
@@ -37,22 +37,19 @@ const BATCH: usize = 16 * 1024;
 impl Tables {
     /// Writes a whole policy into `bank`, which no packet reads.
     pub fn build_bank(&self, bank: u32, policy: &policy::Tables) -> Result<(), TableError> {
-        let keys: Vec<Key<Address>> =
-            policy.prefixes.iter().map(|entry| Key::new(u32::from(entry.bits), entry.address)).collect();
-        let memberships: Vec<Membership> = policy.prefixes.iter().map(|entry| entry.membership).collect();
-        let inner = inner_map::<Key<Address>, Membership>(BPF_MAP_TYPE_LPM_TRIE, keys.len(), NO_PREALLOC);
-        install(&self.memberships, "MEMBERSHIPS", bank, inner, &keys, &memberships)?;
+        let kind = self.kind;
+        install(self.prefixes(kind), kind.prefixes(), bank, prefixes::make(kind, &policy.prefixes))?;
+        let other = kind.other();
+        remove(self.prefixes(other), other.prefixes(), bank)?;
 
-        install_array(&self.lists, "LISTS", bank, &policy.list)?;
+        install(&self.lists, "LISTS", bank, array(&policy.list))?;
 
         let present = vec![1_u32; policy.members.len()];
-        let inner = inner_map::<SetMember, u32>(BPF_MAP_TYPE_HASH, policy.members.len(), 0);
-        install(&self.set_members, "SET_MEMBERS", bank, inner, &policy.members, &present)?;
+        install(&self.set_members, "SET_MEMBERS", bank, hash(&policy.members, &present))?;
 
         let (pairs, lists): (Vec<EndPair>, Vec<ServiceList>) = policy.pairs.iter().copied().unzip();
-        let inner = inner_map::<EndPair, ServiceList>(BPF_MAP_TYPE_HASH, pairs.len(), 0);
-        install(&self.pairs, "PAIRS", bank, inner, &pairs, &lists)?;
-        install_array(&self.services, "SERVICES", bank, &policy.ranges)
+        install(&self.pairs, "PAIRS", bank, hash(&pairs, &lists))?;
+        install(&self.services, "SERVICES", bank, array(&policy.ranges))
     }
 
     /// Kernel ids of the tables in a bank, 0 where there is none: others than were installed mean that somebody
@@ -64,6 +61,7 @@ impl Tables {
             ("SET_MEMBERS", &self.set_members),
             ("PAIRS", &self.pairs),
             ("SERVICES", &self.services),
+            ("PREFIXES", &self.prefixes),
         ];
         let mut ids = [0; BANK_TABLES];
         for (id, (name, outer)) in ids.iter_mut().zip(outer) {
@@ -103,44 +101,51 @@ impl Tables {
     }
 }
 
-fn inner_map<K, V>(kind: bpf_map_type, entries: usize, flags: u32) -> Result<MapData, MapError> {
-    // The kernel refuses a map without entries; an empty policy has one that is never found.
-    let entries = entries.max(1) as u32;
-    let definition = aya_obj::Map::new_from_params(
-        kind as u32,
-        size_of::<K>() as u32,
-        size_of::<V>() as u32,
-        entries,
-        flags,
-    );
-    MapData::create(definition, "enforcer_bank", None)
-}
-
-fn install_array<V: aya::Pod>(
-    outer: &MapData,
-    name: &'static str,
-    bank: u32,
-    values: &[V],
-) -> Result<(), TableError> {
-    let indices: Vec<u32> = (0..values.len() as u32).collect();
-    let inner = inner_map::<u32, V>(BPF_MAP_TYPE_ARRAY, values.len(), INNER_MAP);
-    install(outer, name, bank, inner, &indices, values)
-}
-
-fn install<K: aya::Pod, V: aya::Pod>(
-    outer: &MapData,
-    name: &'static str,
-    bank: u32,
-    inner: Result<MapData, MapError>,
+/// A table for a bank, filled and closed to writing.
+pub(super) fn inner_map<K: aya::Pod, V: aya::Pod>(
+    kind: bpf_map_type,
+    flags: u32,
     keys: &[K],
     values: &[V],
-) -> Result<(), TableError> {
-    let inner = inner.map_err(|source| TableError::Map { name, source })?;
-    let failed = |operation| move |source: io::Error| TableError::Io { operation, name, source };
+) -> io::Result<OwnedFd> {
+    // The kernel refuses a map without entries; an empty policy has one that is never found.
+    let entries = keys.len().max(1) as u32;
+    let (key, value) = (size_of::<K>() as u32, size_of::<V>() as u32);
+    let shape = MapShape { kind: kind as u32, key, value, entries, flags };
+    let map = bpf::create_map("enforcer_bank", shape, None)?;
     for (keys, values) in keys.chunks(BATCH).zip(values.chunks(BATCH)) {
-        bpf::update_batch(inner.fd(), keys, values).map_err(failed("fill"))?;
+        bpf::update_batch(&map, keys, values)?;
     }
-    bpf::freeze(inner.fd()).map_err(failed("freeze"))?;
-    let descriptor = inner.fd().as_fd().as_raw_fd();
-    bpf::update(outer.fd(), &bank, &descriptor).map_err(failed("install"))
+    bpf::freeze(&map)?;
+    Ok(map)
+}
+
+pub(super) fn array<V: aya::Pod>(values: &[V]) -> io::Result<OwnedFd> {
+    let indices: Vec<u32> = (0..values.len() as u32).collect();
+    inner_map(BPF_MAP_TYPE_ARRAY, INNER_MAP, &indices, values)
+}
+
+fn hash<K: aya::Pod, V: aya::Pod>(keys: &[K], values: &[V]) -> io::Result<OwnedFd> {
+    inner_map(BPF_MAP_TYPE_HASH, 0, keys, values)
+}
+
+fn install(
+    outer: &MapData,
+    name: &'static str,
+    bank: u32,
+    inner: io::Result<OwnedFd>,
+) -> Result<(), TableError> {
+    let failed = |operation| move |source: io::Error| TableError::Io { operation, name, source };
+    let inner = inner.map_err(failed("fill"))?;
+    bpf::update(outer.fd(), &bank, &inner.as_raw_fd()).map_err(failed("install"))
+}
+
+/// Nobody asks there any more.
+fn remove(outer: &MapData, name: &'static str, bank: u32) -> Result<(), TableError> {
+    match bpf::delete(outer.fd(), &bank) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(TableError::Io { operation: "remove from", name, source })
+        }
+        _ => Ok(()),
+    }
 }

@@ -48,6 +48,14 @@ pub fn update<K: Pod, V: Pod>(map: impl AsFd, key: &K, value: &V) -> io::Result<
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
 }
 
+/// Removes one entry (`BPF_MAP_DELETE_ELEM`).
+pub fn delete<K: Pod>(map: impl AsFd, key: &K) -> io::Result<()> {
+    let mut attr = zeroed();
+    attr.__bindgen_anon_2.map_fd = fd(&map);
+    attr.__bindgen_anon_2.key = std::ptr::from_ref(key) as u64;
+    bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut attr).map(drop)
+}
+
 /// Reads the value of an array's entry (`BPF_MAP_LOOKUP_ELEM`); of a map of maps the id of the inner map.
 /// `value` is as long as the map's values are.
 pub fn read_entry(array: impl AsFd, index: u32, value: &mut [u8]) -> io::Result<()> {

@@ -130,6 +130,8 @@ pub struct Datapath {
     pub shortcuts: Shortcuts,
     /// The ABI version whose tables were taken over; its programs run on until they are replaced.
     pub migrated_from: Option<u32>,
+    /// Prefixes were made of tables of another kind, in which the programs that still run look.
+    pub converted: bool,
 }
 
 impl Datapath {
@@ -176,9 +178,15 @@ impl Datapath {
         let mut ebpf = loader.load(OBJECT)?;
         let mut tables = Tables::collect(|name| ebpf.take_map(name).ok_or(TableError::Missing(name)), true)?;
         tables.seed()?;
+        let converted = tables.complete_banks().map_err(|error| match error {
+            TableError::Io { source, .. } if source.raw_os_error() == Some(libc::EPERM) => {
+                MigrateError::Privileges.into()
+            }
+            error => LoadError::Table(error),
+        })?;
         tables.introduce_host()?;
         let shortcuts = Shortcuts::collect(|name| ebpf.take_map(name).ok_or(TableError::Missing(name)))?;
-        Ok(Self { ebpf, tables, shortcuts, migrated_from })
+        Ok(Self { ebpf, tables, shortcuts, migrated_from, converted })
     }
 
     /// The program of a hook, loaded or not.

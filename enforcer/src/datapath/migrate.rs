@@ -32,6 +32,8 @@ use enforcer_common::{
 use super::{
     bpf::{self, MapShape},
     pins::{PinError, Pins},
+    prefixes,
+    sizes::TableKind,
     tables::NAMES,
 };
 
@@ -166,12 +168,12 @@ fn stage(pins: &Pins, object: &Object, from: u32, to: u32) -> Result<PathBuf, Mi
         bpf::pin(&made, &new).map_err(table("pin", name))?;
         copied.insert(name, (old, made));
     }
-    carry(&copied)?;
+    carry(&copied, &pins.maps_of(from))?;
     Ok(staging)
 }
 
-/// The policy's banks.
-const OUTER: [&str; 5] = ["MEMBERSHIPS", "LISTS", "SET_MEMBERS", "PAIRS", "SERVICES"];
+/// The policy's banks, in the order in which a record notes them.
+const OUTER: [&str; 6] = ["MEMBERSHIPS", "LISTS", "SET_MEMBERS", "PAIRS", "SERVICES", "PREFIXES"];
 
 /// Whether each version has a table for itself: what says which policy decides.
 fn is_own(name: &str) -> bool {
@@ -185,7 +187,7 @@ pub fn tables_of(version: u32) -> impl Iterator<Item = &'static str> {
 
 /// The version that a table came with.
 fn since(name: &str) -> u32 {
-    if matches!(name, "FLOWS4" | "FLOWS6") { 4 } else { OLDEST }
+    if matches!(name, "FLOWS4" | "FLOWS6" | "PREFIXES") { 4 } else { OLDEST }
 }
 
 /// Whether version 4 has given a table another layout: flow records became shorter.
@@ -225,8 +227,8 @@ fn create(object: &Object, name: &str, version: u32) -> io::Result<OwnedFd> {
 
 type Copied = BTreeMap<&'static str, (OwnedFd, OwnedFd)>;
 
-/// Carries over what decides, and nothing else: its record, its bank, its word.
-fn carry(tables: &Copied) -> Result<(), MigrateError> {
+/// Carries over what decides, and nothing else: its record, its bank, its word. `from` is where the old tables are.
+fn carry(tables: &Copied, from: &Path) -> Result<(), MigrateError> {
     let (old_control, new_control) = &tables["CONTROL"];
     let mut control = Control::zeroed();
     bpf::read_entry(old_control, 0, bytemuck::bytes_of_mut(&mut control))
@@ -241,11 +243,15 @@ fn carry(tables: &Copied) -> Result<(), MigrateError> {
         let slot = control.active.slot();
         bpf::read_entry(old_records, slot, bytemuck::bytes_of_mut(&mut record))
             .map_err(table("read", "GENERATIONS"))?;
-        for name in OUTER {
-            carry_bank(&tables[name], record.bank).map_err(|source| match source.raw_os_error() {
-                Some(libc::EPERM) => MigrateError::Privileges,
-                _ => table("carry over", name)(source),
-            })?;
+        let known = record.maps != Generation::default().maps;
+        for (name, map) in OUTER.into_iter().zip(&mut record.maps) {
+            let Some(outer) = tables.get(name) else { continue };
+            let id =
+                carry_bank(name, outer, from, record.bank).map_err(|source| match source.raw_os_error() {
+                    Some(libc::EPERM) => MigrateError::Privileges,
+                    _ => table("carry over", name)(source),
+                })?;
+            *map = if known { id } else { 0 };
         }
         let record = Generation { fallback: ControlWord::default(), deadline: 0, ..record };
         bpf::write_entry(new_records, slot, bytemuck::bytes_of(&record))
@@ -254,11 +260,17 @@ fn carry(tables: &Copied) -> Result<(), MigrateError> {
     bpf::write_entry(new_control, 0, bytemuck::bytes_of(&control)).map_err(table("write", "CONTROL"))
 }
 
-fn carry_bank((old, new): &(OwnedFd, OwnedFd), bank: u32) -> io::Result<()> {
-    let mut id = 0_u32;
-    bpf::read_entry(old, bank, bytemuck::bytes_of_mut(&mut id))?;
-    let inner = bpf::map_by_id(id)?;
-    bpf::update(new, &bank, &inner.as_raw_fd())
+/// Returns the id of the inner table. Version 3 has prefixes in the kernel's kind of table only.
+fn carry_bank(name: &str, (old, new): &(OwnedFd, OwnedFd), from: &Path, bank: u32) -> io::Result<u32> {
+    match bpf::lookup(old, &bank)? {
+        Some(id) => bpf::update(new, &bank, &bpf::map_by_id(id)?.as_raw_fd())?,
+        None if name == TableKind::Kernel.prefixes() => {
+            let ours = bpf::open_pin(&from.join(TableKind::Own.prefixes()))?;
+            prefixes::convert(TableKind::Kernel, ours, new, bank)?;
+        }
+        None => return Err(io::ErrorKind::NotFound.into()),
+    }
+    Ok(bpf::lookup(new, &bank)?.unwrap_or_default())
 }
 
 fn table(operation: &'static str, name: &str) -> impl FnOnce(io::Error) -> MigrateError + use<> {

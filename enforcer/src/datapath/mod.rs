@@ -22,6 +22,7 @@ pub mod load;
 pub mod migrate;
 pub mod nft;
 pub mod pins;
+mod prefixes;
 pub mod probe;
 pub mod shortcuts;
 pub mod sizes;

@@ -17,14 +17,15 @@ use enforcer_common::{
 };
 use nix::time::{ClockId, clock_gettime};
 
-use super::{bpf::Mapped, flow_table::FlowTable, pins::Pins};
+use super::{bpf::Mapped, flow_table::FlowTable, pins::Pins, sizes::TableKind};
 
 /// Every table by the name of its map; what is pinned and what is checked before reuse.
-pub const NAMES: [&str; 27] = [
+pub const NAMES: [&str; 28] = [
     "CONTROL",
     "GENERATIONS",
     "ENDPOINTS",
     "ADDRESSES",
+    "PREFIXES",
     "MEMBERSHIPS",
     "LISTS",
     "SET_MEMBERS",
@@ -84,6 +85,10 @@ pub struct Tables {
     pub(super) generations: Array<MapData, Generation>,
     pub(super) endpoints: HashMap<MapData, u32, Endpoint>,
     pub(super) addresses: LpmTrie<MapData, Address, AddressOwner>,
+    /// Of which kind flow tables and prefixes are.
+    pub(super) kind: TableKind,
+    /// Prefixes lie in one or the other.
+    pub(super) prefixes: MapData,
     pub(super) memberships: MapData,
     pub(super) lists: MapData,
     pub(super) set_members: MapData,
@@ -118,12 +123,16 @@ impl Tables {
             name: "CONTROL",
             source,
         })?;
+        let flows = data("FLOWS", take("FLOWS")?)?;
+        let kind = kind(&flows).map_err(|source| TableError::Map { name: "FLOWS", source })?;
         Ok(Self {
+            kind,
             control,
             _control_map: control_map,
             generations: typed("GENERATIONS", &mut take)?,
             endpoints: typed("ENDPOINTS", &mut take)?,
             addresses: typed("ADDRESSES", &mut take)?,
+            prefixes: data("PREFIXES", take("PREFIXES")?)?,
             memberships: data("MEMBERSHIPS", take("MEMBERSHIPS")?)?,
             lists: data("LISTS", take("LISTS")?)?,
             set_members: data("SET_MEMBERS", take("SET_MEMBERS")?)?,
@@ -133,7 +142,7 @@ impl Tables {
                 v4: data("FLOWS4", take("FLOWS4")?)?,
                 v6: data("FLOWS6", take("FLOWS6")?)?,
             },
-            flows: data("FLOWS", take("FLOWS")?)?,
+            flows,
             denied: data("DENIED", take("DENIED")?)?,
             state: data("STATE", take("STATE")?)?,
             reasons: typed("REASONS", &mut take)?,
@@ -213,6 +222,11 @@ impl Tables {
         let unconfirmed = deciding.filter(|_| published.is_unconfirmed());
         Ok(unconfirmed.map(|record| record.deadline.saturating_sub(boottime()).div_ceil(1_000_000_000)))
     }
+}
+
+/// The kernel's table of flows has one entry where it is not used, [`super::sizes`].
+fn kind(flows: &MapData) -> Result<TableKind, MapError> {
+    Ok(if flows.info()?.max_entries() > 1 { TableKind::Kernel } else { TableKind::Own })
 }
 
 /// `CLOCK_BOOTTIME` in nanoseconds: what deadlines of generations are measured by.

@@ -27,6 +27,7 @@ pub mod source;
 mod spec;
 mod syntax;
 pub mod tables;
+pub mod trie;
 mod validate;
 pub mod world;
 

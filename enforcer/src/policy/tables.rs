@@ -51,7 +51,8 @@ pub struct TableEntry {
 }
 
 impl TableEntry {
-    fn key(&self) -> (u128, u8) {
+    /// What tables are sorted by.
+    pub fn key(&self) -> (u128, u8) {
         (number(self.address.into()), self.bits)
     }
 }

@@ -1,0 +1,282 @@
+//! Address → membership: a bank's multibit trie as it lies in the kernel, and the walk through it.
+//!
+//! The trie is an array of [`Line`]s. What leads from line to line is a [`Node`], a reference that says itself what
+//! it leads to:
+//!
+//! - a *branch*: the next few bits of the address pick one of the nodes that lie there, four to a line;
+//! - a *check*: does the address lie in one prefix? The line holds the prefix and a node for each answer;
+//! - a *leaf*: the membership.
+//!
+//! Where prefixes are dense, branches find one among thousands in a step; where they are sparse, a check passes over
+//! all bits that they have in common, and costs one line however many those are. Line 0 holds the two roots. Who
+//! builds it is user space, [`WalkState`] is the kernel's room to walk in.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::{address::Address, forgotten::Forgotten, map_layout, policy::Membership};
+
+/// Four nodes of a branch; or a check: the first 64 bits of its prefix, the other 64, the node for who lies in it, the
+/// node for who does not; or a leaf: a [`Membership`] in the first 20 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+pub struct Line(pub [u64; NODES_PER_LINE]);
+
+map_layout!(Line, 32);
+
+impl Line {
+    /// A leaf.
+    pub fn leaf(membership: &Membership) -> Self {
+        let mut line = Self::default();
+        bytemuck::bytes_of_mut(&mut line)[..size_of::<Membership>()]
+            .copy_from_slice(bytemuck::bytes_of(membership));
+        line
+    }
+
+    /// What a leaf holds.
+    #[inline(always)]
+    pub const fn membership(&self) -> Membership {
+        // SAFETY: any bits are a membership; a line is larger, and aligned for more.
+        unsafe { *(&raw const *self).cast() }
+    }
+}
+
+/// Nodes of a branch that share a line.
+pub const NODES_PER_LINE: usize = 4;
+
+/// The least bits that a branch or a check on the way to one takes; but a branch ends where a half of the address does.
+pub const MIN_STRIDE: u8 = 4;
+
+/// Most checks in a row of prefixes that are too few for a branch.
+pub const MAX_ROW: usize = 4;
+
+/// Steps of the longest walk: through 128 bits, [`MIN_STRIDE`] at a time but for the ends of the halves, then through a
+/// row, to a leaf.
+pub const MAX_STEPS: u32 = 128 / MIN_STRIDE as u32 + 2 + MAX_ROW as u32 + 1;
+
+/// A reference: the line in bits 0–31; in bits 32–39 how many bits a check compares, or where in the address those
+/// begin that pick from a branch; in bits 40–47 how many these are; in bits 48–49 the kind. Zero is a leaf without
+/// a line: members of nothing.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Pod, Zeroable)]
+pub struct Node(pub u64);
+
+/// What a [`Node`] leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A membership.
+    Leaf,
+    /// One node for each value of some bits.
+    Branch,
+    /// One node for yes and one for no.
+    Check,
+}
+
+impl Node {
+    /// Members of nothing.
+    pub const NOTHING: Self = Self(0);
+    const BRANCH: u64 = 1 << 48;
+    const CHECK: u64 = 2 << 48;
+
+    /// To a membership.
+    pub const fn leaf(line: u32) -> Self {
+        Self(line as u64)
+    }
+
+    /// To 2^`stride` nodes, for the bits of the address from `at` on.
+    pub const fn branch(line: u32, at: u8, stride: u8) -> Self {
+        Self(Self::BRANCH | (stride as u64) << 40 | (at as u64) << 32 | line as u64)
+    }
+
+    /// To a prefix of `bits`, from 1 to 128.
+    pub const fn check(line: u32, bits: u8) -> Self {
+        Self(Self::CHECK | (bits as u64) << 32 | line as u64)
+    }
+
+    /// What it leads to.
+    #[inline(always)]
+    pub const fn kind(self) -> Kind {
+        match self.0 & (Self::BRANCH | Self::CHECK) {
+            0 => Kind::Leaf,
+            Self::BRANCH => Kind::Branch,
+            _ => Kind::Check,
+        }
+    }
+
+    /// The first line there.
+    #[inline(always)]
+    pub const fn line(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Where the bits begin that pick from a branch, or how many a check compares.
+    #[inline(always)]
+    pub const fn bits(self) -> u8 {
+        (self.0 >> 32) as u8
+    }
+
+    /// How many bits pick from a branch.
+    #[inline(always)]
+    pub const fn stride(self) -> u8 {
+        (self.0 >> 40) as u8
+    }
+
+    /// Which node of a branch is for `key`. The bits that pick lie in one half of it.
+    #[inline(always)]
+    const fn pick(self, key: Key) -> u32 {
+        let half = if self.bits() < 64 { key.high } else { key.low };
+        ((half << (self.bits() & 63)) >> (64 - self.stride() as u64 & 63)) as u32
+    }
+
+    /// Whether `key` lies in the prefix of a check.
+    #[inline(always)]
+    const fn holds(self, key: Key, line: &Line) -> bool {
+        let (high, low) = (key.high ^ line.0[0], key.low ^ line.0[1]);
+        let others = 128 - self.bits() as u32;
+        if others >= 64 {
+            high >> (others & 63) == 0 || others == 128
+        } else {
+            high == 0 && low >> others == 0
+        }
+    }
+}
+
+/// An address as two numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Key {
+    high: u64,
+    low: u64,
+}
+
+impl Key {
+    /// Of an address.
+    #[inline(always)]
+    pub const fn new(address: Address) -> Self {
+        let [a, b, c, d] = address.0;
+        Self { high: joined(a, b), low: joined(c, d) }
+    }
+
+    /// Of an address as a number in the v4-mapped space.
+    pub const fn of(address: u128) -> Self {
+        Self { high: (address >> 64) as u64, low: address as u64 }
+    }
+}
+
+#[inline(always)]
+const fn joined(high: u32, low: u32) -> u64 {
+    (u32::from_be(high) as u64) << 32 | u32::from_be(low) as u64
+}
+
+/// Where the walk stands.
+pub type WalkState = Forgotten<u64>;
+
+/// Finds the leaf for `address`, and returns its line; 0 for members of nothing, and where a line is missing.
+#[inline(always)]
+pub fn find<'l>(address: Address, at: &mut WalkState, line_at: impl Fn(u32) -> Option<&'l Line>) -> u32 {
+    let Some(roots) = line_at(0) else { return 0 };
+    at.set(roots.0[root(address)]);
+    walk(Key::new(address), at, line_at)
+}
+
+/// The same from any node on.
+#[inline(always)]
+pub fn walk<'l>(key: Key, at: &mut WalkState, line_at: impl Fn(u32) -> Option<&'l Line>) -> u32 {
+    for _ in 0..MAX_STEPS {
+        let node = Node(at.get());
+        let (line, slot) = match node.kind() {
+            Kind::Leaf => return node.line(),
+            Kind::Branch => {
+                let pick = node.pick(key);
+                (node.line().wrapping_add(pick / NODES_PER_LINE as u32), pick as usize % NODES_PER_LINE)
+            }
+            Kind::Check => (node.line(), NODES_PER_LINE),
+        };
+        let Some(line) = line_at(line) else { return 0 };
+        at.set(match slot {
+            NODES_PER_LINE => {
+                if node.holds(key, line) {
+                    line.0[2]
+                } else {
+                    line.0[3]
+                }
+            }
+            slot => line.0[slot % NODES_PER_LINE],
+        });
+    }
+    0
+}
+
+/// Which node of line 0 is the root for an address.
+#[inline(always)]
+pub const fn root(address: Address) -> usize {
+    address.is_v4() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v6(high: u64, low: u64) -> Address {
+        let [a, b] = [(high >> 32) as u32, high as u32];
+        let [c, d] = [(low >> 32) as u32, low as u32];
+        Address([a.to_be(), b.to_be(), c.to_be(), d.to_be()])
+    }
+
+    fn found(lines: &[Line], address: Address) -> u32 {
+        find(address, &mut WalkState::default(), |line| lines.get(line as usize))
+    }
+
+    #[test]
+    fn a_node_says_what_it_leads_to() {
+        let branch = Node::branch(u32::MAX, 127, 16);
+        assert_eq!(
+            (branch.kind(), branch.line(), branch.bits(), branch.stride()),
+            (Kind::Branch, u32::MAX, 127, 16)
+        );
+        let check = Node::check(7, 128);
+        assert_eq!((check.kind(), check.line(), check.bits()), (Kind::Check, 7, 128));
+        assert_eq!((Node::leaf(9).kind(), Node::leaf(9).line()), (Kind::Leaf, 9));
+        assert_eq!(Node::NOTHING.kind(), Kind::Leaf);
+    }
+
+    #[test]
+    fn a_check_compares_as_many_bits_as_it_says() {
+        let prefix = (0x2001_0db8_0000_0000, 0x8000_0000_0000_0001);
+        let line = Line([prefix.0, prefix.1, 0, 0]);
+        for bits in 1..=128 {
+            let last = 1_u128 << (128 - u32::from(bits));
+            let inside = (u128::from(prefix.0) << 64 | u128::from(prefix.1)) ^ (last - 1);
+            let halves = |number: u128| Key { high: (number >> 64) as u64, low: number as u64 };
+            assert!(Node::check(1, bits).holds(halves(inside), &line), "inside, {bits} bits");
+            assert!(!Node::check(1, bits).holds(halves(inside ^ last), &line), "outside, {bits} bits");
+        }
+    }
+
+    #[test]
+    fn a_branch_picks_by_its_bits() {
+        let key = Key::new(v6(0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210));
+        for (at, stride, picked) in
+            [(0, 16, 0x0123), (48, 16, 0xcdef), (60, 4, 0xf), (64, 8, 0xfe), (124, 4, 0), (116, 12, 0x210)]
+        {
+            assert_eq!(Node::branch(1, at, stride).pick(key), picked, "{stride} bits from {at}");
+        }
+    }
+
+    #[test]
+    fn each_family_has_its_root() {
+        let leaf = Line::default();
+        let lines = [Line([Node::leaf(1).0, Node::leaf(2).0, 0, 0]), leaf, leaf];
+        assert_eq!(found(&lines, v6(0, 1)), 1);
+        assert_eq!(found(&lines, Address::from_v4(1)), 2);
+    }
+
+    #[test]
+    fn what_leads_nowhere_is_a_member_of_nothing() {
+        assert_eq!(found(&[], v6(0, 1)), 0);
+        let around = [
+            Line([Node::check(1, 1).0, Node::branch(7, 0, 4).0, 0, 0]),
+            Line([0, 0, Node::check(1, 1).0, 0]),
+        ];
+        assert_eq!(found(&around, v6(0, 1)), 0, "a circle");
+        assert_eq!(found(&around, Address::from_v4(1)), 0, "a line that is not there");
+    }
+}
