@@ -8,8 +8,8 @@
 //! - a *leaf*: the membership.
 //!
 //! Where prefixes are dense, branches find one among thousands in a step; where they are sparse, a check passes over
-//! all bits that they have in common, and costs one line however many those are. Line 0 holds the two roots. Who
-//! builds it is user space, [`WalkState`] is the kernel's room to walk in.
+//! all bits that they have in common, and costs one line however many those are. Line 0 holds the two roots. User
+//! space builds it.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -53,9 +53,13 @@ pub const MAX_ROW: usize = 4;
 /// row, to a leaf.
 pub const MAX_STEPS: u32 = 128 / MIN_STRIDE as u32 + 2 + MAX_ROW as u32 + 1;
 
-/// A reference: the line in bits 0–31; in bits 32–39 how many bits a check compares, or where in the address those
-/// begin that pick from a branch; in bits 40–47 how many these are; in bits 48–49 the kind. Zero is a leaf without
-/// a line: members of nothing.
+/// A reference: the line in bits 0–31, the kind in bits 56–57, and between them
+///
+/// - of a branch: in bits 32–39 where in the address those bits begin that pick from it, in bits 40–47 how many they are;
+/// - of a check: in bits 32–39 how many of the first 64 bits do not count, in bits 40–47 and 48–55 how many of the others,
+///   in two parts because a number of 64 bits cannot be shifted by as many.
+///
+/// Zero is a leaf without a line: members of nothing.
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Pod, Zeroable)]
 pub struct Node(pub u64);
@@ -74,22 +78,25 @@ pub enum Kind {
 impl Node {
     /// Members of nothing.
     pub const NOTHING: Self = Self(0);
-    const BRANCH: u64 = 1 << 48;
-    const CHECK: u64 = 2 << 48;
+    const BRANCH: u64 = 1 << 56;
+    const CHECK: u64 = 2 << 56;
 
     /// To a membership.
     pub const fn leaf(line: u32) -> Self {
         Self(line as u64)
     }
 
-    /// To 2^`stride` nodes, for the bits of the address from `at` on.
+    /// To 2^`stride` nodes, for the bits of the address from `at` on, which lie in one half of it.
     pub const fn branch(line: u32, at: u8, stride: u8) -> Self {
         Self(Self::BRANCH | (stride as u64) << 40 | (at as u64) << 32 | line as u64)
     }
 
     /// To a prefix of `bits`, from 1 to 128.
     pub const fn check(line: u32, bits: u8) -> Self {
-        Self(Self::CHECK | (bits as u64) << 32 | line as u64)
+        let others = 128 - bits as u64;
+        let low = if others < 64 { others } else { 64 };
+        let (most, one) = (if low < 64 { low } else { 63 }, low / 64);
+        Self(Self::CHECK | one << 48 | most << 40 | (others - low) << 32 | line as u64)
     }
 
     /// What it leads to.
@@ -108,56 +115,55 @@ impl Node {
         self.0 as u32
     }
 
-    /// Where the bits begin that pick from a branch, or how many a check compares.
     #[inline(always)]
-    pub const fn bits(self) -> u8 {
-        (self.0 >> 32) as u8
+    const fn byte(self, at: u32) -> u8 {
+        (self.0 >> at) as u8
     }
 
-    /// How many bits pick from a branch.
-    #[inline(always)]
-    pub const fn stride(self) -> u8 {
-        (self.0 >> 40) as u8
+    /// Where the bits begin that pick from a branch, and how many they are.
+    pub const fn picked_by(self) -> (u8, u8) {
+        (self.byte(32), self.byte(40))
     }
 
-    /// Which node of a branch is for `key`. The bits that pick lie in one half of it.
-    #[inline(always)]
-    const fn pick(self, key: Key) -> u32 {
-        let half = if self.bits() < 64 { key.high } else { key.low };
-        ((half << (self.bits() & 63)) >> (64 - self.stride() as u64 & 63)) as u32
+    /// How long the prefix of a check is.
+    pub const fn checked(self) -> u8 {
+        128 - self.byte(32) - self.byte(40) - self.byte(48)
     }
 
-    /// Whether `key` lies in the prefix of a check.
+    /// Which node of a branch is for `key`.
     #[inline(always)]
-    const fn holds(self, key: Key, line: &Line) -> bool {
-        let (high, low) = (key.high ^ line.0[0], key.low ^ line.0[1]);
-        let others = 128 - self.bits() as u32;
-        if others >= 64 {
-            high >> (others & 63) == 0 || others == 128
-        } else {
-            high == 0 && low >> others == 0
-        }
+    const fn pick(self, key: &Key) -> u32 {
+        let (at, stride) = self.picked_by();
+        // From memory, and not one or the other: that would be two ways for the verifier.
+        let half = key.0[at as usize / 64 % 2];
+        ((half << (at & 63)) >> (64 - stride & 63)) as u32
+    }
+
+    /// What `key` has otherwise than the prefix of a check: zero for one that lies in it.
+    #[inline(always)]
+    const fn difference(self, key: &Key, line: &Line) -> u64 {
+        let high = (key.0[0] ^ line.0[0]) >> (self.byte(32) & 63);
+        let low = (key.0[1] ^ line.0[1]) >> (self.byte(40) & 63) >> (self.byte(48) & 63);
+        high | low
     }
 }
 
 /// An address as two numbers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Key {
-    high: u64,
-    low: u64,
-}
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+pub struct Key([u64; 2]);
 
 impl Key {
     /// Of an address.
     #[inline(always)]
     pub const fn new(address: Address) -> Self {
         let [a, b, c, d] = address.0;
-        Self { high: joined(a, b), low: joined(c, d) }
+        Self([joined(a, b), joined(c, d)])
     }
 
     /// Of an address as a number in the v4-mapped space.
     pub const fn of(address: u128) -> Self {
-        Self { high: (address >> 64) as u64, low: address as u64 }
+        Self([(address >> 64) as u64, address as u64])
     }
 }
 
@@ -166,43 +172,52 @@ const fn joined(high: u32, low: u32) -> u64 {
     (u32::from_be(high) as u64) << 32 | u32::from_be(low) as u64
 }
 
-/// Where the walk stands.
-pub type WalkState = Forgotten<u64>;
-
-/// Finds the leaf for `address`, and returns its line; 0 for members of nothing, and where a line is missing.
-#[inline(always)]
-pub fn find<'l>(address: Address, at: &mut WalkState, line_at: impl Fn(u32) -> Option<&'l Line>) -> u32 {
-    let Some(roots) = line_at(0) else { return 0 };
-    at.set(roots.0[root(address)]);
-    walk(Key::new(address), at, line_at)
+/// A walk, in the kernel's memory: which address is looked for, and where it stands.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Walk {
+    key: Key,
+    node: Forgotten<u64>,
 }
 
-/// The same from any node on.
-#[inline(always)]
-pub fn walk<'l>(key: Key, at: &mut WalkState, line_at: impl Fn(u32) -> Option<&'l Line>) -> u32 {
-    for _ in 0..MAX_STEPS {
-        let node = Node(at.get());
-        let (line, slot) = match node.kind() {
-            Kind::Leaf => return node.line(),
-            Kind::Branch => {
-                let pick = node.pick(key);
-                (node.line().wrapping_add(pick / NODES_PER_LINE as u32), pick as usize % NODES_PER_LINE)
-            }
-            Kind::Check => (node.line(), NODES_PER_LINE),
-        };
-        let Some(line) = line_at(line) else { return 0 };
-        at.set(match slot {
-            NODES_PER_LINE => {
-                if node.holds(key, line) {
-                    line.0[2]
-                } else {
-                    line.0[3]
-                }
-            }
-            slot => line.0[slot % NODES_PER_LINE],
-        });
+impl Walk {
+    /// For `address`, from its root on; of line 0 where that can be read.
+    #[inline(always)]
+    pub fn start(&mut self, address: Address, roots: &Line) {
+        self.from(Key::new(address), Node(roots.0[root(address)]));
     }
-    0
+
+    /// From any node on.
+    #[inline(always)]
+    pub fn from(&mut self, key: Key, node: Node) {
+        self.key = key;
+        self.node.set(node.0);
+    }
+
+    /// To the leaf: its line, or 0 for members of nothing, and where a line is missing.
+    #[inline(always)]
+    pub fn finish<'l>(&mut self, line_at: impl Fn(u32) -> Option<&'l Line>) -> u32 {
+        for _ in 0..MAX_STEPS {
+            let node = Node(self.node.get());
+            let next = match node.kind() {
+                Kind::Leaf => return node.line(),
+                Kind::Branch => {
+                    let pick = node.pick(&self.key);
+                    let line = line_at(node.line().wrapping_add(pick / NODES_PER_LINE as u32));
+                    line.map(|line| line.0[pick as usize % NODES_PER_LINE])
+                }
+                Kind::Check => line_at(node.line()).map(|line| {
+                    let difference = node.difference(&self.key, line);
+                    // 0 or 1, without a branch.
+                    let outside = (difference | difference.wrapping_neg()) >> 63;
+                    line.0[2 + outside as usize]
+                }),
+            };
+            let Some(next) = next else { return 0 };
+            self.node.set(next);
+        }
+        0
+    }
 }
 
 /// Which node of line 0 is the root for an address.
@@ -222,42 +237,51 @@ mod tests {
     }
 
     fn found(lines: &[Line], address: Address) -> u32 {
-        find(address, &mut WalkState::default(), |line| lines.get(line as usize))
+        let mut walk = Walk::default();
+        let Some(roots) = lines.first() else { return 0 };
+        walk.start(address, roots);
+        walk.finish(|line| lines.get(line as usize))
     }
 
     #[test]
     fn a_node_says_what_it_leads_to() {
         let branch = Node::branch(u32::MAX, 127, 16);
-        assert_eq!(
-            (branch.kind(), branch.line(), branch.bits(), branch.stride()),
-            (Kind::Branch, u32::MAX, 127, 16)
-        );
-        let check = Node::check(7, 128);
-        assert_eq!((check.kind(), check.line(), check.bits()), (Kind::Check, 7, 128));
+        assert_eq!((branch.kind(), branch.line(), branch.picked_by()), (Kind::Branch, u32::MAX, (127, 16)));
+        for bits in 1..=128 {
+            let check = Node::check(7, bits);
+            assert_eq!((check.kind(), check.line(), check.checked()), (Kind::Check, 7, bits));
+        }
         assert_eq!((Node::leaf(9).kind(), Node::leaf(9).line()), (Kind::Leaf, 9));
         assert_eq!(Node::NOTHING.kind(), Kind::Leaf);
     }
 
     #[test]
     fn a_check_compares_as_many_bits_as_it_says() {
-        let prefix = (0x2001_0db8_0000_0000, 0x8000_0000_0000_0001);
-        let line = Line([prefix.0, prefix.1, 0, 0]);
+        let prefix = 0x2001_0db8_0000_0000_8000_0000_0000_0001_u128;
+        let line = Line([(prefix >> 64) as u64, prefix as u64, 0, 0]);
         for bits in 1..=128 {
             let last = 1_u128 << (128 - u32::from(bits));
-            let inside = (u128::from(prefix.0) << 64 | u128::from(prefix.1)) ^ (last - 1);
-            let halves = |number: u128| Key { high: (number >> 64) as u64, low: number as u64 };
-            assert!(Node::check(1, bits).holds(halves(inside), &line), "inside, {bits} bits");
-            assert!(!Node::check(1, bits).holds(halves(inside ^ last), &line), "outside, {bits} bits");
+            let inside = prefix ^ (last - 1);
+            let difference = |address| Node::check(1, bits).difference(&Key::of(address), &line);
+            assert_eq!(difference(inside), 0, "inside, {bits} bits");
+            assert_ne!(difference(inside ^ last), 0, "outside, {bits} bits");
         }
     }
 
     #[test]
     fn a_branch_picks_by_its_bits() {
         let key = Key::new(v6(0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210));
-        for (at, stride, picked) in
-            [(0, 16, 0x0123), (48, 16, 0xcdef), (60, 4, 0xf), (64, 8, 0xfe), (124, 4, 0), (116, 12, 0x210)]
-        {
-            assert_eq!(Node::branch(1, at, stride).pick(key), picked, "{stride} bits from {at}");
+        let picks = [
+            (0, 16, 0x0123),
+            (48, 16, 0xcdef),
+            (60, 4, 0xf),
+            (64, 8, 0xfe),
+            (124, 4, 0),
+            (116, 12, 0x210),
+            (40, 24, 0xab_cdef),
+        ];
+        for (at, stride, picked) in picks {
+            assert_eq!(Node::branch(1, at, stride).pick(&key), picked, "{stride} bits from {at}");
         }
     }
 

@@ -7,12 +7,11 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use enforcer_common::{
-    address::Address,
     control::{Control, ControlWord},
     endpoint::EndpointId,
     flow::{FlowEntry, FlowKey},
     policy::{Party, Point, Rules, Search},
-    prefix_trie::WalkState,
+    prefix_trie::Walk,
     verdict::{DropReason, PassReason, Verdict},
 };
 
@@ -32,9 +31,8 @@ pub struct Journey {
     pub quote: Packet,
     /// Who is asked about: the source and the destination of a question to the policy.
     pub parties: [Party; 2],
-    /// The address that is looked for among the prefixes, and where the search stands.
-    pub address: Address,
-    pub walk: WalkState,
+    /// The search among prefixes.
+    pub walk: Walk,
     /// What is asked about, there and back.
     pub points: [Point; 2],
     /// The key of its record where it is denied; here for want of room on the stack.

@@ -1,7 +1,5 @@
 //! The policy of one generation: what it says about a packet between two parties.
 
-use core::num::NonZero;
-
 use aya_ebpf::btf_maps::{Array, HashMap, lpm_trie::Key};
 use enforcer_common::{
     address::{Address, Scope},
@@ -11,7 +9,6 @@ use enforcer_common::{
         self, EndPair, Ends, Membership, Networks, Party, Point, RuleWord, Rules, Ruling, Run, ServiceList,
         SetMember,
     },
-    prefix_trie,
 };
 
 use crate::{
@@ -53,12 +50,12 @@ pub fn is_member(journey: &Journey, address: Address) -> bool {
         && Bank::of(journey.control.active).is_some_and(|(bank, _)| bank.membership(address).networks != 0)
 }
 
-/// A station of its own: the line of the leaf for the journey's address; 0 for members of nothing.
+/// A station of its own: walks to the end of the journey's search; the line of the leaf, 0 for members of nothing.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn find_prefix(bank: u32) -> u32 {
     let (Some(lines), Some(journey)) = (maps::PREFIXES.get(bank), Journey::current()) else { return 0 };
-    prefix_trie::find(journey.address, &mut journey.walk, |line| lines.get(line).map(|[line]| line))
+    journey.walk.finish(|line| lines.get(line).map(|[line]| line))
 }
 
 /// What the policy says about the packet of [`introduce`], or about what it would answer.
@@ -187,9 +184,13 @@ impl Bank {
 
     #[inline(always)]
     fn leaf(self, address: Address) -> Option<Membership> {
-        Journey::current()?.address = address;
-        let leaf = NonZero::new(find_prefix(self.0))?;
-        maps::PREFIXES.get(self.0)?.get(leaf.get()).map(|[line]| line.membership())
+        let lines = maps::PREFIXES.get(self.0)?;
+        let [roots] = lines.get(0)?;
+        Journey::current()?.walk.start(address, roots);
+        match find_prefix(self.0) {
+            0 => None,
+            leaf => lines.get(leaf).map(|[line]| line.membership()),
+        }
     }
 }
 

@@ -156,6 +156,36 @@ fn upgrading_needs_no_daemon() {
     assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT));
 }
 
+/// What the unit does with root's capabilities, for the daemon has fewer: it could not read a bank's tables.
+#[test]
+fn tables_of_another_kind_are_made_before_the_daemon_starts() {
+    require_tcx();
+    let mut town = Town::governed("upgrade-kind");
+    let digest = town.daemon.json(&["status"])["digest"].clone();
+    // On the way back the first ones are still there: a bank never changes.
+    for (kind, made) in [("kernel", true), ("own", false)] {
+        town.daemon.stop();
+        let config = DEFAULT_CONFIG.replace("flows = 32768", &format!("tables = \"{kind}\"\nflows = 32768"));
+        town.daemon.configure(&config);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), &config).unwrap();
+        let upgrade = ["upgrade", "--if-needed", "--config", file.path().to_str().unwrap()];
+        let output = town.daemon.cli(&upgrade);
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text.contains("this version's programs run at 4 endpoints"), made, "{kind}: {text}");
+        assert!(
+            tcp(&town.web, town.api.ipv4(), ECHO_PORT) && !tcp(&town.web, town.db.ipv6(), ECHO_PORT),
+            "{kind}"
+        );
+        let idle = town.daemon.cli(&upgrade);
+        assert!(idle.status.success() && idle.stdout.is_empty(), "{kind}: {idle:?}");
+        town.daemon.start_again();
+        let status = town.daemon.json(&["status"]);
+        assert_eq!((&status["digest"], &status["repairs"]), (&digest, &Value::from(0)), "{kind}: {status}");
+    }
+}
+
 #[test]
 fn an_upgrade_that_was_killed_half_way_is_finished_by_the_next() {
     require_tcx();

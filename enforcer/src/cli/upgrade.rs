@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use super::{Global, Outcome, log};
 use crate::{
+    config::Config,
     daemon::{self, RunOptions},
-    datapath::pins::Pins,
+    datapath::{pins::Pins, tables::Tables},
     render,
     view::Offline,
 };
@@ -30,7 +31,7 @@ pub struct Arguments {
     /// Make tables of this layout version instead, for an earlier enforcer to take over
     #[arg(long, value_name = "VERSION", conflicts_with = "if_needed")]
     to: Option<u32>,
-    /// Do nothing unless the tables are of another layout; what the unit does before it starts the daemon
+    /// Do nothing unless the tables are of another layout or kind; what the unit does before it starts the daemon
     #[arg(long)]
     if_needed: bool,
 }
@@ -50,7 +51,7 @@ impl Arguments {
     /// Takes over, or prepares the way back.
     pub fn execute(&self, global: &Global, out: &mut impl Write) -> anyhow::Result<Outcome> {
         let from = Pins::new(global.bpffs.clone()).versions()?.last().copied();
-        let is_current = from.is_none_or(|from| from == ABI_VERSION);
+        let is_current = from.is_none_or(|from| from == ABI_VERSION && !self.wants_other_tables(global));
         let report = match self.to {
             None if self.if_needed && is_current => return Ok(Outcome::Done),
             Some(to) if to != ABI_VERSION => {
@@ -61,6 +62,17 @@ impl Arguments {
         };
         render::write_one(out, global.output, &report, |out| write_report(out, &report))?;
         Ok(Outcome::Done)
+    }
+
+    /// Whether the host file wants prefixes in tables of another kind than there are. Where it or they cannot be read,
+    /// the daemon says why.
+    fn wants_other_tables(&self, global: &Global) -> bool {
+        let (Ok(config), Ok(tables)) =
+            (Config::read(&self.config), Tables::open_pinned(&Pins::new(global.bpffs.clone())))
+        else {
+            return false;
+        };
+        tables.banks_without(config.datapath.sizes.tables).is_ok_and(|banks| !banks.is_empty())
     }
 
     fn take_over(&self, global: &Global) -> anyhow::Result<u32> {

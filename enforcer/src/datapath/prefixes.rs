@@ -86,8 +86,8 @@ pub(super) fn convert(kind: TableKind, from: impl AsFd, to: impl AsFd, bank: u32
 }
 
 impl Tables {
-    /// The banks with prefixes of the other kind only.
-    fn lacking(&self) -> Result<Vec<u32>, TableError> {
+    /// The banks with prefixes, but not of `kind`.
+    pub fn banks_without(&self, kind: TableKind) -> Result<Vec<u32>, TableError> {
         let has = |kind: TableKind, bank: u32| -> Result<bool, TableError> {
             let (name, outer) = (kind.prefixes(), self.prefixes(kind));
             let id: Option<u32> = bpf::lookup(outer.fd(), &bank).map_err(|source| TableError::Io {
@@ -99,7 +99,7 @@ impl Tables {
         };
         let mut lacking = Vec::new();
         for bank in 0..BANKS {
-            if !has(self.kind, bank)? && has(self.kind.other(), bank)? {
+            if !has(kind, bank)? && has(kind.other(), bank)? {
                 lacking.push(bank);
             }
         }
@@ -109,7 +109,7 @@ impl Tables {
     /// Makes prefixes of the kind that our programs look into, wherever they are only of the other. Returns whether there
     /// was anything to do.
     pub(super) fn complete_banks(&mut self) -> Result<bool, TableError> {
-        let lacking = self.lacking()?;
+        let lacking = self.banks_without(self.kind)?;
         let name = self.kind.prefixes();
         for &bank in &lacking {
             convert(self.kind, self.prefixes(self.kind.other()).fd(), self.prefixes(self.kind).fd(), bank)

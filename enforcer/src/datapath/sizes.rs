@@ -17,21 +17,21 @@ use super::{
     tables::TableError,
 };
 
-/// Which kind of table remembers allowed flows.
+/// In which kind of table allowed flows and prefixes lie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TableKind {
-    /// [`enforcer_common::flow_table`].
+    /// [`enforcer_common::flow_table`] and [`enforcer_common::prefix_trie`].
     #[default]
     Own,
-    /// The kernel's LRU hash table.
+    /// The kernel's LRU hash table and its longest-prefix trie.
     Kernel,
 }
 
 /// Sizes that are chosen when the tables are made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sizes {
-    /// Which kind of table remembers allowed flows.
+    /// In which kind of table allowed flows and prefixes lie.
     pub tables: TableKind,
     /// Allowed flow directions that are remembered, over all processors: of each family in tables of our own, of both
     /// in the kernel's.
@@ -78,7 +78,8 @@ impl Sizes {
     pub(super) fn entries(self) -> [(&'static str, u32); SIZED.len()] {
         let (own, kernel) = match self.tables {
             TableKind::Own => (self.flow_sets() * cpus(), 1),
-            TableKind::Kernel => (1, self.flows),
+            // One entry says that the kernel's table is not used.
+            TableKind::Kernel => (1, self.flows.max(2)),
         };
         let entries = [own, own, kernel, self.networks, self.rules];
         std::array::from_fn(|at| (SIZED[at], entries[at]))

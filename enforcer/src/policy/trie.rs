@@ -10,13 +10,13 @@ use std::{
 use enforcer_common::{
     address::{Address, V4_PREFIX_OFFSET},
     policy::Membership,
-    prefix_trie::{Key, Kind, Line, MAX_ROW, MIN_STRIDE, NODES_PER_LINE, Node, WalkState, root, walk},
+    prefix_trie::{Key, Kind, Line, MAX_ROW, MIN_STRIDE, NODES_PER_LINE, Node, Walk, root},
 };
 
 use super::{prefix::number, tables::TableEntry};
 
-/// Most bits that pick from one branch.
-const MAX_STRIDE: u8 = 16;
+/// Most bits that pick from one branch: its nodes take 128 MB then.
+const MAX_STRIDE: u8 = 24;
 
 /// A branch grows while one in so many of its nodes leads to longer prefixes.
 const SPARSENESS: usize = 4;
@@ -228,12 +228,13 @@ impl Reader<'_> {
             Kind::Check => {
                 let Line([high, low, inside, outside]) = self.line(node.line());
                 self.subtree(Node(outside), block, around);
-                let inner = Block { start: u128::from(high) << 64 | u128::from(low), bits: node.bits() };
+                let inner = Block { start: u128::from(high) << 64 | u128::from(low), bits: node.checked() };
                 self.subtree(Node(inside), inner, self.answer(Node(outside), inner.start));
             }
             Kind::Branch => {
-                let bits = node.bits() + node.stride();
-                for slot in 0..1_u32 << node.stride() {
+                let (at, stride) = node.picked_by();
+                let bits = at + stride;
+                for slot in 0..1_u32 << stride {
                     let nodes = self.line(node.line() + slot / NODES_PER_LINE as u32).0;
                     let start = block.start | u128::from(slot) << (128 - u32::from(bits));
                     self.subtree(Node(nodes[slot as usize % NODES_PER_LINE]), Block { start, bits }, around);
@@ -243,9 +244,9 @@ impl Reader<'_> {
     }
 
     fn answer(&self, from: Node, address: u128) -> Node {
-        let mut at = WalkState::default();
-        at.set(from.0);
-        Node::leaf(walk(Key::of(address), &mut at, |line| self.lines.get(line as usize)))
+        let mut walk = Walk::default();
+        walk.from(Key::of(address), from);
+        Node::leaf(walk.finish(|line| self.lines.get(line as usize)))
     }
 }
 

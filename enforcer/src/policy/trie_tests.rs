@@ -1,6 +1,6 @@
 //! The trie answers as the table that it was made of, and so does the table that is made of it.
 
-use enforcer_common::prefix_trie::{MAX_STEPS, find};
+use enforcer_common::prefix_trie::MAX_STEPS;
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
@@ -20,7 +20,9 @@ fn table(entries: impl IntoIterator<Item = TableEntry>) -> Vec<TableEntry> {
 }
 
 fn answer(lines: &[Line], address: IpAddr) -> Membership {
-    let line = find(address.into(), &mut WalkState::default(), |line| lines.get(line as usize));
+    let mut walk = Walk::default();
+    walk.start(address.into(), &lines[0]);
+    let line = walk.finish(|line| lines.get(line as usize));
     let reader = Reader { lines, leaves: BTreeMap::new() };
     reader.entry(ALL_V6, Node::leaf(line)).membership
 }
@@ -84,14 +86,12 @@ fn a_walk_is_as_long_as_its_bound_says() {
     let lines = build(&table);
     let steps = |address: u128| {
         let taken = std::cell::Cell::new(0);
-        find(
-            IpAddr::from(Ipv6Addr::from_bits(address)).to_canonical().into(),
-            &mut WalkState::default(),
-            |line| {
-                taken.set(taken.get() + 1);
-                lines.get(line as usize)
-            },
-        );
+        let mut walk = Walk::default();
+        walk.start(IpAddr::from(Ipv6Addr::from_bits(address)).to_canonical().into(), &lines[0]);
+        walk.finish(|line| {
+            taken.set(taken.get() + 1);
+            lines.get(line as usize)
+        });
         taken.get()
     };
     let longest = interesting(&table).map(|address| steps(number(address))).max().unwrap();

@@ -152,8 +152,19 @@ impl Lab {
 
     fn build_until(&mut self, text: &str, deadline: u64) -> ControlWord {
         let source = Source { name: "policy.toml".to_owned(), text: text.to_owned() };
-        self.policy =
+        let policy =
             Policy::parse(&[source]).unwrap_or_else(|errors| panic!("the policy is valid: {errors:?}"));
+        self.build_policy(policy, deadline)
+    }
+
+    /// Builds a policy that was read before, and publishes it.
+    pub fn apply_policy(&mut self, policy: Policy) {
+        let word = self.build_policy(policy, 0);
+        self.publish(word);
+    }
+
+    fn build_policy(&mut self, policy: Policy, deadline: u64) -> ControlWord {
+        self.policy = policy;
         self.ids = self.ids.assign(&self.policy).expect("there are enough ids");
         let ids = self.policy.networks.len().max(self.policy.rules.len());
         assert!(

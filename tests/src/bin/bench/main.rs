@@ -1,15 +1,17 @@
-//! `cargo xtask bench`: what enforcement costs. Six parts: what forwarding costs, from workload to workload, beside what
-//! other ways of doing it cost; what becomes of TCP; nanoseconds per packet of each program, by `BPF_PROG_TEST_RUN`; how
-//! long a very large policy takes from the command line to the kernel; how long a new workload waits for its first packet;
+//! `cargo xtask bench`: what enforcement costs. Seven parts: what forwarding costs, from workload to workload, beside what
+//! other ways of doing it cost; what becomes of TCP; nanoseconds per packet of each program, by `BPF_PROG_TEST_RUN`; one
+//! look for an address among few prefixes and among very many; how long a very large policy takes from the command line to the kernel; how long a new workload waits for its first packet;
 //! and the daemon's memory.
 //!
 //! Two cores that others share make noise: compare only figures of one run.
 
+mod draw;
 mod forward;
 mod ladder;
 mod memory;
 mod packets;
 mod paper;
+mod prefixes;
 mod processor;
 mod ready;
 mod results;
@@ -65,6 +67,8 @@ enum Part {
     Tcp,
     /// Verified instructions, and nanoseconds per packet, with few rules and with many
     Packets,
+    /// One look for an address among few prefixes and among a million
+    Prefixes,
     /// Ten thousand networks with a hundred thousand prefixes
     Scale,
     /// From a workload's link to its first packet, alone and among many
@@ -81,10 +85,11 @@ fn main() -> std::io::Result<()> {
     let thoroughness = if quick { Thoroughness::Quick } else { Thoroughness::Full };
     let mut results = Results::of_this_machine();
     let wanted = |other| part.is_none_or(|part| part == other);
-    let parts: [(Part, Measure); 6] = [
+    let parts: [(Part, Measure); 7] = [
         (Part::Forward, forward::measure),
         (Part::Tcp, tcp::measure),
         (Part::Packets, packets::measure),
+        (Part::Prefixes, prefixes::measure),
         (Part::Scale, scale::measure),
         (Part::Ready, ready::measure),
         (Part::Memory, memory::measure),

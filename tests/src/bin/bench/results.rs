@@ -36,8 +36,10 @@ pub struct Row {
     pub what: String,
     pub unit: Unit,
     pub value: Estimate,
-    /// The value as a multiple of plain routing's.
-    pub to_routing: Estimate,
+    /// The value as a multiple of another one.
+    pub times: Estimate,
+    /// Of which.
+    pub of_what: &'static str,
 }
 
 /// Of values.
@@ -129,7 +131,7 @@ impl Goal {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (value, unit, ratio) = (self.value.median, self.unit, self.to_routing);
+        let (value, unit, ratio) = (self.value.median, self.unit, self.times);
         let Estimate { median, low, high } = ratio;
         let digits = unit.digits();
         write!(

@@ -96,7 +96,7 @@ fn median(times: &mut [Duration]) -> Duration {
 }
 
 /// Bytes that the kernel says it holds for all BPF maps.
-fn map_memory() -> u64 {
+pub fn map_memory() -> u64 {
     use std::os::fd::{AsFd, AsRawFd};
     let memory = loaded_maps().flatten().filter_map(|info| {
         let fd = info.fd().ok()?;

@@ -88,17 +88,25 @@ fn report(what: &str, unit: Unit, family: Family, values: &[Vec<f64>], goal: f64
     let routing = &values[0];
     println!("  {family:?}, {what}");
     for (rung, own) in RUNGS.into_iter().zip(values) {
-        let to_routing = Estimate::of(own.iter().zip(routing).map(|(own, routing)| own / routing));
+        let times = Estimate::of(own.iter().zip(routing).map(|(own, routing)| own / routing));
         let value = Estimate::of(own.iter().copied());
         let of = format!("{what}, {family:?}");
-        let row = Row { part: "tcp", of: of.clone(), what: rung.name(), unit, value, to_routing };
+        let row = Row {
+            part: "tcp",
+            of: of.clone(),
+            what: rung.name(),
+            unit,
+            value,
+            times,
+            of_what: "plain routing",
+        };
         println!("    {row}");
         results.rows.push(row);
         if rung == Rung::Enforcer(2) {
             results.goals.push(Goal::at_least(
                 format!("TCP: {of}, against {}", Rung::Routing.name()),
                 goal,
-                to_routing,
+                times,
             ));
         }
     }

@@ -4,7 +4,6 @@
 //! Every rung is a host of its own, and all exist at once; rounds go up the ladder and down again (A-B-B-A), and rungs are
 //! compared within a round, so that what else the machine does falls on all of them alike.
 
-mod draw;
 mod sender;
 mod stage;
 
@@ -15,11 +14,11 @@ use std::rc::Rc;
 use enforcer_tests::packet::Family;
 
 use crate::Thoroughness;
+use crate::draw::Draw;
 use crate::ladder::{LADDER, Rung};
 use crate::results::{Goal, Results, Row, Unit};
 use crate::statistics::Estimate;
 use crate::{processor, rounds};
-use draw::Draw;
 use stage::{Stage, TOWARDS_A, TOWARDS_B, Wiring};
 
 /// Rounds, and packets of a rung in one.
@@ -133,7 +132,8 @@ fn report(ladder: &[Standing], family: Family, flows: usize, results: &mut Resul
             what: rung.name(),
             unit: Unit::Nanoseconds,
             value: Estimate::of(beyond(rung)),
-            to_routing: ratio(rung, Rung::Routing),
+            times: ratio(rung, Rung::Routing),
+            of_what: "plain routing",
         };
         println!("    {row}");
         results.rows.push(row);

@@ -1,4 +1,4 @@
-//! Which flow the next packet is of: any of them, in an order that is the same for everybody.
+//! Which of many comes next: any of them, in an order that is the same for everybody.
 
 /// `SplitMix64` (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 #[derive(Clone, Copy, Default)]
