@@ -89,8 +89,7 @@ fn judge(
     if let Err(reason) = parse::read(frame) {
         return dropped(journey, reason);
     }
-    let claims_other_mac =
-        journey.packet.kind == Kind::Plain && journey.packet.claimed_mac != journey.packet.mac;
+    let claims_other_mac = journey.packet.kind == Kind::Plain && journey.packet.claims_other_mac.get() != 0;
     if role == Role::Sender && (claims_other_mac || !endpoint::has_mac(endpoint, journey.packet.mac)) {
         return dropped(journey, DropReason::SpoofedMac as u8);
     }

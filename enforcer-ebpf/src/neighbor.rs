@@ -87,7 +87,7 @@ fn leaves_link(dst: Address) -> bool {
 
 #[inline(always)]
 fn from_endpoint(endpoint: &Endpoint, packet: &Packet) -> bool {
-    if packet.claimed_mac != packet.mac {
+    if packet.claims_other_mac.get() != 0 {
         return false;
     }
     if claims_nothing(packet.key.src) {

@@ -43,9 +43,8 @@ pub struct Packet {
     pub claim: Address,
     /// Source of the frame.
     pub mac: [u8; 6],
-    /// What a neighbour packet says its sender's MAC is, and a DHCP client its own; the frame's source where
-    /// nothing is said.
-    pub claimed_mac: [u8; 6],
+    /// 1 where a neighbour packet says that its sender's MAC is another than the frame's, or a DHCP client that its own is.
+    pub claims_other_mac: Forgotten<u16>,
     /// Where it belongs in a larger datagram.
     pub fragment: Fragment,
     /// How far the walk over extension headers has come.
@@ -57,6 +56,13 @@ pub struct Packet {
     /// Bytes from the Ethernet header to the end of the transport header of TCP or UDP; of no meaning for others.
     pub payload_at: Forgotten<u16>,
     pub reserved: u16,
+}
+
+impl Packet {
+    #[inline(always)]
+    fn claims_mac(&mut self, mac: [u8; 6]) {
+        self.claims_other_mac.set(u16::from(mac != self.mac));
+    }
 }
 
 /// A packet's place in a larger datagram.
@@ -165,21 +171,20 @@ pub fn read(frame: impl Frame) -> Result<(), u8> {
     if reason == 0 { Ok(()) } else { Err(reason) }
 }
 
+/// The packet was understood, and quotes another.
+const QUOTES: u32 = 1 << 8;
+
 /// The packet and, where it is an error, the packet that it quotes; the two are stations of their own.
 #[inline(always)]
 pub fn read_all(headers: impl Fn() -> u32, quote: impl Fn() -> u32) -> u8 {
-    let reason = headers() as u8;
-    if reason != 0 {
-        return reason;
-    }
-    match Journey::current() {
-        Some(journey) if journey.packet.kind == Kind::Error => quote() as u8,
-        _ => 0,
+    match headers() {
+        QUOTES => quote() as u8,
+        reason => reason as u8,
     }
 }
 
-/// A station of its own: verified once, and the second try costs no second copy of the code. Returns 0
-/// or the number of a [`DropReason`].
+/// A station of its own: verified once, and the second try costs no second copy of the code. Returns 0, [`QUOTES`] or
+/// the number of a [`DropReason`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn parse_skb(context: *mut __sk_buff) -> u32 {
@@ -213,7 +218,11 @@ pub extern "C" fn parse_xdp_quote(context: *mut xdp_md) -> u32 {
 fn leave(mut cursor: Cursor, length: u32, tagged: bool) -> u32 {
     let Some(journey) = Journey::current() else { return DropReason::Truncated as u32 };
     journey.packet = Packet::default();
-    parse(&mut cursor, length, tagged, &mut journey.packet).err().map_or(0, |reason| reason as u32)
+    match parse(&mut cursor, length, tagged, &mut journey.packet) {
+        Ok(()) if journey.packet.kind == Kind::Error => QUOTES,
+        Ok(()) => 0,
+        Err(reason) => reason as u32,
+    }
 }
 
 #[inline(always)]
@@ -233,7 +242,6 @@ fn parse(cursor: &mut Cursor, length: u32, tagged: bool, packet: &mut Packet) ->
         return Err(DropReason::VlanTag);
     }
     packet.mac = ethernet.src;
-    packet.claimed_mac = ethernet.src;
     let l3_length = length.wrapping_sub(size_of::<Ethernet>() as u32);
     let payload = match u16::from_be(ethernet.ethertype) {
         ETH_IPV4 => network::ipv4(cursor, l3_length, false, packet)?,
@@ -285,7 +293,7 @@ fn arp(cursor: &mut Cursor, packet: &mut Packet) -> Result<(), DropReason> {
     packet.key.src = Address::from_v4(word(arp.sender));
     packet.key.dst = Address::from_v4(word(arp.target));
     packet.claim = packet.key.src;
-    packet.claimed_mac = arp.sender_mac;
+    packet.claims_mac(arp.sender_mac);
     packet.kind = Kind::Neighbor;
     Ok(())
 }
@@ -340,7 +348,7 @@ fn transport(cursor: &mut Cursor, payload: &Payload, packet: &mut Packet) -> Res
 fn dhcp(cursor: &mut Cursor, payload: &Payload, packet: &mut Packet) -> Result<(), DropReason> {
     let behind_udp = payload.behind(size_of::<Ports>() as u32);
     if behind_udp.length >= size_of::<Dhcp>() as u32 {
-        packet.claimed_mac = whole::<Dhcp>(cursor, &behind_udp)?.chaddr;
+        packet.claims_mac(whole::<Dhcp>(cursor, &behind_udp)?.chaddr);
     }
     Ok(())
 }
