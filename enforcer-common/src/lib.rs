@@ -25,6 +25,7 @@ pub mod mode;
 pub mod policy;
 pub mod prefix_trie;
 pub mod shortcut;
+pub mod since;
 pub mod state;
 pub mod verdict;
 

@@ -8,8 +8,8 @@
 //! - a *leaf*: the membership.
 //!
 //! Where prefixes are dense, branches find one among thousands in a step; where they are sparse, a check passes over
-//! all bits that they have in common, and costs one line however many those are. Line 0 holds the two roots. User
-//! space builds it.
+//! all bits that they have in common, and costs one line however many those are. Line 0 holds the two roots, and
+//! where the table of [`crate::since`] begins. User space builds it.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -165,6 +165,12 @@ impl Key {
     pub const fn of(address: u128) -> Self {
         Self([(address >> 64) as u64, address as u64])
     }
+
+    /// Its first and its last 64 bits.
+    #[inline(always)]
+    pub const fn halves(&self) -> [u64; 2] {
+        self.0
+    }
 }
 
 #[inline(always)]
@@ -219,6 +225,9 @@ impl Walk {
         0
     }
 }
+
+/// Which word of line 0 says which line the table of [`crate::since`] begins with; 0 where there is none.
+pub const SINCE: usize = 2;
 
 /// Which node of line 0 is the root for an address.
 #[inline(always)]

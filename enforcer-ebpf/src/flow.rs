@@ -15,7 +15,7 @@ use enforcer_common::{
 use crate::{
     config, flow_table,
     journey::{Journey, Judgement},
-    maps,
+    maps, policy,
 };
 
 /// Which side of a flow asks for its record.
@@ -44,45 +44,55 @@ pub fn recall(journey: &mut Journey, asking: Asking, ifindex: u32) -> Option<*mu
 
 #[inline(always)]
 fn stands(entry: *mut FlowEntry, journey: &mut Journey, asking: Asking) -> bool {
-    if !is_of_today(entry, &journey.control) {
+    // SAFETY: the kernel keeps the entry readable until this program ends. Another CPU may be renewing a shared one:
+    // `facts` is read first here, and written last there.
+    let facts = unsafe { ptr::read_volatile(&raw const (*entry).facts) };
+    if facts != journey.control.facts as u32 {
         return false;
     }
-    // SAFETY: the kernel keeps the entry readable until this program ends.
-    let entry = unsafe { &*entry };
+    // SAFETY: see above.
+    let known = unsafe { &*entry };
     let checked = match asking {
         Asking::Sender(src) => {
-            entry.src_endpoint == ShortId::new(src) && entry.flags & FlowEntry::RECEIVED == 0
+            known.src_endpoint == ShortId::new(src) && known.flags & FlowEntry::RECEIVED == 0
         }
-        Asking::Receiver { dst, stamp } => entry.dst_endpoint == ShortId::new(dst) && entry.stamp == stamp,
+        Asking::Receiver { dst, stamp } => known.dst_endpoint == ShortId::new(dst) && known.stamp == stamp,
     };
     // What somebody sends to itself meets both hooks of one interface, which ask different questions.
-    let to_itself = entry.src_endpoint == entry.dst_endpoint;
-    if !checked || to_itself || entry.flags & FlowEntry::CACHED == 0 {
+    let to_itself = known.src_endpoint == known.dst_endpoint;
+    if !checked || to_itself || known.flags & FlowEntry::CACHED == 0 || !is_of_today(entry, &journey.control)
+    {
         return false;
     }
     journey.judgement = Judgement {
-        network: entry.why.network(),
-        rule: entry.why.rule(),
-        src: entry.src_endpoint.id(),
-        dst: entry.dst_endpoint.id(),
-        stamp: entry.stamp,
+        network: known.why.network(),
+        rule: known.why.rule(),
+        src: known.src_endpoint.id(),
+        dst: known.dst_endpoint.id(),
+        stamp: known.stamp,
         // Relaxed by the mode of that moment; today's may be another.
-        verdict: Verdict::strict_code(entry.verdict),
-        flags: entry.flags,
+        verdict: Verdict::strict_code(known.verdict),
+        flags: known.flags,
         reserved: [0; 2],
     };
     true
 }
 
-/// Whether what an entry says was said under the generation and the facts that decide now.
+/// Whether what an entry says was said under the generation that decides now, or would be: then it is from now on.
 #[inline(always)]
 fn is_of_today(entry: *mut FlowEntry, control: &Control) -> bool {
-    // SAFETY: see `stands`. Another CPU may be renewing a shared entry: `facts` is read first here, and written last
-    // there.
-    unsafe {
-        ptr::read_volatile(&raw const (*entry).facts) == control.facts as u32
-            && (*entry).generation == control.active.generation() as u32
+    let today = control.active.generation() as u32;
+    // SAFETY: see `stands`.
+    let generation = unsafe { ptr::read_volatile(&raw const (*entry).generation) };
+    if generation == today {
+        return true;
     }
+    if config::kernel_tables() || policy::means_the_same_since(generation) == 0 {
+        return false;
+    }
+    // SAFETY: see `stands`.
+    unsafe { ptr::write_volatile(&raw mut (*entry).generation, today) };
+    true
 }
 
 /// Counts the first packet that a judgement was made for, and keeps the judgement for the next one. No packets: it was

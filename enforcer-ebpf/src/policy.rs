@@ -1,14 +1,17 @@
 //! The policy of one generation: what it says about a packet between two parties.
 
-use aya_ebpf::btf_maps::{Array, HashMap, lpm_trie::Key};
+use aya_ebpf::btf_maps::{Array, HashMap, lpm_trie};
 use enforcer_common::{
     address::{Address, Scope},
     control::{ControlWord, Generation},
     endpoint::EndpointId,
+    flow::FlowKey,
     policy::{
         self, EndPair, Ends, Membership, Networks, Party, Point, RuleWord, Rules, Ruling, Run, ServiceList,
         SetMember,
     },
+    prefix_trie::{self, Key},
+    since,
 };
 
 use crate::{
@@ -56,6 +59,27 @@ pub fn is_member(journey: &Journey, address: Address) -> bool {
 pub extern "C" fn find_prefix(bank: u32) -> u32 {
     let (Some(lines), Some(journey)) = (maps::PREFIXES.get(bank), Journey::current()) else { return 0 };
     journey.walk.finish(|line| lines.get(line).map(|[line]| line))
+}
+
+/// A station of its own: whether the packet's addresses mean what they did under an earlier generation.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn means_the_same_since(generation: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    let Some((Bank(bank), _)) = Bank::of(journey.control.active) else { return 0 };
+    let Some(lines) = maps::PREFIXES.get(bank) else { return 0 };
+    let line_at = |line| lines.get(line).map(|[line]| line);
+    let first = line_at(0).map_or(0, |line| line.0[prefix_trie::SINCE] as u32);
+    let today = journey.control.active.generation() as u32;
+    if first == 0 || !since::is_later(generation, today) {
+        return 0;
+    }
+    let is_changed = |address: Address| {
+        let mark = since::mark(since::bucket(&Key::new(address)), first, line_at);
+        mark.is_none_or(|mark| since::is_later(generation, mark))
+    };
+    let FlowKey { src, dst, .. } = journey.packet.key;
+    u32::from(!is_changed(src) && !is_changed(dst))
 }
 
 /// What the policy says about the packet of [`introduce`], or about what it would answer.
@@ -174,7 +198,7 @@ impl Bank {
         let found = if config::kernel_tables() {
             let prefixes = maps::MEMBERSHIPS.get(self.0);
             prefixes
-                .and_then(|prefixes| prefixes.get(&Key::new(128, address)))
+                .and_then(|prefixes| prefixes.get(&lpm_trie::Key::new(128, address)))
                 .map(|[membership]| *membership)
         } else {
             self.leaf(address)

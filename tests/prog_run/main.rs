@@ -9,6 +9,7 @@ mod conversations;
 mod cost;
 mod dhcp;
 mod differential;
+mod edits;
 mod errors;
 mod flood;
 mod flow_tables;

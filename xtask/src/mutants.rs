@@ -162,7 +162,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "flow-kept-for-receivers-taken-by-senders",
         file: FLOW,
-        text: " && entry.flags & FlowEntry::RECEIVED == 0",
+        text: " && known.flags & FlowEntry::RECEIVED == 0",
         replacement: "",
         breaks: "what a sender is asked is not asked where its packets were delivered before",
     },
@@ -246,8 +246,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "modes-record-is-not-strict",
         file: FLOW,
-        text: "verdict: Verdict::strict_code(entry.verdict),",
-        replacement: "verdict: entry.verdict,",
+        text: "verdict: Verdict::strict_code(known.verdict),",
+        replacement: "verdict: known.verdict,",
         breaks: "who was observed goes on when the mode is strict again",
     },
     Mutant {

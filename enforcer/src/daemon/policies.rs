@@ -22,7 +22,7 @@ use super::{
 use crate::{
     datapath::tables::TableError,
     policy::{
-        self, Capacity, Ids, Labels, Policy, Source,
+        self, Capacity, Ids, Labels, Policy, Since, Source, since,
         world::{self, IntoWorld},
     },
 };
@@ -93,6 +93,9 @@ pub struct Policies<D = Directory> {
     resolved: Option<Labels>,
     /// Only some of the kernel's tables were built again since.
     halfway: bool,
+    /// Since when addresses mean what they mean under the generation that was published last; `None` if an earlier
+    /// daemon did, or nobody knows any more.
+    since: Option<Since>,
 }
 
 impl<D: Disk> Policies<D> {
@@ -115,6 +118,7 @@ impl<D: Disk> Policies<D> {
             labels: Labels::none(),
             resolved,
             halfway: false,
+            since: None,
         };
         policies.saved = policies.saved_as(&deciding);
         Ok(policies)
@@ -197,9 +201,11 @@ impl<D: Disk> Policies<D> {
         prepared: Prepared,
         confirm: Option<Duration>,
     ) -> anyhow::Result<Outcome> {
-        let Prepared { policy, ids, tables, digest } = self.resolve(prepared)?;
         let place = self.generations.next(self.store.newest()?);
         let number = place.word.generation();
+        let since = self.since(&prepared, number);
+        let Prepared { policy, ids, mut tables, digest } = self.resolve(prepared)?;
+        tables.since = since.as_ref().map_or_else(Vec::new, |since| since.marks().to_vec());
         let nanoseconds = |patience: Duration| u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
         let deadline = confirm.map(|patience| kernel.boottime().saturating_add(nanoseconds(patience)));
         let applied_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
@@ -225,6 +231,7 @@ impl<D: Disk> Policies<D> {
             self.settle();
             Err(error).context("the kernel did not take the policy; the one before still decides")
         })?;
+        self.since = Some(since.unwrap_or_else(|| Since::new(number)));
         self.restored = true;
         self.built(deadline.is_some());
         if let Err(error) = self.store.discard_pending(deadline.map(|_| number)) {
@@ -238,6 +245,19 @@ impl<D: Disk> Policies<D> {
         self.ids.clone_from(&saved.ids);
         self.saved = Some(Arc::new(saved));
         Ok(Outcome { seconds_left: confirm.map(|patience| patience.as_secs()), ..Outcome::of(record) })
+    }
+
+    /// Since when addresses mean what they do in a policy that is about to be published as a generation; `None` where
+    /// the policy before may not be the only one that flows were judged by since then.
+    fn since(&self, prepared: &Prepared, number: u64) -> Option<Since> {
+        let (since, saved) = (self.since.as_ref()?, self.saved.as_deref()?);
+        // Not where it fell back from what was on trial: flows were judged by that, too.
+        let is_base = [self.generations.published().generation(), saved.number] == [since.generation(); 2];
+        let is_known = !saved.policy.has_members() && !prepared.policy.has_members();
+        if !is_base || !is_known || !prepared.ids.agree(&saved.ids, &saved.policy) {
+            return None;
+        }
+        Some(since.clone().then(number, &since::changed(&saved.policy, &prepared.policy)?))
     }
 
     fn write(

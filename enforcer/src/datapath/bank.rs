@@ -38,7 +38,12 @@ impl Tables {
     /// Writes a whole policy into `bank`, which no packet reads.
     pub fn build_bank(&self, bank: u32, policy: &policy::Tables) -> Result<(), TableError> {
         let kind = self.kind;
-        install(self.prefixes(kind), kind.prefixes(), bank, prefixes::make(kind, &policy.prefixes))?;
+        install(
+            self.prefixes(kind),
+            kind.prefixes(),
+            bank,
+            prefixes::make(kind, &policy.prefixes, &policy.since),
+        )?;
         let other = kind.other();
         remove(self.prefixes(other), other.prefixes(), bank)?;
 

@@ -42,10 +42,10 @@ impl TableKind {
     }
 }
 
-/// A table for a bank, filled and closed to writing.
-pub(super) fn make(kind: TableKind, table: &[TableEntry]) -> io::Result<OwnedFd> {
+/// A table for a bank, filled and closed to writing. `since` is as [`trie::build`] takes it; the kernel's has none.
+pub(super) fn make(kind: TableKind, table: &[TableEntry], since: &[u32]) -> io::Result<OwnedFd> {
     match kind {
-        TableKind::Own => array(&trie::build(table)),
+        TableKind::Own => array(&trie::build(table, since)),
         TableKind::Kernel => {
             let keys: Vec<Key<Address>> =
                 table.iter().map(|entry| Key::new(u32::from(entry.bits), entry.address)).collect();
@@ -82,7 +82,7 @@ pub(super) fn convert(kind: TableKind, from: impl AsFd, to: impl AsFd, bank: u32
     let mut id = 0_u32;
     bpf::read_entry(from, bank, bytemuck::bytes_of_mut(&mut id))?;
     let table = read(kind.other(), bpf::map_by_id(id)?).map_err(io::Error::other)?;
-    bpf::update(to, &bank, &make(kind, &table)?.as_raw_fd())
+    bpf::update(to, &bank, &make(kind, &table, &[])?.as_raw_fd())
 }
 
 impl Tables {

@@ -37,6 +37,9 @@ pub struct Tables {
     pub rules: u32,
     /// Distinct sets that are not empty; their ids are `1..=sets`.
     pub sets: u32,
+    /// The buckets of [`enforcer_common::since`], where it is known what the policy before was; else none. Not compiled:
+    /// who publishes the tables adds it.
+    pub since: Vec<u32>,
 }
 
 /// One entry of the longest-prefix table.

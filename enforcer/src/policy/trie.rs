@@ -10,7 +10,8 @@ use std::{
 use enforcer_common::{
     address::{Address, V4_PREFIX_OFFSET},
     policy::Membership,
-    prefix_trie::{Key, Kind, Line, MAX_ROW, MIN_STRIDE, NODES_PER_LINE, Node, Walk, root},
+    prefix_trie::{Key, Kind, Line, MAX_ROW, MIN_STRIDE, NODES_PER_LINE, Node, SINCE, Walk, root},
+    since::PER_LINE,
 };
 
 use super::{prefix::number, tables::TableEntry};
@@ -27,8 +28,8 @@ const ALL_V4: Block = Block { start: 0xffff << 32, bits: V4_PREFIX_OFFSET };
 /// All of IPv6.
 const ALL_V6: Block = Block { start: 0, bits: 0 };
 
-/// The trie of a table, which is sorted by (address, bits).
-pub fn build(table: &[TableEntry]) -> Vec<Line> {
+/// The trie of a table, which is sorted by (address, bits). `since` are the buckets of [`enforcer_common::since`], or none.
+pub fn build(table: &[TableEntry], since: &[u32]) -> Vec<Line> {
     let mut builder = Builder { lines: vec![Line::default()], leaves: HashMap::new() };
     let entries: Vec<Entry> = table.iter().map(|entry| builder.entry(entry)).collect();
     let (v4, v6): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|entry| ALL_V4.holds(entry.block));
@@ -39,7 +40,19 @@ pub fn build(table: &[TableEntry]) -> Vec<Line> {
     for (to, Node(root)) in builder.lines[0].0.iter_mut().zip(roots) {
         *to = root;
     }
+    if !since.is_empty() {
+        builder.lines[0].0[SINCE] = builder.lines.len() as u64;
+        builder.lines.extend(since.chunks(PER_LINE).map(marks));
+    }
     builder.lines
+}
+
+fn marks(buckets: &[u32]) -> Line {
+    let mut line = Line::default();
+    for (word, pair) in line.0.iter_mut().zip(buckets.chunks(2)) {
+        *word = pair.iter().rev().fold(0, |word, mark| word << 32 | u64::from(*mark));
+    }
+    line
 }
 
 /// Addresses with the same first `bits`.

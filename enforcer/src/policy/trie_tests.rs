@@ -39,7 +39,7 @@ fn interesting(table: &[TableEntry]) -> impl Iterator<Item = IpAddr> {
 
 #[track_caller]
 fn assert_same(table: Vec<TableEntry>, others: &[u128]) {
-    let lines = build(&table);
+    let lines = build(&table, &[]);
     let expected = Tables { prefixes: table, ..Tables::default() };
     let again = Tables { prefixes: entries(&lines), ..Tables::default() };
     let others = others.iter().map(|address| IpAddr::from(Ipv6Addr::from_bits(*address)).to_canonical());
@@ -57,7 +57,7 @@ fn assert_same(table: Vec<TableEntry>, others: &[u128]) {
 
 #[test]
 fn no_prefixes_make_a_trie_that_knows_nobody() {
-    assert_eq!(build(&[]), [Line::default()]);
+    assert_eq!(build(&[], &[]), [Line::default()]);
     assert_same(Vec::new(), &[0, 1, 0xffff << 32, u128::MAX]);
     assert_eq!(entries(&[]), []);
 }
@@ -83,7 +83,7 @@ fn a_walk_is_as_long_as_its_bound_says() {
         .map(|bits| entry(0x2001_0db8 << 96 | 0x5555_5555 ^ 1 << (128 - bits), bits as u8, 500 + bits));
     let v4 = (96..=128).map(|bits| entry(0xffff_0a55_5555, bits, 900 + u32::from(bits)));
     let table = table(deep.chain(wide).chain(v4));
-    let lines = build(&table);
+    let lines = build(&table, &[]);
     let steps = |address: u128| {
         let taken = std::cell::Cell::new(0);
         let mut walk = Walk::default();
@@ -101,9 +101,9 @@ fn a_walk_is_as_long_as_its_bound_says() {
 
 #[test]
 fn dense_prefixes_take_one_branch_and_sparse_ones_a_line_each() {
-    let dense = build(&table((0..1024).map(|at| entry(0xffff_0a00_0000 | at << 8, 120, 1))));
+    let dense = build(&table((0..1024).map(|at| entry(0xffff_0a00_0000 | at << 8, 120, 1))), &[]);
     assert!(dense.len() <= 2 + 1 + 1024 / NODES_PER_LINE, "{} lines", dense.len());
-    let sparse = build(&table((0..3).map(|at| entry(0x2001_0db8 << 96 | at << 70, 64, 1))));
+    let sparse = build(&table((0..3).map(|at| entry(0x2001_0db8 << 96 | at << 70, 64, 1))), &[]);
     assert_eq!(sparse.len(), 2 + 3);
 }
 

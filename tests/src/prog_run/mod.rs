@@ -25,7 +25,7 @@ use enforcer::{
         load::{DEFAULT_MARK_MASK, Datapath, GUARD, Options},
         sizes::{Sizes, TableKind},
     },
-    policy::{self, Capacity, Ids, Policy, Source},
+    policy::{self, Capacity, Ids, Policy, Since, Source, since},
 };
 use enforcer_common::{
     address::Address,
@@ -55,6 +55,8 @@ pub struct Lab {
     /// Networks and rules that it can count by, among others.
     sizes: Sizes,
     generations: Generations,
+    /// Since when addresses mean what they mean in the policy that was built last.
+    since: Option<Since>,
     /// The reason counters behind the latest frame, while nothing else ran since: reading them is slow.
     counted: Option<Vec<(Verdict, Counter)>>,
     // Last: the interfaces disappear with it.
@@ -63,6 +65,12 @@ pub struct Lab {
 
 /// The interface that packets from other hosts enter through.
 const UPLINK: &str = "uplink";
+
+#[track_caller]
+fn read(text: &str) -> Policy {
+    let source = Source { name: "policy.toml".to_owned(), text: text.to_owned() };
+    Policy::parse(&[source]).unwrap_or_else(|errors| panic!("the policy is valid: {errors:?}"))
+}
 
 impl Default for Lab {
     fn default() -> Self {
@@ -101,6 +109,7 @@ impl Lab {
             ids: Ids::default(),
             sizes: options.sizes,
             generations: Generations::default(),
+            since: None,
             counted: None,
             _namespace: namespace,
         }
@@ -145,16 +154,19 @@ impl Lab {
         self.publish(self.generations.published().confirmed());
     }
 
+    /// What was on trial goes, and what decided before decides again.
+    pub fn end_trial(&mut self) {
+        let fallback = self.generations.unconfirmed().expect("there is a trial").fallback;
+        self.publish(fallback);
+    }
+
     /// Builds `text` in an idle bank, and no more.
     pub fn build(&mut self, text: &str) -> ControlWord {
         self.build_until(text, 0)
     }
 
     fn build_until(&mut self, text: &str, deadline: u64) -> ControlWord {
-        let source = Source { name: "policy.toml".to_owned(), text: text.to_owned() };
-        let policy =
-            Policy::parse(&[source]).unwrap_or_else(|errors| panic!("the policy is valid: {errors:?}"));
-        self.build_policy(policy, deadline)
+        self.build_policy(read(text), deadline)
     }
 
     /// Builds a policy that was read before, and publishes it.
@@ -163,7 +175,19 @@ impl Lab {
         self.publish(word);
     }
 
+    /// Builds a policy and publishes it, and tells the kernel that all addresses mean what they did before.
+    pub fn apply_as_if_unchanged(&mut self, text: &str) {
+        let word = self.build_changed(read(text), Some(Vec::new()), 0);
+        self.publish(word);
+    }
+
     fn build_policy(&mut self, policy: Policy, deadline: u64) -> ControlWord {
+        let changed = since::changed(&self.policy, &policy);
+        self.build_changed(policy, changed, deadline)
+    }
+
+    /// `changed` are the blocks of addresses that mean something else than in the policy that was built last.
+    fn build_changed(&mut self, policy: Policy, changed: Option<Vec<u64>>, deadline: u64) -> ControlWord {
         self.policy = policy;
         self.ids = self.ids.assign(&self.policy).expect("there are enough ids");
         let ids = self.policy.networks.len().max(self.policy.rules.len());
@@ -173,8 +197,15 @@ impl Lab {
             self.sizes.networks,
             self.sizes.rules
         );
-        let tables = policy::compile(&self.policy, &self.ids, Capacity::default()).expect("the policy fits");
+        let mut tables =
+            policy::compile(&self.policy, &self.ids, Capacity::default()).expect("the policy fits");
         let place = self.generations.next(0);
+        let number = place.word.generation();
+        let published = self.generations.published().generation();
+        let before = self.since.take().filter(|since| since.generation() == published);
+        let since = before.zip(changed).map(|(before, changed)| before.then(number, &changed));
+        tables.since = since.as_ref().map_or_else(Vec::new, |since| since.marks().to_vec());
+        self.since = Some(since.unwrap_or_else(|| Since::new(number)));
         self.datapath.tables.build_bank(place.bank, &tables).expect("the bank is built");
         let record = Generation {
             number: place.word.generation(),

@@ -1,8 +1,11 @@
-//! Mistakes in the trie of prefixes, and in how one kind of table becomes the other.
+//! Mistakes in the trie of prefixes, in how one kind of table becomes the other, and in what an edit leaves alone.
 
 use crate::mutant::Mutant;
 
 const PREFIX_TRIE: &str = "enforcer-common/src/prefix_trie.rs";
+const SINCE: &str = "enforcer/src/policy/since.rs";
+const EBPF_POLICY: &str = "enforcer-ebpf/src/policy.rs";
+const POLICIES: &str = "enforcer/src/daemon/policies.rs";
 const TRIE: &str = "enforcer/src/policy/trie.rs";
 const PREFIXES: &str = "enforcer/src/datapath/prefixes.rs";
 
@@ -34,5 +37,33 @@ pub const MUTANTS: &[Mutant] = &[
         text: "if !has(kind, bank)? && has(kind.other(), bank)? {",
         replacement: "if !has(kind, bank)? && has(kind, bank)? {",
         breaks: "programs that look into another kind of table find nobody there",
+    },
+    Mutant {
+        name: "edit-of-the-receiver-ends-nothing",
+        file: EBPF_POLICY,
+        text: "u32::from(!is_changed(src) && !is_changed(dst))",
+        replacement: "u32::from(!is_changed(src) || !is_changed(dst))",
+        breaks: "a judgement stands although one of both ends means something else",
+    },
+    Mutant {
+        name: "edit-of-a-rule-ends-nothing",
+        file: SINCE,
+        text: "    if !rules.is_empty() {",
+        replacement: "    if false && !rules.is_empty() {",
+        breaks: "a judgement stands although a rule came or went",
+    },
+    Mutant {
+        name: "edit-after-a-trial-knows-what-was-before",
+        file: POLICIES,
+        text: "[self.generations.published().generation(), saved.number] == [since.generation(); 2];",
+        replacement: "true;",
+        breaks: "what was judged on trial stands when the trial is over",
+    },
+    Mutant {
+        name: "edit-of-members-by-label-ends-nothing",
+        file: POLICIES,
+        text: "let is_known = !saved.policy.has_members() && !prepared.policy.has_members();",
+        replacement: "let is_known = true;",
+        breaks: "a judgement stands although other containers are members",
     },
 ];

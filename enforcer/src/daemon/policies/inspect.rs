@@ -72,6 +72,8 @@ impl<D: Disk> Policies<D> {
         let saved = self.saved.clone().context("the policy is not saved; apply it again")?;
         let deadline = self.generations.unconfirmed().map(|record| record.deadline);
         let left = deadline.map(|deadline| Duration::from_nanos(deadline.saturating_sub(kernel.boottime())));
+        // Nobody knows what flows were judged by.
+        self.since = None;
         let outcome = self.publish(kernel, compile(saved.policy.clone(), &self.ids)?, left)?;
         // The same policy twice would push older ones out of the history.
         self.store.forget(saved.number)?;

@@ -128,3 +128,24 @@ fn what_could_not_be_confirmed_does_not_stand_in_for_a_policy_after_a_boot() {
         ]);
     }
 }
+
+#[test]
+fn what_was_judged_on_trial_does_not_stand_after_it() {
+    for next in [0, 5] {
+        is_well(&[
+            Apply { policy: 1, confirm: None },
+            Apply { policy: 2, confirm: Some(10) },
+            Rollback { named: false },
+            Apply { policy: next, confirm: None },
+        ]);
+    }
+}
+
+#[test]
+fn an_edit_of_who_is_known_by_labels_may_be_about_everybody() {
+    is_well(&[
+        Apply { policy: 1, confirm: None },
+        Apply { policy: 2, confirm: None },
+        Apply { policy: 6, confirm: None },
+    ]);
+}

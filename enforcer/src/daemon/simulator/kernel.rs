@@ -10,7 +10,7 @@ use enforcer_common::{
 
 use super::{
     faults::Faults,
-    invariants,
+    flows, invariants,
     machine::{ADDRESSES, ENDPOINTS, Link, Machine},
     pool::Passes,
 };
@@ -45,7 +45,7 @@ impl FakeKernel {
     fn checked(&self, change: impl FnOnce(&mut Machine) -> io::Result<()>) -> io::Result<()> {
         let mut machine = self.machine.borrow_mut();
         let outcome = change(&mut machine);
-        let violation = invariants::always(&machine);
+        let violation = invariants::always(&machine).or_else(|| flows::send(&mut machine));
         machine.violation = machine.violation.take().or(violation);
         outcome
     }
@@ -65,6 +65,7 @@ impl PolicyTables for FakeKernel {
                 machine.violation.get_or_insert(format!("bank {bank} is written while packets read it"));
             }
             machine.banks[bank as usize] = Some(passes);
+            machine.since[bank as usize].clone_from(&policy.since);
             // Ids are never used again.
             let newest = machine.bank_maps.iter().map(|maps| maps[0]).max().unwrap_or(0);
             machine.bank_maps[bank as usize] = [newest + 1; BANK_TABLES];
@@ -237,7 +238,10 @@ fn write_table(machine: &mut Machine, op: &Op) -> io::Result<()> {
         }
         Op::RemoveAddress(network) => drop(machine.addresses.remove(network)),
         Op::Forget { ifindex, .. } => drop(machine.links.remove(ifindex)),
-        Op::FactsChanged => machine.changed = false,
+        Op::FactsChanged => {
+            machine.changed = false;
+            machine.flows.forget();
+        }
         Op::WriteHostEnd(end) => machine.host_end = **end,
         Op::WriteSender { stamp, sender } => drop(machine.senders.insert(*stamp, *sender)),
         Op::RemoveSender { stamp } => drop(machine.senders.remove(stamp)),

@@ -11,7 +11,7 @@ use enforcer_common::{
     shortcut::Shortcut,
 };
 
-use super::{host::Host, ledger::Ledger, pool::Passes};
+use super::{flows::Flows, host::Host, ledger::Ledger, pool::Passes};
 use crate::daemon::{event::Facts, generations::Records, op::Owned};
 
 /// Entries of the table of interfaces: as many as there are interfaces.
@@ -55,6 +55,10 @@ pub struct Machine {
     pub shortcuts: BTreeMap<u32, Shortcut>,
     /// What each bank lets pass.
     pub banks: [Option<Passes>; BANKS as usize],
+    /// Since when addresses mean what they mean in each bank, by bucket.
+    pub since: [Vec<u32>; BANKS as usize],
+    /// What flows remember.
+    pub flows: Flows,
     /// Ids of the tables in each bank.
     pub bank_maps: [[u32; BANK_TABLES]; BANKS as usize],
     /// Records of generations.

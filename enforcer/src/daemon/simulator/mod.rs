@@ -13,6 +13,7 @@ use self::trace::Step;
 
 mod disk;
 mod faults;
+mod flows;
 mod found;
 mod host;
 mod invariants;

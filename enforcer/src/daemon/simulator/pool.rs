@@ -142,6 +142,11 @@ impl Passes {
         })
     }
 
+    /// Whether both say the same of a pair.
+    pub fn agrees(self, other: Self, pair: usize) -> bool {
+        self.0.iter().zip(other.0).all(|(one, other)| (one ^ other) >> pair & 1 == 0)
+    }
+
     /// What either lets open.
     pub fn or(self, other: Self) -> Self {
         Self(std::array::from_fn(|port| self.0[port] | other.0[port]))
@@ -164,7 +169,8 @@ pub fn by_digest(digest: &[u8; 32]) -> Option<usize> {
     POOL.iter().position(|pooled| pooled.digest == *digest)
 }
 
-fn parties() -> impl Iterator<Item = &'static str> {
+/// In the order of the bits of [`Passes`].
+pub fn parties() -> impl Iterator<Item = &'static str> {
     WORKLOADS.into_iter().chain([HOST, STRANGER])
 }
 

@@ -7,6 +7,8 @@ use enforcer_common::{
     address::{Address, Scope},
     flow::{FlowKey, protocol},
     policy::{self, Party, Point, RuleWord, Rules, Ruling},
+    prefix_trie::Key,
+    since::{bucket, bucket_of},
 };
 use proptest::{prelude::*, sample::Index};
 
@@ -18,6 +20,7 @@ use crate::policy::{
     AddressSet, Mode, Prefix, Source,
     rule::{Action, End, Side},
     service::Service,
+    since,
 };
 
 /// Everything that the kernel knows of one end of a packet.
@@ -326,6 +329,45 @@ fn any_packet() -> impl Strategy<Value = ([(Index, Owner); 2], FlowKey)> {
     ((peer(), peer()), any_key()).prop_map(|((src, dst), key)| ([src, dst], key))
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Edit {
+    Prefix(Prefix),
+    Except(Prefix),
+    Mode,
+    Gone,
+}
+
+/// Of one of the networks and groups.
+fn any_edit() -> impl Strategy<Value = (Index, Edit)> {
+    let edit = prop_oneof![
+        4 => any_prefix().prop_map(Edit::Prefix),
+        2 => any_prefix().prop_map(Edit::Except),
+        1 => Just(Edit::Mode),
+        1 => Just(Edit::Gone),
+    ];
+    (any::<Index>(), edit)
+}
+
+/// What is there goes, and what is not comes; `None` if that is no policy.
+fn edited(policy: &Policy, (index, edit): (Index, Edit)) -> Option<Policy> {
+    let mut policy = policy.clone();
+    let name = (*index.get(&policy.names().cloned().collect::<Vec<_>>())).clone();
+    let sets = if policy.networks.contains_key(&name) { &mut policy.networks } else { &mut policy.groups };
+    let set = sets.remove(&name)?;
+    let toggled = |prefixes: &BTreeSet<Prefix>, prefix| prefixes ^ &BTreeSet::from([prefix]);
+    let of = |prefixes, except| Some(AddressSet::new(prefixes, except).ok()?.in_mode(set.mode()));
+    let set = match edit {
+        Edit::Prefix(prefix) => Some(of(toggled(set.prefixes(), prefix), set.except().clone())?),
+        Edit::Except(prefix) => Some(of(set.prefixes().clone(), toggled(set.except(), prefix))?),
+        Edit::Mode => {
+            Some(set.clone().in_mode(if set.mode() == Mode::Audit { Mode::Enforce } else { Mode::Audit }))
+        }
+        Edit::Gone => None,
+    };
+    sets.extend(set.map(|set| (name, set)));
+    Policy::new(policy.networks, policy.groups, policy.rules).ok()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -348,6 +390,35 @@ proptest! {
             prop_assert_eq!(audit, expected, "audited: {:?} to {:?}: {:?}", src, dst, key);
             let [a, b] = [src, dst].map(|peer| party(&tables, peer).membership);
             prop_assert_eq!(a.audits(&b), is_audited(&policy, [src, dst]), "{:?} to {:?}", src, dst);
+        }
+    }
+
+    /// What lets the judgement of an earlier generation stand.
+    #[test]
+    fn where_an_edit_changed_nothing_the_tables_say_the_same(
+        (policy, ids) in any_policy(),
+        edit in any_edit(),
+        packets in prop::collection::vec(any_packet(), 64),
+    ) {
+        let Some(edited) = edited(&policy, edit) else { return Ok(()) };
+        let Some(blocks) = since::changed(&policy, &edited) else { return Ok(()) };
+        let changed: BTreeSet<u32> = blocks.into_iter().map(bucket_of).collect();
+        let new_ids = ids.assign(&edited).unwrap();
+        prop_assert!(new_ids.agree(&ids, &policy) || policy.networks.len() > edited.networks.len());
+        let [old, new] = [(&policy, &ids), (&edited, &new_ids)]
+            .map(|(policy, ids)| compile(policy, ids, Capacity::default()).unwrap());
+        let addresses: Vec<IpAddr> = addresses(&policy).into_iter().chain(addresses(&edited)).collect();
+        for (peers, key) in packets {
+            let [src, dst] = peers.map(|(index, owner)| Peer { address: *index.get(&addresses), owner });
+            if [src, dst].iter().any(|peer| changed.contains(&bucket(&Key::new(peer.address.into())))) {
+                continue;
+            }
+            let said = |tables: &Tables| {
+                let (ruling, rules) = ruled(tables, src, dst, &key);
+                let [a, b] = [src, dst].map(|peer| party(tables, peer).membership);
+                (ruling, rules.first(RuleWord::deny(0).audited()), a.audits(&b))
+            };
+            prop_assert_eq!(said(&old), said(&new), "{:?} to {:?}: {:?}", src, dst, key);
         }
     }
 

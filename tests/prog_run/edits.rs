@@ -1,0 +1,139 @@
+//! What becomes of known flows when a policy is edited: those that the edit is not about are not judged again, and all
+//! others are, at once. That a judgement stands shows where the kernel is told that nothing has changed although it has.
+
+use enforcer_common::verdict::{DropReason, PassReason};
+use enforcer_tests::packet::{BLUE_A, BLUE_B, DB, Family, Packet, from};
+use enforcer_tests::prog_run::{Lab, Run};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use rstest::rstest;
+
+const BLUE: &str = "10.1.0.0/24\", \"10.7.3.0/26\", \"2001:db8:1::/64\", \"2001:db8:73::/64";
+
+fn policy(blue: &str, others: &str) -> String {
+    format!(
+        "version = 1\n[network.blue]\nprefixes = [\"{blue}\"]\n[network.db]\n\
+         prefixes = [\"10.9.0.0/24\", \"2001:db8:9::/64\"]\n{others}"
+    )
+}
+
+/// Everybody's endpoints, and a policy that is not the first: of what was before the first nobody knows. All on one
+/// processor, for each has flow tables of its own.
+fn lab() -> Lab {
+    let mut one = CpuSet::new();
+    let ours = sched_getaffinity(Pid::from_raw(0)).unwrap();
+    one.set((0..CpuSet::count()).find(|cpu| ours.is_set(*cpu).unwrap()).unwrap()).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &one).unwrap();
+    let mut lab = Lab::new();
+    for (name, party) in [("a", BLUE_A), ("b", BLUE_B), ("db", DB)] {
+        lab.endpoint(name).owns([party]);
+    }
+    lab.apply(&policy("192.0.2.0/24", ""));
+    lab.apply(&policy(BLUE, ""));
+    lab
+}
+
+fn shared(family: Family) -> Packet {
+    from(BLUE_A.on(family)).to(BLUE_B.on(family)).tcp(80)
+}
+
+fn other(family: Family) -> Packet {
+    from(BLUE_A.on(family)).to(DB.on(family)).tcp(80)
+}
+
+/// At the hook of who sends, and of who receives.
+fn at<'l>(lab: &'l mut Lab, receives: bool, to: &str, packet: &Packet) -> Run<'l> {
+    if receives { lab.delivered_to(to, packet).stamped_by("a") } else { lab.sent_by("a", packet) }
+}
+
+#[rstest]
+fn what_an_edit_is_not_about_is_not_judged_again(
+    #[values(Family::V4, Family::V6)] family: Family,
+    #[values(false, true)] receives: bool,
+) {
+    let mut lab = lab();
+    let (allowed, denied) = (shared(family), other(family));
+    let known = |lab: &mut Lab| {
+        let run = at(lab, receives, "b", &allowed);
+        if receives {
+            run.passes_counted_before()
+        } else {
+            run.passes(PassReason::SharedNetwork)
+        };
+        at(lab, receives, "db", &denied).drops(DropReason::DefaultDeny);
+    };
+    known(&mut lab);
+    lab.apply_as_if_unchanged(&policy("192.0.2.0/24", ""));
+    known(&mut lab);
+    // It is from now on of that generation.
+    lab.apply_as_if_unchanged(&policy("192.0.2.0/25", ""));
+    known(&mut lab);
+    lab.forget_flows();
+    at(&mut lab, receives, "b", &allowed).drops(DropReason::DefaultDeny);
+}
+
+#[rstest]
+fn what_an_edit_is_about_is_judged_at_once(
+    #[values(Family::V4, Family::V6)] family: Family,
+    #[values(false, true)] receives: bool,
+) {
+    let mut lab = lab();
+    let (allowed, denied) = (shared(family), other(family));
+    let passes = |lab: &mut Lab, to: &str, packet: &Packet| {
+        let run = at(lab, receives, to, packet);
+        if receives {
+            run.passes_counted_before()
+        } else {
+            run.passes(PassReason::SharedNetwork)
+        };
+    };
+    for _ in 0..2 {
+        passes(&mut lab, "b", &allowed);
+        at(&mut lab, receives, "db", &denied).drops(DropReason::DefaultDeny);
+        // One end is enough, whichever.
+        lab.apply(&policy("10.1.0.0/24\", \"2001:db8:1::/64\", \"10.9.0.0/24\", \"2001:db8:9::/64", ""));
+        at(&mut lab, receives, "b", &allowed).drops(DropReason::DefaultDeny);
+        passes(&mut lab, "db", &denied);
+        lab.apply(&policy("10.7.3.0/26\", \"2001:db8:73::/64\", \"10.9.0.0/24\", \"2001:db8:9::/64", ""));
+        at(&mut lab, receives, "db", &denied).drops(DropReason::DefaultDeny);
+        lab.apply(&policy(BLUE, ""));
+    }
+}
+
+#[rstest]
+fn another_rule_is_about_everything(#[values(Family::V4, Family::V6)] family: Family) {
+    let mut lab = lab();
+    lab.sent_by("a", shared(family)).passes(PassReason::SharedNetwork);
+    let rule = "[[rule]]\nname = \"no\"\nfrom = [\"blue\"]\nto = [\"blue\"]\ndeny = [\"tcp/80\"]\n";
+    lab.apply(&policy(BLUE, rule));
+    lab.sent_by("a", shared(family)).drops(DropReason::DeniedByRule);
+    lab.apply(&policy(BLUE, ""));
+    lab.sent_by("a", shared(family)).passes(PassReason::SharedNetwork);
+}
+
+/// What was judged by a policy on trial is judged again by the one that decides after it.
+#[rstest]
+fn a_trial_leaves_no_judgement_behind(#[values(Family::V4, Family::V6)] family: Family) {
+    let mut lab = lab();
+    lab.sent_by("a", shared(family)).passes(PassReason::SharedNetwork);
+    lab.sent_by("a", other(family)).drops(DropReason::DefaultDeny);
+    lab.apply_until(
+        &policy("10.1.0.0/24\", \"2001:db8:1::/64\", \"10.9.0.0/24\", \"2001:db8:9::/64", ""),
+        u64::MAX,
+    );
+    lab.sent_by("a", shared(family)).drops(DropReason::DefaultDeny);
+    lab.sent_by("a", other(family)).passes(PassReason::SharedNetwork);
+    lab.end_trial();
+    lab.sent_by("a", shared(family)).passes(PassReason::SharedNetwork);
+    lab.sent_by("a", other(family)).drops(DropReason::DefaultDeny);
+    lab.apply_until(
+        &policy("10.1.0.0/24\", \"2001:db8:1::/64\", \"10.9.0.0/24\", \"2001:db8:9::/64", ""),
+        u64::MAX,
+    );
+    lab.sent_by("a", other(family)).passes(PassReason::SharedNetwork);
+    lab.end_trial();
+    // Not about any of these, but about the policy before the trial.
+    lab.apply(&policy(&format!("{BLUE}\", \"192.0.2.0/24"), ""));
+    lab.sent_by("a", other(family)).drops(DropReason::DefaultDeny);
+    lab.sent_by("a", shared(family)).passes(PassReason::SharedNetwork);
+}
