@@ -136,7 +136,7 @@ impl Node {
         let (at, stride) = self.picked_by();
         // From memory, and not one or the other: that would be two ways for the verifier.
         let half = key.0[at as usize / 64 % 2];
-        ((half << (at & 63)) >> (64 - stride & 63)) as u32
+        ((half << (at & 63)) >> ((64 - stride) & 63)) as u32
     }
 
     /// What `key` has otherwise than the prefix of a check: zero for one that lies in it.

@@ -55,7 +55,7 @@ mod tests {
     fn neighbours_share_a_bucket_and_blocks_are_spread() {
         let v4 = |word: u32| bucket(&Key::new(Address::from_v4(word.to_be())));
         assert_eq!(v4(0x0a01_0200), v4(0x0a01_02ff));
-        assert_eq!(v4(0x0a01_0200), bucket_of(0xffff_0a01_02));
+        assert_eq!(v4(0x0a01_0200), bucket_of(0x00ff_ff0a_0102));
         let v6 = |high: u64, low: u64| bucket(&Key::of(u128::from(high) << 64 | u128::from(low)));
         assert_eq!(v6(0x2001_0db8_0000_0001, 0), v6(0x2001_0db8_0000_0001, u64::MAX));
         let mut met = [0_u8; BUCKETS];

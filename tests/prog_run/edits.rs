@@ -20,10 +20,12 @@ fn policy(blue: &str, others: &str) -> String {
 /// Everybody's endpoints, and a policy that is not the first: of what was before the first nobody knows. All on one
 /// processor, for each has flow tables of its own.
 fn lab() -> Lab {
+    let this = Pid::from_raw(0);
+    let ours = sched_getaffinity(this).expect("a thread has processors");
+    let first = (0..CpuSet::count()).find(|cpu| ours.is_set(*cpu) == Ok(true)).expect("and at least one");
     let mut one = CpuSet::new();
-    let ours = sched_getaffinity(Pid::from_raw(0)).unwrap();
-    one.set((0..CpuSet::count()).find(|cpu| ours.is_set(*cpu).unwrap()).unwrap()).unwrap();
-    sched_setaffinity(Pid::from_raw(0), &one).unwrap();
+    one.set(first).expect("it is one of the set");
+    sched_setaffinity(this, &one).expect("a thread may do with less");
     let mut lab = Lab::new();
     for (name, party) in [("a", BLUE_A), ("b", BLUE_B), ("db", DB)] {
         lab.endpoint(name).owns([party]);

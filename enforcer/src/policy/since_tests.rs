@@ -61,7 +61,7 @@ fn the_bucket_of_each_address_of_a_changed_prefix_is_marked() {
 fn another_mode_changes_all_of_a_network() {
     let old = policy(r#""10.1.0.0/24""#, "");
     let new = policy(r#""10.1.0.0/24""#, r#", "mode": "audit""#);
-    assert_eq!(changed(&old, &new), Some(vec![0xffff_0a09_00, 0xffff_0a09_00]));
+    assert_eq!(changed(&old, &new), Some(vec![0x00ff_ff0a_0900; 2]));
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn interesting(table: &[TableEntry]) -> impl Iterator<Item = IpAddr> {
     table.iter().flat_map(|entry| {
         let start = number(entry.address.into());
         let end = start | u128::MAX.checked_shr(u32::from(entry.bits)).unwrap_or(0);
-        let ends = [start, start.wrapping_sub(1), end, end.wrapping_add(1), start ^ (start ^ end) / 3];
+        let ends = [start, start.wrapping_sub(1), end, end.wrapping_add(1), start ^ ((start ^ end) / 3)];
         ends.map(|address| IpAddr::from(Ipv6Addr::from_bits(address)).to_canonical())
     })
 }

@@ -50,7 +50,7 @@ pub fn send(machine: &mut Machine) -> Option<String> {
     machine.flows.known.resize(addresses.len() * addresses.len(), None);
     for (pair, ends) in pairs.enumerate() {
         // Others are silent, so that memories are of all ages.
-        if (pair as u64 + deciding.number) % 3 == 0 {
+        if (pair as u64 + deciding.number).is_multiple_of(3) {
             continue;
         }
         let is_same = |generation: u64| {

@@ -29,6 +29,8 @@ pub enum Rung {
     NftMap(u32),
     /// A policy of so many networks.
     Enforcer(u32),
+    /// The same of two, edited again and again.
+    Edited,
     /// The same of two, with flows in the kernel's own kind of table.
     KernelTables,
     /// The same of two, and the host's stack forwards.
@@ -39,7 +41,7 @@ pub enum Rung {
 const FLOWS: u32 = 1 << 22;
 
 /// In the order of the table. All are compared with [`Rung::Routing`].
-pub const LADDER: [Rung; 17] = [
+pub const LADDER: [Rung; 18] = [
     Rung::FirstHop,
     Rung::RedirectPeer,
     Rung::Routing,
@@ -55,6 +57,7 @@ pub const LADDER: [Rung; 17] = [
     Rung::NftMap(10_000),
     Rung::Enforcer(2),
     Rung::Enforcer(10_000),
+    Rung::Edited,
     Rung::KernelTables,
     Rung::ByTheStack,
 ];
@@ -73,6 +76,7 @@ impl Rung {
             Self::NftSet(prefixes) => format!("nftables, interval set of {prefixes} addresses"),
             Self::NftMap(pairs) => format!("nftables, verdict map of {pairs} pairs"),
             Self::Enforcer(networks) => format!("enforcer, {networks} networks"),
+            Self::Edited => "enforcer, 2 networks, edited before each measurement".to_owned(),
             Self::KernelTables => "enforcer, 2 networks, tables = \"kernel\"".to_owned(),
             Self::ByTheStack => "enforcer, 2 networks, fastpath = \"off\"".to_owned(),
         }
@@ -100,6 +104,7 @@ impl Rung {
             Self::NftSet(prefixes) => nft(netns, &nft_set(prefixes)),
             Self::NftMap(pairs) => nft(netns, &nft_map(pairs)),
             Self::Enforcer(networks) => return Some(Box::new(enforcer(host, interfaces, networks, ""))),
+            Self::Edited => return Some(Box::new(enforcer(host, interfaces, 2, ""))),
             Self::KernelTables => {
                 return Some(Box::new(enforcer(host, interfaces, 2, "tables = \"kernel\"\n")));
             }
@@ -107,6 +112,13 @@ impl Rung {
         }
         None
     }
+}
+
+/// One prefix of a network comes, or goes: packets that are measured are about none of it.
+pub fn edit(daemon: &Daemon, round: usize) {
+    let prefixes =
+        if round.is_multiple_of(2) { "\"192.0.2.0/24\"" } else { "\"192.0.2.0/24\", \"198.51.100.0/24\"" };
+    daemon.apply(&format!("{NETWORKS}[network.edited]\nprefixes = [{prefixes}]\n"));
 }
 
 fn enforcer(host: &Host, interfaces: &[&str], networks: u32, datapath: &str) -> Daemon {

@@ -123,9 +123,9 @@ fn host(look: Look, family: Family) -> (Lab, Vec<Packet>, Built) {
     let mut lab = Lab::with_tables(kind);
     lab.endpoint("a").owns([BLUE_A]);
     if look == Look::Nowhere {
-        lab.uplink(UPLINK)
+        lab.uplink(UPLINK);
     } else {
-        lab.external_uplink(UPLINK)
+        lab.external_uplink(UPLINK);
     }
     let known = scattered(family, size);
     let prefixes: Vec<IpNet> = known.iter().copied().collect();

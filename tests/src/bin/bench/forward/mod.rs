@@ -15,7 +15,7 @@ use enforcer_tests::packet::Family;
 
 use crate::Thoroughness;
 use crate::draw::Draw;
-use crate::ladder::{LADDER, Rung};
+use crate::ladder::{self, LADDER, Rung};
 use crate::results::{Goal, Results, Row, Unit};
 use crate::statistics::Estimate;
 use crate::{processor, rounds};
@@ -33,7 +33,8 @@ const WARM_UP: usize = 2;
 struct Standing {
     rung: Rung,
     stage: Stage,
-    _kept: Option<Box<dyn Any>>,
+    /// What must live on so that the rung stays what it is.
+    kept: Option<Box<dyn Any>>,
     frames: Rc<[Vec<u8>]>,
     /// Whose flow is next; the same for all rungs.
     draw: Draw,
@@ -68,7 +69,7 @@ fn stand(number: usize, rung: Rung) -> Standing {
         Rung::RedirectPeer => Some(Box::new(stage.redirect_all())),
         _ => rung.set_up(&stage.host, &[TOWARDS_A, TOWARDS_B]),
     };
-    Standing { rung, stage, _kept: kept, frames: Rc::default(), draw: Draw::default(), times: Vec::new() }
+    Standing { rung, stage, kept, frames: Rc::default(), draw: Draw::default(), times: Vec::new() }
 }
 
 fn climb(ladder: &mut [Standing], family: Family, flows: usize, rounds: usize) {
@@ -106,6 +107,11 @@ impl Standing {
             (0..count).map(|_| frames[self.draw.below(frames.len())].as_slice()).collect()
         };
         let (first, drawn) = (drawn(WARM_UP * count), drawn(count));
+        if let (Rung::Edited, Some(daemon)) =
+            (self.rung, self.kept.as_deref().and_then(<dyn Any>::downcast_ref))
+        {
+            ladder::edit(daemon, self.times.len());
+        }
         self.stage.run(&first, self.rung.forwards());
         // Else the first rung of a round would fetch them from memory for all.
         black_box(drawn.iter().flat_map(|frame| frame.iter()).fold(0, |all: u8, byte| all ^ byte));
@@ -138,6 +144,11 @@ fn report(ladder: &[Standing], family: Family, flows: usize, results: &mut Resul
         println!("    {row}");
         results.rows.push(row);
     }
+    if flows == EDITED_FLOWS {
+        let measured = ratio(Rung::Enforcer(2), Rung::Edited);
+        let what = format!("throughput under edits, {family:?}, {flows} flows, of that without");
+        results.goals.push(Goal::at_least(what, 0.8, measured));
+    }
     for (goal, flows_of_goal, of) in GOALS {
         if flows_of_goal == flows {
             let measured = ratio(Rung::Enforcer(2), of);
@@ -146,6 +157,10 @@ fn report(ladder: &[Standing], family: Family, flows: usize, results: &mut Resul
         }
     }
 }
+
+/// Flows of the goal about edits. Between two edits 12,000 packets go, some hundredth of all flows: nearly each packet finds
+/// a judgement of another generation, as it would with ten edits a second.
+const EDITED_FLOWS: usize = 1 << 20;
 
 /// At most so many times what another rung costs, with so many flows.
 const GOALS: [(f64, usize, Rung); 7] = [
