@@ -61,8 +61,7 @@ impl ControlWord {
 pub struct Control {
     /// The deciding generation.
     pub active: ControlWord,
-    /// Bumped after every change of endpoints or addresses; what a flow was judged under is stale
-    /// when either word has moved on.
+    /// Bumped after every change of endpoints or addresses; what a flow was judged under others is stale.
     pub facts: u64,
 }
 
@@ -95,7 +94,7 @@ pub struct Generation {
     pub fallback: ControlWord,
     /// When this generation ends unless it is confirmed, in nanoseconds of `CLOCK_BOOTTIME`.
     pub deadline: u64,
-    /// Kernel ids of the tables in the bank, in the order that they are installed in; zero in a record of a
+    /// Kernel ids of the tables in the bank, in an order of their own; zero where there is none, and in a record of a
     /// version that did not note them.
     pub maps: [u32; BANK_TABLES],
 }

@@ -166,8 +166,8 @@ const fn answering_type(protocol: u8, icmp_type: u8) -> u8 {
 
 /// What is known of one flow direction (value of the `DENIED` table, and in [`crate::flow_table`] behind its key).
 ///
-/// Generation and facts are the low halves of [`crate::control::Control`]'s: they only have to differ from those of
-/// today. Times count [`TICK`]s of `CLOCK_MONOTONIC`.
+/// Generation and facts are the low halves of [`crate::control::Control`]'s: facts only have to differ
+/// from those of today; of generations it counts which came first. Times count [`TICK`]s of `CLOCK_MONOTONIC`.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 pub struct FlowEntry {
@@ -175,7 +175,7 @@ pub struct FlowEntry {
     pub packets: u64,
     /// Their bytes, from the Ethernet header on.
     pub bytes: u64,
-    /// The generation that judged.
+    /// The generation that judged, or the last one that the judgement was found to hold under.
     pub generation: u32,
     /// The facts it was judged under.
     pub facts: u32,
@@ -270,7 +270,8 @@ impl ShortId {
 }
 
 impl FlowEntry {
-    /// The verdict depends only on generation, facts and key, and may be reused while neither moves.
+    /// The verdict depends only on generation, facts and key, and may be reused while the facts stay and neither address
+    /// means anything else.
     pub const CACHED: u8 = 1;
     /// A rule admits it: every packet opens or refreshes the conversation's state.
     pub const OPENS: u8 = 2;

@@ -16,7 +16,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::{address::Address, forgotten::Forgotten, map_layout, policy::Membership};
 
 /// Four nodes of a branch; or a check: the first 64 bits of its prefix, the other 64, the node for who lies in it, the
-/// node for who does not; or a leaf: a [`Membership`] in the first 20 bytes.
+/// node for who does not; or a leaf: a [`Membership`] in the first 20 bytes; or line 0; or a line of [`crate::since`].
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 pub struct Line(pub [u64; NODES_PER_LINE]);

@@ -27,23 +27,25 @@ pub enum Asking {
     Receiver { dst: EndpointId, stamp: u32 },
 }
 
-/// Leaves in the journey the judgement of an earlier packet of this direction, not relaxed, while it stands: same
-/// generation, same facts, and the address checks were made for the endpoints that ask. Returns the record to count in.
+/// Leaves in the journey the judgement of an earlier packet of this direction, not relaxed, while it stands: same facts,
+/// the same generation or one since which neither address means anything else, and the address checks were made for the
+/// endpoints that ask. Returns the record to count in.
 #[inline(always)]
 pub fn recall(journey: &mut Journey, asking: Asking, ifindex: u32) -> Option<*mut FlowEntry> {
     if let Some(entry) = flow_table::find(journey)
-        && stands(entry, journey, asking)
+        && stands(entry, journey, asking, !config::kernel_tables())
     {
         return Some(entry);
     }
     journey.denied_key = denied(&journey.packet.key, ifindex);
     let key = &journey.denied_key;
     let entry = maps::DENIED.get_ptr_mut(key)?;
-    stands(entry, journey, asking).then_some(entry)
+    stands(entry, journey, asking, false).then_some(entry)
 }
 
+/// `alone` says that no other CPU writes to the entry.
 #[inline(always)]
-fn stands(entry: *mut FlowEntry, journey: &mut Journey, asking: Asking) -> bool {
+fn stands(entry: *mut FlowEntry, journey: &mut Journey, asking: Asking, alone: bool) -> bool {
     // SAFETY: the kernel keeps the entry readable until this program ends. Another CPU may be renewing a shared one:
     // `facts` is read first here, and written last there.
     let facts = unsafe { ptr::read_volatile(&raw const (*entry).facts) };
@@ -60,8 +62,8 @@ fn stands(entry: *mut FlowEntry, journey: &mut Journey, asking: Asking) -> bool 
     };
     // What somebody sends to itself meets both hooks of one interface, which ask different questions.
     let to_itself = known.src_endpoint == known.dst_endpoint;
-    if !checked || to_itself || known.flags & FlowEntry::CACHED == 0 || !is_of_today(entry, &journey.control)
-    {
+    let is_kept = checked && !to_itself && known.flags & FlowEntry::CACHED != 0;
+    if !is_kept || !still_holds(entry, &journey.control, alone) {
         return false;
     }
     journey.judgement = Judgement {
@@ -78,9 +80,10 @@ fn stands(entry: *mut FlowEntry, journey: &mut Journey, asking: Asking) -> bool 
     true
 }
 
-/// Whether what an entry says was said under the generation that decides now, or would be: then it is from now on.
+/// Whether what an entry says under the facts of today holds under the generation that decides now. Where nobody else
+/// writes there it is from then on of that generation; a shared one may be another judgement by then.
 #[inline(always)]
-fn is_of_today(entry: *mut FlowEntry, control: &Control) -> bool {
+fn still_holds(entry: *mut FlowEntry, control: &Control, alone: bool) -> bool {
     let today = control.active.generation() as u32;
     // SAFETY: see `stands`.
     let generation = unsafe { ptr::read_volatile(&raw const (*entry).generation) };
@@ -90,9 +93,21 @@ fn is_of_today(entry: *mut FlowEntry, control: &Control) -> bool {
     if config::kernel_tables() || policy::means_the_same_since(generation) == 0 {
         return false;
     }
-    // SAFETY: see `stands`.
-    unsafe { ptr::write_volatile(&raw mut (*entry).generation, today) };
+    if alone {
+        // SAFETY: see `stands`.
+        unsafe { ptr::write_volatile(&raw mut (*entry).generation, today) };
+    }
     true
+}
+
+/// Whether what an entry says was said under the generation and the facts that decide now.
+#[inline(always)]
+fn is_of_today(entry: *mut FlowEntry, control: &Control) -> bool {
+    // SAFETY: see `stands`.
+    unsafe {
+        ptr::read_volatile(&raw const (*entry).facts) == control.facts as u32
+            && (*entry).generation == control.active.generation() as u32
+    }
 }
 
 /// Counts the first packet that a judgement was made for, and keeps the judgement for the next one. No packets: it was

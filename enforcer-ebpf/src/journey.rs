@@ -112,8 +112,12 @@ impl Journey {
 pub extern "C" fn begin(looks_only: u32) -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
     journey.control = match maps::CONTROL.get_ptr(0) {
-        // SAFETY: an array entry lives as long as the program; the daemon stores whole words.
-        Some(control) => unsafe { core::ptr::read_volatile(control) },
+        // SAFETY: an array entry lives as long as the program; the daemon stores whole words. The facts first: they move
+        // behind a word that stays the same number, and what is remembered under the new ones must not be by the old word.
+        Some(control) => unsafe {
+            let facts = core::ptr::read_volatile(&raw const (*control).facts);
+            Control { active: core::ptr::read_volatile(&raw const (*control).active), facts }
+        },
         None => Control::default(),
     };
     if journey.control.active.is_unconfirmed() {

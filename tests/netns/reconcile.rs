@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aya::maps::{MapData, lpm_trie::Key};
-use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_LPM_TRIE;
+use aya::maps::MapData;
+use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
 use enforcer::datapath::attach::{Mechanism, link_ifindex};
 use enforcer::datapath::bpf::{detach_link, open_pin, update};
 use enforcer::datapath::guard::Mode;
@@ -17,7 +17,7 @@ use enforcer::datapath::tables::Tables;
 use enforcer_common::address::Address;
 use enforcer_common::control::{ControlWord, Generation};
 use enforcer_common::endpoint::{AddressOwner, Endpoint, EndpointId};
-use enforcer_common::policy::Membership;
+use enforcer_common::prefix_trie::Line;
 use enforcer_tests::daemon::{DEFAULT_CONFIG, attaching_by};
 use enforcer_tests::hooks::programs;
 use enforcer_tests::kernel::require_tcx;
@@ -29,8 +29,8 @@ use crate::town::{POLICY, Town};
 
 /// How long a repair may take: inspections are 200 ms apart, and the machine may be busy.
 const BOUND: Duration = Duration::from_secs(3);
-/// `BPF_F_NO_PREALLOC`, which the kernel demands of a trie.
-const NO_PREALLOC: u32 = 1;
+/// `BPF_F_INNER_MAP`, which the kernel demands of an array of another size in a bank.
+const INNER_MAP: u32 = 1 << 12;
 
 fn watched(name: &str, config: &str) -> Town {
     let town = Town::build_with(name, &format!("inspection = \"200ms\"\n{config}"));
@@ -182,23 +182,22 @@ fn the_control_word_and_its_record_come_back() {
     assert_eq!(town.daemon.json(&["status"])["generation"], 1);
 }
 
-/// The table of prefixes in the bank that decides.
-fn memberships(daemon: &Daemon) -> MapData {
+/// The trie of prefixes in the bank that decides.
+fn prefixes(daemon: &Daemon) -> MapData {
     let record = tables(daemon).generation().unwrap().unwrap();
-    MapData::from_id(record.maps[0]).unwrap()
+    let [.., prefixes] = record.maps;
+    MapData::from_id(prefixes).unwrap()
 }
 
 #[test]
 fn the_tables_of_a_policy_cannot_be_changed_and_come_back_when_replaced() {
     let town = watched("bank", DEFAULT_CONFIG);
-    let address: Address = town.db.ipv4().into();
-    let key = Key::new(128, address);
-    let refused = update(memberships(&town.daemon).fd(), &key, &Membership::default()).unwrap_err();
+    let refused = update(prefixes(&town.daemon).fd(), &0_u32, &Line::default()).unwrap_err();
     assert_eq!(refused.raw_os_error(), Some(libc::EPERM), "{refused}");
 
-    let outer = MapData::from_pin(pins(&town.daemon).map("MEMBERSHIPS")).unwrap();
-    let (key, value) = (size_of::<Key<Address>>() as u32, size_of::<Membership>() as u32);
-    let empty = aya_obj::Map::new_from_params(BPF_MAP_TYPE_LPM_TRIE as u32, key, value, 1, NO_PREALLOC);
+    let outer = MapData::from_pin(pins(&town.daemon).map("PREFIXES")).unwrap();
+    let (key, value) = (size_of::<u32>() as u32, size_of::<Line>() as u32);
+    let empty = aya_obj::Map::new_from_params(BPF_MAP_TYPE_ARRAY as u32, key, value, 1, INNER_MAP);
     let empty = MapData::create(empty, "empty", None).unwrap();
     let bank = tables(&town.daemon).generation().unwrap().unwrap().bank;
     let replace = || update(outer.fd(), &bank, &empty.fd().as_fd().as_raw_fd()).unwrap();

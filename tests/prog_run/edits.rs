@@ -1,9 +1,13 @@
 //! What becomes of known flows when a policy is edited: those that the edit is not about are not judged again, and all
 //! others are, at once. That a judgement stands shows where the kernel is told that nothing has changed although it has.
 
+use std::time::Duration;
+
+use enforcer::datapath::tables::boottime;
 use enforcer_common::verdict::{DropReason, PassReason};
 use enforcer_tests::packet::{BLUE_A, BLUE_B, DB, Family, Packet, from};
 use enforcer_tests::prog_run::{Lab, Run};
+use enforcer_tests::wait;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use rstest::rstest;
@@ -138,4 +142,36 @@ fn a_trial_leaves_no_judgement_behind(#[values(Family::V4, Family::V6)] family: 
     lab.apply(&policy(&format!("{BLUE}\", \"192.0.2.0/24"), ""));
     lab.sent_by("a", other(family)).drops(DropReason::DefaultDeny);
     lab.sent_by("a", shared(family)).passes(PassReason::SharedNetwork);
+}
+
+/// The same where nobody ends the trial but its deadline.
+#[rstest]
+fn a_trial_that_runs_out_leaves_no_judgement_behind(#[values(Family::V4, Family::V6)] family: Family) {
+    let mut lab = lab();
+    lab.sent_by("a", shared(family)).passes(PassReason::SharedNetwork);
+    lab.sent_by("a", other(family)).drops(DropReason::DefaultDeny);
+    let deadline = boottime() + 2_000_000_000;
+    lab.apply_until(
+        &policy("10.1.0.0/24\", \"2001:db8:1::/64\", \"10.9.0.0/24\", \"2001:db8:9::/64", ""),
+        deadline,
+    );
+    lab.sent_by("a", shared(family)).drops(DropReason::DefaultDeny);
+    lab.sent_by("a", other(family)).passes(PassReason::SharedNetwork);
+    wait::until("the trial is over", Duration::from_secs(10), || (boottime() > deadline).then_some(()));
+    lab.sent_by("a", shared(family)).passes(PassReason::SharedNetwork);
+    lab.sent_by("a", other(family)).drops(DropReason::DefaultDeny);
+}
+
+/// What the receiver's processor keeps is kept again when facts have changed.
+#[rstest]
+fn what_is_kept_for_a_receiver_follows_the_facts(#[values(Family::V4, Family::V6)] family: Family) {
+    let mut lab = lab();
+    let kept = |lab: &mut Lab| {
+        lab.delivered_to("b", shared(family)).stamped_by("a").passes_counted_before();
+    };
+    kept(&mut lab);
+    lab.forget_flows();
+    kept(&mut lab);
+    lab.apply_as_if_unchanged(&policy("192.0.2.0/24", ""));
+    kept(&mut lab);
 }

@@ -311,15 +311,18 @@ impl Core {
 
     /// Whether the programs that still run look into other tables than ours.
     pub const fn replaces_others(&self) -> bool {
-        self.kernel.datapath.migrated_from.is_some() || self.kernel.datapath.converted
+        self.kernel.datapath.replaces_others
     }
 
     /// Once no program of another version runs any more its tables go.
-    pub fn forget_other_versions(&self) {
+    pub fn forget_other_versions(&mut self) {
         let replaced = self.state.endpoints.values().all(|endpoint| endpoint.attached);
         let is_refused = self.state.guards.failing().chain(self.state.uplinks.failing()).next().is_some();
         if !replaced || is_refused {
             return;
+        }
+        if let Err(error) = self.kernel.datapath.tables.forget_other_kind() {
+            warn!(error = &error as &dyn Error, "prefixes of another kind stay in memory");
         }
         if let Err(error) = migrate::forget_others(&self.kernel.pins) {
             warn!(error = &error as &dyn Error, "pins of another version stay behind");

@@ -203,7 +203,9 @@ impl<D: Disk> Policies<D> {
     ) -> anyhow::Result<Outcome> {
         let place = self.generations.next(self.store.newest()?);
         let number = place.word.generation();
-        let since = self.since(&prepared, number);
+        // Of tables that somebody else replaced nobody knows what flows were judged by.
+        let is_whole = matches!(self.damage(kernel), Ok(None));
+        let since = self.since(&prepared, number).filter(|_| is_whole);
         let Prepared { policy, ids, mut tables, digest } = self.resolve(prepared)?;
         tables.since = since.as_ref().map_or_else(Vec::new, |since| since.marks().to_vec());
         let nanoseconds = |patience: Duration| u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);

@@ -31,21 +31,24 @@ pub(super) const NO_PREALLOC: u32 = 1;
 /// `BPF_F_INNER_MAP`: arrays of different sizes may take turns behind one outer slot.
 pub(super) const INNER_MAP: u32 = 1 << 12;
 
+/// The tables of banks, in the order in which a record notes what is in its own.
+pub(super) const BANKED: [&str; BANK_TABLES] =
+    ["MEMBERSHIPS", "LISTS", "SET_MEMBERS", "PAIRS", "SERVICES", "PREFIXES"];
+
 /// Entries per batch: a batch holds a lock on nothing, but its buffers are ours.
 const BATCH: usize = 16 * 1024;
 
 impl Tables {
     /// Writes a whole policy into `bank`, which no packet reads.
     pub fn build_bank(&self, bank: u32, policy: &policy::Tables) -> Result<(), TableError> {
-        let kind = self.kind;
-        install(
-            self.prefixes(kind),
-            kind.prefixes(),
-            bank,
-            prefixes::make(kind, &policy.prefixes, &policy.since),
-        )?;
-        let other = kind.other();
-        remove(self.prefixes(other), other.prefixes(), bank)?;
+        for kind in [self.kind, self.kind.other()] {
+            let (outer, name) = (self.prefixes(kind), kind.prefixes());
+            if kind == self.kind || self.both {
+                install(outer, name, bank, prefixes::make(kind, &policy.prefixes, &policy.since))?;
+            } else {
+                remove(outer, name, bank)?;
+            }
+        }
 
         install(&self.lists, "LISTS", bank, array(&policy.list))?;
 
@@ -57,23 +60,16 @@ impl Tables {
         install(&self.services, "SERVICES", bank, array(&policy.ranges))
     }
 
-    /// Kernel ids of the tables in a bank, 0 where there is none: others than were installed mean that somebody
-    /// else replaced them.
+    /// Kernel ids of the tables in a bank, as [`BANKED`]; 0 where there is none, and for prefixes of the other kind. Others
+    /// than were installed mean that somebody else replaced them.
     pub fn bank_maps(&self, bank: u32) -> Result<[u32; BANK_TABLES], TableError> {
-        let outer = [
-            ("MEMBERSHIPS", &self.memberships),
-            ("LISTS", &self.lists),
-            ("SET_MEMBERS", &self.set_members),
-            ("PAIRS", &self.pairs),
-            ("SERVICES", &self.services),
-            ("PREFIXES", &self.prefixes),
-        ];
+        let outer =
+            [&self.memberships, &self.lists, &self.set_members, &self.pairs, &self.services, &self.prefixes];
         let mut ids = [0; BANK_TABLES];
-        for (id, (name, outer)) in ids.iter_mut().zip(outer) {
-            let found = bpf::lookup(outer.fd(), &bank);
-            *id = found
-                .map_err(|source| TableError::Io { operation: "look into", name, source })?
-                .unwrap_or_default();
+        for (id, (name, outer)) in ids.iter_mut().zip(BANKED.into_iter().zip(outer)) {
+            if name != self.kind.other().prefixes() {
+                *id = inner_id(outer, name, bank)?.unwrap_or_default();
+            }
         }
         Ok(ids)
     }
@@ -145,8 +141,13 @@ fn install(
     bpf::update(outer.fd(), &bank, &inner.as_raw_fd()).map_err(failed("install"))
 }
 
+/// Kernel id of the table in a bank.
+pub(super) fn inner_id(outer: &MapData, name: &'static str, bank: u32) -> Result<Option<u32>, TableError> {
+    bpf::lookup(outer.fd(), &bank).map_err(|source| TableError::Io { operation: "look into", name, source })
+}
+
 /// Nobody asks there any more.
-fn remove(outer: &MapData, name: &'static str, bank: u32) -> Result<(), TableError> {
+pub(super) fn remove(outer: &MapData, name: &'static str, bank: u32) -> Result<(), TableError> {
     match bpf::delete(outer.fd(), &bank) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(TableError::Io { operation: "remove from", name, source })

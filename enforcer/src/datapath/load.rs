@@ -130,8 +130,8 @@ pub struct Datapath {
     pub shortcuts: Shortcuts,
     /// The ABI version whose tables were taken over; its programs run on until they are replaced.
     pub migrated_from: Option<u32>,
-    /// Prefixes were made of tables of another kind, in which the programs that still run look.
-    pub converted: bool,
+    /// The programs that still run may look into other tables than ours.
+    pub replaces_others: bool,
 }
 
 impl Datapath {
@@ -149,14 +149,15 @@ impl Datapath {
         check_kernel()?;
         check_mask(options.mark_mask)?;
         let mut loader = EbpfLoader::new();
-        let (mut migrated_from, mut sizes) = (None, options.sizes);
+        let (mut migrated_from, mut replaces_others, mut sizes) = (None, false, options.sizes);
         if let Some(pins) = &options.pins {
             pins.prepare()?;
             let object = object()?;
             migrated_from = migrate::upgrade(pins, &object)?;
             pins.prepare_maps()?;
-            sizes = sizes.settle(pins, &object)?;
             check_layouts(pins, &object)?;
+            replaces_others = migrated_from.is_some() | complete_banks(pins, sizes)?;
+            sizes = sizes.settle(pins, &object)?;
             for name in NAMES {
                 loader.map_pin_path(name, pins.map(name));
             }
@@ -178,15 +179,10 @@ impl Datapath {
         let mut ebpf = loader.load(OBJECT)?;
         let mut tables = Tables::collect(|name| ebpf.take_map(name).ok_or(TableError::Missing(name)), true)?;
         tables.seed()?;
-        let converted = tables.complete_banks().map_err(|error| match error {
-            TableError::Io { source, .. } if source.raw_os_error() == Some(libc::EPERM) => {
-                MigrateError::Privileges.into()
-            }
-            error => LoadError::Table(error),
-        })?;
+        tables.both = replaces_others;
         tables.introduce_host()?;
         let shortcuts = Shortcuts::collect(|name| ebpf.take_map(name).ok_or(TableError::Missing(name)))?;
-        Ok(Self { ebpf, tables, shortcuts, migrated_from, converted })
+        Ok(Self { ebpf, tables, shortcuts, migrated_from, replaces_others })
     }
 
     /// The program of a hook, loaded or not.
@@ -243,6 +239,21 @@ fn check_mask(mask: u32) -> Result<(), LoadError> {
 /// The embedded object, as it is written.
 pub fn object() -> Result<Object, LoadError> {
     Object::parse(OBJECT).map_err(|error| LoadError::Parse(error.to_string()))
+}
+
+/// Before anything says that tables are of another kind. Returns whether there were any.
+fn complete_banks(pins: &Pins, sizes: Sizes) -> Result<bool, LoadError> {
+    if NAMES.iter().any(|name| !pins.map(name).exists()) {
+        return Ok(false);
+    }
+    let mut tables = Tables::open_writable(pins)?;
+    tables.kind = sizes.tables;
+    tables.complete_banks().map_err(|error| match error {
+        TableError::Io { source, .. } if source.raw_os_error() == Some(libc::EPERM) => {
+            MigrateError::Privileges.into()
+        }
+        error => LoadError::Table(error),
+    })
 }
 
 /// aya reuses a pinned map of the right name whatever it is, so compare first.

@@ -30,6 +30,7 @@ use enforcer_common::{
 };
 
 use super::{
+    bank::BANKED,
     bpf::{self, MapShape},
     pins::{PinError, Pins},
     prefixes,
@@ -172,12 +173,9 @@ fn stage(pins: &Pins, object: &Object, from: u32, to: u32) -> Result<PathBuf, Mi
     Ok(staging)
 }
 
-/// The policy's banks, in the order in which a record notes them.
-const OUTER: [&str; 6] = ["MEMBERSHIPS", "LISTS", "SET_MEMBERS", "PAIRS", "SERVICES", "PREFIXES"];
-
 /// Whether each version has a table for itself: what says which policy decides.
 fn is_own(name: &str) -> bool {
-    matches!(name, "CONTROL" | "GENERATIONS") || OUTER.contains(&name)
+    matches!(name, "CONTROL" | "GENERATIONS") || BANKED.contains(&name)
 }
 
 /// The tables that a version knows.
@@ -244,8 +242,11 @@ fn carry(tables: &Copied, from: &Path) -> Result<(), MigrateError> {
         bpf::read_entry(old_records, slot, bytemuck::bytes_of_mut(&mut record))
             .map_err(table("read", "GENERATIONS"))?;
         let known = record.maps != Generation::default().maps;
-        for (name, map) in OUTER.into_iter().zip(&mut record.maps) {
-            let Some(outer) = tables.get(name) else { continue };
+        for (name, map) in BANKED.into_iter().zip(&mut record.maps) {
+            let Some(outer) = tables.get(name) else {
+                *map = 0;
+                continue;
+            };
             let id =
                 carry_bank(name, outer, from, record.bank).map_err(|source| match source.raw_os_error() {
                     Some(libc::EPERM) => MigrateError::Privileges,

@@ -2,6 +2,7 @@
 //! are replaced by some of the other, the other is made of what is there.
 
 use std::{
+    collections::BTreeSet,
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
@@ -11,13 +12,13 @@ use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_LPM_TRIE;
 use enforcer_common::{
     address::Address,
     control::Generation,
-    limits::{BANKS, GENERATION_SLOTS},
+    limits::{BANK_TABLES, BANKS},
     policy::Membership,
     prefix_trie::Line,
 };
 
 use super::{
-    bank::{NO_PREALLOC, array, inner_map},
+    bank::{BANKED, NO_PREALLOC, array, inner_id, inner_map, remove},
     bpf,
     sizes::TableKind,
     tables::{TableError, Tables},
@@ -40,6 +41,10 @@ impl TableKind {
             Self::Kernel => Self::Own,
         }
     }
+}
+
+fn is_of_prefixes(name: &str) -> bool {
+    [TableKind::Own, TableKind::Kernel].iter().any(|kind| kind.prefixes() == name)
 }
 
 /// A table for a bank, filled and closed to writing. `since` is as [`trie::build`] takes it; the kernel's has none.
@@ -86,45 +91,52 @@ pub(super) fn convert(kind: TableKind, from: impl AsFd, to: impl AsFd, bank: u32
 }
 
 impl Tables {
-    /// The banks with prefixes, but not of `kind`.
-    pub fn banks_without(&self, kind: TableKind) -> Result<Vec<u32>, TableError> {
-        let has = |kind: TableKind, bank: u32| -> Result<bool, TableError> {
-            let (name, outer) = (kind.prefixes(), self.prefixes(kind));
-            let id: Option<u32> = bpf::lookup(outer.fd(), &bank).map_err(|source| TableError::Io {
-                operation: "look into",
-                name,
-                source,
-            })?;
-            Ok(id.is_some())
-        };
-        let mut lacking = Vec::new();
+    /// The banks with prefixes of a kind.
+    fn banks_with(&self, kind: TableKind) -> Result<BTreeSet<u32>, TableError> {
+        let mut banks = BTreeSet::new();
         for bank in 0..BANKS {
-            if !has(kind, bank)? && has(kind.other(), bank)? {
-                lacking.push(bank);
+            if inner_id(self.prefixes(kind), kind.prefixes(), bank)?.is_some() {
+                banks.insert(bank);
             }
         }
-        Ok(lacking)
+        Ok(banks)
     }
 
-    /// Makes prefixes of the kind that our programs look into, wherever they are only of the other. Returns whether there
-    /// was anything to do.
+    /// The banks with prefixes, but not of `kind`.
+    pub fn banks_without(&self, kind: TableKind) -> Result<BTreeSet<u32>, TableError> {
+        Ok(&self.banks_with(kind.other())? - &self.banks_with(kind)?)
+    }
+
+    /// Makes prefixes of the kind that our programs look into, wherever they are only of the other. Returns whether any
+    /// are of the other: then programs may run that look there, until [`Tables::forget_other_kind`].
     pub(super) fn complete_banks(&mut self) -> Result<bool, TableError> {
-        let lacking = self.banks_without(self.kind)?;
         let name = self.kind.prefixes();
-        for &bank in &lacking {
+        for bank in self.banks_without(self.kind)? {
             convert(self.kind, self.prefixes(self.kind.other()).fd(), self.prefixes(self.kind).fd(), bank)
                 .map_err(|source| TableError::Io { operation: "make", name, source })?;
-            let maps = self.bank_maps(bank)?;
-            let records = self.generations()?;
-            for slot in (0..GENERATION_SLOTS).filter(|slot| records[*slot as usize].bank == bank) {
-                let record = records[slot as usize];
-                // Who did not note which tables there were does not now either.
-                if record.number > 0 && record.maps != Generation::default().maps {
-                    self.write_generation(slot, Generation { maps, ..record })?;
-                }
+        }
+        let others = self.banks_with(self.kind.other())?;
+        let records = self.generations()?;
+        for (slot, record) in (0..).zip(records).filter(|(_, record)| others.contains(&record.bank)) {
+            let found = self.bank_maps(record.bank)?;
+            let mut maps = record.maps;
+            for at in (0..BANK_TABLES).filter(|at| is_of_prefixes(BANKED[*at])) {
+                maps[at] = found[at];
+            }
+            // Who did not note which tables there were does not now either.
+            let is_noted = record.number > 0 && record.maps != Generation::default().maps;
+            if is_noted && maps != record.maps {
+                self.write_generation(slot, Generation { maps, ..record })?;
             }
         }
-        Ok(!lacking.is_empty())
+        Ok(!others.is_empty())
+    }
+
+    /// No program runs any more that looks into prefixes of the other kind.
+    pub fn forget_other_kind(&mut self) -> Result<(), TableError> {
+        self.both = false;
+        let other = self.kind.other();
+        (0..BANKS).try_for_each(|bank| remove(self.prefixes(other), other.prefixes(), bank))
     }
 
     pub(super) const fn prefixes(&self, kind: TableKind) -> &MapData {

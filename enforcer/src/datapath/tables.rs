@@ -87,6 +87,8 @@ pub struct Tables {
     pub(super) addresses: LpmTrie<MapData, Address, AddressOwner>,
     /// Of which kind flow tables and prefixes are.
     pub(super) kind: TableKind,
+    /// Programs may run that look into prefixes of the other kind.
+    pub(super) both: bool,
     /// Prefixes lie in one or the other.
     pub(super) prefixes: MapData,
     pub(super) memberships: MapData,
@@ -127,6 +129,7 @@ impl Tables {
         let kind = kind(&flows).map_err(|source| TableError::Map { name: "FLOWS", source })?;
         Ok(Self {
             kind,
+            both: false,
             control,
             _control_map: control_map,
             generations: typed("GENERATIONS", &mut take)?,
@@ -163,9 +166,10 @@ impl Tables {
         Self::open(pins, false)
     }
 
-    /// Opens the pinned tables for writing, in the place of a daemon that does not run.
+    /// Opens the pinned tables for writing, in the place of a daemon that does not run. Of which kind the programs are
+    /// that do, nobody knows.
     pub fn open_writable(pins: &Pins) -> Result<Self, TableError> {
-        Self::open(pins, true)
+        Ok(Self { both: true, ..Self::open(pins, true)? })
     }
 
     fn open(pins: &Pins, writable: bool) -> Result<Self, TableError> {

@@ -5,6 +5,7 @@ use crate::mutant::Mutant;
 const PREFIX_TRIE: &str = "enforcer-common/src/prefix_trie.rs";
 const SINCE: &str = "enforcer/src/policy/since.rs";
 const EBPF_POLICY: &str = "enforcer-ebpf/src/policy.rs";
+const FLOW: &str = "enforcer-ebpf/src/flow.rs";
 const POLICIES: &str = "enforcer/src/daemon/policies.rs";
 const TRIE: &str = "enforcer/src/policy/trie.rs";
 const PREFIXES: &str = "enforcer/src/datapath/prefixes.rs";
@@ -34,8 +35,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "prefixes-of-the-other-kind-are-enough",
         file: PREFIXES,
-        text: "if !has(kind, bank)? && has(kind.other(), bank)? {",
-        replacement: "if !has(kind, bank)? && has(kind, bank)? {",
+        text: "Ok(&self.banks_with(kind.other())? - &self.banks_with(kind)?)",
+        replacement: "Ok(&self.banks_with(kind)? - &self.banks_with(kind)?)",
         breaks: "programs that look into another kind of table find nobody there",
     },
     Mutant {
@@ -65,5 +66,19 @@ pub const MUTANTS: &[Mutant] = &[
         text: "let is_known = !saved.policy.has_members() && !prepared.policy.has_members();",
         replacement: "let is_known = true;",
         breaks: "a judgement stands although other containers are members",
+    },
+    Mutant {
+        name: "edit-that-was-taken-back-stands",
+        file: EBPF_POLICY,
+        text: "if first == 0 || !since::is_later(generation, today) {",
+        replacement: "if first == 0 {",
+        breaks: "what was judged on trial stands when the trial has run out",
+    },
+    Mutant {
+        name: "kept-for-receivers-once",
+        file: FLOW,
+        text: "ptr::read_volatile(&raw const (*entry).facts) == control.facts as u32",
+        replacement: "true",
+        breaks: "what a receiver's processor keeps is not kept again when facts have changed",
     },
 ];

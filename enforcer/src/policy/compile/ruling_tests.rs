@@ -337,11 +337,21 @@ enum Edit {
     Gone,
 }
 
+/// Of several blocks, or of one.
+fn narrow_prefix() -> impl Strategy<Value = Prefix> {
+    let v4 = (0..64_u8, 20..=32_u8).prop_map(|(third, bits)| format!("10.0.{third}.0/{bits}"));
+    let v6 = (0..64_u8, 56..=64_u8).prop_map(|(fourth, bits)| format!("2001:db8:0:{fourth:x}::/{bits}"));
+    let net = |text: String| Prefix::owned(text.parse::<ipnet::IpNet>().unwrap()).unwrap();
+    prop_oneof![v4, v6].prop_map(net)
+}
+
 /// Of one of the networks and groups.
 fn any_edit() -> impl Strategy<Value = (Index, Edit)> {
     let edit = prop_oneof![
-        4 => any_prefix().prop_map(Edit::Prefix),
-        2 => any_prefix().prop_map(Edit::Except),
+        2 => any_prefix().prop_map(Edit::Prefix),
+        3 => narrow_prefix().prop_map(Edit::Prefix),
+        1 => any_prefix().prop_map(Edit::Except),
+        1 => narrow_prefix().prop_map(Edit::Except),
         1 => Just(Edit::Mode),
         1 => Just(Edit::Gone),
     ];
