@@ -14,6 +14,9 @@ use rstest::rstest;
 
 const BLUE: &str = "10.1.0.0/24\", \"10.7.3.0/26\", \"2001:db8:1::/64\", \"2001:db8:73::/64";
 
+/// The sender and db, and not the other one of blue.
+const WITH_DB: &str = "10.1.0.0/24\", \"2001:db8:1::/64\", \"10.9.0.0/24\", \"2001:db8:9::/64";
+
 fn policy(blue: &str, others: &str) -> String {
     format!(
         "version = 1\n[network.blue]\nprefixes = [\"{blue}\"]\n[network.db]\n\
@@ -97,7 +100,7 @@ fn what_an_edit_is_about_is_judged_at_once(
         passes(&mut lab, "b", &allowed);
         at(&mut lab, receives, "db", &denied).drops(DropReason::DefaultDeny);
         // One end is enough, whichever.
-        lab.apply(&policy("10.1.0.0/24\", \"2001:db8:1::/64\", \"10.9.0.0/24\", \"2001:db8:9::/64", ""));
+        lab.apply(&policy(WITH_DB, ""));
         at(&mut lab, receives, "b", &allowed).drops(DropReason::DefaultDeny);
         passes(&mut lab, "db", &denied);
         lab.apply(&policy("10.7.3.0/26\", \"2001:db8:73::/64\", \"10.9.0.0/24\", \"2001:db8:9::/64", ""));
@@ -117,49 +120,45 @@ fn another_rule_is_about_everything(#[values(Family::V4, Family::V6)] family: Fa
     lab.sent_by("a", shared(family)).passes(PassReason::SharedNetwork);
 }
 
+/// Both packets as [`BLUE`] says.
+fn is_blue_alone(lab: &mut Lab, family: Family) {
+    lab.sent_by("a", shared(family)).passes(PassReason::SharedNetwork);
+    lab.sent_by("a", other(family)).drops(DropReason::DefaultDeny);
+}
+
+/// Both packets as [`WITH_DB`] says.
+fn is_with_db(lab: &mut Lab, family: Family) {
+    lab.sent_by("a", shared(family)).drops(DropReason::DefaultDeny);
+    lab.sent_by("a", other(family)).passes(PassReason::SharedNetwork);
+}
+
 /// What was judged by a policy on trial is judged again by the one that decides after it.
 #[rstest]
 fn a_trial_leaves_no_judgement_behind(#[values(Family::V4, Family::V6)] family: Family) {
     let mut lab = lab();
-    lab.sent_by("a", shared(family)).passes(PassReason::SharedNetwork);
-    lab.sent_by("a", other(family)).drops(DropReason::DefaultDeny);
-    lab.apply_until(
-        &policy("10.1.0.0/24\", \"2001:db8:1::/64\", \"10.9.0.0/24\", \"2001:db8:9::/64", ""),
-        u64::MAX,
-    );
-    lab.sent_by("a", shared(family)).drops(DropReason::DefaultDeny);
-    lab.sent_by("a", other(family)).passes(PassReason::SharedNetwork);
+    is_blue_alone(&mut lab, family);
+    lab.apply_until(&policy(WITH_DB, ""), u64::MAX);
+    is_with_db(&mut lab, family);
     lab.end_trial();
-    lab.sent_by("a", shared(family)).passes(PassReason::SharedNetwork);
-    lab.sent_by("a", other(family)).drops(DropReason::DefaultDeny);
-    lab.apply_until(
-        &policy("10.1.0.0/24\", \"2001:db8:1::/64\", \"10.9.0.0/24\", \"2001:db8:9::/64", ""),
-        u64::MAX,
-    );
+    is_blue_alone(&mut lab, family);
+    lab.apply_until(&policy(WITH_DB, ""), u64::MAX);
     lab.sent_by("a", other(family)).passes(PassReason::SharedNetwork);
     lab.end_trial();
     // Not about any of these, but about the policy before the trial.
     lab.apply(&policy(&format!("{BLUE}\", \"192.0.2.0/24"), ""));
-    lab.sent_by("a", other(family)).drops(DropReason::DefaultDeny);
-    lab.sent_by("a", shared(family)).passes(PassReason::SharedNetwork);
+    is_blue_alone(&mut lab, family);
 }
 
 /// The same where nobody ends the trial but its deadline.
 #[rstest]
 fn a_trial_that_runs_out_leaves_no_judgement_behind(#[values(Family::V4, Family::V6)] family: Family) {
     let mut lab = lab();
-    lab.sent_by("a", shared(family)).passes(PassReason::SharedNetwork);
-    lab.sent_by("a", other(family)).drops(DropReason::DefaultDeny);
-    let deadline = boottime() + 2_000_000_000;
-    lab.apply_until(
-        &policy("10.1.0.0/24\", \"2001:db8:1::/64\", \"10.9.0.0/24\", \"2001:db8:9::/64", ""),
-        deadline,
-    );
-    lab.sent_by("a", shared(family)).drops(DropReason::DefaultDeny);
-    lab.sent_by("a", other(family)).passes(PassReason::SharedNetwork);
-    wait::until("the trial is over", Duration::from_secs(10), || (boottime() > deadline).then_some(()));
-    lab.sent_by("a", shared(family)).passes(PassReason::SharedNetwork);
-    lab.sent_by("a", other(family)).drops(DropReason::DefaultDeny);
+    is_blue_alone(&mut lab, family);
+    let deadline = boottime() + 4_000_000_000;
+    lab.apply_until(&policy(WITH_DB, ""), deadline);
+    is_with_db(&mut lab, family);
+    wait::until("the trial is over", Duration::from_secs(30), || (boottime() > deadline).then_some(()));
+    is_blue_alone(&mut lab, family);
 }
 
 /// What the receiver's processor keeps is kept again when facts have changed.

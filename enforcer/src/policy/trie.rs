@@ -66,6 +66,13 @@ impl Block {
     const fn holds(self, other: Self) -> bool {
         self.bits <= other.bits && first_bits(self.start ^ other.start, self.bits) == 0
     }
+
+    /// Without bits behind its own.
+    const fn trimmed(self) -> Self {
+        let others = 128 - self.bits as u32;
+        let start = if others == 128 { 0 } else { self.start >> others << others };
+        Self { start, ..self }
+    }
 }
 
 /// The first `bits` of an address as a number.
@@ -169,15 +176,6 @@ fn common(entries: &[Entry]) -> Block {
     let same = (first.block.start ^ last.block.start).leading_zeros() as u8;
     // A block around all the others comes first.
     Block { start: first.block.start, bits: same.min(first.block.bits) }.trimmed()
-}
-
-impl Block {
-    /// Without bits behind its own.
-    const fn trimmed(self) -> Self {
-        let others = 128 - self.bits as u32;
-        let start = if others == 128 { 0 } else { self.start >> others << others };
-        Self { start, ..self }
-    }
 }
 
 /// How many bits from `bits` on pick from a branch: as many as its sparseness allows, within a half of the address.
