@@ -278,8 +278,6 @@ pub struct Party {
 pub trait Networks {
     /// The number at `index` of the list.
     fn number_at(&self, index: u32) -> Option<u32>;
-    /// Whether a set holds a network.
-    fn holds(&self, member: SetMember) -> bool;
     /// [`first_in`], over the same bank.
     fn first_in(&self, networks: Run, set: u32) -> Option<u32>;
     /// [`match_ends`], over the same bank.
@@ -294,6 +292,8 @@ pub trait Ends {
     fn services(&self, pair: EndPair) -> Option<ServiceList>;
     /// The rule of a list for a point.
     fn rule_at(&self, list: ServiceList, point: Point) -> RuleWord;
+    /// [`match_targets`], over the same bank.
+    fn match_targets(&self, source: u32, targets: Run, point: Point, rules: &mut Rules);
 }
 
 /// What the policy says about a packet from `src` to `dst`: deny, then a shared network, then allow.
@@ -355,14 +355,24 @@ fn rules_between(src: &Party, dst: &Party, point: Point, sets: &impl Networks, r
 /// independent of how many rules exist.
 #[inline(always)]
 pub fn match_ends(sources: Run, targets: Run, point: Point, ends: &impl Ends, rules: &mut Rules) {
-    // One loop and not two: the verifier walks it step by step.
-    for step in 0..MAX_ENDS_PER_ADDRESS * MAX_ENDS_PER_ADDRESS {
-        if step >= sources.count * targets.count {
+    for i in 0..MAX_ENDS_PER_ADDRESS {
+        if i >= sources.count {
             break;
         }
-        let source = ends.end_at(sources.first.wrapping_add(step / targets.count));
-        let target = ends.end_at(targets.first.wrapping_add(step % targets.count));
-        let (Some(source), Some(target)) = (source, target) else { break };
+        let Some(source) = ends.end_at(sources.first.wrapping_add(i)) else { break };
+        ends.match_targets(source, targets, point, rules);
+    }
+}
+
+/// Adds the rules from one end of the source to every end of the target. A function of its own: two loops, one in the
+/// other, cost the verifier the product of their steps.
+#[inline(always)]
+pub fn match_targets(source: u32, targets: Run, point: Point, ends: &impl Ends, rules: &mut Rules) {
+    for i in 0..MAX_ENDS_PER_ADDRESS {
+        if i >= targets.count {
+            break;
+        }
+        let Some(target) = ends.end_at(targets.first.wrapping_add(i)) else { break };
         if let Some(list) = ends.services(EndPair { source, target }) {
             rules.add(ends.rule_at(list, point));
         }
@@ -425,13 +435,18 @@ pub fn shared_network(a: &Membership, b: &Membership, sets: &impl Networks) -> O
 
 /// The first network of a list that a set holds.
 #[inline(always)]
-pub fn first_in(networks: Run, set: u32, sets: &impl Networks) -> Option<u32> {
+pub fn first_in(
+    networks: Run,
+    set: u32,
+    number_at: impl Fn(u32) -> Option<u32>,
+    holds: impl Fn(SetMember) -> bool,
+) -> Option<u32> {
     for i in 0..MAX_NETWORKS_PER_ADDRESS {
         if i >= networks.count {
             break;
         }
-        let network = sets.number_at(networks.first.wrapping_add(i))?;
-        if sets.holds(SetMember { set, network }) {
+        let network = number_at(networks.first.wrapping_add(i))?;
+        if holds(SetMember { set, network }) {
             return Some(network);
         }
     }

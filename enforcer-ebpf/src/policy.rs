@@ -124,7 +124,9 @@ pub extern "C" fn rule_on(back: u32) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn first_network(bank: u32, first: u32, count: u32, set: u32) -> u32 {
-    policy::first_in(Run { first, count }, set, &Bank(bank)).unwrap_or(0)
+    let (Some(lists), Some(members)) = (maps::LISTS.get(bank), maps::SET_MEMBERS.get(bank)) else { return 0 };
+    let (number_at, holds) = (|index| lists.get(index).copied(), |member| members.get_ptr(member).is_some());
+    policy::first_in(Run { first, count }, set, number_at, holds).unwrap_or(0)
 }
 
 /// A station of its own: finds the rules between two lists of ends and leaves them in the journey. `counts`
@@ -133,14 +135,25 @@ pub extern "C" fn first_network(bank: u32, first: u32, count: u32, set: u32) -> 
 #[inline(never)]
 pub extern "C" fn match_rules(bank: u32, sources: u32, targets: u32, counts: u32, point: u32) -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
-    let Some(tables) = RuleTables::of(bank) else {
-        // Without its tables no rule can be ruled out, a denying one least of all.
-        journey.rules.add(RuleWord::UNREADABLE);
-        return 0;
-    };
     let sources = Run { first: sources, count: counts >> 16 };
     let targets = Run { first: targets, count: counts & 0xffff };
-    policy::match_ends(sources, targets, Point(point), &tables, &mut journey.rules);
+    match RuleTables::of(bank) {
+        Some(tables) => policy::match_ends(sources, targets, Point(point), &tables, &mut journey.rules),
+        None => journey.rules.add(RuleWord::UNREADABLE),
+    }
+    0
+}
+
+/// A station of its own: the same from one end of the source on.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn match_rules_from(bank: u32, source: u32, targets: u32, count: u32, point: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    let targets = Run { first: targets, count };
+    match RuleTables::of(bank) {
+        Some(tables) => policy::match_targets(source, targets, Point(point), &tables, &mut journey.rules),
+        None => journey.rules.add(RuleWord::UNREADABLE),
+    }
     0
 }
 
@@ -225,11 +238,6 @@ impl Networks for Bank {
     }
 
     #[inline(always)]
-    fn holds(&self, member: SetMember) -> bool {
-        maps::SET_MEMBERS.get(self.0).is_some_and(|members| members.get_ptr(member).is_some())
-    }
-
-    #[inline(always)]
     fn first_in(&self, networks: Run, set: u32) -> Option<u32> {
         // No network has the id 0.
         let network = first_network(self.0, networks.first, networks.count, set);
@@ -242,8 +250,7 @@ impl Networks for Bank {
     }
 }
 
-/// The tables that the search for rules looks at step by step, found once: each look would be another
-/// branch for the verifier, in each of its steps.
+/// The tables that the search for rules looks at step by step, found once and not in each of its steps.
 struct RuleTables {
     bank: u32,
     lists: &'static Array<u32, 1, { maps::INNER_MAP }>,
@@ -251,6 +258,7 @@ struct RuleTables {
 }
 
 impl RuleTables {
+    /// Without them no rule can be ruled out, a denying one least of all.
     #[inline(always)]
     fn of(bank: u32) -> Option<Self> {
         Some(Self { bank, lists: maps::LISTS.get(bank)?, pairs: maps::PAIRS.get(bank)? })
@@ -272,5 +280,10 @@ impl Ends for RuleTables {
     #[inline(always)]
     fn rule_at(&self, list: ServiceList, point: Point) -> RuleWord {
         RuleWord(service_rule(self.bank, list.first, list.count, point.0))
+    }
+
+    #[inline(always)]
+    fn match_targets(&self, source: u32, targets: Run, point: Point, _: &mut Rules) {
+        match_rules_from(self.bank, source, targets.first, targets.count, point.0);
     }
 }

@@ -43,6 +43,14 @@ pub fn build(profile: Profile) -> Result<()> {
     step::show("build", build)
 }
 
+/// Builds every program and every test: of each alone, cargo would build what they need with other features, and again
+/// for the next.
+pub fn build_with_tests() -> Command {
+    let mut build = step::cargo();
+    build.args(["build", "--workspace", "--bins", "--tests"]);
+    build
+}
+
 /// Builds the tests of single packets, so that the first round of them is as short as the others.
 pub fn build_tests() -> Result<()> {
     let mut build = step::cargo();

@@ -10,14 +10,13 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::{
-    programs::{self, Profile},
-    setup, step,
+    programs, setup, step,
 };
 
 /// Becomes cargo-nextest, whose summary is then the last thing printed.
 pub fn run(filters: &[OsString], extra: &[OsString]) -> Result<Infallible> {
     // The tests of the command line run the real binary; cargo builds it for no test by itself.
-    programs::build(Profile::Dev)?;
+    step::show("build", programs::build_with_tests())?;
     let mut nextest = nextest(step::workspace())?;
     nextest.arg("--workspace").args(filters).args(extra);
     step::exec(nextest)

@@ -13,11 +13,9 @@ impl Networks for Lists {
     fn number_at(&self, index: u32) -> Option<u32> {
         self.0.concat().get(index as usize).copied()
     }
-    fn holds(&self, member: SetMember) -> bool {
-        self.0[member.set as usize].contains(&member.network)
-    }
     fn first_in(&self, networks: Run, set: u32) -> Option<u32> {
-        first_in(networks, set, self)
+        let holds = |member: SetMember| self.0[member.set as usize].contains(&member.network);
+        first_in(networks, set, |index| self.number_at(index), holds)
     }
     fn match_ends(&self, _: Run, _: Run, _: Point, _: &mut Rules) {}
 }

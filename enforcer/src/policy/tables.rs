@@ -10,7 +10,8 @@ use enforcer_common::{
     control::Generation,
     policy::{
         self, EndPair, Ends, Membership, Networks, Party, Point, RuleWord, Rules, Ruling, Run, Search,
-        ServiceList, ServiceRange, SetMember, first_in, match_ends, search,
+        ServiceList, ServiceRange, SetMember, first_in, match_ends, match_targets,
+        search,
     },
 };
 
@@ -115,12 +116,9 @@ impl Networks for Tables {
         self.list.get(index as usize).copied()
     }
 
-    fn holds(&self, member: SetMember) -> bool {
-        self.members.binary_search(&member).is_ok()
-    }
-
     fn first_in(&self, networks: Run, set: u32) -> Option<u32> {
-        first_in(networks, set, self)
+        let holds = |member: SetMember| self.members.binary_search(&member).is_ok();
+        first_in(networks, set, |index| self.number_at(index), holds)
     }
 
     fn match_ends(&self, sources: Run, targets: Run, point: Point, rules: &mut Rules) {
@@ -141,5 +139,9 @@ impl Ends for Tables {
     fn rule_at(&self, list: ServiceList, point: Point) -> RuleWord {
         let mut room = Search::default();
         search(list, point, &mut room, |index| self.ranges.get(index as usize).copied())
+    }
+
+    fn match_targets(&self, source: u32, targets: Run, point: Point, rules: &mut Rules) {
+        match_targets(source, targets, point, self, rules);
     }
 }

@@ -40,6 +40,9 @@ pub enum Clock {
 }
 
 impl Clock {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Time, Self::Instructions];
+
     /// For names of files.
     pub const fn name(self) -> &'static str {
         match self {

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use enforcer_guest::{Fault, Plan, REHEARSE, Test};
 
 use super::emulator::Clock;
+use super::kernel::Series;
 use super::programs::Programs;
 
 /// Tests that are counted together.
@@ -19,19 +20,30 @@ pub struct Group {
     prefixes: &'static [&'static str],
     /// Of those, the ones that run unless all are asked for: names that contain one of these.
     short: &'static [&'static str],
+    /// On these kernels, unless they are asked for.
+    kernels: &'static [Series],
     environment: &'static [(&'static str, &'static str)],
     /// Seconds that each may take: several times what it takes under emulation on a slow machine.
     limit: u64,
 }
 
+/// All but what would show the same on each: devices are the same on all between the oldest and the newest, and the
+/// generators drive one path. Filters are what a kernel without tcx has; the tests of the workspace run on one that has
+/// both.
+const ALL: &[Series] = &Series::ALL;
+const ENDS: &[Series] = &[Series::V5_10, Series::Newest];
+const WITH_LIVE_FRAMES: &[Series] = &[Series::V6_12];
+const WITHOUT_TCX: &[Series] = &[Series::V5_10, Series::V6_1];
+
 /// A test belongs to the first group that it fits in.
-pub const GROUPS: [Group; 8] = [
+pub const GROUPS: [Group; 9] = [
     Group {
         name: "verifier",
         clock: Clock::Time,
         program: "prog_run",
         prefixes: &["budget::"],
         short: &["the_verifier_stays"],
+        kernels: ALL,
         environment: &[],
         limit: 240,
     },
@@ -41,6 +53,7 @@ pub const GROUPS: [Group; 8] = [
         program: "prog_run",
         prefixes: &["cost::"],
         short: &[""],
+        kernels: ALL,
         environment: &[],
         limit: 240,
     },
@@ -50,6 +63,7 @@ pub const GROUPS: [Group; 8] = [
         program: "prog_run",
         prefixes: &["differential::"],
         short: &["agree_about_conversations", "agree_about_lone_frames"],
+        kernels: ALL,
         environment: &[("ENFORCER_CASES", "3")],
         limit: 300,
     },
@@ -59,6 +73,7 @@ pub const GROUPS: [Group; 8] = [
         program: "prog_run",
         prefixes: &[""],
         short: &PACKETS,
+        kernels: ALL,
         environment: &[],
         limit: 120,
     },
@@ -68,6 +83,7 @@ pub const GROUPS: [Group; 8] = [
         program: "netns",
         prefixes: &["loss::"],
         short: &[""],
+        kernels: ALL,
         environment: &[],
         limit: 300,
     },
@@ -77,6 +93,7 @@ pub const GROUPS: [Group; 8] = [
         program: "netns",
         prefixes: &["devices::"],
         short: &[""],
+        kernels: ENDS,
         environment: &[],
         limit: 240,
     },
@@ -86,6 +103,17 @@ pub const GROUPS: [Group; 8] = [
         program: "netns",
         prefixes: &["generators::"],
         short: &[""],
+        kernels: WITH_LIVE_FRAMES,
+        environment: &[],
+        limit: 240,
+    },
+    Group {
+        name: "filters",
+        clock: Clock::Time,
+        program: "netns",
+        prefixes: &FILTERS,
+        short: &[""],
+        kernels: WITHOUT_TCX,
         environment: &[],
         limit: 240,
     },
@@ -95,7 +123,8 @@ pub const GROUPS: [Group; 8] = [
         program: "netns",
         prefixes: &[""],
         short: &HOSTS,
-        environment: &[],
+        kernels: ALL,
+        environment: &[("ENFORCER_NEWCOMERS", "8")],
         limit: 240,
     },
 ];
@@ -114,21 +143,25 @@ const PACKETS: [&str; 9] = [
 ];
 
 /// One test for each way in which the daemon meets the kernel.
-const HOSTS: [&str; 14] = [
-    "clsact::clsact_enforces_survives_and_is_cleaned",
-    "clsact::no_filter_of_somebody_else_accepts_a_packet_past_ours",
-    "clsact::replacing_filters_loses_no_packet_and_lets_none_through",
+const HOSTS: [&str; 9] = [
     "gate::nobody_hears_a_newcomer_that_is_not_enforced::wiring_1_Wiring__Routed::fate_1_Fate__Idle",
     "guard::the_guard_of_a_veth_drops_what_its_endpoint_must_not_send",
     "hostile::each_frame_is_dropped_for_its_reason",
     "isolation::networks_span_subnets_and_double_members_reach_both",
     "lifecycle::enforcement_and_counters_survive_sigkill",
-    "neighbours::filters_and_qdiscs_of_others_stay_as_they_are",
     "neighbours::other_tcx_programs_keep_their_places_and_run_on",
-    "reconcile::filters_come_back",
     "shortcuts::what_nothing_is_in_the_way_of_goes_straight::case_1_routed::family_2_Family__V6",
     "shortcuts::what_nothing_is_in_the_way_of_goes_straight::case_2_bridged::family_1_Family__V4",
     "uplinks::nobody_outside_pretends_to_be_from_here",
+];
+
+/// Those about filters on a clsact qdisc.
+const FILTERS: [&str; 5] = [
+    "clsact::clsact_enforces_survives_and_is_cleaned",
+    "clsact::no_filter_of_somebody_else_accepts_a_packet_past_ours",
+    "clsact::replacing_filters_loses_no_packet_and_lets_none_through",
+    "neighbours::filters_and_qdiscs_of_others_stay_as_they_are",
+    "reconcile::filters_come_back",
 ];
 
 /// Under emulation everything takes longer, and the tests wait for it.
@@ -136,7 +169,7 @@ const SLOW: (&str, &str) = ("ENFORCER_SLOWNESS", "6");
 
 /// Which of the tests to run.
 pub enum Choice<'a> {
-    /// Those that show on each kernel that everything works.
+    /// Those that show that everything works on the kernel.
     Short,
     /// All.
     All,
@@ -144,15 +177,20 @@ pub enum Choice<'a> {
     Named(&'a [String]),
 }
 
-/// The plans for each kernel, one for each kind of machine; their modules are still missing. As many tests run at a time
-/// as there are processors: while one polls for what it waits for, a second one on the same processor took four times as
+/// The plans for a kernel, one for each kind of machine; their modules are still missing. As many tests run at a time as
+/// there are processors: while one polls for what it waits for, a second one on the same processor took four times as
 /// long as alone.
-pub fn plans(programs: &Programs, choice: &Choice<'_>, processors: usize) -> Result<Vec<(Clock, Plan)>> {
+pub fn plans(
+    programs: &Programs,
+    choice: &Choice<'_>,
+    series: Series,
+    processors: usize,
+) -> Result<Vec<(Clock, Plan)>> {
     let mut tests: Vec<(&Group, Test)> = Vec::new();
     for program in ["prog_run", "netns"] {
         let path = programs.path(program)?;
         for name in programs.tests(program)? {
-            if let Some(group) = group_of(program, &name).filter(|group| chosen(group, &name, choice)) {
+            if let Some(group) = group_of(program, &name).filter(|group| chosen(group, &name, choice, series)) {
                 tests.push((group, test(group, path, name)));
             }
         }
@@ -165,7 +203,7 @@ pub fn plans(programs: &Programs, choice: &Choice<'_>, processors: usize) -> Res
         let tests: Vec<Test> = own.map(|(_, test)| test.clone()).collect();
         (!tests.is_empty()).then_some((clock, Plan { modules: Vec::new(), parallel, tests }))
     };
-    Ok([Clock::Time, Clock::Instructions].into_iter().filter_map(plan).collect())
+    Ok(Clock::ALL.into_iter().filter_map(plan).collect())
 }
 
 /// A plan with a fault in the place of a test.
@@ -209,10 +247,12 @@ fn group_of(program: &str, name: &str) -> Option<&'static Group> {
     GROUPS.iter().find(fits)
 }
 
-fn chosen(group: &Group, name: &str, choice: &Choice<'_>) -> bool {
+fn chosen(group: &Group, name: &str, choice: &Choice<'_>, series: Series) -> bool {
     match choice {
         Choice::All => true,
-        Choice::Short => group.short.iter().any(|part| name.contains(part)),
+        Choice::Short => {
+            group.kernels.contains(&series) && group.short.iter().any(|part| name.contains(part))
+        }
         Choice::Named(filters) => {
             filters.iter().any(|filter| group.name == filter.as_str() || name.contains(filter.as_str()))
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use enforcer_guest::feature::Feature;
-use enforcer_guest::{Outcome, Plan, Report};
+use enforcer_guest::{Outcome, Plan, Report, Test};
 
 /// How long a machine may say nothing, beyond what its slowest test may take.
 const SILENCE: Duration = Duration::from_secs(45);
@@ -34,7 +34,9 @@ pub enum End {
 pub struct Course {
     /// The kernel's release, as it said itself.
     pub release: String,
-    /// How each test of the plan ended; `None` if it did not.
+    /// What was to run.
+    pub tests: Vec<Test>,
+    /// How each test ended; `None` if it did not.
     pub outcomes: Vec<Option<Outcome>>,
     /// What each test printed.
     pub outputs: Vec<String>,
@@ -49,6 +51,7 @@ impl Course {
     pub fn joined(courses: Vec<Self>) -> Self {
         let whole = Self {
             release: String::new(),
+            tests: Vec::new(),
             outcomes: Vec::new(),
             outputs: Vec::new(),
             end: End::Done,
@@ -56,6 +59,7 @@ impl Course {
         };
         courses.into_iter().fold(whole, |whole, next| Self {
             release: if whole.release.is_empty() { next.release } else { whole.release },
+            tests: [whole.tests, next.tests].concat(),
             outcomes: [whole.outcomes, next.outcomes].concat(),
             outputs: [whole.outputs, next.outputs].concat(),
             end: if whole.end == End::Done { next.end } else { whole.end },
@@ -70,6 +74,7 @@ pub fn run(command: Command, plan: &Plan, console: &Path, heard: impl FnMut(&Rep
     let mut machine = Machine::start(command)?;
     let mut course = Course {
         release: String::new(),
+        tests: plan.tests.clone(),
         outcomes: vec![None; plan.tests.len()],
         outputs: vec![String::new(); plan.tests.len()],
         end: End::Broke(String::new()),

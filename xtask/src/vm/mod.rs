@@ -71,25 +71,30 @@ pub fn run(vm: &Vm) -> Result<ExitCode> {
     };
     let jobs = usize::from(vm.jobs).min(vm.kernel.len());
     let processors = processors(jobs);
-    let plans = match vm.rehearse {
-        Some(fault) => groups::rehearsal(&programs, fault)?,
-        None => groups::plans(&programs, &choice, processors)?,
-    };
+    let mut machines = Vec::new();
+    for series in &vm.kernel {
+        let plans = match vm.rehearse {
+            Some(fault) => groups::rehearsal(&programs, fault)?,
+            None => groups::plans(&programs, &choice, *series, processors)?,
+        };
+        machines.extend(plans.into_iter().map(|(clock, plan)| (*series, clock, plan)));
+    }
+    // The short ones fill up the end.
+    machines.sort_by_key(|(_, clock, _)| *clock);
     let emulator = Emulator::fetch(&cache)?;
-    let works = Works { cache, programs, plans, emulator, processors, images: Mutex::new(()) };
-    let courses = works.all(&vm.kernel, jobs)?;
-    let plan = works.whole_plan();
-    print!("\n{}", table::render(&plan, &courses));
-    let mut good = courses.iter().all(|(_, course)| table::is_good(&plan, course));
+    let works = Works { cache, programs, emulator, processors, images: Mutex::new(()) };
+    let courses = works.all(&vm.kernel, machines, jobs)?;
+    print!("\n{}", table::render(&courses));
+    let mut good = courses.iter().all(|(_, course)| table::is_good(course));
     if vm.bless {
         ensure!(good, "what failed is not blessed");
-        bless(&plan, &courses, vm.filters.is_empty())?;
+        bless(&courses, vm.filters.is_empty())?;
     } else {
-        good &= compare(&plan, &courses, matches!(choice, Choice::Short) && vm.rehearse.is_none())?;
+        good &= compare(&courses, matches!(choice, Choice::Short) && vm.rehearse.is_none())?;
     }
     println!(
         "{} (build {:.0} s, tests {})",
-        table::summary(&plan, &courses),
+        table::summary(&courses),
         (built - started).as_secs_f32(),
         step::seconds(built)
     );
@@ -103,9 +108,9 @@ fn processors(jobs: usize) -> usize {
 }
 
 /// Writes the records anew, or, where only some tests ran, their figures; and the paper that is made of them.
-fn bless(plan: &Plan, courses: &[(Series, Course)], whole: bool) -> Result<()> {
+fn bless(courses: &[(Series, Course)], whole: bool) -> Result<()> {
     for (series, course) in courses {
-        let seen = table::record(plan, course);
+        let seen = table::record(course);
         let recorded = Record::read(*series)?;
         let record = if whole {
             seen
@@ -120,10 +125,10 @@ fn bless(plan: &Plan, courses: &[(Series, Course)], whole: bool) -> Result<()> {
 }
 
 /// Whether all figures are what the records say; tells those that are not.
-fn compare(plan: &Plan, courses: &[(Series, Course)], short: bool) -> Result<bool> {
+fn compare(courses: &[(Series, Course)], short: bool) -> Result<bool> {
     let mut good = true;
     for (series, course) in courses {
-        let (record, seen) = (Record::read(*series)?, table::record(plan, course));
+        let (record, seen) = (Record::read(*series)?, table::record(course));
         let whole = short && course.end == End::Done;
         let deviations = record.deviations(&seen.figures, whole);
         let mut told: Vec<String> = deviations.iter().map(ToString::to_string).collect();
@@ -145,8 +150,6 @@ fn compare(plan: &Plan, courses: &[(Series, Course)], short: bool) -> Result<boo
 struct Works {
     cache: PathBuf,
     programs: Programs,
-    /// One for each kind of machine.
-    plans: Vec<(Clock, Plan)>,
     emulator: Emulator,
     /// Of each machine.
     processors: usize,
@@ -156,17 +159,19 @@ struct Works {
 
 impl Works {
     /// Runs so many machines at a time, and joins what came of those of the same kernel.
-    fn all(&self, kernels: &[Series], jobs: usize) -> Result<Vec<(Series, Course)>> {
-        // The short ones fill up the end.
-        let machines =
-            self.plans.iter().flat_map(|machine| kernels.iter().map(move |series| (*series, machine)));
-        let waiting = Mutex::new(machines.collect::<Vec<_>>().into_iter());
+    fn all(
+        &self,
+        kernels: &[Series],
+        machines: Vec<(Series, Clock, Plan)>,
+        jobs: usize,
+    ) -> Result<Vec<(Series, Course)>> {
+        let waiting = Mutex::new(machines.into_iter());
         let done = Mutex::new(BTreeMap::new());
         let next = || waiting.lock().expect("nobody panics with it").next();
         let work = || -> Result<()> {
-            while let Some((series, (clock, plan))) = next() {
-                let course = self.one(series, *clock, plan)?;
-                done.lock().expect("nobody panics with it").insert((series.name(), *clock), course);
+            while let Some((series, clock, plan)) = next() {
+                let course = self.one(series, clock, &plan)?;
+                done.lock().expect("nobody panics with it").insert((series.name(), clock), course);
             }
             Ok(())
         };
@@ -176,15 +181,9 @@ impl Works {
         })?;
         let mut done = done.into_inner().expect("all workers ended");
         let mut of = |series: Series| {
-            self.plans.iter().filter_map(|(clock, _)| done.remove(&(series.name(), *clock))).collect()
+            Clock::ALL.into_iter().filter_map(|clock| done.remove(&(series.name(), clock))).collect()
         };
         Ok(kernels.iter().map(|series| (*series, Course::joined(of(*series)))).collect())
-    }
-
-    /// All plans as one, in the order in which courses are joined.
-    fn whole_plan(&self) -> Plan {
-        let tests = self.plans.iter().flat_map(|(_, plan)| plan.tests.iter().cloned()).collect();
-        Plan { tests, ..Plan::default() }
     }
 
     fn one(&self, series: Series, clock: Clock, plan: &Plan) -> Result<Course> {

@@ -9,21 +9,31 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::apt::run;
-use crate::step;
+use crate::programs;
 
-/// Programs by name: `enforcer`, `guest`, and the test programs.
+const NAMES: [&str; 4] = ["enforcer", "guest", "netns", "prog_run"];
+
+/// The programs of these names.
 pub struct Programs(BTreeMap<String, PathBuf>);
 
 impl Programs {
-    /// Builds all.
+    /// Builds all, and notes where they are: cargo says it, one JSON object a line.
     pub fn build() -> Result<Self> {
+        let mut cargo = programs::build_with_tests();
+        cargo.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
+        let output = cargo.output().context("failed to run cargo")?;
+        ensure!(output.status.success(), "the build failed: {}", output.status);
         let mut found = BTreeMap::new();
-        let bins = ["build", "--package", "enforcer", "--package", "enforcer-guest", "--bins"];
-        let tests =
-            ["test", "--no-run", "--package", "enforcer-tests", "--test", "netns", "--test", "prog_run"];
-        for words in [&bins[..], &tests[..]] {
-            build(words, &mut found)?;
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let message: Value = serde_json::from_str(line).context("cargo speaks another language")?;
+            let (target, executable) = (&message["target"], message["executable"].as_str());
+            // Not the tests inside of a program, which have its name.
+            let is_own = target["kind"][0] == "test" || message["profile"]["test"] == false;
+            if let (true, Some(name), Some(path)) = (is_own, target["name"].as_str(), executable) {
+                found.insert(name.to_owned(), path.into());
+            }
         }
+        found.retain(|name: &String, _| NAMES.contains(&name.as_str()));
         Ok(Self(found))
     }
 
@@ -43,22 +53,6 @@ impl Programs {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(ToOwned::to_owned).collect())
     }
-}
-
-/// Builds, and notes where the programs are: cargo says it, one JSON object a line.
-fn build(words: &[&str], found: &mut BTreeMap<String, PathBuf>) -> Result<()> {
-    let mut cargo = step::cargo();
-    cargo.args(words).args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
-    let output = cargo.output().context("failed to run cargo")?;
-    ensure!(output.status.success(), "the build failed: {}", output.status);
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
-        let message: Value = serde_json::from_str(line).context("cargo speaks another language")?;
-        if let (Some(name), Some(path)) = (message["target"]["name"].as_str(), message["executable"].as_str())
-        {
-            found.insert(name.to_owned(), path.into());
-        }
-    }
-    Ok(())
 }
 
 /// A program without its debug information, which only costs memory in the guest.

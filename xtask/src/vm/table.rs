@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use enforcer_guest::{Outcome, Plan};
+use enforcer_guest::Outcome;
 
 use super::groups::GROUPS;
 use super::kernel::Series;
@@ -42,7 +42,7 @@ impl Count {
 }
 
 /// The table.
-pub fn render(plan: &Plan, courses: &[(Series, Course)]) -> String {
+pub fn render(courses: &[(Series, Course)]) -> String {
     let mut rows = vec![
         ["kernel".to_owned()]
             .into_iter()
@@ -52,7 +52,7 @@ pub fn render(plan: &Plan, courses: &[(Series, Course)]) -> String {
     ];
     for (series, course) in courses {
         let release = if course.release.is_empty() { series.name() } else { &course.release };
-        let cells = GROUPS.map(|group| Count::of(outcomes(plan, course, group.name)).cell());
+        let cells = GROUPS.map(|group| Count::of(outcomes(course, group.name)).cell());
         rows.push([release.to_owned()].into_iter().chain(cells).chain([rounded(course.took)]).collect());
     }
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
@@ -66,13 +66,13 @@ pub fn render(plan: &Plan, courses: &[(Series, Course)]) -> String {
 }
 
 /// What to remember of a kernel on which everything passed that could.
-pub fn record(plan: &Plan, course: &Course) -> Record {
+pub fn record(course: &Course) -> Record {
     let mut record = Record {
         release: course.release.clone(),
         figures: record::figures(course.outputs.iter()),
         ..Record::default()
     };
-    for (test, outcome) in plan.tests.iter().zip(&course.outcomes) {
+    for (test, outcome) in course.tests.iter().zip(&course.outcomes) {
         if let Some(Outcome::Skipped(lacks)) = outcome {
             for feature in lacks.iter().collect::<BTreeSet<_>>() {
                 record.skipped.entry(feature.clone()).or_default().push(test.name.clone());
@@ -85,11 +85,11 @@ pub fn record(plan: &Plan, course: &Course) -> Record {
 }
 
 /// The closing line.
-pub fn summary(plan: &Plan, courses: &[(Series, Course)]) -> String {
+pub fn summary(courses: &[(Series, Course)]) -> String {
     let count = Count::of(courses.iter().flat_map(|(_, course)| &course.outcomes));
     let kernels = courses.len();
     let kernels = if kernels == 1 { "1 kernel".to_owned() } else { format!("{kernels} kernels") };
-    let broken = courses.iter().filter(|(_, course)| !is_whole(plan, course)).count();
+    let broken = courses.iter().filter(|(_, course)| !is_whole(course)).count();
     let broken = if broken == 0 { String::new() } else { format!(", {broken} machines broke off") };
     format!(
         "vm: {} passed, {} failed, {} skipped on {kernels}{broken}",
@@ -98,22 +98,15 @@ pub fn summary(plan: &Plan, courses: &[(Series, Course)]) -> String {
 }
 
 /// Whether everything passed that could.
-pub fn is_good(plan: &Plan, course: &Course) -> bool {
-    is_whole(plan, course) && Count::of(course.outcomes.iter()).failed == 0
+pub fn is_good(course: &Course) -> bool {
+    is_whole(course) && Count::of(course.outcomes.iter()).failed == 0
 }
 
-fn is_whole(plan: &Plan, course: &Course) -> bool {
-    course.end == End::Done && course.outcomes.len() == plan.tests.len()
+fn is_whole(course: &Course) -> bool {
+    course.end == End::Done
 }
 
-fn outcomes<'a>(
-    plan: &'a Plan,
-    course: &'a Course,
-    group: &'a str,
-) -> impl Iterator<Item = &'a Option<Outcome>> {
-    plan.tests
-        .iter()
-        .zip(&course.outcomes)
-        .filter(move |(test, _)| test.group == group)
-        .map(|(_, outcome)| outcome)
+fn outcomes<'a>(course: &'a Course, group: &'a str) -> impl Iterator<Item = &'a Option<Outcome>> {
+    let all = course.tests.iter().zip(&course.outcomes);
+    all.filter(move |(test, _)| test.group == group).map(|(_, outcome)| outcome)
 }
