@@ -69,21 +69,18 @@ pub fn run(vm: &Vm) -> Result<ExitCode> {
         (false, []) => Choice::Short,
         (false, filters) => Choice::Named(filters),
     };
-    let jobs = usize::from(vm.jobs).min(vm.kernel.len());
+    // Each once, whatever was asked for.
+    let kernels: Vec<Series> =
+        Series::ALL.into_iter().filter(|series| vm.kernel.contains(series)).collect();
+    let jobs = usize::from(vm.jobs).min(kernels.len());
     let processors = processors(jobs);
-    let mut machines = Vec::new();
-    for series in &vm.kernel {
-        let plans = match vm.rehearse {
-            Some(fault) => groups::rehearsal(&programs, fault)?,
-            None => groups::plans(&programs, &choice, *series, processors)?,
-        };
-        machines.extend(plans.into_iter().map(|(clock, plan)| (*series, clock, plan)));
-    }
-    // The short ones fill up the end.
-    machines.sort_by_key(|(_, clock, _)| *clock);
+    let machines = machines(&kernels, |series| match vm.rehearse {
+        Some(fault) => groups::rehearsal(&programs, fault),
+        None => groups::plans(&programs, &choice, series, processors),
+    })?;
     let emulator = Emulator::fetch(&cache)?;
     let works = Works { cache, programs, emulator, processors, images: Mutex::new(()) };
-    let courses = works.all(&vm.kernel, machines, jobs)?;
+    let courses = works.all(&kernels, machines, jobs)?;
     print!("\n{}", table::render(&courses));
     let mut good = courses.iter().all(|(_, course)| table::is_good(course));
     if vm.bless {
@@ -99,6 +96,19 @@ pub fn run(vm: &Vm) -> Result<ExitCode> {
         step::seconds(built)
     );
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The machines of all kernels in the order of their turns: the newest take longest, and the short ones fill up the end.
+fn machines(
+    kernels: &[Series],
+    plans: impl Fn(Series) -> Result<Vec<(Clock, Plan)>>,
+) -> Result<Vec<(Series, Clock, Plan)>> {
+    let mut machines = Vec::new();
+    for series in kernels.iter().rev() {
+        machines.extend(plans(*series)?.into_iter().map(|(clock, plan)| (*series, clock, plan)));
+    }
+    machines.sort_by_key(|(_, clock, _)| *clock);
+    Ok(machines)
 }
 
 /// Processors of each of so many machines at a time. More than there are would be much slower, not only as slow: who waits
