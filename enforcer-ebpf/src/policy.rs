@@ -8,7 +8,6 @@ use enforcer_common::{
     flow::FlowKey,
     policy::{
         self, EndPair, Ends, Membership, Networks, Party, Point, RuleWord, Rules, Ruling, Run, ServiceList,
-        SetMember,
     },
     prefix_trie::{self, Key},
     since,

@@ -9,9 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{
-    programs, setup, step,
-};
+use crate::{programs, setup, step};
 
 /// Becomes cargo-nextest, whose summary is then the last thing printed.
 pub fn run(filters: &[OsString], extra: &[OsString]) -> Result<Infallible> {

@@ -10,8 +10,7 @@ use enforcer_common::{
     control::Generation,
     policy::{
         self, EndPair, Ends, Membership, Networks, Party, Point, RuleWord, Rules, Ruling, Run, Search,
-        ServiceList, ServiceRange, SetMember, first_in, match_ends, match_targets,
-        search,
+        ServiceList, ServiceRange, SetMember, first_in, match_ends, match_targets, search,
     },
 };
 

@@ -190,7 +190,8 @@ pub fn plans(
     for program in ["prog_run", "netns"] {
         let path = programs.path(program)?;
         for name in programs.tests(program)? {
-            if let Some(group) = group_of(program, &name).filter(|group| chosen(group, &name, choice, series)) {
+            if let Some(group) = group_of(program, &name).filter(|group| chosen(group, &name, choice, series))
+            {
                 tests.push((group, test(group, path, name)));
             }
         }

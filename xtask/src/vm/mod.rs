@@ -70,8 +70,7 @@ pub fn run(vm: &Vm) -> Result<ExitCode> {
         (false, filters) => Choice::Named(filters),
     };
     // Each once, whatever was asked for.
-    let kernels: Vec<Series> =
-        Series::ALL.into_iter().filter(|series| vm.kernel.contains(series)).collect();
+    let kernels: Vec<Series> = Series::ALL.into_iter().filter(|series| vm.kernel.contains(series)).collect();
     let jobs = usize::from(vm.jobs).min(kernels.len());
     let processors = processors(jobs);
     let machines = machines(&kernels, |series| match vm.rehearse {
