@@ -2,15 +2,13 @@
 
 mod street;
 
-use std::env;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use enforcer_tests::command::output_within;
 use enforcer_tests::daemon::DEFAULT_CONFIG;
 use enforcer_tests::traffic::{ECHO_PORT, PATIENCE, Probe, Protocol, ask_all, tcp};
-use enforcer_tests::{Daemon, Host, NetNs, Numbered, Workload};
+use enforcer_tests::{Daemon, Host, NetNs, Numbered, Workload, wait};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
@@ -19,10 +17,10 @@ use serde_json::json;
 use crate::town::Town;
 use street::{POLICY, Street, Wiring};
 
-/// On each street: 25, and eight streets make two hundred; `ENFORCER_NEWCOMERS` where the machine is slow.
-static NEWCOMERS: LazyLock<u8> = LazyLock::new(|| {
-    env::var("ENFORCER_NEWCOMERS").map_or(25, |count| count.parse().expect("ENFORCER_NEWCOMERS is a number"))
-});
+/// How many arrive on each street; eight streets make two hundred.
+fn newcomers() -> u8 {
+    if wait::slowness() == 1 { 25 } else { 8 }
+}
 
 /// The gate.
 const TABLES: [&str; 3] = ["bridge enforcer", "arp enforcer", "inet enforcer"];
@@ -139,7 +137,7 @@ fn arrivals(street: &Street, fate: Fate) -> Vec<Workload> {
         if fate == Fate::Busy {
             scope.spawn(|| keep_busy(&street.daemon, &is_over));
         }
-        let newcomers = (0..*NEWCOMERS).map(|number| street.welcome(number)).collect();
+        let newcomers = (0..newcomers()).map(|number| street.welcome(number)).collect();
         is_over.store(true, Ordering::Relaxed);
         newcomers
     })
@@ -162,7 +160,7 @@ fn nobody_hears_a_newcomer_that_is_not_enforced(
     let newcomers = arrivals(&street, fate);
     assert_unheard(&street, !fate.is_absent());
     let held_back = held_back(street.host.netns());
-    assert!(!fate.is_absent() || held_back > 100 * u64::from(*NEWCOMERS), "only {held_back} packets came");
+    assert!(!fate.is_absent() || held_back > 100 * newcomers.len() as u64, "only {held_back} packets came");
     fate.is_over(&mut street.daemon);
     let interfaces: Vec<&str> = newcomers.iter().map(Workload::interface).collect();
     street.daemon.wait_ready(&interfaces);

@@ -13,7 +13,7 @@ use rstest::rstest;
 use crate::{TENANTS, between};
 
 /// Instructions that the verifier may walk per program; its own limit is a million.
-const VERIFIED_INSTRUCTIONS: u32 = 120_000;
+const VERIFIED_INSTRUCTIONS: u32 = 90_000;
 
 /// Bytes that tracing takes at least: one record is dozens of instructions of eight bytes.
 const ONE_RECORD: u32 = 20 * 8;

@@ -43,7 +43,7 @@ pub fn build(profile: Profile) -> Result<()> {
     step::show("build", build)
 }
 
-/// Builds every program and every test: of each alone, cargo would build what they need with other features, and again
+/// The build of every program and every test: of each alone, cargo would build what they need with other features, and again
 /// for the next.
 pub fn build_with_tests() -> Command {
     let mut build = step::cargo();

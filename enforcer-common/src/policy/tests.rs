@@ -52,6 +52,42 @@ fn the_last_range_that_starts_before_a_point_decides() {
     }
 }
 
+/// Ends whose numbers are their places in the list, and one pair of them with a rule.
+struct OnePair(EndPair);
+
+impl Ends for OnePair {
+    fn end_at(&self, index: u32) -> Option<u32> {
+        Some(index)
+    }
+    fn services(&self, pair: EndPair) -> Option<ServiceList> {
+        (pair == self.0).then_some(ServiceList { first: 0, count: 1 })
+    }
+    fn rule_at(&self, _: ServiceList, _: Point) -> RuleWord {
+        RuleWord::deny(9)
+    }
+    fn match_targets(&self, source: u32, targets: Run, point: Point, rules: &mut Rules) {
+        match_targets(source, targets, point, self, rules);
+    }
+}
+
+#[test]
+fn every_end_of_the_source_meets_every_end_of_the_target() {
+    const MOST: u32 = MAX_ENDS_PER_ADDRESS;
+    for (sources, targets) in [(0, 0), (0, 3), (3, 0), (1, 1), (1, MOST), (MOST, 1), (5, 7), (MOST, MOST)] {
+        for (source, target) in
+            (0..=sources).flat_map(|source| (0..=targets).map(move |target| (source, target)))
+        {
+            let ends = OnePair(EndPair { source, target: 100 + target });
+            let mut rules = Rules::default();
+            let [from, to] = [(0, sources), (100, targets)].map(|(first, count)| Run { first, count });
+            match_ends(from, to, Point(0), &ends, &mut rules);
+            let is_met = source < sources && target < targets;
+            let found = rules.first(RuleWord::deny(0)) == RuleWord::deny(9);
+            assert_eq!(found, is_met, "{source} of {sources} sources, {target} of {targets} targets");
+        }
+    }
+}
+
 #[test]
 fn a_sure_denial_comes_first_then_the_lowest_id() {
     let first = |rules: &Rules| [RuleWord::deny(0), RuleWord::allow(0)].map(|like| rules.first(like));

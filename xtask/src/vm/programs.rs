@@ -11,9 +11,10 @@ use serde_json::Value;
 use super::apt::run;
 use crate::programs;
 
+/// What a machine needs.
 const NAMES: [&str; 4] = ["enforcer", "guest", "netns", "prog_run"];
 
-/// The programs of these names.
+/// Where the programs that a machine needs are, by name.
 pub struct Programs(BTreeMap<String, PathBuf>);
 
 impl Programs {
