@@ -8,13 +8,10 @@ use std::time::Instant;
 
 use super::outcome::Outcome;
 use super::pace::{self, Answered, STRAGGLE, Sent, Stop, spawn_pinned};
-use super::route::Route;
+use super::route::{PORT, Route};
 use super::sequence::Sequence;
 use crate::numbered::{PACKET_LEN, number_of, packet, receiving_socket};
 use crate::traffic::unspecified_like;
-
-/// The UDP port that is sent to.
-pub const PORT: u16 = 9000;
 
 /// A UDP conversation under way.
 #[derive(Debug)]

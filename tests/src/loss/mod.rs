@@ -10,6 +10,7 @@ mod records;
 mod report;
 mod route;
 mod scene;
+mod segments;
 mod sequence;
 
 use std::io;
@@ -87,7 +88,9 @@ impl Running {
             outcome,
         };
         let stream = match self.stream {
-            Stream::Records(records) => records.finish(),
+            Stream::Records(records) => {
+                records.finish().unwrap_or_else(|error| panic!("{}: no counts: {error}", self.name))
+            }
             Stream::Attempts(attempts) => attempts.finish(),
         };
         [flow("udp", self.datagrams.finish()), flow("tcp", stream)]

@@ -14,6 +14,8 @@ pub struct Leg {
     pub arrivals: Sequence,
     /// The numbers that did not.
     pub lost: Vec<u64>,
+    /// TCP segments, of data or not, that did not arrive the first time; TCP sends again what matters of them.
+    pub segments_lost: u64,
 }
 
 /// A flow that is over.
@@ -31,15 +33,24 @@ impl Outcome {
         let lost_there = there.missing(sent.count).collect();
         let lost_back = back.missing(sent.count).filter(|number| there.has(*number)).collect();
         let answers = there.arrived;
-        let there = Leg { way: "there", sent: sent.count, arrivals: there, lost: lost_there };
-        let back = Leg { way: "back", sent: answers, arrivals: back, lost: lost_back };
+        let there =
+            Leg { way: "there", sent: sent.count, arrivals: there, lost: lost_there, segments_lost: 0 };
+        let back = Leg { way: "back", sent: answers, arrivals: back, lost: lost_back, segments_lost: 0 };
         Self { sent, legs: vec![there, back] }
+    }
+
+    /// The same, with what TCP hides of it: on the way there, and back.
+    pub fn with_segments_lost(mut self, lost: [u64; 2]) -> Self {
+        for (leg, lost) in self.legs.iter_mut().zip(lost) {
+            leg.segments_lost = lost;
+        }
+        self
     }
 
     /// Of a flow that is only seen where it began.
     pub fn of_round_trips(sent: Sent, back: Sequence) -> Self {
         let lost = back.missing(sent.count).collect();
-        let legs = vec![Leg { way: "echoed", sent: sent.count, arrivals: back, lost }];
+        let legs = vec![Leg { way: "echoed", sent: sent.count, arrivals: back, lost, segments_lost: 0 }];
         Self { sent, legs }
     }
 }

@@ -12,8 +12,6 @@ pub struct Owners(BTreeMap<String, u64>);
 
 /// Packets that the machine had no room for in a processor's backlog.
 pub const BACKLOG: &str = "backlog of the machine";
-/// TCP segments that were sent again, less those that the receiver had twice.
-pub const TCP: &str = "TCP segments lost";
 /// Datagrams that a socket had no room for.
 pub const SOCKETS: &str = "socket buffers";
 /// Packets that the policy denied.
@@ -30,7 +28,6 @@ impl Owners {
             all.insert(format!("{ENFORCER}{reason}"), packets);
         }
         for stack in scene.workloads().map(|workload| Stack::read(workload.netns())) {
-            *all.entry(TCP.to_owned()).or_default() += stack.sent_again();
             *all.entry(SOCKETS.to_owned()).or_default() += stack.without_room();
         }
         Self(all)
@@ -69,9 +66,8 @@ impl Stack {
     fn read(netns: &NetNs) -> Self {
         let read =
             |name: &str| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
-        let [snmp, netstat, snmp6] = netns.enter(|| ["snmp", "netstat", "snmp6"].map(read));
+        let [snmp, snmp6] = netns.enter(|| ["snmp", "snmp6"].map(read));
         let mut counters = in_columns(&snmp);
-        counters.extend(in_columns(&netstat));
         counters.extend(snmp6.lines().filter_map(|line| {
             let (name, count) = line.split_once(char::is_whitespace)?;
             Some((name.to_owned(), count.trim().parse().ok()?))
@@ -81,11 +77,6 @@ impl Stack {
 
     fn of(&self, name: &str) -> u64 {
         self.0.get(name).copied().unwrap_or(0)
-    }
-
-    fn sent_again(&self) -> u64 {
-        let needless = self.of("TcpExt.TCPDSACKRecv");
-        self.of("Tcp.RetransSegs").saturating_sub(needless)
     }
 
     fn without_room(&self) -> u64 {
@@ -112,8 +103,9 @@ mod tests {
 
     #[test]
     fn counters_of_the_kernel_are_understood() {
-        let counters = in_columns("Tcp: MaxConn RetransSegs\nTcp: -1 7\nUdp: RcvbufErrors\nUdp: 3\n");
+        let counters =
+            in_columns("Tcp: MaxConn InSegs\nTcp: -1 7\nUdp: InDatagrams RcvbufErrors\nUdp: 5 3\n");
         let stack = Stack(counters);
-        assert_eq!((stack.sent_again(), stack.without_room()), (7, 3));
+        assert_eq!((stack.of("Tcp.InSegs"), stack.without_room()), (7, 3));
     }
 }

@@ -1,16 +1,17 @@
-//! Numbered records over one TCP connection that stays open, echoed by the other end.
+//! Numbered records over one TCP connection that stays open, sent back from where they arrive.
 //!
-//! TCP hides loss behind a delay: that nothing was lost is told by the kernel's count of what it sent again.
+//! TCP hides loss behind a delay: what was lost is told by both ends' counts of the segments they sent and received.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::outcome::Outcome;
 use super::pace::{self, Answered, STRAGGLE, Sent, Stop, spawn_pinned};
-use super::route::Route;
+use super::route::{PORT, Route};
+use super::segments::Segments;
 use super::sequence::Sequence;
 use crate::numbered::{PACKET_LEN, number_of, packet};
 use crate::traffic::{ECHO_PORT, PATIENCE};
@@ -18,41 +19,70 @@ use crate::traffic::{ECHO_PORT, PATIENCE};
 /// How long a connection that is to fail is waited for: the first SYN is not repeated before a second.
 const ATTEMPT: Duration = Duration::from_millis(200);
 
-/// A TCP connection under way, or attempts at one.
+/// A TCP connection under way.
 #[derive(Debug)]
 pub struct Records {
+    client: TcpStream,
+    server: TcpStream,
+    /// Of both ends, before the first record.
+    before: [Segments; 2],
     sender: JoinHandle<Sent>,
+    there: JoinHandle<Sequence>,
     back: JoinHandle<Sequence>,
 }
 
 impl Records {
     /// Connects, and sends at `rate` records a second until `stop`.
     pub fn start(route: &Route<'_>, rate: u32, stop: &Stop) -> io::Result<Self> {
-        let echo = SocketAddr::new(route.address, ECHO_PORT);
-        let stream = route.from.netns().enter(|| TcpStream::connect_timeout(&echo, PATIENCE))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_millis(20)))?;
-        let mut writer = stream.try_clone()?;
-        let (stop_sending, stop_back) = (Stop::clone(stop), Stop::clone(stop));
+        let [client, server] = connect(route)?;
+        // Both ends are connected, so nothing is under way.
+        let before = [Segments::of(&client)?, Segments::of(&server)?];
+        let (mut sending, mut answering) = (client.try_clone()?, server.try_clone()?);
+        let (receiving, hearing) = (client.try_clone()?, server.try_clone()?);
+        let [stop_sending, stop_there, stop_back] = [(); 3].map(|()| Stop::clone(stop));
         let answered = Answered::default();
         let answers = Answered::clone(&answered);
-        // A broken connection shows in what comes back.
-        let send = move |number| drop(writer.write_all(&packet(number)));
+        // A broken connection shows in what arrives.
+        let send = move |number| drop(sending.write_all(&packet(number)));
+        let echo = move |number| drop(answering.write_all(&packet(number)));
+        let answer = move |number| answers.store(number + 1, Ordering::Relaxed);
         Ok(Self {
+            client,
+            server,
+            before,
             sender: spawn_pinned(route.seat, move || pace::send(rate, &answered, &stop_sending, send)),
-            back: spawn_pinned(route.seat, move || read(stream, &answers, &stop_back)),
+            there: spawn_pinned(route.seat, move || receive(hearing, &stop_there, echo)),
+            back: spawn_pinned(route.seat, move || receive(receiving, &stop_back, answer)),
         })
     }
 
     /// Waits for the end, after `stop`.
-    pub fn finish(self) -> Outcome {
+    pub fn finish(self) -> io::Result<Outcome> {
         let sent = self.sender.join().expect("a sender panicked");
-        Outcome::of_round_trips(sent, self.back.join().expect("a reader panicked"))
+        let there = self.there.join().expect("a receiver panicked");
+        let back = self.back.join().expect("a receiver panicked");
+        let [client, server] = [Segments::of(&self.client)?, Segments::of(&self.server)?];
+        let (client, server) = (client.since(self.before[0]), server.since(self.before[1]));
+        let lost = [client.lost_before(server), server.lost_before(client)];
+        Ok(Outcome::of_both_ends(sent, there, back).with_segments_lost(lost))
     }
 }
 
-/// Notes the records that come back, until it is over and nothing more comes.
-fn read(mut stream: TcpStream, answered: &Answered, stop: &Stop) -> Sequence {
+/// Opens the two ends of a connection.
+fn connect(route: &Route<'_>) -> io::Result<[TcpStream; 2]> {
+    let service = SocketAddr::new(route.address, PORT);
+    let listener = route.to.netns().enter(|| TcpListener::bind(service))?;
+    let client = route.from.netns().enter(|| TcpStream::connect_timeout(&service, PATIENCE))?;
+    let (server, _) = listener.accept()?;
+    for end in [&client, &server] {
+        end.set_nodelay(true)?;
+        end.set_read_timeout(Some(Duration::from_millis(20)))?;
+    }
+    Ok([client, server])
+}
+
+/// Notes the records that arrive, until it is over and nothing more comes.
+fn receive(mut stream: TcpStream, stop: &Stop, mut then: impl FnMut(u64)) -> Sequence {
     let (mut arrivals, mut quiet_since) = (Sequence::default(), Instant::now());
     let (mut record, mut filled) = ([0; PACKET_LEN], 0);
     loop {
@@ -64,7 +94,7 @@ fn read(mut stream: TcpStream, answered: &Answered, stop: &Stop) -> Sequence {
                 if filled == PACKET_LEN {
                     let Some(number) = number_of(&record) else { return arrivals };
                     arrivals.note(number, quiet_since);
-                    answered.store(number + 1, Ordering::Relaxed);
+                    then(number);
                     filled = 0;
                 }
             }

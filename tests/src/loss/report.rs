@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::disturbance::Diary;
 use super::outcome::{Leg, Outcome};
-use super::owners::{BACKLOG, DENIALS, Owners, SOCKETS, TCP};
+use super::owners::{BACKLOG, DENIALS, Owners, SOCKETS};
 use super::route::Fate;
 
 /// Places of one leg where packets are lost that are told one by one.
@@ -38,10 +38,6 @@ impl Report {
     /// What the machine had no room for is not the enforcer's loss; it is told apart only when nobody else has a share.
     pub fn faults(&self) -> Vec<String> {
         let mut faults: Vec<String> = self.flows.iter().flat_map(|flow| flow.faults(&self.diary)).collect();
-        let sent_again = self.owners.of(TCP);
-        if sent_again > 0 {
-            faults.push(format!("{sent_again} TCP segments were lost on the way and sent again"));
-        }
         let (drops, sent) = (self.owners.of(DENIALS), self.denied());
         if drops != sent {
             faults.push(format!("the enforcer counted {drops} denials of {sent} packets that were denied"));
@@ -57,12 +53,13 @@ impl Report {
     /// Whether all that was lost is known to have been lost by the machine, not by the enforcer.
     pub fn is_machines(&self) -> bool {
         let allowed = || self.flows.iter().filter(|flow| flow.fate == Fate::Allowed);
-        let lost: u64 = allowed().flat_map(|flow| &flow.outcome.legs).map(|leg| leg.lost.len() as u64).sum();
+        let legs = allowed().flat_map(|flow| &flow.outcome.legs);
+        let lost: u64 = legs.map(|leg| leg.lost.len() as u64 + leg.segments_lost).sum();
         let in_order = allowed().flat_map(|flow| &flow.outcome.legs).all(Leg::is_in_order);
         let none_leaked = self.flows.iter().filter(|flow| flow.fate == Fate::Denied).all(Flow::is_silent);
         let room = self.owners.of(BACKLOG) + self.owners.of(SOCKETS);
         let counted = self.owners.of(DENIALS) <= self.denied();
-        counted && none_leaked && in_order && room > 0 && lost + self.owners.of(TCP) <= room
+        counted && none_leaked && in_order && room > 0 && lost <= room
     }
 
     /// Panics with everything that is known unless nothing was lost, doubled, reordered or let through.
@@ -94,6 +91,9 @@ impl Flow {
         if !leg.is_in_order() {
             let (reordered, doubled) = (leg.arrivals.reordered, leg.arrivals.duplicated);
             faults.push(format!("{name}, {way}: {reordered} reordered, {doubled} doubled"));
+        }
+        if leg.segments_lost > 0 {
+            faults.push(format!("{name}, {way}: {} TCP segments lost", leg.segments_lost));
         }
         let runs = runs(&leg.lost);
         for (first, last) in runs.iter().take(TOLD) {

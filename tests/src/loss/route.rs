@@ -4,6 +4,9 @@ use std::net::IpAddr;
 
 use crate::workload::Workload;
 
+/// The port that packets are sent to, over UDP and over TCP.
+pub const PORT: u16 = 9000;
+
 /// What every policy of a trial says about a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {

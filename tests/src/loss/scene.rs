@@ -6,11 +6,9 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::datagrams::PORT;
-use super::route::{Fate, Route};
+use super::route::{Fate, PORT, Route};
 use crate::daemon::Daemon;
 use crate::host::Host;
-use crate::traffic::ECHO_PORT;
 use crate::workload::Workload;
 
 /// Four workloads under an enforcer: web and api share a network, client reaches server by a rule.
@@ -90,7 +88,7 @@ pub fn policy(number: usize) -> String {
         write!(text, "[network.extra-{extra}]\nprefixes = [{prefixes}]\n").expect("a string");
     }
     let mut services: Vec<_> = (0..number % 5).map(|port| format!("tcp/{}", 8000 + 2 * port)).collect();
-    services.extend([format!("udp/{PORT}"), format!("tcp/{ECHO_PORT}")]);
+    services.extend([format!("udp/{PORT}"), format!("tcp/{PORT}")]);
     let to = ["\"servers\"", "\"10.4.0.0/24\", \"2001:db8:4::/64\""][number / 2 % 2];
     write!(
         text,
