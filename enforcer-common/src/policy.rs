@@ -293,7 +293,7 @@ pub trait Ends {
     /// The rule of a list for a point.
     fn rule_at(&self, list: ServiceList, point: Point) -> RuleWord;
     /// [`match_targets`], over the same bank.
-    fn match_targets(&self, source: u32, targets: Run, point: Point, rules: &mut Rules);
+    fn match_targets(&self, source: u32, targets: Run, point: Point, rules: &mut Rules) -> bool;
 }
 
 /// What the policy says about a packet from `src` to `dst`: deny, then a shared network, then allow.
@@ -352,31 +352,37 @@ fn rules_between(src: &Party, dst: &Party, point: Point, sets: &impl Networks, r
 }
 
 /// Adds the rules over every pair of an end of the source and an end of the target: bounded, and
-/// independent of how many rules exist.
+/// independent of how many rules exist. A rule over an end that cannot be read may be one that denies.
 #[inline(always)]
 pub fn match_ends(sources: Run, targets: Run, point: Point, ends: &impl Ends, rules: &mut Rules) {
+    let mut all_read = true;
     for i in 0..MAX_ENDS_PER_ADDRESS {
         if i >= sources.count {
             break;
         }
-        let Some(source) = ends.end_at(sources.first.wrapping_add(i)) else { break };
-        ends.match_targets(source, targets, point, rules);
+        all_read &= ends
+            .end_at(sources.first.wrapping_add(i))
+            .is_some_and(|source| ends.match_targets(source, targets, point, rules));
+    }
+    if !all_read {
+        rules.add(RuleWord::UNREADABLE);
     }
 }
 
-/// Adds the rules from one end of the source to every end of the target. A function of its own: two loops, one in the
-/// other, cost the verifier the product of their steps.
+/// Adds the rules from one end of the source to every end of the target, and says whether all of those could be read. A
+/// function of its own: two loops, one in the other, cost the verifier the product of their steps.
 #[inline(always)]
-pub fn match_targets(source: u32, targets: Run, point: Point, ends: &impl Ends, rules: &mut Rules) {
+pub fn match_targets(source: u32, targets: Run, point: Point, ends: &impl Ends, rules: &mut Rules) -> bool {
     for i in 0..MAX_ENDS_PER_ADDRESS {
         if i >= targets.count {
             break;
         }
-        let Some(target) = ends.end_at(targets.first.wrapping_add(i)) else { break };
+        let Some(target) = ends.end_at(targets.first.wrapping_add(i)) else { return false };
         if let Some(list) = ends.services(EndPair { source, target }) {
             rules.add(ends.rule_at(list, point));
         }
     }
+    true
 }
 
 /// Where a binary search stands; room to work in.
@@ -405,7 +411,10 @@ pub fn search(
         if count == 0 {
             break;
         }
-        let Some(range) = range_at(low.wrapping_add(half)) else { break };
+        let Some(range) = range_at(low.wrapping_add(half)) else {
+            at.rule.set(RuleWord::UNREADABLE);
+            break;
+        };
         if range.start.0 <= point.0 {
             at.rule.set(range.rule);
             at.low.set(low.wrapping_add(half + 1));

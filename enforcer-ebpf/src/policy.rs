@@ -31,17 +31,18 @@ pub fn introduce(question: u32, owners: [EndpointId; 2]) {
 #[inline(never)]
 pub extern "C" fn introduce_parties(question: u32, src: u32, dst: u32) -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
-    let there = journey.key(question & question::QUOTE);
     let Some((bank, host)) = Bank::of(journey.control.active) else {
         journey.parties = [Party::default(); 2];
         return 0;
     };
-    for (party, (address, owner)) in journey.parties.iter_mut().zip([(&there.src, src), (&there.dst, dst)]) {
+    let Journey { packet, quote, parties, points, .. } = journey;
+    let there = if question & question::QUOTE == 0 { &packet.key } else { &quote.key };
+    for (party, (address, owner)) in parties.iter_mut().zip([(&there.src, src), (&there.dst, dst)]) {
         // The host's addresses are the host's, whatever prefix covers them.
         party.membership = if owner == EndpointId::HOST.0 { *host } else { bank.membership(*address) };
         party.local = owner != EndpointId::REMOTE.0;
     }
-    journey.points = [Point::of(&there), Point::of(&there.reversed())];
+    *points = [Point::of(there), Point::of(&there.reversed())];
     0
 }
 
@@ -143,17 +144,14 @@ pub extern "C" fn match_rules(bank: u32, sources: u32, targets: u32, counts: u32
     0
 }
 
-/// A station of its own: the same from one end of the source on.
+/// A station of its own: the same from one end of the source on; 0 where the tables could not be read to the end.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn match_rules_from(bank: u32, source: u32, targets: u32, count: u32, point: u32) -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
+    let Some(tables) = RuleTables::of(bank) else { return 0 };
     let targets = Run { first: targets, count };
-    match RuleTables::of(bank) {
-        Some(tables) => policy::match_targets(source, targets, Point(point), &tables, &mut journey.rules),
-        None => journey.rules.add(RuleWord::UNREADABLE),
-    }
-    0
+    u32::from(policy::match_targets(source, targets, Point(point), &tables, &mut journey.rules))
 }
 
 /// A station of its own: the rule of a list for a point.
@@ -282,7 +280,7 @@ impl Ends for RuleTables {
     }
 
     #[inline(always)]
-    fn match_targets(&self, source: u32, targets: Run, point: Point, _: &mut Rules) {
-        match_rules_from(self.bank, source, targets.first, targets.count, point.0);
+    fn match_targets(&self, source: u32, targets: Run, point: Point, _: &mut Rules) -> bool {
+        match_rules_from(self.bank, source, targets.first, targets.count, point.0) != 0
     }
 }

@@ -1,7 +1,8 @@
 //! Tiny programs for the kernel, instruction by instruction: no compiler is needed for them.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_type};
 use bytemuck::{Pod, Zeroable};
@@ -40,6 +41,20 @@ pub fn load(kind: bpf_prog_type, instructions: &[u64]) -> io::Result<OwnedFd> {
 #[track_caller]
 pub fn classifier(instructions: &[u64]) -> OwnedFd {
     load(bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS, instructions).expect("failed to load a program")
+}
+
+/// Runs a program over a frame, once; the time is the kernel's.
+pub fn test_run(program: &OwnedFd, frame: &[u8]) -> io::Result<Duration> {
+    let mut attr = nothing();
+    // SAFETY: plain data; this variant is the one that the command reads.
+    let test = unsafe { &mut attr.test };
+    test.prog_fd = program.as_raw_fd() as u32;
+    test.data_in = frame.as_ptr() as u64;
+    test.data_size_in = frame.len() as u32;
+    test.repeat = 1;
+    call(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
+    // SAFETY: the same variant; the command wrote it.
+    Ok(Duration::from_nanos(unsafe { attr.test }.duration.into()))
 }
 
 /// Kernels before 5.11 count programs as locked memory.

@@ -15,17 +15,53 @@ use crate::netns::NetNs;
 const BATCH: u32 = 64;
 /// The part of a frame that a router changes, both families: MACs, hop limit, checksum; in words of four bytes.
 const CHANGED: usize = 7;
-/// `XDP_PASS` of linux/bpf.h.
-const XDP_PASS: i32 = 2;
+/// `bpf_redirect` of linux/bpf.h.
+const BPF_REDIRECT: i32 = 23;
+/// r0 = `XDP_PASS` of linux/bpf.h; exit
+const PASS: [u64; 2] = [instruction(0xb7, 0x00, 0, 2), instruction(0x95, 0, 0, 0)];
 
 /// Lets so many of a frame arrive at an interface of a namespace.
 #[track_caller]
 pub fn arrive(netns: &NetNs, interface: &str, frame: &[u8], count: u32) {
     let arrived = netns.enter(|| {
-        let program = passing(frame)?;
-        run(&program, if_nametoindex(interface)?, frame, count)
+        let ifindex = if_nametoindex(interface)?;
+        run(&writing(frame, &PASS)?, ifindex, frame, count)
     });
     arrived.unwrap_or_else(|error| panic!("no live frames at {interface}: {error}"));
+}
+
+/// Sends a frame out of an interface again and again, as XDP frames: the other end of a veth takes them like a network
+/// card, if it has a program or joins segments (GRO).
+#[derive(Debug)]
+pub struct Leaving<'a> {
+    netns: &'a NetNs,
+    program: OwnedFd,
+    ifindex: u32,
+    frame: &'a [u8],
+}
+
+impl<'a> Leaving<'a> {
+    /// Makes the generator, and sends nothing yet.
+    #[track_caller]
+    pub fn by(netns: &'a NetNs, interface: &str, frame: &'a [u8]) -> Self {
+        let ifindex = netns.enter(|| if_nametoindex(interface)).expect("no such interface");
+        // r1 = ifindex; r2 = no flags; bpf_redirect; exit
+        let redirect = [
+            instruction(0xb7, 0x01, 0, ifindex as i32),
+            instruction(0xb7, 0x02, 0, 0),
+            instruction(0x85, 0, 0, BPF_REDIRECT),
+            instruction(0x95, 0, 0, 0),
+        ];
+        let program = writing(frame, &redirect).expect("failed to load a program");
+        Self { netns, program, ifindex, frame }
+    }
+
+    /// So many frames; when it returns, whoever takes them has done so.
+    #[track_caller]
+    pub fn send(&self, count: u32) {
+        let sent = self.netns.enter(|| run(&self.program, self.ifindex, self.frame, count));
+        sent.unwrap_or_else(|error| panic!("no live frames out of {}: {error}", self.ifindex));
+    }
 }
 
 /// Ends the test where the kernel knows no live frames.
@@ -33,7 +69,7 @@ pub fn arrive(netns: &NetNs, interface: &str, frame: &[u8], count: u32) {
 pub fn require() {
     let netns = NetNs::create("live");
     let frame = [0; 60];
-    let arrived = netns.enter(|| run(&passing(&frame)?, if_nametoindex("lo")?, &frame, 1));
+    let arrived = netns.enter(|| run(&writing(&frame, &PASS)?, if_nametoindex("lo")?, &frame, 1));
     // Nothing is tidied up when the process ends.
     drop(netns);
     match arrived {
@@ -42,8 +78,8 @@ pub fn require() {
     }
 }
 
-/// Writes the beginning of the frame and passes it on: the kernel uses its memory again, as who got it left it.
-fn passing(frame: &[u8]) -> io::Result<OwnedFd> {
+/// Writes the beginning of the frame, and goes on: the kernel uses its memory again, as who got it left it.
+fn writing(frame: &[u8], and_then: &[u64]) -> io::Result<OwnedFd> {
     let words = frame.chunks_exact(4).take(CHANGED).enumerate();
     let writes = words.map(|(index, word)| {
         let word = i32::from_le_bytes(word.try_into().expect("four bytes"));
@@ -59,8 +95,7 @@ fn passing(frame: &[u8]) -> io::Result<OwnedFd> {
         instruction(0x07, 0x04, 0, 4 * CHANGED as i32),
         instruction(0x2d, 0x34, CHANGED as i16, 0),
     ];
-    let tail = [instruction(0xb7, 0x00, 0, XDP_PASS), instruction(0x95, 0, 0, 0)];
-    let instructions: Vec<u64> = head.into_iter().chain(writes).chain(tail).collect();
+    let instructions: Vec<u64> = head.into_iter().chain(writes).chain(and_then.iter().copied()).collect();
     load(bpf_prog_type::BPF_PROG_TYPE_XDP, &instructions)
 }
 

@@ -12,6 +12,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::netns::NetNs;
 use crate::traffic::unspecified_like;
+use crate::wait;
 
 /// What makes a packet one of ours.
 const MAGIC: [u8; 8] = *b"numbered";
@@ -19,6 +20,8 @@ const MAGIC: [u8; 8] = *b"numbered";
 pub(crate) const PACKET_LEN: usize = 16;
 /// Room for packets while the receiver does not get the processor: seconds at ten thousand packets a second.
 const RECEIVE_BUFFER: usize = 32 << 20;
+/// Who waits for a packet looks up so often whether it is over.
+const LOOK_UP: Duration = Duration::from_millis(20);
 /// How long packets may still be under way after the last one was sent.
 const STRAGGLE: Duration = Duration::from_millis(300);
 /// A sender that is late by more than this goes on from now: a burst to catch up could overrun the kernel's
@@ -214,7 +217,7 @@ impl Report {
 pub(crate) fn receiving_socket(address: IpAddr, port: u16) -> io::Result<(UdpSocket, SocketAddr)> {
     let socket = UdpSocket::bind((address, port))?;
     setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
-    socket.set_read_timeout(Some(Duration::from_millis(20)))?;
+    socket.set_read_timeout(Some(wait::scaled(LOOK_UP)))?;
     let bound = socket.local_addr()?;
     Ok((socket, bound))
 }

@@ -7,7 +7,8 @@ use anyhow::Result;
 
 use crate::programs::{self, Profile};
 
-/// Builds the benchmark and becomes it.
+/// Builds the benchmark and becomes it. Figures of `--quick` mean nothing, so it does not wait for another build.
 pub fn run(args: &[OsString]) -> Result<Infallible> {
-    programs::build_and_exec("bench", Profile::Release, args)
+    let profile = if args.iter().any(|arg| arg == "--quick") { Profile::Dev } else { Profile::Release };
+    programs::build_and_exec("bench", profile, args)
 }

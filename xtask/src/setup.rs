@@ -27,8 +27,9 @@ const EBPF_PACKAGES: [&str; 10] = [
 ];
 
 /// What the tests, the demo and the benchmark call.
-const TEST_PACKAGES: [&str; 15] = [
+const TEST_PACKAGES: [&str; 16] = [
     "iproute2",
+    "ethtool",
     "iputils-ping",
     "traceroute",
     "iperf3",

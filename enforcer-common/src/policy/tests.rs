@@ -65,8 +65,8 @@ impl Ends for OnePair {
     fn rule_at(&self, _: ServiceList, _: Point) -> RuleWord {
         RuleWord::deny(9)
     }
-    fn match_targets(&self, source: u32, targets: Run, point: Point, rules: &mut Rules) {
-        match_targets(source, targets, point, self, rules);
+    fn match_targets(&self, source: u32, targets: Run, point: Point, rules: &mut Rules) -> bool {
+        match_targets(source, targets, point, self, rules)
     }
 }
 
@@ -86,6 +86,38 @@ fn every_end_of_the_source_meets_every_end_of_the_target() {
             assert_eq!(found, is_met, "{source} of {sources} sources, {target} of {targets} targets");
         }
     }
+}
+
+/// Lists that end after so many numbers, whatever their length is said to be; no rule is about their ends.
+struct Torn(u32);
+
+impl Ends for Torn {
+    fn end_at(&self, index: u32) -> Option<u32> {
+        (index < self.0).then_some(index)
+    }
+    fn services(&self, _: EndPair) -> Option<ServiceList> {
+        None
+    }
+    fn rule_at(&self, list: ServiceList, point: Point) -> RuleWord {
+        search(list, point, &mut Search::default(), |_| None)
+    }
+    fn match_targets(&self, source: u32, targets: Run, point: Point, rules: &mut Rules) -> bool {
+        match_targets(source, targets, point, self, rules)
+    }
+}
+
+#[test]
+fn an_end_that_cannot_be_read_may_be_denied() {
+    let found = |readable, sources, targets| {
+        let mut rules = Rules::default();
+        let [from, to] = [(0, sources), (4, targets)].map(|(first, count)| Run { first, count });
+        match_ends(from, to, Point(0), &Torn(readable), &mut rules);
+        rules.first(RuleWord::deny(0))
+    };
+    assert_eq!(found(8, 4, 4), RuleWord::NONE, "all can be read");
+    assert_eq!(found(7, 4, 4), RuleWord::UNREADABLE, "the last target cannot");
+    assert_eq!(found(3, 4, 0), RuleWord::UNREADABLE, "the last source cannot");
+    assert_eq!(found(0, 1, 1), RuleWord::UNREADABLE, "nothing can");
 }
 
 #[test]

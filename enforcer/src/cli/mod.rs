@@ -23,7 +23,7 @@ mod adopt;
 mod apply;
 mod check;
 mod clean;
-mod client;
+pub mod client;
 mod completions;
 mod confirm;
 mod drops;

@@ -1,13 +1,11 @@
 //! Policy generations: build one in an idle bank, then publish it with one store.
 //!
 //! A bank's tables are made anew for every generation, and frozen once they are filled: nobody can change
-//! what is in them, only put others in their place. Putting them into the idle slot makes the kernel
-//! wait until no running program can see what was there before; which bank is idle is
-//! [`crate::daemon::generations`]' to know.
+//! what is in them, only put others in their place. Which bank is idle is [`crate::daemon::generations`]' to know.
 
 use std::{
     io,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::OwnedFd,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -21,6 +19,7 @@ use enforcer_common::{
 
 use super::{
     bpf::{self, MapShape},
+    install::inner_id,
     prefixes,
     tables::{TableError, Tables},
 };
@@ -41,23 +40,28 @@ const BATCH: usize = 16 * 1024;
 impl Tables {
     /// Writes a whole policy into `bank`, which no packet reads.
     pub fn build_bank(&self, bank: u32, policy: &policy::Tables) -> Result<(), TableError> {
+        self.installs.settle();
+        let install = |outer: &MapData, name, inner: io::Result<OwnedFd>| {
+            let inner = inner.map_err(|source| TableError::Io { operation: "fill", name, source })?;
+            self.installs.put(outer, name, bank, inner)
+        };
         for kind in [self.kind, self.kind.other()] {
             let (outer, name) = (self.prefixes(kind), kind.prefixes());
             if kind == self.kind || self.both {
-                install(outer, name, bank, prefixes::make(kind, &policy.prefixes, &policy.since))?;
+                install(outer, name, prefixes::make(kind, &policy.prefixes, &policy.since))?;
             } else {
                 remove(outer, name, bank)?;
             }
         }
 
-        install(&self.lists, "LISTS", bank, array(&policy.list))?;
+        install(&self.lists, "LISTS", array(&policy.list))?;
 
         let present = vec![1_u32; policy.members.len()];
-        install(&self.set_members, "SET_MEMBERS", bank, hash(&policy.members, &present))?;
+        install(&self.set_members, "SET_MEMBERS", hash(&policy.members, &present))?;
 
         let (pairs, lists): (Vec<EndPair>, Vec<ServiceList>) = policy.pairs.iter().copied().unzip();
-        install(&self.pairs, "PAIRS", bank, hash(&pairs, &lists))?;
-        install(&self.services, "SERVICES", bank, array(&policy.ranges))
+        install(&self.pairs, "PAIRS", hash(&pairs, &lists))?;
+        install(&self.services, "SERVICES", array(&policy.ranges))
     }
 
     /// Kernel ids of the tables in a bank, as [`BANKED`]; 0 where there is none, and for prefixes of the other kind. Others
@@ -128,22 +132,6 @@ pub(super) fn array<V: aya::Pod>(values: &[V]) -> io::Result<OwnedFd> {
 
 fn hash<K: aya::Pod, V: aya::Pod>(keys: &[K], values: &[V]) -> io::Result<OwnedFd> {
     inner_map(BPF_MAP_TYPE_HASH, 0, keys, values)
-}
-
-fn install(
-    outer: &MapData,
-    name: &'static str,
-    bank: u32,
-    inner: io::Result<OwnedFd>,
-) -> Result<(), TableError> {
-    let failed = |operation| move |source: io::Error| TableError::Io { operation, name, source };
-    let inner = inner.map_err(failed("fill"))?;
-    bpf::update(outer.fd(), &bank, &inner.as_raw_fd()).map_err(failed("install"))
-}
-
-/// Kernel id of the table in a bank.
-pub(super) fn inner_id(outer: &MapData, name: &'static str, bank: u32) -> Result<Option<u32>, TableError> {
-    bpf::lookup(outer.fd(), &bank).map_err(|source| TableError::Io { operation: "look into", name, source })
 }
 
 /// Nobody asks there any more.

@@ -18,6 +18,7 @@ pub mod flows;
 pub mod gate;
 pub mod guard;
 pub mod holds;
+mod install;
 pub mod load;
 pub mod migrate;
 pub mod nft;

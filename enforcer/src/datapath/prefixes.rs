@@ -18,8 +18,9 @@ use enforcer_common::{
 };
 
 use super::{
-    bank::{BANKED, NO_PREALLOC, array, inner_id, inner_map, remove},
+    bank::{BANKED, NO_PREALLOC, array, inner_map, remove},
     bpf,
+    install::inner_id,
     sizes::TableKind,
     tables::{TableError, Tables},
 };

@@ -17,7 +17,7 @@ use enforcer_common::{
 };
 use nix::time::{ClockId, clock_gettime};
 
-use super::{bpf::Mapped, flow_table::FlowTable, pins::Pins, sizes::TableKind};
+use super::{bpf::Mapped, flow_table::FlowTable, install::Installs, pins::Pins, sizes::TableKind};
 
 /// Every table by the name of its map; what is pinned and what is checked before reuse.
 pub const NAMES: [&str; 28] = [
@@ -111,6 +111,7 @@ pub struct Tables {
     pub(super) would_drops: PerCpuArray<MapData, Counter>,
     pub(super) host: Array<MapData, HostEnd>,
     pub(super) senders: HashMap<MapData, u32, MaskedSender>,
+    pub(super) installs: Installs,
 }
 
 impl Tables {
@@ -158,6 +159,7 @@ impl Tables {
             would_drops: typed("WOULD_DROPS", &mut take)?,
             host: typed("HOST", &mut take)?,
             senders: typed("SENDERS", &mut take)?,
+            installs: Installs::default(),
         })
     }
 

@@ -140,7 +140,7 @@ impl Ends for Tables {
         search(list, point, &mut room, |index| self.ranges.get(index as usize).copied())
     }
 
-    fn match_targets(&self, source: u32, targets: Run, point: Point, rules: &mut Rules) {
-        match_targets(source, targets, point, self, rules);
+    fn match_targets(&self, source: u32, targets: Run, point: Point, rules: &mut Rules) -> bool {
+        match_targets(source, targets, point, self, rules)
     }
 }

@@ -1,5 +1,6 @@
 //! What happens to the enforcer while packets are under way, and the diary of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::Output;
@@ -26,6 +27,17 @@ pub enum Disturbance {
 }
 
 impl Disturbance {
+    /// Which it is, without its details.
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Upgrade(_) => "upgrade",
+            Self::Relayout => "downgrade and upgrade of tables",
+            Self::Apply(_) => "apply",
+            Self::Rollback(_) => "trial and rollback",
+        }
+    }
+
     /// Disturbs, and returns when the daemon answers again.
     #[track_caller]
     pub fn strike(&self, daemon: &mut Daemon) {
@@ -120,6 +132,7 @@ pub struct Diary {
 
 #[derive(Debug)]
 struct Entry {
+    kind: &'static str,
     what: String,
     from: Instant,
     to: Instant,
@@ -127,10 +140,10 @@ struct Entry {
 
 impl Diary {
     /// Does something and notes it.
-    pub fn note(&mut self, what: &impl fmt::Display, work: impl FnOnce()) {
+    pub fn note(&mut self, what: &Disturbance, work: impl FnOnce()) {
         let from = Instant::now();
         work();
-        self.entries.push(Entry { what: what.to_string(), from, to: Instant::now() });
+        self.entries.push(Entry { kind: what.kind(), what: what.to_string(), from, to: Instant::now() });
     }
 
     /// What was going on at a time.
@@ -150,6 +163,21 @@ impl Diary {
             }
             Some(entry) => format!("{} the end of {}", since(entry.to), entry.what),
         }
+    }
+}
+
+/// A line for each kind of what was done: how often, and the longest it took.
+impl fmt::Display for Diary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut kinds: BTreeMap<&str, (usize, Duration)> = BTreeMap::new();
+        for entry in &self.entries {
+            let (times, longest) = kinds.entry(entry.kind).or_default();
+            *times += 1;
+            *longest = (*longest).max(entry.to - entry.from);
+        }
+        kinds.iter().try_for_each(|(kind, (times, longest))| {
+            writeln!(f, "{kind:<32} {times:>9} times, at most {} ms", longest.as_millis())
+        })
     }
 }
 

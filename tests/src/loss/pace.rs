@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 
 use crate::wait;
 
-/// The pause between two bursts.
+/// The pause between two bursts, at least.
 const TICK: Duration = Duration::from_millis(1);
 /// Packets of one flow under way. All flows together stay below the kernel's backlog (`netdev_max_backlog`, 1,000):
 /// a receiver that waits for the processor slows its sender down, and loses nothing.
@@ -68,7 +68,7 @@ pub fn send(rate: u32, answered: &Answered, stop: &Stop, mut each: impl FnMut(u6
             let first = sent.note(end - sent.count, now);
             (first..end).for_each(&mut each);
         }
-        sleep(wait::scaled(TICK));
+        sleep(wait::scaled(TICK).max(Duration::from_secs(1) / rate));
     }
     sent
 }

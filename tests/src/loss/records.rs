@@ -15,9 +15,13 @@ use super::segments::Segments;
 use super::sequence::Sequence;
 use crate::numbered::{PACKET_LEN, number_of, packet};
 use crate::traffic::{ECHO_PORT, PATIENCE};
+use crate::wait;
 
 /// How long a connection that is to fail is waited for: the first SYN is not repeated before a second.
 const ATTEMPT: Duration = Duration::from_millis(200);
+
+/// Who waits for a record looks up so often whether it is over.
+const LOOK_UP: Duration = Duration::from_millis(20);
 
 /// A TCP connection under way.
 #[derive(Debug)]
@@ -76,7 +80,7 @@ fn connect(route: &Route<'_>) -> io::Result<[TcpStream; 2]> {
     let (server, _) = listener.accept()?;
     for end in [&client, &server] {
         end.set_nodelay(true)?;
-        end.set_read_timeout(Some(Duration::from_millis(20)))?;
+        end.set_read_timeout(Some(wait::scaled(LOOK_UP)))?;
     }
     Ok([client, server])
 }

@@ -138,6 +138,7 @@ impl fmt::Display for Report {
                 )?;
             }
         }
+        write!(f, "{}", self.diary)?;
         self.owners.counted().try_for_each(|(name, count)| writeln!(f, "{name:<32} {count:>17} packets"))
     }
 }

@@ -82,6 +82,16 @@ impl Rung {
         }
     }
 
+    /// Of a rung that is there with few and with many: what it is, and with how many rules or networks.
+    pub fn entries(self) -> Option<(&'static str, u32)> {
+        match self {
+            Self::IptablesLegacy(rules) => Some(("iptables-legacy", rules)),
+            Self::IptablesNft(rules) => Some(("iptables-nft", rules)),
+            Self::Enforcer(networks) => Some(("enforcer", networks)),
+            _ => None,
+        }
+    }
+
     /// Whether packets get to the receiver.
     pub fn forwards(self) -> bool {
         self != Self::FirstHop
@@ -217,7 +227,7 @@ fn nft(host: &NetNs, rules: &str) {
 }
 
 /// Runs a command with this input; panics when it fails.
-fn feed(netns: &NetNs, program: &str, arguments: &[&str], input: &str) {
+pub fn feed(netns: &NetNs, program: &str, arguments: &[&str], input: &str) {
     let child = netns.command(program).args(arguments).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.unwrap_or_else(|error| panic!("failed to start {program}: {error}"));
     let mut stdin = child.stdin.take().expect("it is piped");

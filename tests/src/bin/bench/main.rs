@@ -1,16 +1,21 @@
-//! `cargo xtask bench`: what enforcement costs. Seven parts: what forwarding costs, from workload to workload, beside what
-//! other ways of doing it cost; what becomes of TCP; nanoseconds per packet of each program, by `BPF_PROG_TEST_RUN`; one
-//! look for an address among few prefixes and among very many; how long a very large policy takes from the command line to the kernel; how long a new workload waits for its first packet;
-//! and the daemon's memory.
+//! `cargo xtask bench`: what enforcement costs. Its parts: what forwarding costs, from workload to workload, beside what
+//! other ways of doing it cost; what becomes of TCP; what a flood of denied packets costs; nanoseconds per packet of each
+//! program, by `BPF_PROG_TEST_RUN`; a verdict with few flows, networks and rules and with very many; one look for an
+//! address among few prefixes and among very many; how long a change of policy takes, and a very large one; how long a new
+//! workload waits for its first packet; and memory.
 //!
 //! Two cores that others share make noise: compare only figures of one run.
 
+mod crowd;
 mod draw;
+mod flood;
 mod forward;
+mod judge;
 mod ladder;
 mod memory;
 mod packets;
 mod paper;
+mod plots;
 mod prefixes;
 mod processor;
 mod ready;
@@ -19,6 +24,8 @@ mod rounds;
 mod scale;
 mod statistics;
 mod tcp;
+mod turns;
+mod update;
 
 use std::thread;
 
@@ -65,12 +72,18 @@ enum Part {
     Forward,
     /// A stream, requests and connections of TCP, beside plain routing and iptables
     Tcp,
+    /// Denied packets dropped in a second, by a guard, iptables and nftables
+    Flood,
     /// Verified instructions, and nanoseconds per packet, with few rules and with many
     Packets,
+    /// A verdict, with few flows, networks and rules and with very many
+    Judge,
     /// One look for an address among few prefixes and among a million
     Prefixes,
     /// Ten thousand networks with a hundred thousand prefixes
     Scale,
+    /// From an order at the daemon's socket to the first packet that passes for it
+    Update,
     /// From a workload's link to its first packet, alone and among many
     Ready,
     /// What the daemon holds with these and a thousand workloads
@@ -85,12 +98,15 @@ fn main() -> std::io::Result<()> {
     let thoroughness = if quick { Thoroughness::Quick } else { Thoroughness::Full };
     let mut results = Results::of_this_machine();
     let wanted = |other| part.is_none_or(|part| part == other);
-    let parts: [(Part, Measure); 7] = [
+    let parts: [(Part, Measure); 10] = [
         (Part::Forward, forward::measure),
         (Part::Tcp, tcp::measure),
+        (Part::Flood, flood::measure),
         (Part::Packets, packets::measure),
+        (Part::Judge, judge::measure),
         (Part::Prefixes, prefixes::measure),
         (Part::Scale, scale::measure),
+        (Part::Update, update::measure),
         (Part::Ready, ready::measure),
         (Part::Memory, memory::measure),
     ];

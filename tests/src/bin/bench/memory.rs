@@ -1,32 +1,35 @@
 //! What the daemon holds with a thousand workloads and a hundred thousand prefixes.
 
-use std::fmt::Write as _;
 use std::fs;
-use std::time::Duration;
+use std::os::fd::{AsFd, AsRawFd};
 
+use aya::maps::{MapInfo, loaded_maps};
+use enforcer_common::flow_table::WAYS;
 use enforcer_tests::daemon::ROOMY_CONFIG;
-use enforcer_tests::{Daemon, Host, NetNs, wait};
+use enforcer_tests::{Daemon, Host};
 
-use crate::Thoroughness;
-use crate::results::Results;
-
-use crate::scale;
+use crate::results::{Goal, Results};
+use crate::statistics::Estimate;
+use crate::{Thoroughness, crowd, scale};
 
 const WORKLOADS: usize = 1000;
-/// How long the daemon may take to know all workloads.
-const PATIENCE: Duration = Duration::from_mins(2);
 
-pub fn measure(thoroughness: Thoroughness, _: &mut Results) {
+pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     let workloads = thoroughness.of(WORKLOADS);
     println!("\nmemory: resident, of the daemon, and the most it ever was");
     let host = Host::new("memory");
-    let inside = NetNs::create("memory-inside");
     let mut daemon = Daemon::start_with(&host, ROOMY_CONFIG);
     row("nothing to do", &daemon);
-    host.netns().ip(&arrival(&inside, workloads));
-    wait::until("all workloads are ready", PATIENCE, || {
-        (daemon.json(&["status"])["endpoints_ready"] == workloads).then_some(())
-    });
+    for (family, table, limit) in [("V4", "FLOWS4", 96.0), ("V6", "FLOWS6", 160.0)] {
+        let bytes = Estimate::of([bytes_of_a_flow(table)]);
+        println!("  bytes of kernel memory for a flow, {family}: {:.1}", bytes.median);
+        results.goals.push(Goal::at_most(
+            format!("bytes of kernel memory for a flow, {family}"),
+            limit,
+            bytes,
+        ));
+    }
+    let _inside = crowd::arrive(&host, &daemon, "memory-inside", workloads);
     row(&format!("{workloads} workloads"), &daemon);
     daemon.apply(&scale::policy(false));
     row("and a hundred thousand prefixes", &daemon);
@@ -55,18 +58,22 @@ pub fn of_process(daemon: &Daemon, name: &str) -> u64 {
     kilobytes.expect("a number") * 1024
 }
 
-/// The `ip` commands that hang the workloads on the host, each with an address of both families.
-fn arrival(inside: &NetNs, workloads: usize) -> String {
-    let inside = inside.name();
-    (0..workloads).fold(String::new(), |mut batch, number| {
-        let (high, low) = (number >> 8, number & 255);
-        write!(
-            batch,
-            "link add veth-{number} type veth peer name inner-{number} netns {inside}\nlink set veth-{number} up\n\
-             route add 10.50.{high}.{low}/32 dev veth-{number}\n\
-             route add 2001:db8:50::{number:x}/128 dev veth-{number}\n"
-        )
-        .expect("a string");
-        batch
-    })
+/// Bytes that the kernel says it holds for all BPF maps.
+pub fn of_maps() -> u64 {
+    loaded_maps().flatten().filter_map(|map| of_map(&map)).sum()
+}
+
+fn of_map(map: &MapInfo) -> Option<u64> {
+    let fd = map.fd().ok()?;
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
+    let line = text.lines().find(|line| line.starts_with("memlock:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Of a table of flows, with all that it holds besides.
+fn bytes_of_a_flow(table: &str) -> f64 {
+    let map =
+        loaded_maps().flatten().find(|map| map.name_as_str() == Some(table)).expect("the daemon made it");
+    let flows = f64::from(map.max_entries()) * WAYS as f64;
+    of_map(&map).expect("the kernel tells") as f64 / flows
 }

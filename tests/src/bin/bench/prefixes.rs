@@ -6,8 +6,6 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use enforcer::datapath::sizes::TableKind;
@@ -18,10 +16,10 @@ use enforcer_tests::prog_run::Lab;
 use ipnet::IpNet;
 
 use crate::draw::Draw;
-use crate::results::{Goal, Results, Row, Unit};
-use crate::scale::map_memory;
+use crate::memory::of_maps;
+use crate::results::{Goal, Point, Results, Row, Unit};
 use crate::statistics::Estimate;
-use crate::{Thoroughness, processor, rounds};
+use crate::{Thoroughness, processor, turns};
 
 const SIZES: [usize; 3] = [1_000, 100_000, 1_000_000];
 const ROUNDS: usize = 60;
@@ -41,16 +39,7 @@ enum Look {
     Among(usize, TableKind),
 }
 
-/// A host in its thread.
-struct Standing {
-    look: Look,
-    go: SyncSender<()>,
-    took: Receiver<f64>,
-    thread: JoinHandle<()>,
-    built: Built,
-    /// Nanoseconds of a packet, by round.
-    times: Vec<f64>,
-}
+type Standing = turns::Standing<Look, Built>;
 
 /// What it took to have the policy.
 #[derive(Clone, Copy)]
@@ -69,49 +58,24 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
             .flat_map(|size| [TableKind::Own, TableKind::Kernel].map(|kind| Look::Among(*size, kind)));
         let mut tables: Vec<Standing> =
             [Look::Nowhere].into_iter().chain(looks).map(|look| stand(look, family)).collect();
-        for round in 0..thoroughness.of(ROUNDS) {
-            for at in rounds::order(round, tables.len()) {
-                let table = &mut tables[at];
-                table.go.send(()).expect("it waits");
-                table.times.push(table.took.recv().expect("it answers"));
-            }
-        }
+        turns::take(&mut tables, thoroughness.of(ROUNDS));
         report(&tables, family, results);
         tables.into_iter().for_each(Standing::leave);
     }
 }
 
-impl Standing {
-    /// Its tables are not there any more when the next are measured.
-    fn leave(self) {
-        drop(self.go);
-        self.thread.join().expect("it ends well");
-    }
-}
-
 fn stand(look: Look, family: Family) -> Standing {
-    let (go, told) = sync_channel(1);
-    let (tell, took) = sync_channel(1);
-    let (ready, built) = sync_channel(1);
-    let thread = thread::spawn(move || {
+    Standing::stand(look, move || {
         let (mut lab, packets, built) = host(look, family);
-        ready.send(built).expect("somebody waits");
-        let mut rest = packets.iter().cycle();
-        while told.recv().is_ok() {
-            let mut times: Vec<Duration> = rest
-                .by_ref()
-                .take(PACKETS)
-                .map(|packet| lab.arrives_at(UPLINK, packet).mean_duration(1))
-                .collect();
-            times.sort_unstable();
-            // The mean without what interrupts took.
-            let kept = &times[..PACKETS * 9 / 10];
-            let mean = kept.iter().sum::<Duration>().as_nanos() as f64 / kept.len() as f64;
-            tell.send(mean).expect("somebody waits");
-        }
-    });
-    let built = built.recv().expect("the host stands");
-    Standing { look, go, took, thread, built, times: Vec::new() }
+        let mut next = 0;
+        let turn = move || {
+            turns::calm_mean((0..PACKETS).map(|_| {
+                next = (next + 1) % packets.len();
+                lab.arrives_at(UPLINK, &packets[next]).mean_duration(1)
+            }))
+        };
+        (Box::new(turn), built)
+    })
 }
 
 /// A host with an uplink, a policy, and packets from nobody.
@@ -131,10 +95,10 @@ fn host(look: Look, family: Family) -> (Lab, Vec<Packet>, Built) {
     let prefixes: Vec<IpNet> = known.iter().copied().collect();
     let source = Source { name: "policy".to_owned(), text: text(&prefixes) };
     let policy = Policy::parse(&[source]).expect("the policy is valid");
-    let (memory, start) = (map_memory(), Instant::now());
+    let (memory, start) = (of_maps(), Instant::now());
     lab.apply_policy(policy);
     let took = start.elapsed();
-    let bytes_per_prefix = map_memory().saturating_sub(memory) as f64 / size as f64;
+    let bytes_per_prefix = of_maps().saturating_sub(memory) as f64 / size as f64;
     let mut draw = Draw::default();
     let beside = std::iter::repeat_with(|| beside(prefixes[draw.below(prefixes.len())], draw.below(2)));
     let others = beside.filter(|address| !is_member(*address, &known));
@@ -201,7 +165,7 @@ fn text(prefixes: &[IpNet]) -> String {
 }
 
 fn report(tables: &[Standing], family: Family, results: &mut Results) {
-    let find = |look| tables.iter().find(|table| table.look == look).expect("it was measured");
+    let find = |look| tables.iter().find(|table| table.what == look).expect("it was measured");
     let besides = &find(Look::Nowhere).times;
     let of = |size, kind| -> Vec<f64> {
         find(Look::Among(size, kind)).times.iter().zip(besides).map(|(all, besides)| all - besides).collect()
@@ -209,7 +173,7 @@ fn report(tables: &[Standing], family: Family, results: &mut Results) {
     let ratio =
         |own: &[f64], other: &[f64]| Estimate::of(own.iter().zip(other).map(|(own, other)| own / other));
     for table in tables {
-        let Look::Among(size, kind) = table.look else { continue };
+        let Look::Among(size, kind) = table.what else { continue };
         let what = match kind {
             TableKind::Own => format!("{size} prefixes"),
             TableKind::Kernel => format!("{size} prefixes, tables = \"kernel\""),
@@ -228,10 +192,18 @@ fn report(tables: &[Standing], family: Family, results: &mut Results) {
             "    {family:?} {row}; compiled and loaded in {} ms, {bytes_per_prefix:.0} B a prefix",
             took.as_millis()
         );
+        results.points.push(Point {
+            plot: format!("one look among prefixes, {family:?}"),
+            series: if kind == TableKind::Own { "own trie" } else { "kernel trie" }.to_owned(),
+            against: "prefixes",
+            x: size as f64,
+            unit: row.unit,
+            y: row.value,
+        });
         results.rows.push(row);
     }
     let [few, .., many] = SIZES;
-    if tables.iter().all(|table| table.look != Look::Among(many, TableKind::Own)) {
+    if tables.iter().all(|table| table.what != Look::Among(many, TableKind::Own)) {
         return;
     }
     let goal = |what: &str, limit, measured| Goal::at_most(format!("{what}, {family:?}"), limit, measured);

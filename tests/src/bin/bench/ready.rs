@@ -8,11 +8,14 @@ use enforcer_tests::daemon::ROOMY_CONFIG;
 use enforcer_tests::flood::Flood;
 use enforcer_tests::host::HOST_IPV4;
 use enforcer_tests::packet::from;
-use enforcer_tests::{Daemon, Host, NetNs, Workload};
+use enforcer_tests::{Daemon, Host, NetNs};
 
-use crate::Thoroughness;
-use crate::results::Results;
+use crate::results::{Goal, Results, Row, Unit};
+use crate::statistics::{Estimate, quantile};
+use crate::{Thoroughness, crowd};
 
+/// Workloads that are there before.
+const OTHERS: [usize; 3] = [0, 100, 1000];
 /// Workloads measured in each row.
 const NEWCOMERS: usize = 250;
 /// Between two packets of a workload.
@@ -22,31 +25,42 @@ const DNS: u16 = 53;
 /// Where packets go to and come from, unless said otherwise.
 const MACS: [&str; 2] = ["02:00:00:00:00:02", "02:00:00:00:00:01"];
 
-pub fn measure(thoroughness: Thoroughness, _: &mut Results) {
+pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     println!("\nready: from a workload's link up, its address given, to its first packet at the host");
-    println!("  {:<34} {:>9} {:>9} {:>9} {:>9}", "", "min", "p50", "p99", "max");
-    for others in [0, 100] {
-        row(thoroughness.of(NEWCOMERS), thoroughness.of(others));
+    let rows = OTHERS.map(|others| {
+        let others = thoroughness.of(others);
+        (others, waits(thoroughness.of(NEWCOMERS), others))
+    });
+    let (_, alone) = &rows[0];
+    for (others, waits) in &rows {
+        for (name, part) in [("half of them", 0.5), ("99 of 100", 0.99)] {
+            let [value, base] = [waits, alone].map(|waits| quantile(waits, part));
+            let row = Row {
+                part: "ready",
+                of: "a new workload".to_owned(),
+                what: format!("among {others} others: {name} within"),
+                unit: Unit::Milliseconds,
+                value: Estimate::of([value]),
+                times: Estimate::of([value / base]),
+                of_what: "the same alone",
+            };
+            println!("    {row}");
+            results.rows.push(row);
+        }
     }
+    let (others, waits) = &rows[rows.len() - 1];
+    let what = format!("a new workload among {others}: ms from its link to its first packet, 99 of 100");
+    results.goals.push(Goal::at_most(what, 5.0, Estimate::of([quantile(waits, 0.99)])));
 }
 
-fn row(newcomers: usize, others: usize) {
+/// Milliseconds that each newcomer waits.
+fn waits(newcomers: usize, others: usize) -> Vec<f64> {
     let host = Host::new("ready");
     let daemon = Daemon::start_with(&host, ROOMY_CONFIG);
-    let others: Vec<Workload> = (0..others).map(|number| other(&host, number)).collect();
-    daemon.wait_ready(&others.iter().map(Workload::interface).collect::<Vec<_>>());
+    let _others = crowd::arrive(&host, &daemon, "ready-others", others);
     let ears = host.netns().enter(|| UdpSocket::bind((HOST_IPV4, DNS))).expect("nobody else serves names");
     ears.set_read_timeout(Some(Duration::from_secs(10))).expect("not zero");
-    let mut times: Vec<Duration> = (0..newcomers).map(|number| wait(&host, &ears, number)).collect();
-    times.sort_unstable();
-    let [min, p50, p99, max] =
-        [0, times.len() / 2, times.len() * 99 / 100, times.len() - 1].map(|at| times[at].as_secs_f64() * 1e3);
-    let name = format!("{newcomers} in turn, among {} others", others.len());
-    println!("  {name:<34} {min:>6.2} ms {p50:>6.2} ms {p99:>6.2} ms {max:>6.2} ms");
-}
-
-fn other(host: &Host, number: usize) -> Workload {
-    host.workload(&format!("other{number}")).at(&format!("10.2.0.{}/24", number + 1)).routed()
+    (0..newcomers).map(|number| wait(&host, &ears, number).as_secs_f64() * 1e3).collect()
 }
 
 /// One workload's wait, from just before its link is set up.

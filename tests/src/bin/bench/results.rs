@@ -1,4 +1,4 @@
-//! What was measured and what was meant to be: printed, and written to `target/bench/results.json`.
+//! What was measured and what was meant to be: printed, written to `target/bench/results.json`, and drawn.
 
 use std::fmt;
 use std::fs;
@@ -8,11 +8,11 @@ use std::path::Path;
 use nix::sys::utsname::uname;
 use serde::Serialize;
 
-use crate::paper;
 use crate::statistics::Estimate;
+use crate::{paper, plots};
 
 /// Where results go.
-const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench/results.json");
+const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench");
 /// The same for readers, made by a whole run.
 const PAPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md");
 
@@ -22,6 +22,7 @@ pub struct Results {
     pub kernel: String,
     pub processor: String,
     pub rows: Vec<Row>,
+    pub points: Vec<Point>,
     pub goals: Vec<Goal>,
 }
 
@@ -42,11 +43,26 @@ pub struct Row {
     pub of_what: &'static str,
 }
 
+/// Of a line in a picture.
+#[derive(Debug, Serialize)]
+pub struct Point {
+    /// The picture.
+    pub plot: String,
+    /// The line.
+    pub series: String,
+    /// What there is more of to the right.
+    pub against: &'static str,
+    pub x: f64,
+    pub unit: Unit,
+    pub y: Estimate,
+}
+
 /// Of values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unit {
     Nanoseconds,
+    Milliseconds,
     GigabitsPerSecond,
     PerSecond,
 }
@@ -56,6 +72,7 @@ impl Unit {
     pub const fn symbol(self) -> &'static str {
         match self {
             Self::Nanoseconds => "ns",
+            Self::Milliseconds => "ms",
             Self::GigabitsPerSecond => "Gbit/s",
             Self::PerSecond => "/s",
         }
@@ -63,7 +80,7 @@ impl Unit {
 
     /// Behind the point.
     pub const fn digits(self) -> usize {
-        if matches!(self, Self::GigabitsPerSecond) { 2 } else { 0 }
+        if matches!(self, Self::GigabitsPerSecond | Self::Milliseconds) { 2 } else { 0 }
     }
 }
 
@@ -86,7 +103,7 @@ impl Results {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let processor = model.map_or_else(String::new, |(_, name)| name.to_owned());
-        Self { kernel, processor, rows: Vec::new(), goals: Vec::new() }
+        Self { kernel, processor, rows: Vec::new(), points: Vec::new(), goals: Vec::new() }
     }
 
     /// Prints the goals; writes the paper if this is the `whole`.
@@ -98,7 +115,8 @@ impl Results {
         for goal in &self.goals {
             println!("  {goal}");
         }
-        println!("\ntarget/bench/results.json");
+        plots::draw(self, Path::new(DIRECTORY)).map_err(|error| io::Error::other(error.to_string()))?;
+        println!("\ntarget/bench: results.json and pictures");
         if whole {
             fs::write(PAPER, paper::of(self))?;
             println!("docs/benchmarks.md");
@@ -111,9 +129,8 @@ impl Results {
         if self.rows.is_empty() {
             return Ok(());
         }
-        let path = Path::new(RESULTS);
-        fs::create_dir_all(path.parent().expect("it is in a directory"))?;
-        fs::write(path, serde_json::to_string_pretty(self)?)
+        fs::create_dir_all(DIRECTORY)?;
+        fs::write(Path::new(DIRECTORY).join("results.json"), serde_json::to_string_pretty(self)?)
     }
 }
 

@@ -2,17 +2,14 @@
 //! also in one more network.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::time::{Duration, Instant};
 
-use aya::maps::loaded_maps;
 use enforcer_tests::daemon::ROOMY_CONFIG;
 use enforcer_tests::{Daemon, Host};
 
 use crate::Thoroughness;
+use crate::memory::{of_maps, of_process};
 use crate::results::Results;
-
-use crate::memory::of_process;
 
 const NETWORKS: u32 = 10_000;
 const PREFIXES_PER_NETWORK: u32 = 10;
@@ -34,7 +31,7 @@ pub fn measure(thoroughness: Thoroughness, _: &mut Results) {
 fn row(name: &str, policy: &str, runs: usize) {
     let host = Host::new("bench");
     let daemon = Daemon::start_with(&host, ROOMY_CONFIG);
-    let (rss, kernel) = (of_process(&daemon, "VmRSS:"), map_memory());
+    let (rss, kernel) = (of_process(&daemon, "VmRSS:"), of_maps());
     let mut applies = Vec::new();
     for run in 0..runs {
         // Another policy each time, else there is nothing to do.
@@ -55,7 +52,7 @@ fn row(name: &str, policy: &str, runs: usize) {
         median(&mut applies).as_millis(),
         median(&mut explains).as_secs_f64() * 1e3,
         of_process(&daemon, "VmRSS:").saturating_sub(rss) >> 20,
-        map_memory().saturating_sub(kernel) >> 20,
+        of_maps().saturating_sub(kernel) >> 20,
     );
 }
 
@@ -93,16 +90,4 @@ fn timed(work: impl FnOnce()) -> Duration {
 fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
-}
-
-/// Bytes that the kernel says it holds for all BPF maps.
-pub fn map_memory() -> u64 {
-    use std::os::fd::{AsFd, AsRawFd};
-    let memory = loaded_maps().flatten().filter_map(|info| {
-        let fd = info.fd().ok()?;
-        let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
-        let line = text.lines().find(|line| line.starts_with("memlock:"))?;
-        line.split_whitespace().nth(1)?.parse::<u64>().ok()
-    });
-    memory.sum()
 }

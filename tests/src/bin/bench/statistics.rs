@@ -28,9 +28,25 @@ impl Estimate {
     }
 }
 
+/// The value that so large a part of all are not beyond; `values` are at least one.
+pub fn quantile(values: &[f64], part: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let rank = (sorted.len() as f64 * part).ceil() as usize;
+    sorted[rank.clamp(1, sorted.len()) - 1]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quantile_is_one_of_the_values() {
+        let values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        let ranks = [0.0, 0.5, 0.99, 1.0].map(|part| quantile(&values, part) as u32);
+        assert_eq!(ranks, [1, 100, 198, 200]);
+        assert_eq!(quantile(&[7.0], 0.99) as u32, 7);
+    }
 
     #[test]
     fn few_values_are_their_own_interval() {

@@ -16,7 +16,7 @@ use enforcer_tests::packet::Family;
 use crate::Thoroughness;
 use crate::draw::Draw;
 use crate::ladder::{self, LADDER, Rung};
-use crate::results::{Goal, Results, Row, Unit};
+use crate::results::{Goal, Point, Results, Row, Unit};
 use crate::statistics::Estimate;
 use crate::{processor, rounds};
 use stage::{Stage, TOWARDS_A, TOWARDS_B, Wiring};
@@ -142,6 +142,7 @@ fn report(ladder: &[Standing], family: Family, flows: usize, results: &mut Resul
             of_what: "plain routing",
         };
         println!("    {row}");
+        results.points.extend(points(rung, family, flows, row.value));
         results.rows.push(row);
     }
     if flows == EDITED_FLOWS {
@@ -156,6 +157,27 @@ fn report(ladder: &[Standing], family: Family, flows: usize, results: &mut Resul
             results.goals.push(Goal::at_most(what, goal, measured));
         }
     }
+}
+
+/// Where a figure lies in the pictures: against flows, unless its rung is too slow for many; and with one flow, against
+/// rules.
+fn points(rung: Rung, family: Family, flows: usize, y: Estimate) -> Vec<Point> {
+    let point = |against, series, x| Point {
+        plot: format!("forwarding, {family:?}, against {against}"),
+        series,
+        against,
+        x,
+        unit: Unit::Nanoseconds,
+        y,
+    };
+    let mut points = Vec::new();
+    if !rung.is_slow() {
+        points.push(point("flows", rung.name(), flows as f64));
+    }
+    if let (1, Some((series, entries))) = (flows, rung.entries()) {
+        points.push(point("rules or networks", series.to_owned(), entries.into()));
+    }
+    points
 }
 
 /// Flows of the goal about edits. Between two edits 12,000 packets go, some hundredth of all flows: nearly each packet finds

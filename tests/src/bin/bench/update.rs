@@ -1,0 +1,121 @@
+//! One prefix comes into a network: from the order at the daemon's socket to the first packet that passes for it.
+
+use std::net::{IpAddr, UdpSocket};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use enforcer::cli::client::Client;
+use enforcer::policy::Source;
+use enforcer::report::{ApplyReport, ApplyRequest};
+use enforcer_tests::cost::NETWORKS;
+use enforcer_tests::daemon::ROOMY_CONFIG;
+use enforcer_tests::flood::Flood;
+use enforcer_tests::packet::from;
+use enforcer_tests::workload::INSIDE;
+use enforcer_tests::{Daemon, Host, Workload};
+
+use crate::Thoroughness;
+use crate::results::{Goal, Results, Row, Unit};
+use crate::scale;
+use crate::statistics::{Estimate, quantile};
+
+/// Changes of each row.
+const CHANGES: usize = 200;
+/// Between two packets.
+const PAUSE: Duration = Duration::from_micros(50);
+const PORT: u16 = 9_000;
+/// A packet arrives within this, or nothing was changed.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Nothing arrived for so long: what was forbidden is.
+const SILENCE: Duration = Duration::from_millis(20);
+/// What may take so long for 99 of 100 changes.
+const GOAL: f64 = 5.0;
+
+pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
+    println!("\nupdate: one prefix more, from the order to the first packet that it lets pass");
+    let large = scale::policy(false).replacen("version = 1\n", "", 1);
+    let sizes = [("2 networks", ""), ("10,000 more with 100,000 prefixes", &*large)];
+    let rows = sizes.map(|(name, others)| (name, changes(others, thoroughness.of(CHANGES))));
+    let [few, _] = &rows;
+    for (name, times) in &rows {
+        for (quantile_name, part) in [("half of them", 0.5), ("99 of 100", 0.99)] {
+            let [of, base] = [times, &few.1].map(|times| quantile(times, part));
+            let row = Row {
+                part: "update",
+                of: "one prefix more".to_owned(),
+                what: format!("{name}: {quantile_name} within"),
+                unit: Unit::Milliseconds,
+                value: Estimate::of([of]),
+                times: Estimate::of([of / base]),
+                of_what: "the same with 2 networks",
+            };
+            println!("    {row}");
+            results.rows.push(row);
+        }
+        let what = format!("one prefix more, {name}: ms to the first packet, 99 of 100");
+        results.goals.push(Goal::at_most(what, GOAL, Estimate::of([quantile(times, 0.99)])));
+    }
+}
+
+/// Milliseconds that each change took.
+fn changes(others: &str, count: usize) -> Vec<f64> {
+    let host = Host::new("update");
+    let sender = host.workload("a").at("10.1.0.5/32").routed();
+    // Of no network, until it is told.
+    let receiver = host.workload("b").at("10.99.0.7/32").routed();
+    let daemon = Daemon::start_with(&host, ROOMY_CONFIG);
+    daemon.wait_ready(&[sender.interface(), receiver.interface()]);
+    let order = Order { client: Client::new(daemon.socket()), others };
+    order.give(None);
+    let arrivals = listen(&receiver);
+    let mut frame = from(sender.ipv4()).to(receiver.ipv4()).udp(PORT).bytes();
+    let macs = [host.netns().mac(sender.interface()), sender.netns().mac(INSIDE)].concat();
+    frame[..macs.len()].copy_from_slice(&macs);
+    let _flood = Flood::paced(sender.netns(), INSIDE, vec![frame], Some(PAUSE));
+    let change = || {
+        while arrivals.recv_timeout(SILENCE).is_ok() {}
+        let start = Instant::now();
+        order.give(Some(receiver.ipv4()));
+        let first = arrivals.recv_timeout(PATIENCE).expect("what is allowed arrives");
+        let took = first - start;
+        order.give(None);
+        took.as_secs_f64() * 1e3
+    };
+    std::iter::repeat_with(change).take(count).collect()
+}
+
+/// The policy, with an address more or without.
+struct Order<'a> {
+    client: Client,
+    others: &'a str,
+}
+
+impl Order<'_> {
+    fn give(&self, address: Option<IpAddr>) {
+        let more = address.map_or_else(String::new, |address| format!("\"{address}/32\", "));
+        let networks = NETWORKS.replacen("prefixes = [", &format!("prefixes = [{more}"), 1);
+        let source = Source { name: "policy.toml".to_owned(), text: format!("{networks}{}", self.others) };
+        let request = ApplyRequest {
+            sources: vec![source],
+            force: false,
+            confirm_seconds: None,
+            session: None,
+            max_cut: None,
+        };
+        let report: ApplyReport = self.client.post("/v1/apply", &request).expect("the policy is applied");
+        assert!(!report.unchanged, "it is another policy");
+    }
+}
+
+/// When each packet arrived.
+fn listen(workload: &Workload) -> Receiver<Instant> {
+    let address = (workload.ipv4(), PORT);
+    let socket = workload.netns().enter(|| UdpSocket::bind(address)).expect("nobody else is there");
+    let (tell, arrivals): (Sender<Instant>, _) = channel();
+    // It ends with whoever is told.
+    thread::spawn(
+        move || while socket.recv_from(&mut [0; 64]).is_ok() && tell.send(Instant::now()).is_ok() {},
+    );
+    arrivals
+}
