@@ -27,7 +27,8 @@ pub enum Role {
 #[inline(always)]
 pub fn enforce(ctx: &impl EbpfContext, frame: impl Frame, hook: Hook) -> Option<u32> {
     let looks_only = matches!(hook, Hook::Guard);
-    let journey = journey::begin(looks_only)?;
+    journey::begin(u32::from(looks_only));
+    let journey = Journey::current()?;
     let origin = frame.origin();
     let (role, record) = match endpoint::behind(frame.ifindex()) {
         // Of those who come through here only the guard stands on uplinks.
@@ -63,7 +64,8 @@ pub fn enforce(ctx: &impl EbpfContext, frame: impl Frame, hook: Hook) -> Option<
 /// either, but one of doubt where it goes on in spite of its judgement.
 #[inline(always)]
 pub fn receive(ctx: &impl EbpfContext, frame: impl Frame) -> Option<u32> {
-    let journey = journey::begin(false)?;
+    journey::begin(0);
+    let journey = Journey::current()?;
     uplink::receive(frame);
     if !journey.judgement.is_pass() {
         relax::relax(Role::Sender);

@@ -105,11 +105,12 @@ impl Journey {
     }
 }
 
-/// Starts this CPU's journey, under the generation and the facts of this moment. What only some packets have is reset by
-/// who fills it.
-#[inline(always)]
-pub fn begin<'a>(looks_only: bool) -> Option<&'a mut Journey> {
-    let journey = Journey::current()?;
+/// A station of its own: starts a journey under the generation and the facts of this moment. What only some
+/// packets have is reset by who fills it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn begin(looks_only: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
     journey.control = match maps::CONTROL.get_ptr(0) {
         // SAFETY: an array entry lives as long as the program; the daemon stores whole words. The facts first: they move
         // behind a word that stays the same number, and what is remembered under the new ones must not be by the old word.
@@ -128,8 +129,8 @@ pub fn begin<'a>(looks_only: bool) -> Option<&'a mut Journey> {
     journey.endpoint = EndpointId::REMOTE;
     journey.stamp = 0;
     journey.judgement = Judgement::default();
-    journey.looks_only = looks_only;
-    Some(journey)
+    journey.looks_only = looks_only != 0;
+    0
 }
 
 /// What decides now where the published generation awaits confirmation. The deadline is kept here and
