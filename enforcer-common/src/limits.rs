@@ -14,11 +14,8 @@ pub const GENERATION_SLOTS: u32 = 8;
 /// Networks that one address may be a member of: the bound of the kernel's search for a common one.
 pub const MAX_NETWORKS_PER_ADDRESS: u32 = 64;
 
-/// Network ids. Id 0 means *no network*.
-pub const MAX_NETWORKS: u32 = 131_072;
-
-/// Network ids that are counted by, unless the host file says otherwise.
-pub const COUNTED_NETWORKS: u32 = 65_536;
+/// Network ids, and so per-network counters. Id 0 means *no network*.
+pub const MAX_NETWORKS: u32 = 65_536;
 
 /// Entries of one bank's membership table.
 pub const MAX_PREFIXES: u32 = 1_048_576;

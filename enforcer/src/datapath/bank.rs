@@ -91,6 +91,7 @@ impl Tables {
         // SAFETY: the mapping is live, writable and aligned; `active` is the first word.
         let active = unsafe { AtomicU64::from_ptr((&raw mut (*self.control.as_ptr()).active).cast()) };
         active.store(word.0, Ordering::Release);
+        self.installs.replaced();
     }
 
     /// Every generation record, by slot; a slot that was never used has number 0.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use aya::Pod;
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_map_type};
 
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
     // SAFETY: `attr` is a whole, initialised `bpf_attr`; every pointer in it was set by a caller below
@@ -141,6 +141,16 @@ fn lift_memory_limit() {
     let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: the limit is a live, initialized value. When it stays, the second try says so.
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
+/// Waits until all programs that run now have ended, but those that may sleep: the kernel does so for whoever exchanges
+/// a map in a map of maps (`maybe_wait_bpf_programs`), here one that nobody knows.
+pub fn wait_for_programs() -> io::Result<()> {
+    let shape = |kind: bpf_map_type| MapShape { kind: kind as u32, key: 4, value: 4, entries: 1, flags: 0 };
+    let inner = create_map("enforcer_grace", shape(bpf_map_type::BPF_MAP_TYPE_ARRAY), None)?;
+    let outer = shape(bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS);
+    let outer = create_map("enforcer_grace", outer, Some(inner.as_fd()))?;
+    update(outer, &0_u32, &inner.as_raw_fd())
 }
 
 /// Pins an object (`BPF_OBJ_PIN`).

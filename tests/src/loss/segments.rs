@@ -39,7 +39,7 @@ impl Segments {
         Self { sent, received: self.received.wrapping_sub(before.received) }
     }
 
-    /// How many of those that this end sent have not reached the other one, or too often.
+    /// How many of those that this end sent have not reached the other one, or too often; one of each is not seen.
     pub fn lost_before(self, other: Self) -> u64 {
         self.sent.abs_diff(other.received).into()
     }

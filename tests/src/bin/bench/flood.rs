@@ -175,19 +175,19 @@ fn report(hosts: &mut [Standing], family: Family, denied: Denied, results: &mut 
     };
     for dropper in DROPPERS {
         let row = Row {
-            part: "flood",
-            of: format!("{family:?}, {denied}"),
+            part: "flood".into(),
+            of: format!("{family:?}, {denied}, one flow"),
             what: dropper.name().to_owned(),
             unit: Unit::PerSecond,
             value: Estimate::of(of(dropper).iter().copied()),
             times: ratio(dropper),
-            of_what: "iptables-legacy, table raw",
+            of_what: "iptables-legacy, table raw".into(),
         };
         println!("    {family:?}, {denied:<12} {row}");
         results.rows.push(row);
     }
     let what = format!("flood at a guard, {family:?}, {denied}, against iptables-legacy, table raw");
-    results.goals.push(Goal::at_least(what, 3.0, ratio(Dropper::Guard)));
+    results.goals.push(Goal::at_least("flood", what, 3.0, ratio(Dropper::Guard)));
     for host in hosts {
         host.rates.clear();
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use enforcer::datapath::load::Options;
 use enforcer::datapath::sizes::{Sizes, TableKind};
-use enforcer_common::{limits::MAX_NETWORKS, verdict::PassReason};
+use enforcer_common::verdict::PassReason;
 use enforcer_tests::bytecode;
 use enforcer_tests::cost::{Law, NETWORKS};
 use enforcer_tests::packet::{BLUE_A, BLUE_B, DB, Family, Packet, from};
@@ -26,15 +26,15 @@ const FILLS: usize = 3;
 const FEW: usize = 1;
 const SOME: usize = 4_096;
 const MANY: usize = 1 << 20;
-/// Networks of the largest policy, besides the two of the packets.
-const ALL_NETWORKS: usize = 100_000;
+/// Networks of the largest policy, besides the two of the packets: nearly as many as there are ids.
+const ALL_NETWORKS: usize = 65_000;
 
 /// What decides.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Policy {
     /// Two networks.
     Two,
-    /// A hundred thousand more.
+    /// Very many more.
     Networks,
     /// The same, and all their prefixes are also in the one that the packets are judged by.
     OneForAll,
@@ -123,7 +123,7 @@ fn turn(case: Case, family: Family) -> turns::Turn {
 fn lab(tables: TableKind, policy: Policy, flows: Flows, family: Family) -> Lab {
     // Twice the flows that are sent, from one of the processors.
     let flows = if flows == Flows::Known(MANY) { 4 * MANY as u32 } else { Sizes::default().flows };
-    let sizes = Sizes { tables, flows, networks: MAX_NETWORKS, ..Sizes::default() };
+    let sizes = Sizes { tables, flows, ..Sizes::default() };
     let mut lab = Lab::loaded_with(&Options { sizes, ..Options::default() });
     for (name, party) in [("a", BLUE_A), ("b", BLUE_B), ("db", DB)] {
         lab.endpoint(name).owns([party]);
@@ -214,20 +214,21 @@ fn report(hosts: &[Standing], family: Family, results: &mut Results) {
         );
         let tables = if kind == TableKind::Kernel { ", tables = \"kernel\"" } else { "" };
         let row = Row {
-            part: "judge",
+            part: "judge".into(),
             of: format!("{family:?}"),
             what: format!("{}, {}{tables}", flows.name(), policy.name()),
             unit: Unit::Nanoseconds,
             value: Estimate::of(of(case).expect("it was measured")),
             times: ratio(case, plain).expect("it was measured"),
-            of_what: "the same in the kernel's tables, 2 networks",
+            of_what: "the same in the kernel's tables, 2 networks".into(),
         };
         println!("    {family:?} {row}");
         if let (Policy::Two, Flows::Known(flows)) = (policy, flows) {
             results.points.push(Point {
+                part: "judge".into(),
                 plot: format!("verdict of a known flow, {family:?}"),
                 series: if kind == TableKind::Own { "own table" } else { "kernel table" }.to_owned(),
-                against: "flows",
+                against: "flows".into(),
                 x: flows as f64,
                 unit: row.unit,
                 y: row.value,
@@ -256,7 +257,7 @@ fn report(hosts: &[Standing], family: Family, results: &mut Results) {
     });
     for (what, limit, case, other) in goals.into_iter().chain(growth) {
         if let Some(measured) = ratio(case, other) {
-            results.goals.push(Goal::at_most(format!("{what}, {family:?}"), limit, measured));
+            results.goals.push(Goal::at_most("judge", format!("{what}, {family:?}"), limit, measured));
         }
     }
 }

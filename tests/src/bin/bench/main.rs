@@ -96,7 +96,7 @@ type Measure = fn(Thoroughness, &mut Results);
 fn main() -> std::io::Result<()> {
     let Arguments { part, quick } = Arguments::parse();
     let thoroughness = if quick { Thoroughness::Quick } else { Thoroughness::Full };
-    let mut results = Results::of_this_machine();
+    let mut results = Results::of_this_machine(thoroughness);
     let wanted = |other| part.is_none_or(|part| part == other);
     let parts: [(Part, Measure); 10] = [
         (Part::Forward, forward::measure),
@@ -110,11 +110,13 @@ fn main() -> std::io::Result<()> {
         (Part::Ready, ready::measure),
         (Part::Memory, memory::measure),
     ];
-    for (_, measure) in parts.into_iter().filter(|(part, _)| wanted(*part)) {
+    let all = parts.len();
+    for (part, measure) in parts.into_iter().filter(|(part, _)| wanted(*part)) {
+        results.begin(part.to_possible_value().expect("none is left out").get_name());
         // It stays on one processor, and what the next one starts must not.
         thread::scope(|scope| scope.spawn(|| measure(thoroughness, &mut results)).join())
             .expect("it told why");
-        results.write()?;
+        results.write(thoroughness)?;
     }
-    results.finish(part.is_none() && !quick)
+    results.finish(all, thoroughness)
 }

@@ -24,6 +24,7 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
         let bytes = Estimate::of([bytes_of_a_flow(table)]);
         println!("  bytes of kernel memory for a flow, {family}: {:.1}", bytes.median);
         results.goals.push(Goal::at_most(
+            "memory",
             format!("bytes of kernel memory for a flow, {family}"),
             limit,
             bytes,

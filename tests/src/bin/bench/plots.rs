@@ -22,7 +22,7 @@ const LINES: (u32, u32) = (900, 560);
 
 /// Draws everything into a directory.
 pub fn draw(results: &Results, directory: &Path) -> Outcome {
-    for rows in results.rows.chunk_by(|one, next| (one.part, &one.of) == (next.part, &next.of)) {
+    for rows in results.rows.chunk_by(|one, next| (&one.part, &one.of) == (&next.part, &next.of)) {
         bars(rows, &directory.join(file_name(&format!("{}-{}", rows[0].part, rows[0].of))))?;
     }
     let mut rest: Vec<&Point> = results.points.iter().collect();
@@ -58,7 +58,7 @@ fn bars(rows: &[Row], path: &Path) -> Outcome {
     area.draw(&Text::new(title, (10, 8), (FONT, 15).into_font()))?;
     for (at, (row, value)) in rows.iter().zip(&values).enumerate() {
         let top = HEIGHT * (at as i32 + 1) + 6;
-        let own = row.what.starts_with("enforcer") || !matches!(*part, "forward" | "flood" | "tcp");
+        let own = row.what.starts_with("enforcer") || !matches!(&**part, "forward" | "flood" | "tcp");
         let color = Palette99::pick(usize::from(own));
         let bar = [(LEFT, top), (LEFT + length(*value).max(1), top + HEIGHT - 6)];
         area.draw(&Rectangle::new(bar, color.filled()))?;
@@ -87,7 +87,7 @@ fn lines(points: &[&Point], path: &Path) -> Outcome {
             extent(|point| point.x).log_scale(),
             extent(|point| point.y.median).log_scale(),
         )?;
-    chart.configure_mesh().x_desc(*against).y_desc(unit.symbol()).draw()?;
+    chart.configure_mesh().x_desc(&**against).y_desc(unit.symbol()).draw()?;
     let names: BTreeSet<&str> = points.iter().map(|point| &*point.series).collect();
     for (at, name) in names.into_iter().enumerate() {
         let color = Palette99::pick(at).to_rgba();

@@ -179,13 +179,13 @@ fn report(tables: &[Standing], family: Family, results: &mut Results) {
             TableKind::Kernel => format!("{size} prefixes, tables = \"kernel\""),
         };
         let row = Row {
-            part: "prefixes",
+            part: "prefixes".into(),
             of: format!("{family:?}"),
             what,
             unit: Unit::Nanoseconds,
             value: Estimate::of(of(size, kind)),
             times: ratio(&of(size, kind), &of(size, TableKind::Kernel)),
-            of_what: "the kernel's trie",
+            of_what: "the kernel's trie".into(),
         };
         let Built { took, bytes_per_prefix } = table.built;
         println!(
@@ -193,9 +193,10 @@ fn report(tables: &[Standing], family: Family, results: &mut Results) {
             took.as_millis()
         );
         results.points.push(Point {
+            part: "prefixes".into(),
             plot: format!("one look among prefixes, {family:?}"),
             series: if kind == TableKind::Own { "own trie" } else { "kernel trie" }.to_owned(),
-            against: "prefixes",
+            against: "prefixes".into(),
             x: size as f64,
             unit: row.unit,
             y: row.value,
@@ -206,7 +207,9 @@ fn report(tables: &[Standing], family: Family, results: &mut Results) {
     if tables.iter().all(|table| table.what != Look::Among(many, TableKind::Own)) {
         return;
     }
-    let goal = |what: &str, limit, measured| Goal::at_most(format!("{what}, {family:?}"), limit, measured);
+    let goal = |what: &str, limit, measured| {
+        Goal::at_most("prefixes", format!("{what}, {family:?}"), limit, measured)
+    };
     let (own, kernel) = (of(many, TableKind::Own), of(many, TableKind::Kernel));
     let built = find(Look::Among(many, TableKind::Own)).built;
     let (of_kernel, bytes) = if family == Family::V4 { (1.0 / 20.0, 64.0) } else { (1.0 / 8.0, 96.0) };

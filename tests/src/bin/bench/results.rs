@@ -1,36 +1,45 @@
 //! What was measured and what was meant to be: printed, written to `target/bench/results.json`, and drawn.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use nix::sys::utsname::uname;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::statistics::Estimate;
-use crate::{paper, plots};
+use crate::{Thoroughness, paper, plots};
 
-/// Where results go.
+/// Where results go, and those of quick runs, which mean nothing.
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench");
-/// The same for readers, made by a whole run.
+const QUICK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench/quick");
+const FILE: &str = "results.json";
+/// The same for readers.
 const PAPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md");
 
-/// All of one run.
-#[derive(Debug, Serialize)]
+/// Mostly known when this was written.
+pub type Text = Cow<'static, str>;
+
+/// What is known of this machine: parts that are measured anew take the place of what they found before.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Results {
     pub kernel: String,
     pub processor: String,
+    /// The parts that were measured.
+    pub parts: BTreeSet<String>,
     pub rows: Vec<Row>,
     pub points: Vec<Point>,
     pub goals: Vec<Goal>,
 }
 
 /// One configuration.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Row {
     /// The part of the benchmark.
-    pub part: &'static str,
+    pub part: Text,
     /// What was measured.
     pub of: String,
     /// What forwarded and decided.
@@ -40,25 +49,27 @@ pub struct Row {
     /// The value as a multiple of another one.
     pub times: Estimate,
     /// Of which.
-    pub of_what: &'static str,
+    pub of_what: Text,
 }
 
 /// Of a line in a picture.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Point {
+    /// The part of the benchmark.
+    pub part: Text,
     /// The picture.
     pub plot: String,
     /// The line.
     pub series: String,
     /// What there is more of to the right.
-    pub against: &'static str,
+    pub against: Text,
     pub x: f64,
     pub unit: Unit,
     pub y: Estimate,
 }
 
 /// Of values.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unit {
     Nanoseconds,
@@ -85,8 +96,10 @@ impl Unit {
 }
 
 /// What was meant to be reached.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Goal {
+    /// The part of the benchmark.
+    pub part: Text,
     pub what: String,
     /// For people: a sign and a number.
     #[serde(rename = "goal")]
@@ -96,53 +109,76 @@ pub struct Goal {
 }
 
 impl Results {
-    /// Of this machine, and empty.
-    pub fn of_this_machine() -> Self {
+    /// What was found on this machine and kernel before, of a whole run's parts or of some; of quick runs nothing.
+    pub fn of_this_machine(thoroughness: Thoroughness) -> Self {
         let kernel =
             uname().map_or_else(|_| String::new(), |name| name.release().to_string_lossy().into_owned());
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let processor = model.map_or_else(String::new, |(_, name)| name.to_owned());
-        Self { kernel, processor, rows: Vec::new(), points: Vec::new(), goals: Vec::new() }
+        let before = fs::read(Path::new(DIRECTORY).join(FILE)).ok().filter(|_| thoroughness.is_full());
+        let before: Option<Self> = before.and_then(|text| serde_json::from_slice(&text).ok());
+        let before = before.filter(|before| before.kernel == kernel && before.processor == processor);
+        before.unwrap_or_else(|| Self { kernel, processor, ..Self::default() })
     }
 
-    /// Prints the goals; writes the paper if this is the `whole`.
-    pub fn finish(&self, whole: bool) -> io::Result<()> {
-        if self.rows.is_empty() {
-            return Ok(());
-        }
+    /// Forgets what a part found before, which is measured now.
+    pub fn begin(&mut self, part: &str) {
+        self.rows.retain(|row| row.part != part);
+        self.points.retain(|point| point.part != part);
+        self.goals.retain(|goal| goal.part != part);
+        self.parts.insert(part.to_owned());
+    }
+
+    /// Prints the goals, draws, and writes the paper if `all` parts are known; of a quick run no paper.
+    pub fn finish(&self, all: usize, thoroughness: Thoroughness) -> io::Result<()> {
         println!("\ngoals: median, and the interval that holds the true one in 95 of 100 runs");
         for goal in &self.goals {
             println!("  {goal}");
         }
-        plots::draw(self, Path::new(DIRECTORY)).map_err(|error| io::Error::other(error.to_string()))?;
-        println!("\ntarget/bench: results.json and pictures");
-        if whole {
+        let directory = directory(thoroughness);
+        plots::draw(self, directory).map_err(|error| io::Error::other(error.to_string()))?;
+        println!("\n{}: {FILE} and pictures", directory.display());
+        if self.parts.len() == all && thoroughness.is_full() {
             fs::write(PAPER, paper::of(self))?;
             println!("docs/benchmarks.md");
         }
         Ok(())
     }
 
-    /// Writes what there is by now as JSON; nothing if nothing was compared.
-    pub fn write(&self) -> io::Result<()> {
-        if self.rows.is_empty() {
-            return Ok(());
-        }
-        fs::create_dir_all(DIRECTORY)?;
-        fs::write(Path::new(DIRECTORY).join("results.json"), serde_json::to_string_pretty(self)?)
+    /// Writes what there is by now as JSON.
+    pub fn write(&self, thoroughness: Thoroughness) -> io::Result<()> {
+        let directory = directory(thoroughness);
+        fs::create_dir_all(directory)?;
+        fs::write(directory.join(FILE), serde_json::to_string_pretty(self)?)
     }
+}
+
+fn directory(thoroughness: Thoroughness) -> &'static Path {
+    Path::new(if thoroughness.is_full() { DIRECTORY } else { QUICK })
 }
 
 impl Goal {
     /// Met if the median is not less.
-    pub fn at_least(what: String, limit: f64, measured: Estimate) -> Self {
-        Self { what, limit: format!("≥ {limit:.2}"), measured, met: measured.median >= limit }
+    pub fn at_least(part: &'static str, what: String, limit: f64, measured: Estimate) -> Self {
+        Self {
+            part: part.into(),
+            what,
+            limit: format!("≥ {limit:.2}"),
+            measured,
+            met: measured.median >= limit,
+        }
     }
 
     /// Met if the median is not greater.
-    pub fn at_most(what: String, limit: f64, measured: Estimate) -> Self {
-        Self { what, limit: format!("≤ {limit:.2}"), measured, met: measured.median <= limit }
+    pub fn at_most(part: &'static str, what: String, limit: f64, measured: Estimate) -> Self {
+        Self {
+            part: part.into(),
+            what,
+            limit: format!("≤ {limit:.2}"),
+            measured,
+            met: measured.median <= limit,
+        }
     }
 }
 

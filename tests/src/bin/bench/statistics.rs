@@ -1,9 +1,9 @@
 //! Medians, and how sure they are.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A median with the interval that holds the true one in 95 of 100 runs; of fewer than six values, with the extremes.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Estimate {
     pub median: f64,
     pub low: f64,

@@ -92,18 +92,19 @@ fn report(what: &str, unit: Unit, family: Family, values: &[Vec<f64>], goal: f64
         let value = Estimate::of(own.iter().copied());
         let of = format!("{what}, {family:?}");
         let row = Row {
-            part: "tcp",
+            part: "tcp".into(),
             of: of.clone(),
             what: rung.name(),
             unit,
             value,
             times,
-            of_what: "plain routing",
+            of_what: "plain routing".into(),
         };
         println!("    {row}");
         results.rows.push(row);
         if rung == Rung::Enforcer(2) {
             results.goals.push(Goal::at_least(
+                "tcp",
                 format!("TCP: {of}, against {}", Rung::Routing.name()),
                 goal,
                 times,

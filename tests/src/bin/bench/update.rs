@@ -42,19 +42,19 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
         for (quantile_name, part) in [("half of them", 0.5), ("99 of 100", 0.99)] {
             let [of, base] = [times, &few.1].map(|times| quantile(times, part));
             let row = Row {
-                part: "update",
+                part: "update".into(),
                 of: "one prefix more".to_owned(),
                 what: format!("{name}: {quantile_name} within"),
                 unit: Unit::Milliseconds,
                 value: Estimate::of([of]),
                 times: Estimate::of([of / base]),
-                of_what: "the same with 2 networks",
+                of_what: "the same with 2 networks".into(),
             };
             println!("    {row}");
             results.rows.push(row);
         }
         let what = format!("one prefix more, {name}: ms to the first packet, 99 of 100");
-        results.goals.push(Goal::at_most(what, GOAL, Estimate::of([quantile(times, 0.99)])));
+        results.goals.push(Goal::at_most("update", what, GOAL, Estimate::of([quantile(times, 0.99)])));
     }
 }
 

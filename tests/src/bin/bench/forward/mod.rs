@@ -133,13 +133,13 @@ fn report(ladder: &[Standing], family: Family, flows: usize, results: &mut Resul
     let measured = ladder.iter().filter(|standing| standing.rung.forwards() && !standing.times.is_empty());
     for rung in measured.map(|standing| standing.rung) {
         let row = Row {
-            part: "forward",
+            part: "forward".into(),
             of: format!("{family:?}, {flows} flows"),
             what: rung.name(),
             unit: Unit::Nanoseconds,
             value: Estimate::of(beyond(rung)),
             times: ratio(rung, Rung::Routing),
-            of_what: "plain routing",
+            of_what: "plain routing".into(),
         };
         println!("    {row}");
         results.points.extend(points(rung, family, flows, row.value));
@@ -148,13 +148,13 @@ fn report(ladder: &[Standing], family: Family, flows: usize, results: &mut Resul
     if flows == EDITED_FLOWS {
         let measured = ratio(Rung::Enforcer(2), Rung::Edited);
         let what = format!("throughput under edits, {family:?}, {flows} flows, of that without");
-        results.goals.push(Goal::at_least(what, 0.8, measured));
+        results.goals.push(Goal::at_least("forward", what, 0.8, measured));
     }
     for (goal, flows_of_goal, of) in GOALS {
         if flows_of_goal == flows {
             let measured = ratio(Rung::Enforcer(2), of);
             let what = format!("forwarding, {family:?}, {flows} flows, against {}", of.name());
-            results.goals.push(Goal::at_most(what, goal, measured));
+            results.goals.push(Goal::at_most("forward", what, goal, measured));
         }
     }
 }
@@ -162,10 +162,11 @@ fn report(ladder: &[Standing], family: Family, flows: usize, results: &mut Resul
 /// Where a figure lies in the pictures: against flows, unless its rung is too slow for many; and with one flow, against
 /// rules.
 fn points(rung: Rung, family: Family, flows: usize, y: Estimate) -> Vec<Point> {
-    let point = |against, series, x| Point {
+    let point = |against: &'static str, series, x| Point {
+        part: "forward".into(),
         plot: format!("forwarding, {family:?}, against {against}"),
         series,
-        against,
+        against: against.into(),
         x,
         unit: Unit::Nanoseconds,
         y,
