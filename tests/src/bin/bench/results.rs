@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::utsname::uname;
 use serde::{Deserialize, Serialize};
@@ -14,11 +14,13 @@ use crate::statistics::Estimate;
 use crate::{Thoroughness, paper, plots};
 
 /// Where results go, and those of quick runs, which mean nothing.
-const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench");
-const QUICK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench/quick");
+const DIRECTORY: &str = "target/bench";
+const QUICK: &str = "target/bench/quick";
 const FILE: &str = "results.json";
 /// The same for readers.
-const PAPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md");
+const PAPER: &str = "docs/benchmarks.md";
+/// Where all of these are.
+const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Mostly known when this was written.
 pub type Text = Cow<'static, str>;
@@ -116,7 +118,7 @@ impl Results {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let processor = model.map_or_else(String::new, |(_, name)| name.to_owned());
-        let before = fs::read(Path::new(DIRECTORY).join(FILE)).ok().filter(|_| thoroughness.is_full());
+        let before = fs::read(path(DIRECTORY).join(FILE)).ok().filter(|_| thoroughness.is_full());
         let before: Option<Self> = before.and_then(|text| serde_json::from_slice(&text).ok());
         let before = before.filter(|before| before.kernel == kernel && before.processor == processor);
         before.unwrap_or_else(|| Self { kernel, processor, ..Self::default() })
@@ -137,25 +139,29 @@ impl Results {
             println!("  {goal}");
         }
         let directory = directory(thoroughness);
-        plots::draw(self, directory).map_err(|error| io::Error::other(error.to_string()))?;
-        println!("\n{}: {FILE} and pictures", directory.display());
+        plots::draw(self, &path(directory)).map_err(|error| io::Error::other(error.to_string()))?;
+        println!("\n{directory}: {FILE} and pictures");
         if self.parts.len() == all && thoroughness.is_full() {
-            fs::write(PAPER, paper::of(self))?;
-            println!("docs/benchmarks.md");
+            fs::write(path(PAPER), paper::of(self))?;
+            println!("{PAPER}");
         }
         Ok(())
     }
 
     /// Writes what there is by now as JSON.
     pub fn write(&self, thoroughness: Thoroughness) -> io::Result<()> {
-        let directory = directory(thoroughness);
-        fs::create_dir_all(directory)?;
+        let directory = path(directory(thoroughness));
+        fs::create_dir_all(&directory)?;
         fs::write(directory.join(FILE), serde_json::to_string_pretty(self)?)
     }
 }
 
-fn directory(thoroughness: Thoroughness) -> &'static Path {
-    Path::new(if thoroughness.is_full() { DIRECTORY } else { QUICK })
+fn directory(thoroughness: Thoroughness) -> &'static str {
+    if thoroughness.is_full() { DIRECTORY } else { QUICK }
+}
+
+fn path(inside: &str) -> PathBuf {
+    Path::new(WORKSPACE).join(inside)
 }
 
 impl Goal {
