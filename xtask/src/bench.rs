@@ -6,9 +6,13 @@ use std::ffi::OsString;
 use anyhow::Result;
 
 use crate::programs::{self, Profile};
+use crate::step;
 
-/// Builds the benchmark and becomes it. Figures of `--quick` mean nothing, so it does not wait for another build.
+/// Builds the benchmark and becomes it. Figures of `--quick` mean nothing: it takes the build of the tests.
 pub fn run(args: &[OsString]) -> Result<Infallible> {
-    let profile = if args.iter().any(|arg| arg == "--quick") { Profile::Dev } else { Profile::Release };
-    programs::build_and_exec("bench", profile, args)
+    if args.iter().any(|arg| arg == "--quick") {
+        step::show("build", programs::build_with_tests())?;
+        return programs::exec("bench", Profile::Dev, args);
+    }
+    programs::build_and_exec("bench", Profile::Release, args)
 }

@@ -61,6 +61,11 @@ pub fn build_tests() -> Result<()> {
 /// Builds all, and becomes the program named.
 pub fn build_and_exec(name: &str, profile: Profile, args: &[OsString]) -> Result<Infallible> {
     build(profile)?;
+    exec(name, profile, args)
+}
+
+/// Becomes a program that was built.
+pub fn exec(name: &str, profile: Profile, args: &[OsString]) -> Result<Infallible> {
     // The program finds `enforcer` next to itself.
     let mut program = Command::new(artifacts(profile)?.join(name));
     program.args(args);
