@@ -186,7 +186,7 @@ pub enum Choice<'a> {
     Short,
     /// All.
     All,
-    /// Those whose group or name contains one of these.
+    /// Those of these groups, and those whose names contain one of these.
     Named(&'a [String]),
 }
 

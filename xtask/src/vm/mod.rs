@@ -52,7 +52,7 @@ pub struct Vm {
     /// Instead of the tests, let something go wrong, to see how it is reported: hang, silence or panic.
     #[arg(long, conflicts_with_all = ["all", "bless", "filters"])]
     rehearse: Option<Fault>,
-    /// Run only tests whose group or name contains one of these.
+    /// Run only tests of these groups, and those whose names contain one of these.
     filters: Vec<String>,
 }
 

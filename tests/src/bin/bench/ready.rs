@@ -10,7 +10,7 @@ use enforcer_tests::host::HOST_IPV4;
 use enforcer_tests::packet::from;
 use enforcer_tests::{Daemon, Host, NetNs};
 
-use crate::results::{Goal, Results, Row, Unit};
+use crate::results::{Goal, Results};
 use crate::statistics::{Estimate, quantile};
 use crate::{Thoroughness, crowd};
 
@@ -33,20 +33,12 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     });
     let (_, alone) = &rows[0];
     for (others, waits) in &rows {
-        for (name, part) in [("half of them", 0.5), ("99 of 100", 0.99)] {
-            let [value, base] = [waits, alone].map(|waits| quantile(waits, part));
-            let row = Row {
-                part: "ready".into(),
-                of: "a new workload".to_owned(),
-                what: format!("among {others} others: {name} within"),
-                unit: Unit::Milliseconds,
-                value: Estimate::of([value]),
-                times: Estimate::of([value / base]),
-                of_what: "the same alone".into(),
-            };
-            println!("    {row}");
-            results.rows.push(row);
-        }
+        results.waits(
+            ("ready", "a new workload"),
+            &format!("among {others} others"),
+            [waits, alone],
+            "the same alone",
+        );
     }
     let (others, waits) = &rows[rows.len() - 1];
     let what = format!("a new workload among {others}: ms from its link to its first packet, 99 of 100");

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::utsname::uname;
 use serde::{Deserialize, Serialize};
 
-use crate::statistics::Estimate;
+use crate::statistics::{Estimate, quantile};
 use crate::{Thoroughness, paper, plots};
 
 /// Where results go, and those of quick runs, which mean nothing.
@@ -130,6 +130,30 @@ impl Results {
         self.points.retain(|point| point.part != part);
         self.goals.retain(|goal| goal.part != part);
         self.parts.insert(part.to_owned());
+    }
+
+    /// Adds how long half of all waits took at most, and 99 of 100, in milliseconds and as multiples of others'.
+    pub fn waits(
+        &mut self,
+        (part, of): (&'static str, &str),
+        name: &str,
+        [waits, others]: [&[f64]; 2],
+        of_what: &'static str,
+    ) {
+        for (most, share) in [("half of them", 0.5), ("99 of 100", 0.99)] {
+            let [value, base] = [waits, others].map(|waits| quantile(waits, share));
+            let row = Row {
+                part: part.into(),
+                of: of.to_owned(),
+                what: format!("{name}: {most} within"),
+                unit: Unit::Milliseconds,
+                value: Estimate::of([value]),
+                times: Estimate::of([value / base]),
+                of_what: of_what.into(),
+            };
+            println!("    {row}");
+            self.rows.push(row);
+        }
     }
 
     /// Prints the goals, draws, and writes the paper if `all` parts are known; of a quick run no paper.

@@ -16,7 +16,7 @@ use enforcer_tests::workload::INSIDE;
 use enforcer_tests::{Daemon, Host, Workload};
 
 use crate::Thoroughness;
-use crate::results::{Goal, Results, Row, Unit};
+use crate::results::{Goal, Results};
 use crate::scale;
 use crate::statistics::{Estimate, quantile};
 
@@ -41,20 +41,7 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
         sizes.iter().map(|(name, others)| (name, changes(others, thoroughness.of(CHANGES)))).collect();
     let few = &rows[0];
     for (name, times) in &rows {
-        for (quantile_name, part) in [("half of them", 0.5), ("99 of 100", 0.99)] {
-            let [of, base] = [times, &few.1].map(|times| quantile(times, part));
-            let row = Row {
-                part: "update".into(),
-                of: "one prefix more".to_owned(),
-                what: format!("{name}: {quantile_name} within"),
-                unit: Unit::Milliseconds,
-                value: Estimate::of([of]),
-                times: Estimate::of([of / base]),
-                of_what: "the same with 2 networks".into(),
-            };
-            println!("    {row}");
-            results.rows.push(row);
-        }
+        results.waits(("update", "one prefix more"), name, [times, &few.1], "the same with 2 networks");
         let what = format!("one prefix more, {name}: ms to the first packet, 99 of 100");
         results.goals.push(Goal::at_most("update", what, GOAL, Estimate::of([quantile(times, 0.99)])));
     }
