@@ -43,18 +43,31 @@ pub fn classifier(instructions: &[u64]) -> OwnedFd {
     load(bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS, instructions).expect("failed to load a program")
 }
 
-/// Runs a program over a frame, once; the time is the kernel's.
-pub fn test_run(program: &OwnedFd, frame: &[u8]) -> io::Result<Duration> {
+/// What a test run told.
+#[derive(Clone, Copy, Debug)]
+pub struct TestRun {
+    /// The mean, as the kernel measured it.
+    pub duration: Duration,
+    /// What the last run returned.
+    pub code: u32,
+}
+
+/// Runs a program over a frame, so many times. `context` is the kernel's, or empty for one that says nothing.
+pub fn test_run(program: &OwnedFd, frame: &[u8], context: &[u8], repeat: u32) -> io::Result<TestRun> {
     let mut attr = nothing();
     // SAFETY: plain data; this variant is the one that the command reads.
     let test = unsafe { &mut attr.test };
     test.prog_fd = program.as_raw_fd() as u32;
     test.data_in = frame.as_ptr() as u64;
     test.data_size_in = frame.len() as u32;
-    test.repeat = 1;
+    if !context.is_empty() {
+        (test.ctx_in, test.ctx_size_in) = (context.as_ptr() as u64, context.len() as u32);
+    }
+    test.repeat = repeat;
     call(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
     // SAFETY: the same variant; the command wrote it.
-    Ok(Duration::from_nanos(unsafe { attr.test }.duration.into()))
+    let test = unsafe { attr.test };
+    Ok(TestRun { duration: Duration::from_nanos(test.duration.into()), code: test.retval })
 }
 
 /// Kernels before 5.11 count programs as locked memory.

@@ -8,7 +8,7 @@ use crate::kernel::{self, Feature};
 
 /// The kernel's `struct __sk_buff`, as far as a test may set it; the rest must be zero.
 #[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(super) struct SkBuff {
     before_mark: [u32; 2],
     pub(super) mark: u32,

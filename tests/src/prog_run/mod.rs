@@ -15,6 +15,7 @@ mod namespace;
 mod observe;
 mod outcome;
 mod run;
+mod stream;
 
 use std::{collections::BTreeMap, net::IpAddr, process::Command};
 
@@ -39,6 +40,7 @@ pub use facts::{EndpointFacts, Owned};
 use namespace::Namespace;
 pub use outcome::{Judged, Outcome};
 pub use run::Run;
+pub use stream::Stream;
 
 use crate::packet::Packet;
 

@@ -2,16 +2,14 @@
 //! networks and rules and very many; in tables of our own and in the kernel's.
 
 use std::fmt::Write as _;
-use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use enforcer::datapath::load::Options;
 use enforcer::datapath::sizes::{Sizes, TableKind};
+use enforcer_common::event::Hook;
 use enforcer_common::verdict::PassReason;
-use enforcer_tests::bytecode;
 use enforcer_tests::cost::{Law, NETWORKS};
 use enforcer_tests::packet::{BLUE_A, BLUE_B, DB, Family, Packet, from};
-use enforcer_tests::prog_run::Lab;
+use enforcer_tests::prog_run::{Lab, Stream};
 
 use crate::draw::Draw;
 use crate::results::{Goal, Point, Results, Row, Unit};
@@ -19,8 +17,9 @@ use crate::statistics::Estimate;
 use crate::{Thoroughness, processor, turns};
 
 const ROUNDS: usize = 60;
-/// Packets of a host in one round.
-const PACKETS: usize = 200;
+/// Packets of a host in one round, and those of flows that nobody knows.
+const PACKETS: u32 = 20_000;
+const NEW_PACKETS: u32 = 500;
 /// Times that each flow is sent before: tables that grow with what comes forget some of the first.
 const FILLS: usize = 3;
 const FEW: usize = 1;
@@ -95,28 +94,19 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
 
 fn turn(case: Case, family: Family) -> turns::Turn {
     let Case::Verdict(kind, policy, flows) = case else {
-        let (program, frame) = (nothing(), packet(family, Policy::Two, 0).bytes());
-        return Box::new(move || turns::calm_mean((0..PACKETS).map(|_| run(&program, &frame))));
+        let stream = Stream::to_nowhere(packets(family, Policy::Two, SOME));
+        return Box::new(move || turns::mean_of(&stream, PACKETS));
     };
     let mut lab = lab(kind, policy, flows, family);
-    let (mut draw, mut next) = (Draw::default(), 0);
-    if let Flows::Known(flows) = flows {
-        for flow in (0..FILLS).flat_map(|_| 0..flows) {
-            lab.sent_by("a", packet(family, policy, flow)).mean_duration(1);
-        }
-    }
     lab.sent_by("a", packet(family, policy, 0)).passes(policy.passes());
+    let stream = lab.stream(Hook::FromEndpoint, "a", packets(family, policy, flows.number()));
+    if let Flows::Known(flows) = flows {
+        stream.mean_duration((FILLS * flows) as u32);
+    }
     Box::new(move || {
-        turns::calm_mean((0..PACKETS).map(|_| {
-            let flow = match flows {
-                Flows::Known(flows) => draw.below(flows),
-                Flows::New => {
-                    next += 1;
-                    next
-                }
-            };
-            lab.sent_by("a", packet(family, policy, flow)).mean_duration(1)
-        }))
+        // The program is the lab's.
+        let _ = &lab;
+        turns::mean_of(&stream, if flows == Flows::New { NEW_PACKETS } else { PACKETS })
     })
 }
 
@@ -174,6 +164,13 @@ fn many_networks(family: Family, one_for_all: bool) -> String {
     text
 }
 
+/// One of each flow, in any order.
+fn packets(family: Family, policy: Policy, flows: usize) -> impl Iterator<Item = Packet> {
+    let mut order: Vec<usize> = (0..flows).collect();
+    Draw::default().shuffle(&mut order);
+    order.into_iter().map(move |flow| packet(family, policy, flow))
+}
+
 /// A packet of a flow, each with other ports; a rule is about one port, and so it is the sender's alone that differ.
 fn packet(family: Family, policy: Policy, flow: usize) -> Packet {
     let (to, port) = match policy {
@@ -182,15 +179,6 @@ fn packet(family: Family, policy: Policy, flow: usize) -> Packet {
     };
     let from_port = 20_000 + (flow & 0x7fff) as u16;
     from(BLUE_A.on(family)).to(to.on(family)).udp(port).from_port(from_port).payload(22)
-}
-
-fn nothing() -> OwnedFd {
-    // r0 = TC_ACT_OK; exit
-    bytecode::classifier(&[bytecode::instruction(0xb7, 0, 0, 0), bytecode::instruction(0x95, 0, 0, 0)])
-}
-
-fn run(program: &OwnedFd, frame: &[u8]) -> Duration {
-    bytecode::test_run(program, frame).expect("a test run")
 }
 
 fn report(hosts: &[Standing], family: Family, results: &mut Results) {
@@ -263,6 +251,14 @@ fn report(hosts: &[Standing], family: Family, results: &mut Results) {
 }
 
 impl Flows {
+    /// How many there are; new ones for all rounds.
+    fn number(self) -> usize {
+        match self {
+            Self::Known(flows) => flows,
+            Self::New => ROUNDS * NEW_PACKETS as usize,
+        }
+    }
+
     fn name(self) -> String {
         match self {
             Self::Known(1) => "known flow".to_owned(),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use enforcer::datapath::sizes::TableKind;
 use enforcer::policy::{Policy, Source};
+use enforcer_common::event::Hook;
 use enforcer_common::verdict::PassReason;
 use enforcer_tests::packet::{BLUE_A, Family, Packet, from};
 use enforcer_tests::prog_run::Lab;
@@ -24,8 +25,8 @@ use crate::{Thoroughness, processor, turns};
 const SIZES: [usize; 3] = [1_000, 100_000, 1_000_000];
 const ROUNDS: usize = 60;
 /// Packets of a table in one round, and how many there are: more than the processor's caches remember.
-const PACKETS: usize = 200;
-const ADDRESSES: usize = 20_000;
+const PACKETS: u32 = 20_000;
+const ADDRESSES: usize = 50_000;
 /// Networks that share the prefixes.
 const NETWORKS: usize = 64;
 const UPLINK: &str = "outside";
@@ -67,12 +68,11 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
 fn stand(look: Look, family: Family) -> Standing {
     Standing::stand(look, move || {
         let (mut lab, packets, built) = host(look, family);
-        let mut next = 0;
+        let stream = lab.stream(Hook::FromUplink, UPLINK, packets);
         let turn = move || {
-            turns::calm_mean((0..PACKETS).map(|_| {
-                next = (next + 1) % packets.len();
-                lab.arrives_at(UPLINK, &packets[next]).mean_duration(1)
-            }))
+            // The program is the lab's.
+            let _ = &lab;
+            turns::mean_of(&stream, PACKETS)
         };
         (Box::new(turn), built)
     })

@@ -4,7 +4,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use enforcer_tests::prog_run::Stream;
+
 use crate::rounds;
+
+/// Parts of a turn; the slowest quarter of them does not count.
+const PARTS: u32 = 20;
 
 /// One turn of a host; returns what a packet took, in nanoseconds.
 pub type Turn = Box<dyn FnMut() -> f64>;
@@ -59,10 +64,11 @@ pub fn take<W, B: Send + 'static>(hosts: &mut [Standing<W, B>], rounds: usize) {
     }
 }
 
-/// The mean, without what interrupts took; nanoseconds.
-pub fn calm_mean(times: impl Iterator<Item = Duration>) -> f64 {
-    let mut times: Vec<Duration> = times.collect();
+/// What one of the next `packets` of a stream takes, without what interrupts took; nanoseconds.
+pub fn mean_of(stream: &Stream, packets: u32) -> f64 {
+    let of_each = |_| stream.mean_duration(packets / PARTS);
+    let mut times: Vec<Duration> = (0..PARTS).map(of_each).collect();
     times.sort_unstable();
-    let kept = &times[..(times.len() * 9).div_ceil(10)];
+    let kept = &times[..PARTS as usize * 3 / 4];
     kept.iter().sum::<Duration>().as_nanos() as f64 / kept.len() as f64
 }
