@@ -58,6 +58,13 @@ pub struct Namespace {
     since: u64,
 }
 
+impl Namespace {
+    /// Its id here.
+    pub(super) const fn nsid(self) -> Option<i32> {
+        self.nsid
+    }
+}
+
 /// What is known of containers.
 #[derive(Clone, Debug, Default)]
 pub struct Containers {

@@ -103,9 +103,14 @@ impl<K: Kernel, D: Disk> Core<K, D> {
 
     /// One step of the core, and its consequences in the kernel.
     pub fn handle(&mut self, event: Event) {
-        if self.diverged && matches!(event, Event::Observed(_)) {
-            self.diverged = false;
-            self.inspect();
+        match event {
+            Event::Observed(_) if self.diverged => {
+                self.diverged = false;
+                self.inspect();
+            }
+            // An index may be another's by now.
+            Event::Glimpsed(_) if self.diverged => return,
+            _ => {}
         }
         let learns =
             !matches!(event, Event::Appeared { .. } | Event::Vanished { .. } | Event::LookedAround(_));

@@ -36,6 +36,8 @@ pub enum Event {
     },
     /// A complete look at the host.
     Observed(Observation),
+    /// A look at a few workloads that wait for addresses, ahead of the next complete one.
+    Glimpsed(Observation),
     /// The host file was read again. What follows from it follows with the next look.
     Configured(Arc<Config>),
     /// What containers run.
@@ -116,6 +118,17 @@ pub struct Observation {
     pub uplinks: BTreeMap<u32, String>,
     /// What stands in the way of all shortcuts.
     pub barriers: Vec<Barrier>,
+    /// Interfaces that came or went while it was taken: it says nothing of them.
+    pub unsure: BTreeSet<u32>,
+}
+
+impl Observation {
+    /// What was seen of an interface may be of another that had its index, or not of this one yet.
+    pub fn doubt(&mut self, ifindex: u32) {
+        self.veths.remove(&ifindex);
+        self.uplinks.remove(&ifindex);
+        self.unsure.insert(ifindex);
+    }
 }
 
 /// One host-side veth.

@@ -1,51 +1,37 @@
 //! Looks at the host's interfaces, addresses and routes, and at the addresses inside the workloads.
 //!
 //! Every change leads to one complete look, so that an event that was lost is made up for by the next
-//! one; only a new interface is told at once, because it has to be closed at once. The workloads'
-//! namespaces are never entered: the kernel answers for them by namespace id, but only on sockets with
-//! *strict checking*. Without it the kernel ignores the id and answers with the host's own addresses.
+//! one; only a new interface is told at once, because it has to be closed at once, and glimpsed at alone, because its
+//! workload waits. The workloads' namespaces are never entered: the kernel answers for them by namespace id, but only on
+//! sockets with *strict checking*. Without it the kernel ignores the id and answers with the host's own addresses.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    net::IpAddr,
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, io, pin::Pin, sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt};
-use ipnet::IpNet;
+use futures_util::{FutureExt, Stream, StreamExt};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::{
-    AddressFamily, RouteNetlinkMessage,
-    address::{AddressAttribute, AddressMessage},
-    link::LinkAttribute,
-    route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType},
-};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::SocketAddr;
-use rtnetlink::{
-    Handle, IpVersion, MulticastGroup, new_connection_with_strict_check, new_multicast_connection,
+use rtnetlink::{MulticastGroup, new_multicast_connection};
+use tokio::{
+    task::JoinError,
+    time::{Instant, timeout_at},
 };
 use tracing::warn;
 
 use super::event::Observation;
-use crate::{
-    config::Config,
-    shortcut::{Barrier, Kinds},
-};
+use crate::config::Config;
 
+mod eyes;
 mod link;
+mod looks;
 mod names;
 mod route;
 mod wire;
 
-use link::{Inside, Link};
-use names::Names;
+use eyes::Eyes;
+use link::Link;
+use looks::Looks;
 pub use route::interface_towards;
-
-/// Changes come in bursts; one look serves all that arrive within this time.
-const SETTLE: Duration = Duration::from_millis(3);
 
 /// How soon to look again while some workload has no address yet: nothing tells of changes inside it.
 /// Doubles with every look in vain.
@@ -54,12 +40,18 @@ const IMPATIENT: Duration = Duration::from_millis(10);
 /// How often to look when all is settled.
 const PATIENT: Duration = Duration::from_secs(2);
 
+/// At most so many newcomers are glimpsed at, one after the other; the rest of a crowd is seen sooner by a look.
+const CROWD: usize = 8;
+
 /// Why the host cannot be looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// No netlink socket.
     #[error("failed to open a netlink socket")]
     Socket(#[source] io::Error),
+    /// A look did not come to its end.
+    #[error("a look at the host was abandoned")]
+    Abandoned(#[source] JoinError),
     /// The kernel refused an answer.
     #[error("failed to list {what}")]
     List {
@@ -70,7 +62,7 @@ pub enum LinkError {
     },
 }
 
-/// What is told at once, before the look that every waking leads to.
+/// What is told at once, before the look that it leads to.
 #[derive(Debug)]
 pub enum Wake {
     /// A wanted interface appeared.
@@ -92,24 +84,102 @@ pub enum Wake {
     Lost,
 }
 
-/// The kernel's view of the host's links.
-pub struct Links {
-    config: Arc<Config>,
-    handle: Handle,
-    messages: Pin<Box<dyn Stream<Item = Message> + Send + Sync>>,
-    patience: Duration,
-    /// Wanted veths and uplinks that were told of already.
-    announced: BTreeSet<u32>,
-    last: Observation,
+/// What there is to know.
+#[derive(Debug)]
+pub enum News {
+    /// Something changed, or it was time to look; this much is known of it.
+    Told(Vec<Wake>),
+    /// A complete look was taken.
+    Seen(Result<Observation, LinkError>),
 }
 
-type Message = (NetlinkMessage<RouteNetlinkMessage>, SocketAddr);
+/// The kernel's view of the host's links.
+pub struct Links {
+    messages: Messages,
+    looks: Looks,
+    /// Beside the looks, which may be under way.
+    glimpses: Eyes,
+}
 
 impl Links {
     /// Opens the sockets and subscribes; needs a tokio runtime.
     pub fn open(config: Arc<Config>) -> Result<Self, LinkError> {
-        let (connection, handle, _) = new_connection_with_strict_check().map_err(LinkError::Socket)?;
-        tokio::spawn(connection);
+        let (looks, glimpses) = (Looks::new(config.clone()), Eyes::open(config.clone())?);
+        Ok(Self { messages: Messages::open(config)?, looks, glimpses })
+    }
+
+    /// Goes by another host file from now on.
+    pub fn configure(&mut self, config: &Arc<Config>) {
+        for known in [&mut self.messages.config, &mut self.looks.config, &mut self.glimpses.config] {
+            known.clone_from(config);
+        }
+        self.looks.start_over();
+        self.looks.want();
+    }
+
+    /// A look is taken soon.
+    pub fn want_look(&mut self) {
+        self.looks.want();
+    }
+
+    /// Waits until something changed, until it is time to look, or until a look is complete; nothing is lost when the
+    /// waiting is given up. `settled`: no workload is waited for.
+    pub async fn next(&mut self, settled: bool) -> News {
+        tokio::select! {
+            biased;
+            wakes = self.messages.wake(settled) => {
+                self.heed(&wakes);
+                News::Told(wakes)
+            }
+            outcome = self.looks.next() => {
+                self.messages.know(&outcome);
+                News::Seen(outcome)
+            }
+        }
+    }
+
+    /// A complete look, at this moment.
+    pub async fn look(&mut self) -> Result<Observation, LinkError> {
+        let outcome = self.looks.now().await;
+        self.messages.know(&outcome);
+        outcome
+    }
+
+    /// A look at these workloads alone, the newest first. There is none where names of namespaces tell workloads apart:
+    /// all of them would have to be looked at.
+    pub async fn glimpse(&mut self, waiting: &[u32]) -> Observation {
+        let newest = waiting.iter().rev().take(CROWD).copied();
+        let can_tell = !self.glimpses.config.needs_netns();
+        self.glimpses.glimpse(newest.filter(|_| can_tell)).await
+    }
+
+    fn heed(&mut self, wakes: &[Wake]) {
+        for wake in wakes {
+            match wake {
+                Wake::Appeared { ifindex, .. } | Wake::Vanished { ifindex } => self.looks.doubt(*ifindex),
+                Wake::Overrun => self.looks.start_over(),
+                Wake::Lost => {}
+            }
+        }
+        self.looks.want();
+    }
+}
+
+type Message = (NetlinkMessage<RouteNetlinkMessage>, SocketAddr);
+
+/// What the kernel tells by itself.
+struct Messages {
+    config: Arc<Config>,
+    stream: Pin<Box<dyn Stream<Item = Message> + Send + Sync>>,
+    /// When it was last told or looked.
+    last: Instant,
+    patience: Duration,
+    /// Wanted veths and uplinks that were told of already.
+    announced: BTreeSet<u32>,
+}
+
+impl Messages {
+    fn open(config: Arc<Config>) -> Result<Self, LinkError> {
         let groups = [
             MulticastGroup::Link,
             MulticastGroup::Nsid,
@@ -124,46 +194,41 @@ impl Links {
         tokio::spawn(connection);
         Ok(Self {
             config,
-            handle,
-            messages: Box::pin(messages),
+            stream: Box::pin(messages),
+            last: Instant::now(),
             patience: IMPATIENT,
             announced: BTreeSet::new(),
-            last: Observation::default(),
         })
     }
 
-    /// Goes by another host file from the next look on.
-    pub fn configure(&mut self, config: Arc<Config>) {
-        self.config = config;
-    }
-
-    /// Waits until something changed, or until it is time to look; nothing is lost when the waiting is given up.
-    /// `settled`: no workload is waited for.
-    ///
-    /// All that has been told by now is in the answer, or will be in the look that follows: one look for each message
-    /// would fall behind a busy host, and what it is behind with has to be kept.
-    pub async fn wake(&mut self, settled: bool) -> Vec<Wake> {
+    /// Waits for a message, or until it is time to look. All that has been told by now is in the answer, or will be in the
+    /// look that follows: one look for each message would fall behind a busy host, and what it is behind with has to be
+    /// kept.
+    async fn wake(&mut self, settled: bool) -> Vec<Wake> {
         let patience = if settled { PATIENT } else { self.patience };
-        let Ok(mut told) = tokio::time::timeout(patience, self.messages.next()).await else {
+        let told = timeout_at(self.last + patience, self.stream.next()).await;
+        self.last = Instant::now();
+        let Ok(mut told) = told else {
             self.patience = (self.patience * 2).min(PATIENT);
             return Vec::new();
         };
         self.patience = IMPATIENT;
-        let deadline = tokio::time::Instant::now() + SETTLE;
         let mut wakes = Vec::new();
         while let Some((message, _)) = told {
             wakes.extend(self.notable(&message));
-            // Let the burst pass, but do not keep an interface waiting that came or went.
-            let next = if wakes.is_empty() {
-                tokio::time::timeout_at(deadline, self.messages.next()).await.ok()
-            } else {
-                self.messages.next().now_or_never()
-            };
-            let Some(next) = next else { return wakes };
+            let Some(next) = self.stream.next().now_or_never() else { return wakes };
             told = next;
         }
         wakes.push(Wake::Lost);
         wakes
+    }
+
+    /// What a look has seen need not be told; what it is unsure of was.
+    fn know(&mut self, outcome: &Result<Observation, LinkError>) {
+        if let Ok(observation) = outcome {
+            self.announced.retain(|ifindex| observation.unsure.contains(ifindex));
+            self.announced.extend(observation.veths.keys().chain(observation.uplinks.keys()));
+        }
     }
 
     fn notable(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Wake> {
@@ -189,182 +254,4 @@ impl Links {
             _ => None,
         }
     }
-
-    /// A complete look. What seems gone is looked for once more: the kernel may leave things out of a list
-    /// that changes while it is read, and what is forgotten is not enforced.
-    pub async fn look(&mut self) -> Result<Observation, LinkError> {
-        let mut observation = self.look_once().await?;
-        let shrunk = self.last.host.difference(&observation.host).next().is_some()
-            || self.last.veths.keys().any(|ifindex| !observation.veths.contains_key(ifindex))
-            || self.last.uplinks.keys().any(|ifindex| !observation.uplinks.contains_key(ifindex));
-        if shrunk {
-            let second = self.look_once().await?;
-            observation.host.extend(second.host);
-            observation.veths.extend(second.veths);
-            observation.uplinks.extend(second.uplinks);
-        }
-        self.last = observation.clone();
-        self.announced = observation.veths.keys().chain(observation.uplinks.keys()).copied().collect();
-        Ok(observation)
-    }
-
-    async fn look_once(&self) -> Result<Observation, LinkError> {
-        let links = self.links(None).await?;
-        let routes = self.routes().await?;
-        let names = if self.config.needs_netns() { self.netns_names().await } else { Names::new() };
-        let mut veths = BTreeMap::new();
-        let mut inside = BTreeMap::new();
-        let (workloads, others): (Vec<_>, Vec<_>) =
-            links.iter().partition(|link| link.is_veth && self.config.attach.wants(&link.name));
-        for link in workloads {
-            if let Some(nsid) = link.peer_nsid
-                && !inside.contains_key(&nsid)
-            {
-                inside.insert(nsid, self.inside(nsid).await?);
-            }
-            veths.insert(link.ifindex, link.observe(&links, &routes, &inside, &names));
-        }
-        let host = routes.iter().filter(|route| route.interface.is_none()).map(|route| route.network);
-        let leads_outside = |name: &str| self.config.guard.wants(name) || self.config.trust(name).is_some();
-        let uplinks = others.iter().filter(|link| !link.is_internal && leads_outside(&link.name));
-        let uplinks = uplinks.map(|link| (link.ifindex, link.name.clone())).collect();
-        Ok(Observation { host: host.collect(), veths, uplinks, barriers: self.rules().await })
-    }
-
-    /// The links and addresses of another namespace. It may vanish while it is asked: then there is
-    /// nothing in it.
-    async fn inside(&self, nsid: i32) -> Result<Inside, LinkError> {
-        // In this order: Docker gives an interface its MAC just before its address, and the MAC that is seen with the
-        // first address counts for good.
-        match (self.addresses(nsid).await, self.links(Some(nsid)).await) {
-            (Ok(addresses), Ok(links)) => {
-                let xdp = links.iter().filter(|link| link.hanging.has_xdp).map(|link| link.ifindex).collect();
-                let macs = links.into_iter().filter_map(|link| Some((link.ifindex, link.mac?))).collect();
-                Ok(Inside { macs, addresses, xdp })
-            }
-            (Err(error), _) | (_, Err(error)) if is_gone(&error) => Ok(Inside::default()),
-            (Err(error), _) | (_, Err(error)) => Err(error),
-        }
-    }
-
-    async fn links(&self, nsid: Option<i32>) -> Result<Vec<Link>, LinkError> {
-        let mut request = self.handle.link().get();
-        if let Some(nsid) = nsid {
-            request.message_mut().attributes.push(LinkAttribute::IfNetnsId(nsid));
-        }
-        let links = request.execute().map_ok(|link| Link::read(&link)).try_collect().await;
-        links.map_err(|source| LinkError::List { what: "interfaces", source })
-    }
-
-    /// Addresses by interface, of another namespace.
-    async fn addresses(&self, nsid: i32) -> Result<BTreeMap<u32, BTreeSet<IpAddr>>, LinkError> {
-        let mut request = self.handle.address().get();
-        request.message_mut().attributes.push(AddressAttribute::TargetNetNsId(nsid));
-        let messages: Vec<AddressMessage> = request
-            .execute()
-            .try_collect()
-            .await
-            .map_err(|source| LinkError::List { what: "addresses", source })?;
-        let mut addresses: BTreeMap<u32, BTreeSet<IpAddr>> = BTreeMap::new();
-        for message in messages {
-            addresses.entry(message.header.index).or_default().extend(own_address(&message));
-        }
-        Ok(addresses)
-    }
-
-    /// Rules of routing that somebody else made. Shortcuts alone depend on them, so nothing else fails with them.
-    async fn rules(&self) -> Vec<Barrier> {
-        let mut barriers = Vec::new();
-        for (family, blocks) in [(IpVersion::V4, Kinds::ROUTED_V4), (IpVersion::V6, Kinds::ROUTED_V6)] {
-            match self.handle.rule().get(family).execute().try_collect::<Vec<_>>().await {
-                Ok(rules) => barriers.extend(rules.iter().filter_map(wire::rule)),
-                Err(error) => {
-                    let what = format!("routing rules cannot be looked at: {error}");
-                    barriers.push(Barrier::new(blocks, what));
-                }
-            }
-        }
-        barriers
-    }
-
-    async fn routes(&self) -> Result<Vec<Route>, LinkError> {
-        let mut routes = Vec::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut message = RouteMessage::default();
-            message.header.address_family = family;
-            let found: Vec<RouteMessage> = self
-                .handle
-                .route()
-                .get(message)
-                .execute()
-                .try_collect()
-                .await
-                .map_err(|source| LinkError::List { what: "routes", source })?;
-            routes.extend(found.iter().filter_map(Route::read));
-        }
-        Ok(routes)
-    }
-}
-
-fn is_gone(error: &LinkError) -> bool {
-    let LinkError::List { source: rtnetlink::Error::NetlinkError(message), .. } = error else { return false };
-    message.code.is_some_and(|code| [libc::EINVAL, libc::ENODEV, libc::ENOENT].contains(&-code.get()))
-}
-
-/// A route with no router between.
-struct Route {
-    network: IpNet,
-    /// The interface it leads to; `None` where it ends at the host itself.
-    interface: Option<u32>,
-    /// Bytes of the largest packet that it takes, where somebody said so.
-    mtu: Option<u32>,
-}
-
-impl Route {
-    fn read(message: &RouteMessage) -> Option<Self> {
-        let mut network = None;
-        let mut interface = None;
-        let mut mtu = None;
-        for attribute in &message.attributes {
-            match attribute {
-                RouteAttribute::Destination(RouteAddress::Inet(address)) => {
-                    network = Some(IpAddr::V4(*address));
-                }
-                RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
-                    network = Some(IpAddr::V6(*address));
-                }
-                RouteAttribute::Oif(index) => interface = Some(*index),
-                RouteAttribute::Metrics(metrics) => {
-                    mtu = metrics.iter().find_map(|metric| match metric {
-                        RouteMetric::Mtu(mtu) => Some(*mtu),
-                        _ => None,
-                    });
-                }
-                RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => return None,
-                _ => {}
-            }
-        }
-        let interface = match message.header.kind {
-            RouteType::Unicast => Some(interface?),
-            // Whatever ends here is the host's: its addresses, subnet broadcast (the host hears it) and
-            // subnet-router anycast (RFC 4291 §2.6.1), and prefixes that somebody routed to `lo`.
-            RouteType::Local | RouteType::Broadcast | RouteType::Anycast => None,
-            _ => return None,
-        };
-        let network = IpNet::new(network?, message.header.destination_prefix_length).ok()?;
-        Some(Self { network, interface, mtu })
-    }
-}
-
-/// The interface's own address: on a point-to-point link `Address` is the other end's and `Local` ours.
-fn own_address(message: &AddressMessage) -> Option<IpAddr> {
-    let find = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(wanted);
-    find(|attribute| if let AddressAttribute::Local(address) = attribute { Some(*address) } else { None })
-        .or_else(|| {
-            find(
-                |attribute| {
-                    if let AddressAttribute::Address(address) = attribute { Some(*address) } else { None }
-                },
-            )
-        })
 }

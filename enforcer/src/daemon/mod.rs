@@ -29,9 +29,9 @@ use tracing::{error, info, warn};
 use self::{
     access::Access,
     core::Core,
-    event::Event,
+    event::{Event, Observation},
     kernel::LiveKernel,
-    links::{Links, Wake},
+    links::{Links, News, Wake},
     reload::{Configured, Reload},
     store::Store,
 };
@@ -59,6 +59,7 @@ pub mod event;
 mod facts_tests;
 mod gate;
 pub mod generations;
+mod glimpse;
 pub mod guards;
 #[cfg(test)]
 mod guards_tests;
@@ -245,11 +246,13 @@ async fn until_told_to_stop(mut hangup: Signal, mut reload: Reload) -> anyhow::R
 async fn settle_once(core: &Mutex<Core>, links: &mut Links) -> anyhow::Result<()> {
     let deadline = tokio::time::Instant::now() + ONCE_PATIENCE;
     while !core.lock().await.is_settled() && tokio::time::Instant::now() < deadline {
-        if links.wake(false).await.iter().any(|wake| matches!(wake, Wake::Lost)) {
-            bail!("the kernel tells no more of interfaces");
+        match links.next(false).await {
+            News::Told(wakes) if wakes.iter().any(|wake| matches!(wake, Wake::Lost)) => {
+                bail!("the kernel tells no more of interfaces")
+            }
+            News::Told(_) => {}
+            News::Seen(observation) => core.lock().await.handle(Event::Observed(observation?)),
         }
-        let observation = links.look().await?;
-        core.lock().await.handle(Event::Observed(observation));
     }
     Ok(())
 }
@@ -261,7 +264,7 @@ async fn follow_links(
     look: Arc<Notify>,
     newcomers: Arc<Notify>,
 ) {
-    let (mut was_settled, mut waiting) = (false, None);
+    let (mut was_settled, mut waiting) = (false, None::<Configured>);
     loop {
         let settled = core.lock().await.is_settled();
         if settled && !was_settled {
@@ -269,44 +272,67 @@ async fn follow_links(
         }
         was_settled = settled;
         tokio::select! {
-            wakes = links.wake(settled) => for wake in wakes {
-                match wake {
-                    Wake::Appeared { ifindex, name } => core.lock().await.handle(Event::Appeared { ifindex, name }),
-                    Wake::Vanished { ifindex } => core.lock().await.handle(Event::Vanished { ifindex }),
-                    Wake::Overrun => core.lock().await.distrust(),
-                    Wake::Lost => return,
+            news = links.next(settled) => match news {
+                News::Told(wakes) => {
+                    if !hear(&core, wakes).await {
+                        return;
+                    }
+                    glimpse(&core, &mut links).await;
+                }
+                News::Seen(Ok(observation)) => {
+                    see(&core, observation, &look, &newcomers).await;
+                    if let Some(Configured { config, done }) = waiting.take() {
+                        core.lock().await.close_gate(&config);
+                        // Whoever waited may have given up.
+                        done.send(()).unwrap_or_default();
+                    }
+                }
+                News::Seen(Err(error)) => {
+                    warn!(error = &error as &dyn std::error::Error, "cannot look at the host; trying again");
+                    core.lock().await.handle(Event::Blinded);
                 }
             },
             Some(Configured { config, done }) = configured.recv() => {
-                links.configure(config.clone());
+                links.configure(&config);
                 core.lock().await.handle(Event::Configured(config.clone()));
-                waiting = Some((done, config));
+                waiting = Some(Configured { config, done });
             }
-            () = look.notified() => {}
+            () = look.notified() => links.want_look(),
         }
-        match links.look().await {
-            Ok(observation) => {
-                let mut core = core.lock().await;
-                core.handle(Event::Observed(observation));
-                if core.state.awaits_look() {
-                    look.notify_one();
-                }
-                if !core.state.newcomers().is_empty() {
-                    newcomers.notify_one();
-                }
-            }
-            Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "cannot look at the host; trying again");
-                core.lock().await.handle(Event::Blinded);
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                continue;
-            }
+    }
+}
+
+/// Does what cannot wait for a look; whether there will be more to hear.
+async fn hear(core: &Mutex<Core>, wakes: Vec<Wake>) -> bool {
+    for wake in wakes {
+        match wake {
+            Wake::Appeared { ifindex, name } => core.lock().await.handle(Event::Appeared { ifindex, name }),
+            Wake::Vanished { ifindex } => core.lock().await.handle(Event::Vanished { ifindex }),
+            Wake::Overrun => core.lock().await.distrust(),
+            Wake::Lost => return false,
         }
-        if let Some((done, config)) = waiting.take() {
-            core.lock().await.close_gate(&config);
-            // Whoever waited may have given up.
-            done.send(()).unwrap_or_default();
-        }
+    }
+    true
+}
+
+/// Does what follows from a complete look, and tells whom it concerns.
+async fn see(core: &Mutex<Core>, observation: Observation, look: &Notify, newcomers: &Notify) {
+    let mut core = core.lock().await;
+    core.handle(Event::Observed(observation));
+    if core.state.awaits_look() {
+        look.notify_one();
+    }
+    if !core.state.newcomers().is_empty() {
+        newcomers.notify_one();
+    }
+}
+
+/// Looks at those who wait, if anybody does.
+async fn glimpse(core: &Mutex<Core>, links: &mut Links) {
+    let waiting: Vec<u32> = core.lock().await.state.waiting().collect();
+    let glimpse = links.glimpse(&waiting).await;
+    if !glimpse.veths.is_empty() {
+        core.lock().await.handle(Event::Glimpsed(glimpse));
     }
 }
 

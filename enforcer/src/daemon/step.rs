@@ -132,6 +132,7 @@ impl State {
                 ops
             }
             Event::Observed(observation) => self.observed(&observation),
+            Event::Glimpsed(glimpse) => self.glimpsed(&glimpse),
             Event::Configured(config) => {
                 self.config = config;
                 Vec::new()
@@ -243,8 +244,10 @@ impl State {
 
     fn vanished(&mut self, observation: &Observation) -> Vec<Op> {
         let known = self.endpoints.keys().chain(self.unregistered.keys());
-        let gone: Vec<u32> =
-            known.copied().filter(|ifindex| !observation.veths.contains_key(ifindex)).collect();
+        let is_seen = |ifindex: &u32| observation.veths.contains_key(ifindex);
+        let gone =
+            known.copied().filter(|ifindex| !is_seen(ifindex) && !observation.unsure.contains(ifindex));
+        let gone: Vec<u32> = gone.collect();
         gone.into_iter().flat_map(|ifindex| self.forget(ifindex)).collect()
     }
 
@@ -256,7 +259,9 @@ impl State {
             other_peer && (endpoint.name != veth.name || !endpoint.attached)
         };
         let known = self.endpoints.iter();
-        let reused = known.filter(|(ifindex, endpoint)| is_another(endpoint, &observation.veths[ifindex]));
+        let seen = |ifindex| observation.veths.get(ifindex);
+        let reused =
+            known.filter(|(ifindex, endpoint)| seen(ifindex).is_some_and(|veth| is_another(endpoint, veth)));
         let reused: Vec<u32> = reused.map(|(ifindex, _)| *ifindex).collect();
         reused.into_iter().flat_map(|ifindex| self.forget(ifindex)).collect()
     }
@@ -334,7 +339,7 @@ impl State {
     }
 
     /// Registers, attaches and gives what is claimed and free.
-    fn settled(
+    pub(super) fn settled(
         &mut self,
         ifindex: u32,
         veth: &Veth,

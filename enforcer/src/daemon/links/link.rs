@@ -8,7 +8,8 @@ use std::{
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage};
 
 use super::{
-    Names, Route,
+    names::Names,
+    route::Route,
     wire::{Hanging, wire},
 };
 use crate::daemon::event::Veth;
@@ -35,7 +36,7 @@ pub struct Link {
     /// What it belongs to: a bridge, for example.
     pub master: Option<u32>,
     /// Index of the other end, in its own namespace.
-    peer: Option<u32>,
+    pub peer: Option<u32>,
     pub peer_nsid: Option<i32>,
     /// How it hangs in the host.
     pub hanging: Hanging,
@@ -75,17 +76,17 @@ impl Link {
         link
     }
 
-    /// What is known of the workload behind it. `links` are all of the host.
-    pub fn observe(
+    /// What is known of the workload behind it. `master` is what it belongs to, `routes` are those by it and by that, and
+    /// `inside` is the namespace at its other end.
+    pub fn observe<'a>(
         &self,
-        links: &[Self],
-        routes: &[Route],
-        inside: &BTreeMap<i32, Inside>,
+        master: Option<&Self>,
+        routes: impl Iterator<Item = &'a Route>,
+        inside: Option<&Inside>,
         names: &Names,
     ) -> Veth {
-        let master = self.master.and_then(|master| links.iter().find(|link| link.ifindex == master));
         let netns = self.peer_nsid.and_then(|nsid| names.get(&nsid)).cloned().unwrap_or_default();
-        let inside = self.peer_nsid.and_then(|nsid| inside.get(&nsid)).zip(self.peer);
+        let inside = inside.zip(self.peer);
         let mut veth = Veth {
             name: self.name.clone(),
             alias: self.alias.clone(),
@@ -99,13 +100,9 @@ impl Link {
             ..Veth::default()
         };
         for route in routes {
-            let Some(interface) = route.interface else { continue };
             let single = route.network.prefix_len() == route.network.max_prefix_len();
-            if interface != self.ifindex && Some(interface) != self.master {
-                continue;
-            }
             veth.wire.mtu = veth.wire.mtu.min(route.mtu.unwrap_or(u32::MAX));
-            if interface == self.ifindex && single {
+            if route.interface == Some(self.ifindex) && single {
                 veth.routed.insert(route.network.addr());
             } else {
                 veth.subnets.push(route.network);

@@ -12,8 +12,7 @@ use netlink_packet_route::{
     RouteNetlinkMessage,
     nsid::{NsidAttribute, NsidMessage},
 };
-
-use super::Links;
+use rtnetlink::Handle;
 
 /// Where `ip netns` and container runtimes name namespaces.
 const DIRECTORY: &str = "/run/netns";
@@ -21,37 +20,35 @@ const DIRECTORY: &str = "/run/netns";
 /// Names of namespaces, by their ids here. A namespace that has no id has no veth here either.
 pub type Names = BTreeMap<i32, BTreeSet<String>>;
 
-impl Links {
-    /// What is named at this moment. What cannot be opened or asked for has no name.
-    pub(super) async fn netns_names(&self) -> Names {
-        let mut names = Names::new();
-        for entry in fs::read_dir(DIRECTORY).into_iter().flatten().flatten() {
-            let (Ok(name), Ok(file)) = (entry.file_name().into_string(), File::open(entry.path())) else {
-                continue;
-            };
-            if let Some(nsid) = self.nsid(&file).await {
-                names.entry(nsid).or_default().insert(name);
-            }
+/// What is named at this moment. What cannot be opened or asked for has no name.
+pub async fn netns_names(handle: &Handle) -> Names {
+    let mut names = Names::new();
+    for entry in fs::read_dir(DIRECTORY).into_iter().flatten().flatten() {
+        let (Ok(name), Ok(file)) = (entry.file_name().into_string(), File::open(entry.path())) else {
+            continue;
+        };
+        if let Some(nsid) = nsid_of(handle, &file).await {
+            names.entry(nsid).or_default().insert(name);
         }
-        names
     }
+    names
+}
 
-    async fn nsid(&self, namespace: &File) -> Option<i32> {
-        let mut message = NsidMessage::default();
-        message.attributes.push(NsidAttribute::Fd(namespace.as_raw_fd() as u32));
-        let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNsId(message));
-        request.header.flags = NLM_F_REQUEST;
-        let mut answers = self.handle.clone().request(request).ok()?;
-        while let Some(answer) = answers.next().await {
-            if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNsId(answer)) = answer.payload {
-                let id = answer.attributes.iter().find_map(|attribute| match attribute {
-                    NsidAttribute::Id(id) => Some(*id),
-                    _ => None,
-                });
-                // Minus one: it has none.
-                return id.filter(|id| *id >= 0);
-            }
+async fn nsid_of(handle: &Handle, namespace: &File) -> Option<i32> {
+    let mut message = NsidMessage::default();
+    message.attributes.push(NsidAttribute::Fd(namespace.as_raw_fd() as u32));
+    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNsId(message));
+    request.header.flags = NLM_F_REQUEST;
+    let mut answers = handle.clone().request(request).ok()?;
+    while let Some(answer) = answers.next().await {
+        if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNsId(answer)) = answer.payload {
+            let id = answer.attributes.iter().find_map(|attribute| match attribute {
+                NsidAttribute::Id(id) => Some(*id),
+                _ => None,
+            });
+            // Minus one: it has none.
+            return id.filter(|id| *id >= 0);
         }
-        None
     }
+    None
 }

@@ -135,7 +135,15 @@ impl Host {
                 .map(|(ifindex, interface)| (*ifindex, interface.veth.name.clone()))
                 .collect(),
             barriers: Vec::new(),
+            unsure: BTreeSet::new(),
         }
+    }
+
+    /// A look at one interface.
+    pub fn glimpse(&self, ifindex: u32) -> Observation {
+        let Observation { host, mut veths, .. } = self.observe();
+        veths.retain(|seen, _| *seen == ifindex);
+        Observation { host, veths, ..Observation::default() }
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Step {
     Look,
     /// The daemon looks at the host, and acts later.
     LookAhead,
+    /// The daemon looks at one interface.
+    Glimpse { ifindex: u32 },
     /// Something else is known of a container.
     Relabel { ifindex: u32, label: usize },
     /// The daemon asks what containers run, and hears it later.
@@ -106,8 +108,9 @@ fn step(rng: &mut Rng) -> Step {
         47..49 => Step::Lose { place },
         49..50 => Step::Duplicate { place },
         50..52 => Step::Overrun,
-        52..55 => Step::Look,
-        55..57 => Step::LookAhead,
+        52..54 => Step::Look,
+        54..56 => Step::LookAhead,
+        56..57 => Step::Glimpse { ifindex },
         57..58 => Step::Relabel { ifindex, label: rng.usize(..LABELS.len()) },
         58..59 => Step::AskContainers,
         59..62 => Step::Containers,

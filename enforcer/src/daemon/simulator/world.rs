@@ -136,14 +136,14 @@ impl World {
         let mut machine = machine.borrow_mut();
         match step {
             Step::Add { ifindex, name, mask, routed } if machine.host.add(ifindex, NAMES[name]) => {
-                // A look that began before knew the last one with this index.
-                self.mail.retain(|event| !matches!(event, Event::Observed(_)));
+                doubt(&mut self.mail, ifindex);
                 machine.host.interfaces.get_mut(&ifindex).expect("it was added").readdress(mask, routed);
                 if NAMES[name].starts_with("veth") {
                     self.mail.push_back(Event::Appeared { ifindex, name: NAMES[name].to_owned() });
                 }
             }
             Step::Remove { ifindex } if machine.host.interfaces.remove(&ifindex).is_some() => {
+                doubt(&mut self.mail, ifindex);
                 self.mail.push_back(Event::Vanished { ifindex });
             }
             Step::Rename { ifindex, name } if machine.host.by_name(NAMES[name]).is_none() => {
@@ -201,6 +201,10 @@ impl World {
                 self.mail.retain(|event| !matches!(event, Event::Observed(_)));
                 let seen = self.observed();
                 self.mail.push_back(seen);
+            }
+            Step::Glimpse { ifindex } => {
+                let glimpse = self.machine.borrow().host.glimpse(ifindex);
+                self.core().handle(Event::Glimpsed(glimpse));
             }
             Step::AskContainers => {
                 let running = self.running();
@@ -376,6 +380,15 @@ impl World {
                 Err(format!("generation {} decides, the disk holds {last_good:?}", confirmed.number))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// A look that is under way may know the last one with this index.
+fn doubt(mail: &mut Mail, ifindex: u32) {
+    for event in mail {
+        if let Event::Observed(observation) = event {
+            observation.doubt(ifindex);
         }
     }
 }
