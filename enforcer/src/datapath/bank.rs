@@ -19,7 +19,7 @@ use enforcer_common::{
 
 use super::{
     bpf::{self, MapShape},
-    install::inner_id,
+    install::{Table, inner_id},
     prefixes,
     tables::{TableError, Tables},
 };
@@ -40,28 +40,30 @@ const BATCH: usize = 16 * 1024;
 impl Tables {
     /// Writes a whole policy into `bank`, which no packet reads.
     pub fn build_bank(&self, bank: u32, policy: &policy::Tables) -> Result<(), TableError> {
-        self.installs.settle();
-        let install = |outer: &MapData, name, inner: io::Result<OwnedFd>| {
+        let table = |outer, name, inner: io::Result<OwnedFd>| {
             let inner = inner.map_err(|source| TableError::Io { operation: "fill", name, source })?;
-            self.installs.put(outer, name, bank, inner)
+            Ok(Table { outer, name, inner })
         };
-        for kind in [self.kind, self.kind.other()] {
-            let (outer, name) = (self.prefixes(kind), kind.prefixes());
-            if kind == self.kind || self.both {
-                install(outer, name, prefixes::make(kind, &policy.prefixes, &policy.since))?;
-            } else {
-                remove(outer, name, bank)?;
-            }
-        }
-
-        install(&self.lists, "LISTS", array(&policy.list))?;
-
         let present = vec![1_u32; policy.members.len()];
-        install(&self.set_members, "SET_MEMBERS", hash(&policy.members, &present))?;
-
         let (pairs, lists): (Vec<EndPair>, Vec<ServiceList>) = policy.pairs.iter().copied().unzip();
-        install(&self.pairs, "PAIRS", hash(&pairs, &lists))?;
-        install(&self.services, "SERVICES", array(&policy.ranges))
+        let mut tables = vec![
+            table(&self.lists, "LISTS", array(&policy.list))?,
+            table(&self.set_members, "SET_MEMBERS", hash(&policy.members, &present))?,
+            table(&self.pairs, "PAIRS", hash(&pairs, &lists))?,
+            table(&self.services, "SERVICES", array(&policy.ranges))?,
+        ];
+        let (made, unmade): (Vec<_>, Vec<_>) =
+            [self.kind, self.kind.other()].into_iter().partition(|kind| *kind == self.kind || self.both);
+        for kind in made {
+            let prefixes = prefixes::make(kind, &policy.prefixes, &policy.since);
+            tables.push(table(self.prefixes(kind), kind.prefixes(), prefixes)?);
+        }
+        // From here on the bank is another's no longer.
+        self.installs.settle();
+        for kind in unmade {
+            remove(self.prefixes(kind), kind.prefixes(), bank)?;
+        }
+        self.installs.put(bank, tables)
     }
 
     /// Kernel ids of the tables in a bank, as [`BANKED`]; 0 where there is none, and for prefixes of the other kind. Others

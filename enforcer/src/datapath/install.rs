@@ -3,7 +3,8 @@
 //! Who puts a table into another one is made to wait until no running program can see what was there before
 //! (`maybe_wait_bpf_programs`, an RCU grace period): some ten milliseconds, while the table is there at once. A policy
 //! has five, and its first packet need not wait for any of that; before 6.8 it does, since the kernel makes those wait
-//! who look, too.
+//! who look, too. Each has a thread to wait in, and all begin before any is looked for: a thread takes a millisecond or
+//! more to get to run on a busy host.
 //!
 //! What has to be waited for is another thing: a packet on its way through what decided until just now. Whenever another
 //! policy is published such a wait begins, and it is over before the next one is built.
@@ -13,6 +14,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd},
     sync::Mutex,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use aya::maps::MapData;
@@ -48,14 +50,50 @@ impl Installs {
         self.0.lock().expect("nobody panics with it").push(waiting);
     }
 
-    /// Puts a table into a bank, where packets find it when this returns.
-    pub(super) fn put(
-        &self,
-        outer: &MapData,
-        name: &'static str,
-        bank: u32,
-        inner: OwnedFd,
-    ) -> Result<(), TableError> {
+    /// Puts tables into a bank, where packets find all of them when this returns.
+    pub(super) fn put(&self, bank: u32, tables: Vec<Table<'_>>) -> Result<(), TableError> {
+        let begun: Vec<_> = tables.into_iter().map(|table| table.begin(bank)).collect();
+        let arrived =
+            begun.into_iter().map(|install| install.and_then(|install| self.await_arrival(install)));
+        // None is left alone, whatever becomes of the others.
+        arrived.fold(Ok(()), Result::and)
+    }
+
+    fn await_arrival(&self, install: Install<'_>) -> Result<(), TableError> {
+        let Install { outer, name, bank, id, waiting } = install;
+        while !waiting.is_finished() {
+            match inner_id(outer, name, bank) {
+                Ok(found) if found == Some(id) => {
+                    self.keep(waiting);
+                    return Ok(());
+                }
+                // Not only yielding: the processor may be the one that it has to run on.
+                Ok(_) => thread::sleep(PEEK),
+                // It tells when it is there by its end.
+                Err(_) => break,
+            }
+        }
+        let outcome = waiting.join().expect("it does not panic");
+        outcome.map_err(|source| TableError::Io { operation: "install", name, source })
+    }
+}
+
+/// How long to wait before looking again whether a table is there.
+const PEEK: Duration = Duration::from_micros(20);
+
+/// A table for a bank.
+pub(super) struct Table<'a> {
+    /// What it is put into.
+    pub outer: &'a MapData,
+    /// Its name.
+    pub name: &'static str,
+    /// The table, filled.
+    pub inner: OwnedFd,
+}
+
+impl<'a> Table<'a> {
+    fn begin(self, bank: u32) -> Result<Install<'a>, TableError> {
+        let Self { outer, name, inner } = self;
         let failed = |source| TableError::Io { operation: "install", name, source };
         let of_map = |source| TableError::Map { name, source };
         let inner = MapData::from_fd(inner).map_err(of_map)?;
@@ -63,19 +101,17 @@ impl Installs {
         let target = outer.fd().as_fd().try_clone_to_owned().map_err(failed)?;
         let put = move || bpf::update(target, &bank, &inner.fd().as_fd().as_raw_fd());
         let waiting = thread::Builder::new().name("install".to_owned()).spawn(put).map_err(failed)?;
-        while !waiting.is_finished() {
-            match inner_id(outer, name, bank) {
-                Ok(found) if found == Some(id) => {
-                    self.keep(waiting);
-                    return Ok(());
-                }
-                Ok(_) => thread::yield_now(),
-                // It tells when it is there by its end.
-                Err(_) => break,
-            }
-        }
-        waiting.join().expect("it does not panic").map_err(failed)
+        Ok(Install { outer, name, bank, id, waiting })
     }
+}
+
+/// A table that somebody waits with.
+struct Install<'a> {
+    outer: &'a MapData,
+    name: &'static str,
+    bank: u32,
+    id: u32,
+    waiting: JoinHandle<io::Result<()>>,
 }
 
 /// Kernel id of the table in a bank.
