@@ -126,11 +126,12 @@ pub type FlowSet6 = FlowSet<V6>;
 
 const _: () = assert!(size_of::<FlowSet4>() == WAYS * 64 && size_of::<FlowSet6>() == WAYS * 96);
 
-/// How much of its part of a table a CPU uses (value of the `ROOMS` table). It doubles when flows that are in use push
-/// each other out; what then lies where nobody looks for it is told to people all the same, and the first to go.
+/// How much of its part of a table a CPU uses, kept by that CPU. It doubles when flows that are in use push each other out; what then lies where nobody looks for it is told to people all the same, and the first to go.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 pub struct Room {
+    /// Seed of its digests.
+    pub seed: u64,
     /// Its first set.
     pub first: u32,
     /// Sets in use, less one; they are a power of two. 0 before the first packet.
@@ -153,9 +154,9 @@ const TOLERABLE: u32 = 32;
 impl Room {
     /// The room of a CPU that has `sets` in all.
     #[inline(always)]
-    pub const fn new(cpu: u32, sets: u32) -> Self {
+    pub const fn new(cpu: u32, sets: u32, seed: u64) -> Self {
         let used = if sets < FIRST_SETS { sets } else { FIRST_SETS };
-        Self { first: cpu.wrapping_mul(sets), mask: used.wrapping_sub(1), packets: 0, crowded: 0 }
+        Self { seed, first: cpu.wrapping_mul(sets), mask: used.wrapping_sub(1), packets: 0, crowded: 0 }
     }
 
     /// The set of a packet's flow.
@@ -231,8 +232,8 @@ mod tests {
 
     #[test]
     fn a_room_grows_while_flows_in_use_push_each_other_out() {
-        let mut room = Room::new(3, 4 * FIRST_SETS);
-        assert_eq!((room.first, room.mask), (12 * FIRST_SETS, FIRST_SETS - 1));
+        let mut room = Room::new(3, 4 * FIRST_SETS, 7);
+        assert_eq!((room.first, room.mask, room.seed), (12 * FIRST_SETS, FIRST_SETS - 1, 7));
         let push = |room: &mut Room, packets: u32, silence| {
             for _ in 0..CROWD {
                 (0..packets).for_each(|_| assert!(room.set_of(u64::MAX) < 16 * FIRST_SETS));
@@ -245,7 +246,7 @@ mod tests {
         assert_eq!(push(&mut room, 1, IN_USE), 2 * FIRST_SETS);
         assert_eq!(push(&mut room, TOLERABLE - 1, 0), 4 * FIRST_SETS);
         assert_eq!(push(&mut room, 1, 0), 4 * FIRST_SETS, "that is all there is");
-        assert_eq!(Room::new(0, 2).mask, 1, "there are fewer than it would use");
+        assert_eq!(Room::new(0, 2, 7).mask, 1, "there are fewer than it would use");
     }
 
     #[test]

@@ -60,9 +60,12 @@ pub fn account(
         count_refused(weight.packets, weight.bytes);
         event::event_dropped(frame.ifindex(), frame.length(), hook as u32);
     }
-    // Slot 0 belongs to no network and to no rule; counting there is cheaper than not doing it.
-    count(&maps::NETWORK_COUNTERS, journey.judgement.network, weight);
-    count(&maps::RULE_COUNTERS, journey.judgement.rule, weight);
+    if judgement.network != 0 {
+        count(&maps::NETWORK_COUNTERS, judgement.network, weight);
+    }
+    if judgement.rule != 0 {
+        count(&maps::RULE_COUNTERS, judgement.rule, weight);
+    }
     match record {
         FlowRecord::None => {}
         FlowRecord::Known(entry) => flow::count_known(entry, journey, weight),

@@ -11,9 +11,13 @@ const UNSET: u32 = 0x5e7b_7ade;
 #[unsafe(no_mangle)]
 static MARK_MASK: Global<u32> = Global::new(UNSET);
 
-/// Whether `bpf_ktime_get_coarse_ns` exists (kernel 5.11).
+/// Nanoseconds of a tick of the kernel's timer; 0 where its ticks are no clock.
 #[unsafe(no_mangle)]
-static COARSE_CLOCK: Global<u32> = Global::new(UNSET);
+static TICK: Global<u32> = Global::new(UNSET);
+
+/// `CLOCK_MONOTONIC` when the kernel had counted no tick, in nanoseconds; what is before its zero wraps.
+#[unsafe(no_mangle)]
+static TICKS_FROM: Global<u64> = Global::new(UNSET as u64);
 
 /// Whether flows and prefixes lie in the kernel's own kinds of table, `FLOWS` and `MEMBERSHIPS`, and not in ours.
 #[unsafe(no_mangle)]
@@ -29,8 +33,13 @@ pub fn mark_mask() -> u32 {
 }
 
 #[inline(always)]
-pub fn has_coarse_clock() -> bool {
-    COARSE_CLOCK.load() != 0
+pub fn tick() -> u64 {
+    u64::from(TICK.load())
+}
+
+#[inline(always)]
+pub fn ticks_from() -> u64 {
+    TICKS_FROM.load()
 }
 
 #[inline(always)]

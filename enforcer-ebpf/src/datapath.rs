@@ -9,7 +9,7 @@ use crate::{
     endpoint,
     flow::{self, Asking},
     fragment,
-    journey::{self, Journey, Judgement},
+    journey::{Journey, Judgement},
     judge, masked, neighbor,
     packet::{Frame, Origin},
     parse::{self, Kind},
@@ -26,19 +26,16 @@ pub enum Role {
 /// Judges the packet, counts it, and says whether it goes on; if so, with the stamp that it deserves.
 #[inline(always)]
 pub fn enforce(ctx: &impl EbpfContext, frame: impl Frame, hook: Hook) -> Option<u32> {
-    let looks_only = matches!(hook, Hook::Guard);
-    journey::begin(u32::from(looks_only));
+    let parsed = parse::read(frame);
     let journey = Journey::current()?;
     let origin = frame.origin();
-    let (role, record) = match endpoint::behind(frame.ifindex()) {
-        // Of those who come through here only the guard stands on uplinks.
-        Some(endpoint) if looks_only && endpoint.flags & Endpoint::UPLINK != 0 => {
-            uplink::judge(frame, endpoint, journey)
-        }
+    let (role, record) = match endpoint::seated(journey, frame.ifindex()) {
         Some(endpoint) if endpoint.flags & Endpoint::UPLINK == 0 => {
             let role = if matches!(hook, Hook::ToEndpoint) { Role::Receiver } else { Role::Sender };
-            (role, judge(frame, role, endpoint, origin, journey))
+            (role, judge(frame, parsed, role, endpoint, origin, journey))
         }
+        // Of those who come through here only the guard stands on uplinks.
+        Some(uplink) if matches!(hook, Hook::Guard) => uplink::judge(frame, parsed, uplink.flags, journey),
         _ => (Role::Sender, dropped(journey, DropReason::NoEndpoint as u8)),
     };
     if !journey.judgement.is_pass() {
@@ -64,9 +61,9 @@ pub fn enforce(ctx: &impl EbpfContext, frame: impl Frame, hook: Hook) -> Option<
 /// either, but one of doubt where it goes on in spite of its judgement.
 #[inline(always)]
 pub fn receive(ctx: &impl EbpfContext, frame: impl Frame) -> Option<u32> {
-    journey::begin(0);
+    let parsed = parse::read(frame);
     let journey = Journey::current()?;
-    uplink::receive(frame);
+    uplink::receive(frame, parsed.is_ok(), journey);
     if !journey.judgement.is_pass() {
         relax::relax(Role::Sender);
     }
@@ -80,13 +77,14 @@ pub fn receive(ctx: &impl EbpfContext, frame: impl Frame) -> Option<u32> {
 #[inline(always)]
 fn judge(
     frame: impl Frame,
+    parsed: Result<(), u8>,
     role: Role,
     endpoint: &Endpoint,
     origin: Origin,
     journey: &mut Journey,
 ) -> FlowRecord {
     (journey.endpoint, journey.stamp) = (endpoint.id, endpoint.stamp);
-    if let Err(reason) = parse::read(frame) {
+    if let Err(reason) = parsed {
         return dropped(journey, reason);
     }
     let claims_other_mac = journey.packet.kind == Kind::Plain && journey.packet.claims_other_mac.get() != 0;

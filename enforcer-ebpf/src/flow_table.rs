@@ -32,9 +32,9 @@ pub fn find(journey: &mut Journey) -> Option<*mut FlowEntry> {
     if config::kernel_tables() {
         maps::FLOWS.get_ptr_mut(key)
     } else if key.src.is_v4() {
-        find_in(&maps::FLOWS4, key, &mut journey.place)
+        find_in(&maps::FLOWS4, key, &mut journey.rooms[0], &mut journey.place)
     } else {
-        find_in(&maps::FLOWS6, key, &mut journey.place)
+        find_in(&maps::FLOWS6, key, &mut journey.rooms[1], &mut journey.place)
     }
 }
 
@@ -67,10 +67,12 @@ pub extern "C" fn flow_place() -> u32 {
 fn find_in<const WORDS: usize>(
     table: &Table<WORDS>,
     key: &FlowKey,
+    room: &mut Room,
     place: &mut Place,
 ) -> Option<*mut FlowEntry> {
-    let digest = digest::<WORDS>(key, state::seed());
-    let set = table.get_ptr_mut(room::<WORDS>()?.set_of(digest))?;
+    furnish(room);
+    let digest = digest::<WORDS>(key, room.seed);
+    let set = table.get_ptr_mut(room.set_of(digest))?;
     for way in ways(digest) {
         // SAFETY: an array entry lives as long as the program, and a way is masked to lie within it; no other CPU
         // writes there, and none but this program on this one.
@@ -84,9 +86,9 @@ fn find_in<const WORDS: usize>(
 
 #[inline(always)]
 fn make_in<const WORDS: usize>(table: &Table<WORDS>, journey: &mut Journey) -> Option<()> {
-    let key = &journey.packet.key;
-    let digest = digest::<WORDS>(key, state::seed());
-    let room = room::<WORDS>()?;
+    let (key, room) = (&journey.packet.key, &mut journey.rooms[usize::from(WORDS != V4)]);
+    furnish(room);
+    let digest = digest::<WORDS>(key, room.seed);
     let (now, facts) = (tick(journey.now), journey.control.facts as u32);
     let place = &mut journey.place;
     place.set = room.set_of(digest);
@@ -129,15 +131,12 @@ fn ways(digest: u64) -> impl Iterator<Item = usize> {
     (0..WAYS).map(move |turn| first.wrapping_add(turn) % WAYS)
 }
 
-/// What this CPU uses of the table of keys that long.
+/// Of the first packet of this CPU: what it uses of its part.
 #[inline(always)]
-fn room<'a, const WORDS: usize>() -> Option<&'a mut Room> {
-    let slot = u32::from(WORDS != V4);
-    // SAFETY: this CPU's own, see [`Journey::current`].
-    let room = maps::ROOMS.get_ptr_mut(slot).map(|room| unsafe { &mut *room })?;
+fn furnish(room: &mut Room) {
     if room.mask == 0 {
         // SAFETY: the helper takes nothing and touches nothing.
-        *room = Room::new(unsafe { bpf_get_smp_processor_id() }, config::flow_sets());
+        let cpu = unsafe { bpf_get_smp_processor_id() };
+        *room = Room::new(cpu, config::flow_sets(), state::seed());
     }
-    Some(room)
 }

@@ -10,21 +10,39 @@ use enforcer_common::{
     control::{Control, ControlWord},
     endpoint::EndpointId,
     flow::{FlowEntry, FlowKey},
+    flow_table::Room,
     policy::{Party, Point, Rules, Search},
     prefix_trie::Walk,
     verdict::{DropReason, PassReason, Verdict},
 };
 
-use crate::{flow_table::Place, maps, packet, parse::Packet};
+use crate::{
+    endpoint::{SEATS, Seat},
+    flow_table::Place,
+    maps, packet,
+    parse::Packet,
+};
 
-/// The journey of one packet.
+/// The journey of one packet. What every packet needs lies in front: memory that is close together is fast memory.
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Journey {
     /// What decides; read once.
     pub control: Control,
     /// When it began, [`packet::now`].
     pub now: u64,
+    /// The endpoint behind the hook's interface; [`EndpointId::REMOTE`] while it is not known.
+    pub endpoint: EndpointId,
+    /// Its stamp.
+    pub stamp: u32,
+    /// What was decided so far.
+    pub judgement: Judgement,
+    /// Where its flow is kept.
+    pub place: Place,
+    /// How much of `FLOWS4` and of `FLOWS6` this CPU uses.
+    pub rooms: [Room; 2],
+    /// The guard only looks: it opens nothing and spends nothing.
+    pub looks_only: bool,
     /// What the parser understood.
     pub packet: Packet,
     /// What it understood of the packet that an ICMP error quotes; of no meaning for others.
@@ -43,16 +61,8 @@ pub struct Journey {
     pub search: Search,
     /// [`enforcer_common::state::digest`] of the key that was last looked for.
     pub digest: u64,
-    /// Where its flow is kept.
-    pub place: Place,
-    /// The endpoint behind the hook's interface; [`EndpointId::REMOTE`] while it is not known.
-    pub endpoint: EndpointId,
-    /// Its stamp.
-    pub stamp: u32,
-    /// What was decided so far.
-    pub judgement: Judgement,
-    /// The guard only looks: it opens nothing and spends nothing.
-    pub looks_only: bool,
+    /// Who was found behind interfaces by earlier packets, [`crate::endpoint::seated`].
+    pub seats: [Seat; SEATS],
 }
 
 /// A verdict and what it rests on.
@@ -97,40 +107,34 @@ impl Journey {
         maps::JOURNEY.get_ptr_mut(0).map(|journey| unsafe { &mut *journey })
     }
 
+    /// Starts under the generation and the facts of this moment. What only some packets have is reset by who fills it.
+    #[inline(always)]
+    pub fn begin(&mut self, looks_only: bool) {
+        self.control = match maps::CONTROL.get_ptr(0) {
+            // SAFETY: an array entry lives as long as the program; the daemon stores whole words. The facts first: they move
+            // behind a word that stays the same number, and what is remembered under the new ones must not be by the old word.
+            Some(control) => unsafe {
+                let facts = core::ptr::read_volatile(&raw const (*control).facts);
+                Control { active: core::ptr::read_volatile(&raw const (*control).active), facts }
+            },
+            None => Control::default(),
+        };
+        if self.control.active.is_unconfirmed() {
+            self.control.active = in_force(self.control.active);
+        }
+        self.now = packet::now();
+        self.endpoint = EndpointId::REMOTE;
+        self.stamp = 0;
+        self.judgement = Judgement::default();
+        self.looks_only = looks_only;
+    }
+
     /// The key that a [`question`] is about.
     #[inline(always)]
     pub fn key(&self, question: u32) -> FlowKey {
         let packet = if question & question::QUOTE == 0 { &self.packet } else { &self.quote };
         if question & question::ANSWERED == 0 { packet.key } else { packet.key.reversed() }
     }
-}
-
-/// A station of its own: starts a journey under the generation and the facts of this moment. What only some
-/// packets have is reset by who fills it.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn begin(looks_only: u32) -> u32 {
-    let Some(journey) = Journey::current() else { return 0 };
-    journey.control = match maps::CONTROL.get_ptr(0) {
-        // SAFETY: an array entry lives as long as the program; the daemon stores whole words. The facts first: they move
-        // behind a word that stays the same number, and what is remembered under the new ones must not be by the old word.
-        Some(control) => unsafe {
-            let facts = core::ptr::read_volatile(&raw const (*control).facts);
-            Control { active: core::ptr::read_volatile(&raw const (*control).active), facts }
-        },
-        None => Control::default(),
-    };
-    if journey.control.active.is_unconfirmed() {
-        journey.control.active = in_force(journey.control.active);
-    }
-    journey.now = packet::now();
-    // Of what is not even parsed.
-    journey.packet.payload_at.set(0);
-    journey.endpoint = EndpointId::REMOTE;
-    journey.stamp = 0;
-    journey.judgement = Judgement::default();
-    journey.looks_only = looks_only != 0;
-    0
 }
 
 /// What decides now where the published generation awaits confirmation. The deadline is kept here and

@@ -13,7 +13,7 @@ use enforcer_common::{
     endpoint::{AddressOwner, Endpoint, MaskedSender},
     event::{DropEvent, ErrorBudget, EventBudget},
     flow::{FlowEntry, FlowKey},
-    flow_table::{FlowSet4, FlowSet6, Room},
+    flow_table::{FlowSet4, FlowSet6},
     fragment::{FragmentEntry, FragmentKey},
     host::HostEnd,
     limits::*,
@@ -93,10 +93,6 @@ pub static FLOWS6: Array<FlowSet6, 1, MMAPABLE> = Array::new();
 #[btf_map]
 pub static FLOWS: LruHashMap<FlowKey, FlowEntry, 1> = LruHashMap::new();
 
-/// How much of `FLOWS4` and of `FLOWS6` this CPU uses. Datapath only, and not pinned: other programs begin anew.
-#[btf_map]
-pub static ROOMS: PerCpuArray<Room, 2> = PerCpuArray::new();
-
 /// Denied flow directions. The datapath writes, tools read.
 #[btf_map]
 pub static DENIED: LruHashMap<FlowKey, FlowEntry, { MAX_DENIED as usize }> = LruHashMap::new();
@@ -165,7 +161,8 @@ pub static LEASE: Array<Lease, 1> = Array::new();
 #[btf_map]
 pub static EVENTS: RingBuf<DropEvent, { EVENT_RING_BYTES as usize }> = RingBuf::new();
 
-/// The packet that this CPU is judging. Datapath only.
+/// The packet that this CPU is judging, and what is remembered for the next. Datapath only, and not pinned: other programs
+/// begin anew.
 #[btf_map]
 pub static JOURNEY: PerCpuArray<Journey, 1> = PerCpuArray::new();
 

@@ -158,8 +158,8 @@ pub enum Kind {
     Error,
 }
 
-/// Reads the headers into the journey, and asks the kernel for them only where they lie outside of what is
-/// readable.
+/// Begins the packet's journey and reads its headers into it, and asks the kernel for them only where they lie outside of
+/// what is readable: then it begins once more.
 #[inline(always)]
 pub fn read(frame: impl Frame) -> Result<(), u8> {
     const TRUNCATED: u8 = DropReason::Truncated as u8;
@@ -189,7 +189,7 @@ pub fn read_all(headers: impl Fn() -> u32, quote: impl Fn() -> u32) -> u8 {
 #[inline(never)]
 pub extern "C" fn parse_skb(context: *mut __sk_buff) -> u32 {
     let skb = Skb::from_context(context);
-    leave(skb.cursor(), skb.length(), skb.has_accelerated_vlan())
+    leave(skb.cursor(), skb.length(), skb.has_accelerated_vlan(), false)
 }
 
 /// See [`parse_skb`].
@@ -197,7 +197,7 @@ pub extern "C" fn parse_skb(context: *mut __sk_buff) -> u32 {
 #[inline(never)]
 pub extern "C" fn parse_xdp(context: *mut xdp_md) -> u32 {
     let frame = XdpFrame::from_context(context);
-    leave(frame.cursor(), frame.length(), false)
+    leave(frame.cursor(), frame.length(), false, true)
 }
 
 /// The packet that an error quotes; a station of its own, too.
@@ -215,8 +215,9 @@ pub extern "C" fn parse_xdp_quote(context: *mut xdp_md) -> u32 {
 }
 
 #[inline(always)]
-fn leave(mut cursor: Cursor, length: u32, tagged: bool) -> u32 {
+fn leave(mut cursor: Cursor, length: u32, tagged: bool, looks_only: bool) -> u32 {
     let Some(journey) = Journey::current() else { return DropReason::Truncated as u32 };
+    journey.begin(looks_only);
     journey.packet = Packet::default();
     match parse(&mut cursor, length, tagged, &mut journey.packet) {
         Ok(()) if journey.packet.kind == Kind::Error => QUOTES,

@@ -14,24 +14,27 @@ use crate::{
     endpoint, host,
     journey::{Journey, Judgement, question},
     packet::{Frame, Origin},
-    parse::{self, Kind},
+    parse::Kind,
     policy,
 };
 
 /// Leaves the judgement in the journey, as what the host receives.
 #[inline(always)]
-pub fn receive(frame: impl Frame) {
-    let flags = endpoint::behind(frame.ifindex()).map_or(0, |uplink| uplink.flags);
-    let parsed = parse::read(frame).is_ok();
+pub fn receive(frame: impl Frame, parsed: bool, journey: &Journey) {
+    let flags = endpoint::seated(journey, frame.ifindex()).map_or(0, |uplink| uplink.flags);
     let stamped = frame.origin().stamp != 0;
     judge_outside(flags, u32::from(parsed) | u32::from(stamped) << 1);
 }
 
-/// Leaves the judgement in the journey, as a delivery to the endpoint that the packet is for.
+/// Leaves the judgement in the journey, as a delivery to the endpoint that the packet is for. `flags` are the uplink's.
 #[inline(always)]
-pub fn judge(frame: impl Frame, uplink: &Endpoint, journey: &mut Journey) -> (Role, FlowRecord) {
-    let parsed = parse::read(frame);
-    judge_outside(uplink.flags, u32::from(parsed.is_ok()));
+pub fn judge(
+    frame: impl Frame,
+    parsed: Result<(), u8>,
+    flags: u32,
+    journey: &mut Journey,
+) -> (Role, FlowRecord) {
+    judge_outside(flags, u32::from(parsed.is_ok()));
     let receiver = receiving_interface();
     if !journey.judgement.is_pass() || receiver == 0 {
         return (Role::Receiver, FlowRecord::None);

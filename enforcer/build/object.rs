@@ -19,6 +19,7 @@ pub(crate) fn examine(path: &Path) -> Result<(), String> {
     let mut object =
         Object::parse(&bytes).map_err(|error| format!("{} is no eBPF object: {error}", path.display()))?;
     refuse_panics(&object)?;
+    refuse_scattered(&object)?;
     let text: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
     object.relocate_calls(&text).map_err(|error| format!("{}: {error}", path.display()))?;
     object.programs.iter().try_for_each(|(name, program)| {
@@ -43,6 +44,20 @@ fn refuse_panics(object: &Object) -> Result<(), String> {
         .filter(|name| ["panic", "unwrap_failed", "expect_failed"].iter().any(|bad| name.contains(bad)))
         .collect();
     if panics.is_empty() { Ok(()) } else { Err(format!("the eBPF object can panic: {}", panics.join(", "))) }
+}
+
+/// aya takes all functions that are called for those of one section, and calls others where they lie in two: the compiler
+/// puts a `#[cold]` one into a section of its own.
+fn refuse_scattered(object: &Object) -> Result<(), String> {
+    let programs: HashSet<usize> = object.programs.values().map(|program| program.function_key().0).collect();
+    let called = object.functions.iter().filter(|((section, _), _)| !programs.contains(section));
+    let sections: BTreeMap<usize, &str> =
+        called.map(|((section, _), function)| (*section, function.name.as_str())).collect();
+    if sections.len() <= 1 {
+        return Ok(());
+    }
+    let examples: Vec<&str> = sections.into_values().collect();
+    Err(format!("the functions of the eBPF object lie in several sections: {}", examples.join(", ")))
 }
 
 /// A function of a program.

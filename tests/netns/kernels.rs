@@ -24,7 +24,7 @@ fn expected() -> (Value, Value) {
     let has_types = Path::new("/sys/kernel/btf/vmlinux").exists();
     let rows = [
         ("attach", since((6, 6)), "tcx links", "clsact filters", "tcx links (6.6)"),
-        ("clock", since((5, 11)), "coarse", "exact", "a coarse one (5.11)"),
+        ("clock", true, "ticks", "exact", "a timer of high resolution"),
         ("kernel types", has_types, "not needed", "not needed", "BTF (CONFIG_DEBUG_INFO_BTF)"),
         (
             "memory",

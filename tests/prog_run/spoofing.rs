@@ -29,6 +29,25 @@ fn nobody_sends_with_an_address_of_somebody_else(
     lab.sent_by("a", between(family, BLUE_A, BLUE_FAR)).passes(SharedNetwork);
 }
 
+/// More of them than a CPU remembers at once, in turn: whoever takes the place of another there takes nothing else of it.
+#[rstest]
+fn each_of_many_interfaces_speaks_for_itself(mut lab: Lab) {
+    let many: Vec<(String, Ipv4Addr)> =
+        (0..40).map(|number| (format!("many{number}"), Ipv4Addr::new(10, 1, 0, 100 + number))).collect();
+    for (name, address) in &many {
+        lab.endpoint(name).owns([*address]);
+    }
+    let mut before = OUTSIDER.v4;
+    for (name, address) in many.iter().chain(&many) {
+        lab.sent_by(name, from(*address).to(BLUE_FAR.v4).udp(53)).passes(SharedNetwork).is_stamped_as(name);
+        lab.sent_by(name, from(before).to(BLUE_FAR.v4).udp(53)).drops(SpoofedSource);
+        before = (*address).into();
+    }
+    let (last, address) = &many[39];
+    lab.forget(last);
+    lab.sent_by(last, from(*address).to(BLUE_FAR.v4).udp(53)).drops(NoEndpoint);
+}
+
 #[rstest]
 fn the_victims_flow_does_not_help_the_spoofer(mut lab: Lab, #[values(V4, V6)] family: Family) {
     let packet = between(family, BLUE_B, BLUE_FAR);

@@ -15,7 +15,7 @@ use std::{
 };
 
 use aya::Pod;
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_map_type};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_map_type, bpf_prog_type};
 
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
     // SAFETY: `attr` is a whole, initialised `bpf_attr`; every pointer in it was set by a caller below
@@ -151,6 +151,60 @@ pub fn wait_for_programs() -> io::Result<()> {
     let outer = shape(bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS);
     let outer = create_map("enforcer_grace", outer, Some(inner.as_fd()))?;
     update(outer, &0_u32, &inner.as_raw_fd())
+}
+
+/// How many ticks the kernel's timer has counted (`jiffies_64`), and `CLOCK_MONOTONIC` in nanoseconds right after: a
+/// program asks for both at once.
+pub fn ticks_and_time() -> io::Result<[u64; 2]> {
+    const JIFFIES64: u64 = 118;
+    const KTIME_GET_NS: u64 = 5;
+    let shape =
+        MapShape { kind: bpf_map_type::BPF_MAP_TYPE_ARRAY as u32, key: 4, value: 16, entries: 1, flags: 0 };
+    let told = create_map("enforcer_clock", shape, None)?;
+    let call = |helper: u64| 0x85 | helper << 32;
+    let program = [
+        // r6 = the value of the map
+        0x2618 | u64::from(fd(&told)) << 32,
+        0,
+        call(JIFFIES64),
+        // *(u64 *)r6 = r0
+        0x067b,
+        call(KTIME_GET_NS),
+        // *(u64 *)(r6 + 8) = r0
+        0x067b | 8 << 16,
+        // r0 = 0; exit
+        0x00b7,
+        0x0095,
+    ];
+    run_once(&load_classifier(&program)?)?;
+    let mut value = [0; 16];
+    read_entry(told, 0, &mut value)?;
+    let (ticks, now) = value.split_at(8);
+    Ok([ticks, now].map(|word| u64::from_ne_bytes(word.try_into().expect("half of sixteen bytes"))))
+}
+
+/// Loads a program for a tc hook (`BPF_PROG_LOAD`), instruction by instruction as a little-endian kernel reads them.
+fn load_classifier(instructions: &[u64]) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    // SAFETY: the variant of this command; the union was zeroed.
+    let load = unsafe { &mut attr.__bindgen_anon_3 };
+    load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32;
+    (load.insns, load.insn_cnt) = (instructions.as_ptr() as u64, instructions.len() as u32);
+    load.license = c"GPL".as_ptr() as u64;
+    let fd = bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr)?;
+    // SAFETY: the kernel made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Runs a tc program over an empty frame (`BPF_PROG_TEST_RUN`).
+fn run_once(program: &OwnedFd) -> io::Result<()> {
+    const FRAME: [u8; 14] = [0; 14];
+    let mut attr = zeroed();
+    // SAFETY: the variant of this command; the union was zeroed.
+    let test = unsafe { &mut attr.test };
+    test.prog_fd = fd(program);
+    (test.data_in, test.data_size_in, test.repeat) = (FRAME.as_ptr() as u64, FRAME.len() as u32, 1);
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr).map(drop)
 }
 
 /// Pins an object (`BPF_OBJ_PIN`).

@@ -45,7 +45,7 @@ pub struct Options {
     pub mark_mask: u32,
     /// Whether every packet is traced through `aya-log`; off leaves no instruction of it.
     pub trace: bool,
-    /// Whether the exact clock is read also where there is a coarse one; older kernels have no other.
+    /// Whether the exact clock is read also where ticks would do.
     pub exact_clock: bool,
     /// How large the tables are.
     pub sizes: Sizes,
@@ -162,7 +162,7 @@ impl Datapath {
                 loader.map_pin_path(name, pins.map(name));
             }
         }
-        let coarse_clock = u32::from(!options.exact_clock && probe::coarse_clock());
+        let ticks = probe::ticks().filter(|_| !options.exact_clock).unwrap_or_default();
         let log_level: u8 = if options.trace { aya_log::Level::Debug as u8 } else { 0 };
         for (name, entries) in sizes.entries() {
             loader.map_max_entries(name, entries);
@@ -171,7 +171,8 @@ impl Datapath {
         let flow_sets = sizes.flow_sets();
         loader
             .override_global("MARK_MASK", &options.mark_mask, true)
-            .override_global("COARSE_CLOCK", &coarse_clock, true)
+            .override_global("TICK", &ticks.length, true)
+            .override_global("TICKS_FROM", &ticks.from, true)
             .override_global(aya_log::LEVEL, &log_level, true)
             .override_global("KERNEL_TABLES", &kernel_tables, true)
             .override_global("FLOW_SETS", &flow_sets, true)

@@ -8,6 +8,10 @@ use aya::{
     sys::{BpfHelper, is_helper_supported},
 };
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_LPM_TRIE;
+use nix::{
+    sys::time::TimeValLike as _,
+    time::{ClockId, clock_getres},
+};
 
 use super::bpf::{self, MapShape, TcxHook};
 
@@ -41,20 +45,40 @@ pub fn tcx() -> bool {
     *THERE
 }
 
-/// A clock read at tick resolution (5.11), cheaper than the exact one.
-pub fn coarse_clock() -> bool {
-    static THERE: LazyLock<bool> = LazyLock::new(|| {
-        // BPF_FUNC_ktime_get_coarse_ns
-        is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns)
-            .unwrap_or(false)
+/// The ticks of the kernel's timer as a clock. By default they are none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ticks {
+    /// Nanoseconds of one; 0 of none.
+    pub length: u32,
+    /// `CLOCK_MONOTONIC` when none had been counted, in nanoseconds; what is before its zero wraps. With it the ticks are
+    /// behind that clock, by less than two of them.
+    pub from: u64,
+}
+
+/// Whether the ticks keep pace with the clock: a timer of high resolution makes up for those that were late, any other
+/// loses them. Reading how many there were is cheaper than asking for the time.
+pub fn ticks() -> Option<Ticks> {
+    static THERE: LazyLock<Option<Ticks>> = LazyLock::new(|| {
+        let resolution = |clock| clock_getres(clock).ok().map(|time| time.num_nanoseconds());
+        if resolution(ClockId::CLOCK_MONOTONIC)? != 1 {
+            return None;
+        }
+        let length = u32::try_from(resolution(ClockId::CLOCK_MONOTONIC_COARSE)?).ok()?;
+        let [ticks, now] = bpf::ticks_and_time().ok()?;
+        let from = now.wrapping_sub(ticks.wrapping_add(1).wrapping_mul(length.into()));
+        Some(Ticks { length, from })
     });
     *THERE
 }
 
 /// Tables counted for the control group of who makes them (5.11), not as memory that a process may lock. Nothing
-/// shows it; it came with the coarse clock, by which libbpf tells it, too.
+/// shows it; it came with a clock of tick resolution, by which libbpf tells it, too.
 pub fn counted_memory() -> bool {
-    coarse_clock()
+    static THERE: LazyLock<bool> = LazyLock::new(|| {
+        is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns)
+            .unwrap_or(false)
+    });
+    *THERE
 }
 
 /// Many entries of a prefix table written with one call (5.12). Without it they are written one by one, into tables
@@ -79,6 +103,22 @@ pub fn kernel_types() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ticks_follow_the_clock_and_are_never_ahead() {
+        let Some(Ticks { length, from }) = ticks() else {
+            panic!("this machine has a timer of low resolution")
+        };
+        for _ in 0..1000 {
+            let [ticks, now] = bpf::ticks_and_time().expect("it was just possible");
+            let behind = now.wrapping_sub(ticks.wrapping_mul(length.into()).wrapping_add(from)) as i64;
+            // A processor that others share may get its ticks late.
+            assert!(
+                (0..10 * i64::from(length)).contains(&behind),
+                "{behind} ns behind, a tick is {length} ns"
+            );
+        }
+    }
 
     #[test]
     fn a_release_below_the_floor_is_told_by_its_numbers() {

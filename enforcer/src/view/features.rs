@@ -27,10 +27,10 @@ const ALL: [Feature; 5] = [
     },
     Feature {
         name: "clock",
-        is_there: probe::coarse_clock,
-        uses: "coarse",
+        is_there: || probe::ticks().is_some(),
+        uses: "ticks",
         instead: "exact",
-        lacks: "a coarse one (5.11)",
+        lacks: "a timer of high resolution",
     },
     Feature {
         name: "kernel types",

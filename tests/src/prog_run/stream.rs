@@ -39,7 +39,12 @@ pub struct Stream {
 impl Lab {
     /// `packets` in front of the program of a hook, which outlives this.
     #[track_caller]
-    pub fn stream(&mut self, hook: Hook, endpoint: &str, packets: impl IntoIterator<Item = Packet>) -> Stream {
+    pub fn stream(
+        &mut self,
+        hook: Hook,
+        endpoint: &str,
+        packets: impl IntoIterator<Item = Packet>,
+    ) -> Stream {
         self.counted = None;
         let ifindex = self.interface(endpoint);
         let context = SkBuff::new(0, ifindex, ifindex);
@@ -58,11 +63,7 @@ impl Stream {
     }
 
     #[track_caller]
-    fn before(
-        program: BorrowedFd<'_>,
-        context: SkBuff,
-        packets: impl IntoIterator<Item = Packet>,
-    ) -> Self {
+    fn before(program: BorrowedFd<'_>, context: SkBuff, packets: impl IntoIterator<Item = Packet>) -> Self {
         let frames: Vec<Vec<u8>> = packets.into_iter().map(|packet| packet.bytes()).collect();
         let (front, called) = front(program, &frames).expect("the program in front loads");
         Self { front, _called: called, frame: frames.into_iter().next().expect("there are packets"), context }
@@ -83,7 +84,9 @@ fn front(program: BorrowedFd<'_>, frames: &[Vec<u8>]) -> io::Result<(OwnedFd, Ow
     let (from, to) = differing(frames);
     let size = (to - from) as i32;
     let mut value = 0_u64.to_ne_bytes().to_vec();
-    frames.iter().for_each(|frame| value.extend(&frame[from..to]));
+    for frame in frames {
+        value.extend(&frame[from..to]);
+    }
     let frames_map = array_of_one(bpf_map_type::BPF_MAP_TYPE_ARRAY, value.len() as u32, &value)?;
     let called = program.as_raw_fd().to_ne_bytes();
     let programs = array_of_one(bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY, 4, &called)?;
