@@ -4,10 +4,10 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use aya_obj::generated::{BPF_F_TEST_XDP_LIVE_FRAMES, bpf_cmd, bpf_prog_type};
+use aya_obj::generated::{BPF_F_TEST_XDP_LIVE_FRAMES, bpf_attach_type, bpf_cmd, bpf_prog_type};
 use nix::net::if_::if_nametoindex;
 
-use crate::bytecode::{XdpMd, call, instruction, load, nothing};
+use crate::bytecode::{XdpMd, call, instruction, load, make, nothing};
 use crate::kernel::{self, Feature};
 use crate::netns::NetNs;
 
@@ -62,6 +62,26 @@ impl<'a> Leaving<'a> {
         let sent = self.netns.enter(|| run(&self.program, self.ifindex, self.frame, count));
         sent.unwrap_or_else(|error| panic!("no live frames out of {}: {error}", self.ifindex));
     }
+}
+
+/// Ends the way of all frames at an interface, for as long as the link lives: no buffer is made of them.
+#[track_caller]
+pub fn end_at(netns: &NetNs, interface: &str) -> OwnedFd {
+    let link = netns.enter(|| {
+        // r0 = XDP_DROP; exit
+        let program = load(
+            bpf_prog_type::BPF_PROG_TYPE_XDP,
+            &[instruction(0xb7, 0x00, 0, 1), instruction(0x95, 0, 0, 0)],
+        )?;
+        let mut attr = nothing();
+        // SAFETY: plain data; this variant is the one that the command reads.
+        let create = unsafe { &mut attr.link_create };
+        create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
+        create.__bindgen_anon_2.target_ifindex = if_nametoindex(interface)?;
+        create.attach_type = bpf_attach_type::BPF_XDP as u32;
+        make(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+    });
+    link.unwrap_or_else(|error| panic!("no program at {interface}: {error}"))
 }
 
 /// Ends the test where the kernel knows no live frames.
