@@ -126,7 +126,8 @@ pub type FlowSet6 = FlowSet<V6>;
 
 const _: () = assert!(size_of::<FlowSet4>() == WAYS * 64 && size_of::<FlowSet6>() == WAYS * 96);
 
-/// How much of its part of a table a CPU uses, kept by that CPU. It doubles when flows that are in use push each other out; what then lies where nobody looks for it is told to people all the same, and the first to go.
+/// How much of its part of a table a CPU uses, kept by that CPU. It doubles when flows that are in use push each other out;
+/// what then lies where nobody looks for it is told to people all the same, and the first to go.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 pub struct Room {

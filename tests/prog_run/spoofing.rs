@@ -41,7 +41,7 @@ fn each_of_many_interfaces_speaks_for_itself(mut lab: Lab) {
     for (name, address) in many.iter().chain(&many) {
         lab.sent_by(name, from(*address).to(BLUE_FAR.v4).udp(53)).passes(SharedNetwork).is_stamped_as(name);
         lab.sent_by(name, from(before).to(BLUE_FAR.v4).udp(53)).drops(SpoofedSource);
-        before = (*address).into();
+        before = *address;
     }
     let (last, address) = &many[39];
     lab.forget(last);

@@ -14,9 +14,15 @@ use super::{
 };
 
 impl State {
-    /// Workloads that wait for their first address, by interface.
+    /// Workloads that wait for their first address, by interface. There are none where the host file declares endpoints:
+    /// who is declared may be there already and not have been seen, and what is his is to be nobody else's.
     pub fn waiting(&self) -> impl Iterator<Item = u32> {
-        self.endpoints.iter().filter(|(_, endpoint)| is_waiting(endpoint)).map(|(ifindex, _)| *ifindex)
+        let waiting = self.endpoints.iter().filter(|(_, endpoint)| self.is_waiting(endpoint));
+        waiting.map(|(ifindex, _)| *ifindex)
+    }
+
+    fn is_waiting(&self, endpoint: &EndpointState) -> bool {
+        self.config.endpoints.is_empty() && endpoint.attached && endpoint.owned.is_empty()
     }
 
     /// Gives newcomers what nobody else has or wants.
@@ -25,7 +31,7 @@ impl State {
             let endpoint = self.endpoints.get(ifindex)?;
             // Since when a workload is in a namespace is counted in looks.
             let veth = Veth { nsid: endpoint.namespace.nsid(), ..veth.clone() };
-            (is_waiting(endpoint) && endpoint.name == veth.name).then_some((*ifindex, veth))
+            (self.is_waiting(endpoint) && endpoint.name == veth.name).then_some((*ifindex, veth))
         });
         let newcomers: BTreeMap<u32, Veth> = newcomers.collect();
         let claims: Claims = newcomers
@@ -63,10 +69,6 @@ impl State {
         let mut taken = known.chain(wanted).chain(&self.host).chain(&host);
         taken.all(|other| claims[&ifindex].keys().all(|claim| !claim.covers(other) && !other.covers(claim)))
     }
-}
-
-fn is_waiting(endpoint: &EndpointState) -> bool {
-    endpoint.attached && endpoint.owned.is_empty()
 }
 
 #[cfg(test)]
@@ -131,17 +133,23 @@ mod tests {
     #[case::anothers_beside_its_own(newcomer(&["10.1.0.6", "10.1.0.5"]))]
     #[case::the_hosts(newcomer(&["10.1.0.1"]))]
     #[case::the_hosts_since_just_now(newcomer(&["10.1.0.9"]))]
-    #[case::in_what_is_declared_for_another(newcomer(&["10.1.0.130"]))]
     #[case::with_anothers_mac(bridged("veth8", &["10.1.0.6"]))]
     #[case::without_a_mac(Veth { mac: None, ..newcomer(&["10.1.0.6"]) })]
     #[case::by_another_name(Veth { name: "veth9".to_owned(), ..newcomer(&["10.1.0.6"]) })]
     fn what_anybody_could_dispute_is_left_to_the_look(#[case] seen: Veth) {
-        let mut state =
-            with_newcomer("[[endpoint]]\nmatch = \"veth7\"\naddresses = [\"10.1.0.128/25\", \"10.1.0.5\"]");
+        let mut state = with_newcomer("");
         let host = BTreeSet::from(["10.1.0.9/32".parse().unwrap()]);
         let seen = Observation { host, ..glimpse(&[(8, seen)]) };
         assert_eq!(given(&state.step(Event::Glimpsed(seen))), []);
         assert_eq!(state.waiting().collect::<Vec<_>>(), [8]);
+    }
+
+    #[test]
+    fn where_endpoints_are_declared_looks_alone_decide() {
+        let mut state = with_newcomer("[[endpoint]]\nmatch = \"veth9\"\naddresses = [\"10.1.0.128/25\"]");
+        state.step(Event::Appeared { ifindex: 9, name: "veth9".to_owned() });
+        assert_eq!(state.waiting().next(), None);
+        assert_eq!(state.step(Event::Glimpsed(glimpse(&[(8, newcomer(&["10.1.0.130"]))]))), []);
     }
 
     #[test]

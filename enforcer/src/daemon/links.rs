@@ -40,7 +40,7 @@ const IMPATIENT: Duration = Duration::from_millis(10);
 /// How often to look when all is settled.
 const PATIENT: Duration = Duration::from_secs(2);
 
-/// At most so many newcomers are glimpsed at, one after the other; the rest of a crowd is seen sooner by a look.
+/// At most so many newcomers are glimpsed at, one after the other; a larger crowd is seen sooner by a look.
 const CROWD: usize = 8;
 
 /// Why the host cannot be looked at.
@@ -99,13 +99,15 @@ pub struct Links {
     looks: Looks,
     /// Beside the looks, which may be under way.
     glimpses: Eyes,
+    /// What there was to hear when the look under way had ended was heard.
+    heard: bool,
 }
 
 impl Links {
     /// Opens the sockets and subscribes; needs a tokio runtime.
     pub fn open(config: Arc<Config>) -> Result<Self, LinkError> {
         let (looks, glimpses) = (Looks::new(config.clone()), Eyes::open(config.clone())?);
-        Ok(Self { messages: Messages::open(config)?, looks, glimpses })
+        Ok(Self { messages: Messages::open(config)?, looks, glimpses, heard: false })
     }
 
     /// Goes by another host file from now on.
@@ -113,7 +115,6 @@ impl Links {
         for known in [&mut self.messages.config, &mut self.looks.config, &mut self.glimpses.config] {
             known.clone_from(config);
         }
-        self.looks.start_over();
         self.looks.want();
     }
 
@@ -123,11 +124,15 @@ impl Links {
     }
 
     /// Waits until something changed, until it is time to look, or until a look is complete; nothing is lost when the
-    /// waiting is given up. `settled`: no workload is waited for.
+    /// waiting is given up. `settled`: no workload is waited for. What came or went while a look was taken is told before
+    /// what it saw, but a host on which something always happens is looked at, too.
     pub async fn next(&mut self, settled: bool) -> News {
+        self.looks.begin_if_due();
+        let is_heard = std::mem::take(&mut self.heard);
         tokio::select! {
             biased;
-            wakes = self.messages.wake(settled) => {
+            wakes = self.messages.wake(settled), if !is_heard => {
+                self.heard = self.looks.is_over();
                 self.heed(&wakes);
                 News::Told(wakes)
             }
@@ -138,6 +143,11 @@ impl Links {
         }
     }
 
+    /// The kernel's answer to what is under way may show less of it than is known by now.
+    pub fn doubt(&mut self, ifindex: u32) {
+        self.looks.doubt(ifindex);
+    }
+
     /// A complete look, at this moment.
     pub async fn look(&mut self) -> Result<Observation, LinkError> {
         let outcome = self.looks.now().await;
@@ -145,19 +155,17 @@ impl Links {
         outcome
     }
 
-    /// A look at these workloads alone, the newest first. There is none where names of namespaces tell workloads apart:
-    /// all of them would have to be looked at.
+    /// A look at these workloads alone: at all of them or, of a crowd, at none.
     pub async fn glimpse(&mut self, waiting: &[u32]) -> Observation {
-        let newest = waiting.iter().rev().take(CROWD).copied();
-        let can_tell = !self.glimpses.config.needs_netns();
-        self.glimpses.glimpse(newest.filter(|_| can_tell)).await
+        let seen = if waiting.len() <= CROWD { waiting } else { &[] };
+        self.glimpses.glimpse(seen.iter().copied()).await
     }
 
     fn heed(&mut self, wakes: &[Wake]) {
         for wake in wakes {
             match wake {
                 Wake::Appeared { ifindex, .. } | Wake::Vanished { ifindex } => self.looks.doubt(*ifindex),
-                Wake::Overrun => self.looks.start_over(),
+                Wake::Overrun => self.looks.distrust(),
                 Wake::Lost => {}
             }
         }

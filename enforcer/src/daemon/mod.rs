@@ -331,9 +331,14 @@ async fn see(core: &Mutex<Core>, observation: Observation, look: &Notify, newcom
 async fn glimpse(core: &Mutex<Core>, links: &mut Links) {
     let waiting: Vec<u32> = core.lock().await.state.waiting().collect();
     let glimpse = links.glimpse(&waiting).await;
-    if !glimpse.veths.is_empty() {
-        core.lock().await.handle(Event::Glimpsed(glimpse));
+    if glimpse.veths.is_empty() {
+        return;
     }
+    let mut core = core.lock().await;
+    core.handle(Event::Glimpsed(glimpse));
+    // A look that began before may not have seen what they have now, and would take it back.
+    let still: Vec<u32> = core.state.waiting().collect();
+    waiting.iter().filter(|ifindex| !still.contains(ifindex)).for_each(|ifindex| links.doubt(*ifindex));
 }
 
 /// Makes final what the kernel does by itself: a policy that nobody confirmed in time decides no longer, and a

@@ -122,7 +122,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// Whether what flows remember may be wrong after it, so that [`Op::FactsChanged`] has to follow.
+    /// Whether what flows, or a CPU of who sits behind an interface, remember may be wrong after it, so that [`Op::FactsChanged`] has to follow.
     pub const fn ends_judgements(&self) -> bool {
         match self {
             Self::WriteEndpoint { .. }
@@ -132,11 +132,11 @@ impl Op {
             | Self::WriteHostEnd(_)
             | Self::AttachUplink { .. }
             | Self::DetachUplink { .. } => true,
+            Self::Guard { uplink, .. } => uplink.is_some(),
+            Self::Unguard { uplink, .. } => *uplink,
             // Modes, masked senders and shortcuts are asked for each time.
             Self::Attach { .. }
             | Self::Forget { .. }
-            | Self::Guard { .. }
-            | Self::Unguard { .. }
             | Self::ResetCounters(_)
             | Self::ConfigureMode { .. }
             | Self::WriteSender { .. }

@@ -234,11 +234,11 @@ impl State {
             ops.extend(self.settled(*ifindex, veth, &claims[ifindex], &contest, &mut owners));
         }
         ops.extend(self.uplinks.settled(&self.config.outside(observation)));
+        let guarded = self.guarded(observation);
+        ops.extend(self.guards.settled(&guarded));
         if ops.iter().any(Op::ends_judgements) {
             ops.push(Op::FactsChanged);
         }
-        let guarded = self.guarded(observation);
-        ops.extend(self.guards.settled(&guarded));
         ops
     }
 

@@ -141,8 +141,10 @@ fn differing(frames: &[Vec<u8>]) -> (usize, usize) {
     assert!(frames.iter().all(|frame| frame.len() == first.len()), "frames of one length");
     let differs = |at: &usize| frames.iter().any(|frame| frame[*at] != first[*at]);
     let from = (0..first.len()).find(differs).unwrap_or(0);
-    let last = (from..first.len()).rev().find(differs).unwrap_or(0);
-    (from, from + (last + 1 - from).next_multiple_of(4))
+    let last = (from..first.len()).rev().find(differs).unwrap_or(from);
+    let size = (last + 1 - from).next_multiple_of(4);
+    let from = from.min(first.len() - size);
+    (from, from + size)
 }
 
 /// An array with one entry.

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use enforcer_common::address::{Address, Scope};
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use netlink_packet_route::{
@@ -20,7 +21,7 @@ use super::{
     LinkError,
     link::{Inside, Link},
     names::{Names, netns_names},
-    route::{Route, ends_here},
+    route::{Route, Way, way_to},
     wire,
 };
 use crate::{
@@ -89,26 +90,31 @@ impl Eyes {
     pub async fn glimpse(&self, interfaces: impl IntoIterator<Item = u32>) -> Observation {
         let mut glimpse = Observation::default();
         for ifindex in interfaces {
-            let Ok(Some(veth)) = self.veth(ifindex).await else { continue };
-            let addresses: BTreeSet<IpAddr> = veth.routed.union(&veth.inside).copied().collect();
-            if addresses.is_empty() || addresses.len() > MAX_ADDRESSES {
+            let Ok(Some((veth, ways))) = self.veth(ifindex).await else { continue };
+            let addresses = veth.routed.union(&veth.inside).filter(|address| is_global(**address));
+            let addresses: BTreeSet<IpAddr> = addresses.copied().collect();
+            if addresses.len() > MAX_ADDRESSES {
                 continue;
             }
-            let mut ends = Vec::new();
+            let mut host = BTreeSet::new();
+            let mut is_clear = true;
             for address in addresses {
-                ends.push(ends_here(&self.handle, address).await.map(|here| (address, here)));
+                match way_to(&self.handle, address).await {
+                    Some(Way::Here) => drop(host.insert(IpNet::from(address))),
+                    Some(Way::By(interface)) => is_clear &= ways.contains(&interface),
+                    None => is_clear = false,
+                }
             }
-            let Some(ends) = ends.into_iter().collect::<Option<Vec<_>>>() else { continue };
-            glimpse
-                .host
-                .extend(ends.into_iter().filter(|(_, here)| *here).map(|(address, _)| IpNet::from(address)));
-            glimpse.veths.insert(ifindex, veth);
+            if is_clear {
+                glimpse.host.extend(host);
+                glimpse.veths.insert(ifindex, veth);
+            }
         }
         glimpse
     }
 
-    /// One veth, if it is wanted and leads into another namespace.
-    async fn veth(&self, ifindex: u32) -> Result<Option<Veth>, LinkError> {
+    /// One veth, if it is wanted and leads into another namespace, and the interfaces that may lead to its workload.
+    async fn veth(&self, ifindex: u32) -> Result<Option<(Veth, Vec<u32>)>, LinkError> {
         let Some(link) = self.link(ifindex).await? else { return Ok(None) };
         let (true, Some(nsid), Some(peer)) =
             (link.is_veth && self.config.attach.wants(&link.name), link.peer_nsid, link.peer)
@@ -125,7 +131,8 @@ impl Eyes {
         };
         let inside = self.inside(nsid, Some(peer)).await?;
         let routes = routes.iter().filter(|route| route.interface.is_some());
-        Ok(Some(link.observe(master.as_ref(), routes, Some(&inside), &Names::new())))
+        let ways = link.master.into_iter().chain([ifindex]).collect();
+        Ok(Some((link.observe(master.as_ref(), routes, Some(&inside), &Names::new()), ways)))
     }
 
     /// The links and addresses of another namespace, or what is to be known of one interface there. It may vanish while
@@ -232,6 +239,11 @@ impl Eyes {
         }
         Ok(routes)
     }
+}
+
+/// Others mean something on their own link only, and are nobody's.
+fn is_global(address: IpAddr) -> bool {
+    Address::from(address).scope() == Scope::Global
 }
 
 fn of_host(routes: &[Route]) -> BTreeSet<IpNet> {

@@ -26,10 +26,22 @@ pub struct Looks {
     wanted: Option<Instant>,
     /// Not before this: whoever does nothing but look hinders those who work.
     rested: Instant,
-    under_way: Option<(Instant, JoinHandle<Result<Observation, LinkError>>)>,
+    under_way: Option<Look>,
+    /// The latest one counted for nothing.
+    in_vain: bool,
     /// What came or went since the one under way began.
     unsure: BTreeSet<u32>,
     last: Seen,
+}
+
+/// A look that is being taken.
+struct Look {
+    began: Instant,
+    /// By which host file.
+    config: Arc<Config>,
+    /// The kernel could not tell all that happened meanwhile.
+    doubtful: bool,
+    thread: JoinHandle<Result<Observation, LinkError>>,
 }
 
 /// What a look saw, as far as it could be missing in the next one.
@@ -47,6 +59,7 @@ impl Looks {
             wanted: None,
             rested: Instant::now(),
             under_way: None,
+            in_vain: false,
             unsure: BTreeSet::new(),
             last: Seen::default(),
         }
@@ -63,21 +76,39 @@ impl Looks {
         self.unsure.insert(ifindex);
     }
 
-    /// What a look under way has seen counts for nothing.
-    pub fn start_over(&mut self) {
-        if self.under_way.take().is_some() {
-            self.want();
+    /// More came or went than is known: what a look under way has seen counts for nothing. What the one after it sees does:
+    /// else none would where that happens all the time.
+    pub fn distrust(&mut self) {
+        if let Some(look) = &mut self.under_way {
+            look.doubtful = !self.in_vain;
         }
+    }
+
+    /// Begins one if somebody wants one by now.
+    pub fn begin_if_due(&mut self) {
+        let due = self.wanted.map(|due| due.max(self.rested));
+        if self.under_way.is_none() && due.is_some_and(|due| due <= Instant::now()) {
+            self.begin();
+        }
+    }
+
+    /// Whether the one under way has ended.
+    pub fn is_over(&self) -> bool {
+        self.under_way.as_ref().is_some_and(|look| look.thread.is_finished())
     }
 
     /// The next one, when somebody wants one and it is due; nothing is lost when the waiting is given up.
     pub async fn next(&mut self) -> Result<Observation, LinkError> {
-        if self.under_way.is_none() {
-            let Some(due) = self.wanted else { return pending().await };
-            sleep_until(due.max(self.rested)).await;
-            self.begin();
+        loop {
+            if self.under_way.is_none() {
+                let Some(due) = self.wanted else { return pending().await };
+                sleep_until(due.max(self.rested)).await;
+                self.begin();
+            }
+            if let Some(outcome) = self.end().await {
+                return outcome;
+            }
         }
-        self.end().await
     }
 
     /// One that begins now, in this thread: capabilities are a thread's own, and may not have been given up yet.
@@ -95,24 +126,31 @@ impl Looks {
             let runtime = runtime::Builder::new_current_thread().enable_all().build();
             runtime.map_err(LinkError::Socket)?.block_on(look(config, &last))
         };
-        self.under_way = Some((Instant::now(), spawn_blocking(look)));
+        let (began, config) = (Instant::now(), self.config.clone());
+        self.under_way = Some(Look { began, config, doubtful: false, thread: spawn_blocking(look) });
     }
 
-    async fn end(&mut self) -> Result<Observation, LinkError> {
-        let Some((began, look)) = &mut self.under_way else { return pending().await };
-        let (began, outcome) = (*began, look.await);
-        self.under_way = None;
+    /// Waits for the one under way; `None` where it counts for nothing.
+    async fn end(&mut self) -> Option<Result<Observation, LinkError>> {
+        let look = self.under_way.as_mut()?;
+        let outcome = (&mut look.thread).await;
         let now = Instant::now();
         // Half of the time at most.
-        self.rested = now + (now - began);
-        match outcome.map_err(LinkError::Abandoned).flatten() {
+        self.rested = now + (now - look.began);
+        self.in_vain = look.doubtful || !Arc::ptr_eq(&look.config, &self.config);
+        self.under_way = None;
+        if self.in_vain {
+            self.want();
+            return None;
+        }
+        Some(match outcome.map_err(LinkError::Abandoned).flatten() {
             Ok(observation) => Ok(self.remember(observation)),
             Err(error) => {
                 self.rested = now + AGAIN;
                 self.want();
                 Err(error)
             }
-        }
+        })
     }
 
     fn remember(&mut self, mut observation: Observation) -> Observation {

@@ -16,17 +16,29 @@ pub async fn interface_towards(address: IpAddr) -> Option<u32> {
     let connection = tokio::spawn(connection);
     let route = route_towards(&handle, address).await;
     connection.abort();
-    let interface = |attribute: &RouteAttribute| match attribute {
-        RouteAttribute::Oif(ifindex) => Some(*ifindex),
-        _ => None,
-    };
-    route?.attributes.iter().find_map(interface)
+    interface(&route?)
 }
 
-/// Whether the host itself answers to an address; `None` when the kernel does not say.
-pub async fn ends_here(handle: &Handle, address: IpAddr) -> Option<bool> {
+/// Where packets to an address go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// Nowhere: the host itself answers to it.
+    Here,
+    /// Out of an interface.
+    By(u32),
+}
+
+/// Where packets to an address go; `None` when there is no way, or the kernel does not say.
+pub async fn way_to(handle: &Handle, address: IpAddr) -> Option<Way> {
     let route = route_towards(handle, address).await?;
-    Some(is_hosts(route.header.kind))
+    if is_hosts(route.header.kind) { Some(Way::Here) } else { interface(&route).map(Way::By) }
+}
+
+fn interface(route: &RouteMessage) -> Option<u32> {
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(ifindex) => Some(*ifindex),
+        _ => None,
+    })
 }
 
 async fn route_towards(handle: &Handle, address: IpAddr) -> Option<RouteMessage> {

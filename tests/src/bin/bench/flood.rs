@@ -185,11 +185,8 @@ fn report(hosts: &mut [Standing], family: Family, denied: Denied, results: &mut 
     let denied = if denied == Denied::Spoofed { "spoofed" } else { "default-deny" };
     let times = |dropper| &hosts.iter().find(|host| host.dropper == dropper).expect("it was measured").times;
     let unseen = times(Dropper::Unseen);
-    let beyond = |dropper| -> Vec<f64> {
-        times(dropper).iter().zip(unseen).map(|(all, unseen)| all - unseen).collect()
-    };
-    let ratio =
-        |dropper, of| Estimate::of(beyond(dropper).iter().zip(beyond(of)).map(|(own, other)| own / other));
+    let beyond = |dropper| Estimate::of(times(dropper).iter().zip(unseen).map(|(all, unseen)| all - unseen));
+    let ratio = |dropper, of| beyond(dropper).times(beyond(of));
     let besides = Estimate::of(unseen.iter().copied()).median;
     println!("  {family:?}, {denied}; generator and interface {besides:.0} ns");
     for dropper in DROPPERS.into_iter().filter(|dropper| *dropper != Dropper::Unseen) {
@@ -198,7 +195,7 @@ fn report(hosts: &mut [Standing], family: Family, denied: Denied, results: &mut 
             of: format!("{family:?}, {denied}, one flow"),
             what: dropper.name().to_owned(),
             unit: Unit::Nanoseconds,
-            value: Estimate::of(beyond(dropper)),
+            value: beyond(dropper),
             times: ratio(dropper, Dropper::IptablesRaw),
             of_what: "iptables-legacy, table raw".into(),
         };

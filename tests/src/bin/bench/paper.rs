@@ -17,15 +17,15 @@ so ratios count: every round measures each configuration once, up and down the l
   packet is of any of the flows, one way: connection tracking never sees an answer, and the last rule is the one that
   admits. *Edited before each measurement*: a prefix of another network comes or goes, and then 12,000 packets are sent, of which
   the last 4,000 count. Of 1,048,576 flows the table of connection tracking holds 262,144; enforcer's are made for all of them.
-- **flood**: frames of one flow that is denied, as XDP frames of the kernel's generator out of a veth: dropped in a second,
-  generator included. From the second frame on enforcer knows the flow; iptables and nftables drop all of the interface.
-- **judge**: one verdict on a packet that leaves its endpoint, by `BPF_PROG_TEST_RUN`, one packet a run; what a run of a
-  program that decides nothing takes is measured in the same round, and subtracted.
+- **flood**: frames of one flow that is denied, as XDP frames of the kernel's generator out of a veth. What generator and
+  interface take, with a program that drops all unseen, is measured in the same round, and subtracted. From the second frame on enforcer knows the flow; iptables and nftables drop all of the interface.
+- **judge**: one verdict on a packet that leaves its endpoint, among others: thousands of packets in one run of
+  `BPF_PROG_TEST_RUN`, each another. What a program that decides nothing takes is measured in the same round, and subtracted.
 - **update**: an order at the daemon's socket at rest, to the first packet that passes for it.
 - **ready**: a veth whose workload floods from the first moment: from its link to its first packet at the host.
 - **prefixes**: one look for an address among prefixes of many lengths, scattered over the address space. The address lies
-  beside one of them and in none. Each look is one packet by `BPF_PROG_TEST_RUN`; what a packet takes without it is measured in
-  the same round, and subtracted.
+  beside one of them and in none. Each look is one packet of many in one run of `BPF_PROG_TEST_RUN`; what a packet takes
+  without it is measured in the same round, and subtracted.
 - **tcp**: plain sockets, the receiver on another processor than the sender. A connection is one question and one answer.
 ";
 

@@ -28,6 +28,14 @@ impl Estimate {
     }
 }
 
+impl Estimate {
+    /// How many times `other` this is, both medians of differences: of small ones the differences of single rounds are
+    /// mostly noise, and so are ratios of them.
+    pub fn times(self, other: Self) -> Self {
+        Self { median: self.median / other.median, low: self.low / other.high, high: self.high / other.low }
+    }
+}
+
 /// The value that so large a part of all are not beyond; `values` are at least one.
 pub fn quantile(values: &[f64], part: f64) -> f64 {
     let mut sorted = values.to_vec();
