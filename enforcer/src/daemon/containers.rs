@@ -130,7 +130,7 @@ impl State {
                 endpoint.labels = self.containers.labels(endpoint.namespace);
             }
         }
-        self.containers.bound = true;
+        self.containers.bound = !self.endpoints.keys().any(|ifindex| observation.unsure.contains(ifindex));
     }
 
     /// Whether what was told waits for another look.

@@ -120,6 +120,8 @@ pub struct Observation {
     pub barriers: Vec<Barrier>,
     /// Interfaces that came or went while it was taken: it says nothing of them.
     pub unsure: BTreeSet<u32>,
+    /// Interfaces whose workloads were given something since it began: it takes nothing back from them.
+    pub overtaken: BTreeSet<u32>,
 }
 
 impl Observation {

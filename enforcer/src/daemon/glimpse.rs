@@ -171,6 +171,19 @@ mod tests {
     }
 
     #[test]
+    fn a_look_that_began_before_takes_nothing_back() {
+        let mut state = with_newcomer("");
+        let routed = BTreeSet::from(["10.1.0.6".parse().unwrap()]);
+        state.step(Event::Glimpsed(glimpse(&[(8, Veth { routed, ..newcomer(&[]) })])));
+        let mut look = glimpse(&[(7, bridged("veth7", &["10.1.0.5"])), (8, newcomer(&[]))]);
+        look.host.insert("10.1.0.1/32".parse().unwrap());
+        let before = Observation { overtaken: BTreeSet::from([8]), ..look.clone() };
+        assert_eq!(state.step(Event::Observed(before)), []);
+        let after = state.step(Event::Observed(look));
+        assert!(after.iter().any(|op| matches!(op, Op::RemoveAddress(_))), "{after:?}");
+    }
+
+    #[test]
     fn a_look_says_nothing_of_who_came_while_it_was_taken() {
         let mut state = with_newcomer("");
         state.step(Event::Glimpsed(glimpse(&[(8, newcomer(&["10.1.0.6"]))])));

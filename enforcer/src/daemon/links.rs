@@ -5,7 +5,7 @@
 //! workload waits. The workloads' namespaces are never entered: the kernel answers for them by namespace id, but only on
 //! sockets with *strict checking*. Without it the kernel ignores the id and answers with the host's own addresses.
 
-use std::{collections::BTreeSet, io, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, mem::take, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, Stream, StreamExt};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
@@ -13,7 +13,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::SocketAddr;
 use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::{
-    task::JoinError,
+    task::{JoinError, yield_now},
     time::{Instant, timeout_at},
 };
 use tracing::warn;
@@ -127,25 +127,29 @@ impl Links {
     /// waiting is given up. `settled`: no workload is waited for. What came or went while a look was taken is told before
     /// what it saw, but a host on which something always happens is looked at, too.
     pub async fn next(&mut self, settled: bool) -> News {
-        self.looks.begin_if_due();
-        let is_heard = std::mem::take(&mut self.heard);
+        let is_over = self.looks.is_over();
+        // Whoever reads the socket goes first.
+        yield_now().await;
+        let is_heard = take(&mut self.heard);
         tokio::select! {
             biased;
             wakes = self.messages.wake(settled), if !is_heard => {
-                self.heard = self.looks.is_over();
+                self.heard = is_over;
                 self.heed(&wakes);
+                self.looks.begin_if_due();
                 News::Told(wakes)
             }
             outcome = self.looks.next() => {
+                let Some(outcome) = outcome else { return News::Told(Vec::new()) };
                 self.messages.know(&outcome);
                 News::Seen(outcome)
             }
         }
     }
 
-    /// The kernel's answer to what is under way may show less of it than is known by now.
-    pub fn doubt(&mut self, ifindex: u32) {
-        self.looks.doubt(ifindex);
+    /// A workload was given something that a look under way may not have seen.
+    pub fn overtake(&mut self, ifindex: u32) {
+        self.looks.overtake(ifindex);
     }
 
     /// A complete look, at this moment.

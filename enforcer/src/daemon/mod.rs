@@ -338,7 +338,7 @@ async fn glimpse(core: &Mutex<Core>, links: &mut Links) {
     core.handle(Event::Glimpsed(glimpse));
     // A look that began before may not have seen what they have now, and would take it back.
     let still: Vec<u32> = core.state.waiting().collect();
-    waiting.iter().filter(|ifindex| !still.contains(ifindex)).for_each(|ifindex| links.doubt(*ifindex));
+    waiting.iter().filter(|ifindex| !still.contains(ifindex)).for_each(|ifindex| links.overtake(*ifindex));
 }
 
 /// Makes final what the kernel does by itself: a policy that nobody confirmed in time decides no longer, and a

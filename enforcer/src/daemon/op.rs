@@ -122,7 +122,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// Whether what flows, or a CPU of who sits behind an interface, remember may be wrong after it, so that [`Op::FactsChanged`] has to follow.
+    /// Whether what flows remember, or a CPU of who sits behind an interface, may be wrong after it, so that [`Op::FactsChanged`] has to follow.
     pub const fn ends_judgements(&self) -> bool {
         match self {
             Self::WriteEndpoint { .. }

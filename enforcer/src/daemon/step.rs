@@ -226,7 +226,7 @@ impl State {
             })
             .collect();
         let contest = Contest::of(&claims);
-        for ifindex in claims.keys() {
+        for ifindex in claims.keys().filter(|ifindex| !observation.overtaken.contains(ifindex)) {
             ops.extend(self.released(*ifindex, &claims[ifindex], &contest));
         }
         let mut owners = self.owners();
@@ -234,11 +234,15 @@ impl State {
             ops.extend(self.settled(*ifindex, veth, &claims[ifindex], &contest, &mut owners));
         }
         ops.extend(self.uplinks.settled(&self.config.outside(observation)));
-        let guarded = self.guarded(observation);
-        ops.extend(self.guards.settled(&guarded));
         if ops.iter().any(Op::ends_judgements) {
             ops.push(Op::FactsChanged);
         }
+        // Last, since putting them on takes long.
+        let guarded = self.guarded(observation);
+        let guards = self.guards.settled(&guarded);
+        let again = guards.iter().any(Op::ends_judgements);
+        ops.extend(guards);
+        ops.extend(again.then_some(Op::FactsChanged));
         ops
     }
 

@@ -143,7 +143,7 @@ fn differing(frames: &[Vec<u8>]) -> (usize, usize) {
     let from = (0..first.len()).find(differs).unwrap_or(0);
     let last = (from..first.len()).rev().find(differs).unwrap_or(from);
     let size = (last + 1 - from).next_multiple_of(4);
-    let from = from.min(first.len() - size);
+    let from = from.min(first.len().checked_sub(size).expect("they are alike at an end"));
     (from, from + size)
 }
 

@@ -91,9 +91,9 @@ impl Eyes {
         let mut glimpse = Observation::default();
         for ifindex in interfaces {
             let Ok(Some((veth, ways))) = self.veth(ifindex).await else { continue };
-            let addresses = veth.routed.union(&veth.inside).filter(|address| is_global(**address));
-            let addresses: BTreeSet<IpAddr> = addresses.copied().collect();
-            if addresses.len() > MAX_ADDRESSES {
+            let inside = veth.inside.iter().filter(|address| is_global(**address));
+            let addresses: BTreeSet<IpAddr> = veth.routed.iter().chain(inside).copied().collect();
+            if addresses.is_empty() || addresses.len() > MAX_ADDRESSES {
                 continue;
             }
             let mut host = BTreeSet::new();

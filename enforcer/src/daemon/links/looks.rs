@@ -31,6 +31,8 @@ pub struct Looks {
     in_vain: bool,
     /// What came or went since the one under way began.
     unsure: BTreeSet<u32>,
+    /// Whose workloads were given something since.
+    overtaken: BTreeSet<u32>,
     last: Seen,
 }
 
@@ -61,6 +63,7 @@ impl Looks {
             under_way: None,
             in_vain: false,
             unsure: BTreeSet::new(),
+            overtaken: BTreeSet::new(),
             last: Seen::default(),
         }
     }
@@ -74,6 +77,11 @@ impl Looks {
     pub fn doubt(&mut self, ifindex: u32) {
         self.last.interfaces.remove(&ifindex);
         self.unsure.insert(ifindex);
+    }
+
+    /// A workload was given something that a look under way may not have seen.
+    pub fn overtake(&mut self, ifindex: u32) {
+        self.overtaken.insert(ifindex);
     }
 
     /// More came or went than is known: what a look under way has seen counts for nothing. What the one after it sees does:
@@ -97,23 +105,21 @@ impl Looks {
         self.under_way.as_ref().is_some_and(|look| look.thread.is_finished())
     }
 
-    /// The next one, when somebody wants one and it is due; nothing is lost when the waiting is given up.
-    pub async fn next(&mut self) -> Result<Observation, LinkError> {
-        loop {
-            if self.under_way.is_none() {
-                let Some(due) = self.wanted else { return pending().await };
-                sleep_until(due.max(self.rested)).await;
-                self.begin();
-            }
-            if let Some(outcome) = self.end().await {
-                return outcome;
-            }
+    /// The next one, when somebody wants one and it is due; nothing is lost when the waiting is given up. `None` of one
+    /// that counts for nothing: another is wanted.
+    pub async fn next(&mut self) -> Option<Result<Observation, LinkError>> {
+        if self.under_way.is_none() {
+            let Some(due) = self.wanted else { return pending().await };
+            sleep_until(due.max(self.rested)).await;
+            self.begin();
         }
+        self.end().await
     }
 
     /// One that begins now, in this thread: capabilities are a thread's own, and may not have been given up yet.
     pub async fn now(&mut self) -> Result<Observation, LinkError> {
         self.unsure.clear();
+        self.overtaken.clear();
         let observation = look(self.config.clone(), &self.last).await?;
         Ok(self.remember(observation))
     }
@@ -121,6 +127,7 @@ impl Looks {
     fn begin(&mut self) {
         self.wanted = None;
         self.unsure.clear();
+        self.overtaken.clear();
         let (config, last) = (self.config.clone(), self.last.clone());
         let look = move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build();
@@ -137,9 +144,10 @@ impl Looks {
         let now = Instant::now();
         // Half of the time at most.
         self.rested = now + (now - look.began);
-        self.in_vain = look.doubtful || !Arc::ptr_eq(&look.config, &self.config);
+        self.in_vain = look.doubtful;
+        let is_outdated = !Arc::ptr_eq(&look.config, &self.config);
         self.under_way = None;
-        if self.in_vain {
+        if self.in_vain || is_outdated {
             self.want();
             return None;
         }
@@ -157,6 +165,7 @@ impl Looks {
         for ifindex in &self.unsure {
             observation.doubt(*ifindex);
         }
+        observation.overtaken.clone_from(&self.overtaken);
         let interfaces = observation.veths.keys().chain(observation.uplinks.keys()).copied();
         self.last = Seen { host: observation.host.clone(), interfaces: interfaces.collect() };
         observation

@@ -136,6 +136,7 @@ impl Host {
                 .collect(),
             barriers: Vec::new(),
             unsure: BTreeSet::new(),
+            overtaken: BTreeSet::new(),
         }
     }
 

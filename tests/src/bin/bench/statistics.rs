@@ -32,7 +32,8 @@ impl Estimate {
     /// How many times `other` this is, both medians of differences: of small ones the differences of single rounds are
     /// mostly noise, and so are ratios of them.
     pub fn times(self, other: Self) -> Self {
-        Self { median: self.median / other.median, low: self.low / other.high, high: self.high / other.low }
+        let [median, low, high] = [other.median, other.low, other.high].map(|value| value.max(0.1));
+        Self { median: self.median / median, low: self.low / high, high: self.high / low }
     }
 }
 
