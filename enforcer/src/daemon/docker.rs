@@ -5,12 +5,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
-use futures_util::StreamExt;
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::{
-    RouteNetlinkMessage,
-    nsid::{NsidAttribute, NsidMessage},
-};
+use netlink_packet_route::nsid::NsidAttribute;
 use rtnetlink::Handle;
 use tokio::{
     sync::{Mutex, Notify},
@@ -22,7 +17,7 @@ use self::{
     api::{Api, DockerError, Events},
     roster::{Namespaces, Roster},
 };
-use super::{containers::Running, core::Core, event::Event};
+use super::{containers::Running, core::Core, event::Event, links::nsid_of};
 
 mod api;
 mod roster;
@@ -183,21 +178,6 @@ impl Kernel {
 
 impl Namespaces for Kernel {
     async fn nsid(&self, pid: u32) -> Option<i32> {
-        let mut message = NsidMessage::default();
-        message.attributes.push(NsidAttribute::Pid(pid));
-        let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNsId(message));
-        request.header.flags = NLM_F_REQUEST;
-        let mut answers = self.0.clone().request(request).ok()?;
-        while let Some(answer) = answers.next().await {
-            if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNsId(answer)) = answer.payload {
-                let id = answer.attributes.iter().find_map(|attribute| match attribute {
-                    NsidAttribute::Id(id) => Some(*id),
-                    _ => None,
-                });
-                // Minus one: it has none here, so no veth leads to it.
-                return id.filter(|id| *id >= 0);
-            }
-        }
-        None
+        nsid_of(&self.0, NsidAttribute::Pid(pid)).await
     }
 }

@@ -31,6 +31,7 @@ mod wire;
 use eyes::Eyes;
 use link::Link;
 use looks::Looks;
+pub use names::nsid_of;
 pub use route::interface_towards;
 
 /// How soon to look again while some workload has no address yet: nothing tells of changes inside it.

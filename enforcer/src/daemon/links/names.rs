@@ -27,16 +27,18 @@ pub async fn netns_names(handle: &Handle) -> Names {
         let (Ok(name), Ok(file)) = (entry.file_name().into_string(), File::open(entry.path())) else {
             continue;
         };
-        if let Some(nsid) = nsid_of(handle, &file).await {
+        if let Some(nsid) = nsid_of(handle, NsidAttribute::Fd(file.as_raw_fd() as u32)).await {
             names.entry(nsid).or_default().insert(name);
         }
     }
     names
 }
 
-async fn nsid_of(handle: &Handle, namespace: &File) -> Option<i32> {
+/// The kernel's id here of a namespace that is named by a descriptor or by a process; `None` where it has none, so that
+/// no veth here leads to it.
+pub async fn nsid_of(handle: &Handle, namespace: NsidAttribute) -> Option<i32> {
     let mut message = NsidMessage::default();
-    message.attributes.push(NsidAttribute::Fd(namespace.as_raw_fd() as u32));
+    message.attributes.push(namespace);
     let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNsId(message));
     request.header.flags = NLM_F_REQUEST;
     let mut answers = handle.clone().request(request).ok()?;
