@@ -2,8 +2,11 @@
 //! one and a half for IPv6.
 //!
 //! Each CPU has its own part of an array and is alone in it, so that a packet is counted with plain adds and nobody
-//! waits for anybody; readers add up what the parts say of one key. A full set gives up the entry that was silent for
-//! longest. That costs a counter and the next packet a judgement, and never a verdict.
+//! waits for anybody; readers add up what the parts say of one key. Where all places of a key are taken, the entry that was
+//! silent for longest gives up its own. That costs a counter and the next packet a judgement, and never a verdict.
+//!
+//! A key has places in two sets, so that flows that push each other out come to lie where they do not: with one set for
+//! each, one flow in seven of a table half full had four others in its way for good.
 //!
 //! Memory that is far apart is slow memory: few flows lie in few sets, [`Room`], and close together.
 //!
@@ -21,6 +24,10 @@ use crate::{
 
 /// Entries of one set.
 pub const WAYS: usize = 4;
+/// Sets that a key may lie in.
+pub const CHOICES: usize = 2;
+/// Places of a key.
+const PLACES: u32 = (WAYS * CHOICES) as u32;
 
 /// A [`FlowKey`] without what it does not need, as words to compare and to digest: `WORDS` is 2 for IPv4 and 5 for IPv6.
 /// Addresses, then ports, protocol, ICMP type, ICMP code and flags, as they lie in the [`FlowKey`].
@@ -91,16 +98,30 @@ fn word<const WORDS: usize>(key: &FlowKey, at: usize) -> u64 {
     bytemuck::cast([words[first], words[second]])
 }
 
-/// Keyed: which keys meet in one set is not known to who does not know the seed.
-#[inline(always)]
-pub fn digest<const WORDS: usize>(key: &FlowKey, seed: u64) -> u64 {
-    let mut sum = seed;
-    let mut at = 0;
-    while at < WORDS {
-        sum = mix(sum ^ word::<WORDS>(key, at));
-        at += 1;
+/// Where a key may lie. Keyed: which keys meet in one set is not known to who does not know the seed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Digest(u64);
+
+impl Digest {
+    /// Of a key with addresses of the family.
+    #[inline(always)]
+    pub fn of<const WORDS: usize>(key: &FlowKey, seed: u64) -> Self {
+        let mut sum = seed;
+        let mut at = 0;
+        while at < WORDS {
+            sum = mix(sum ^ word::<WORDS>(key, at));
+            at += 1;
+        }
+        Self(sum)
     }
-    sum
+
+    /// All ways of a choice, from where the key goes if it may choose: most are found at once. The next one shares a pair
+    /// of cache lines with it, which processors fetch together.
+    #[inline(always)]
+    pub fn ways(self, choice: usize) -> impl Iterator<Item = usize> {
+        let first = (self.0 >> (60 + 2 * choice)) as usize % WAYS;
+        (0..WAYS).map(move |turn| first ^ turn)
+    }
 }
 
 /// A place for one direction of a flow. IPv6 slots are aligned so that none touches three cache lines.
@@ -147,10 +168,12 @@ pub struct Room {
 const FIRST_SETS: u32 = 256;
 /// What was silent for longer is not in use, in ticks: a minute.
 const IN_USE: u32 = (60_000_000_000_u64 >> flow::TICK) as u32;
+/// The highest rank of a flow in use, [`Room::rank`].
+const IN_USE_RANK: u32 = IN_USE * PLACES + PLACES - 1;
 /// So many of the crowded ones are waited for,
 const CROWD: u32 = 256;
-/// and the table grows when more than one packet in so many was of them.
-const TOLERABLE: u32 = 32;
+/// and the table grows when more than one packet in so many was of them: a judgement costs some twenty known packets.
+const TOLERABLE: u32 = 64;
 
 impl Room {
     /// The room of a CPU that has `sets` in all.
@@ -160,17 +183,28 @@ impl Room {
         Self { seed, first: cpu.wrapping_mul(sets), mask: used.wrapping_sub(1), packets: 0, crowded: 0 }
     }
 
-    /// The set of a packet's flow.
+    /// One of the sets that a key may lie in.
     #[inline(always)]
-    pub const fn set_of(&mut self, digest: u64) -> u32 {
-        self.packets = self.packets.wrapping_add(1);
-        self.first.wrapping_add(digest as u32 & self.mask)
+    pub const fn set_of(&self, digest: Digest, choice: usize) -> u32 {
+        self.first.wrapping_add((digest.0 >> (32 * choice)) as u32 & self.mask)
     }
 
-    /// Somebody gave up a place who had been silent for so many ticks.
+    /// How gladly the place that a key looks at in this turn is given to it: most of all where nothing was ever kept, then
+    /// of what is not in use, both the sooner looked at the better; else of who was silent for longest. Among those
+    /// of one tick ever another: two that always pushed out each other would never come to lie apart.
     #[inline(always)]
-    pub const fn pushed_out(&mut self, silence: u32, sets: u32) {
-        if silence > IN_USE {
+    pub const fn rank(&self, silence: u32, turn: u32) -> u32 {
+        match silence {
+            u32::MAX => u32::MAX - turn,
+            ..=IN_USE => silence * PLACES + (turn ^ self.crowded) % PLACES,
+            _ => u32::MAX - PLACES - turn,
+        }
+    }
+
+    /// A place of this rank was given up.
+    #[inline(always)]
+    pub const fn pushed_out(&mut self, rank: u32, sets: u32) {
+        if rank > IN_USE_RANK {
             return;
         }
         self.crowded += 1;
@@ -219,32 +253,101 @@ mod tests {
             FlowKey { icmp_type: 8, ..base },
             FlowKey { icmp_code: 1, ..base },
         ];
+        let digests = |key: &FlowKey| (Digest::of::<V4>(key, 7), Digest::of::<V6>(key, 7));
+        let (v4, v6) = digests(&base);
         for other in others {
-            assert_ne!(digest::<V4>(&base, 7), digest::<V4>(&other, 7), "{other:?}");
-            assert_ne!(digest::<V6>(&base, 7), digest::<V6>(&other, 7), "{other:?}");
+            assert!(v4 != digests(&other).0 && v6 != digests(&other).1, "{other:?}");
             assert!(
                 !Key::<V4>::new(&base).is_of(&other) && !Key::<V6>::new(&base).is_of(&other),
                 "{other:?}"
             );
         }
         assert!(Key::<V4>::new(&base).is_of(&base) && Key::<V6>::new(&base).is_of(&base));
-        assert_ne!(digest::<V4>(&base, 7) as u32, digest::<V4>(&base, 8) as u32);
+        assert_ne!(v4, Digest::of::<V4>(&base, 8));
+    }
+
+    #[test]
+    fn a_key_has_eight_places() {
+        let room = Room::new(0, FIRST_SETS, 7);
+        let digest = Digest(0x9000_0005_0000_0103);
+        assert_eq!([0, 1].map(|choice| room.set_of(digest, choice)), [3, 5], "the halves of the digest");
+        let ways = [0, 1].map(|choice| digest.ways(choice).collect::<Vec<_>>());
+        assert_eq!(ways, [[1, 0, 3, 2], [2, 3, 0, 1]], "pairs of neighbours");
+    }
+
+    #[test]
+    fn what_is_not_in_use_is_given_up_first() {
+        let room = Room::new(0, FIRST_SETS, 7);
+        let blank = [0, 7].map(|turn| room.rank(u32::MAX, turn));
+        let forgotten = [(u32::MAX - 1, 0), (IN_USE + 1, 1), (u32::MAX - 1, 7)];
+        let forgotten = forgotten.map(|(silence, turn)| room.rank(silence, turn));
+        let in_use = [(IN_USE, 3), (1, 0), (0, 5)].map(|(silence, turn)| room.rank(silence, turn));
+        let ranks = [&blank[..], &forgotten, &in_use].concat();
+        assert!(ranks.is_sorted_by(|one, next| one > next), "{ranks:?}");
+        assert!(forgotten[2] > IN_USE_RANK && in_use[0] <= IN_USE_RANK, "{ranks:?}");
+        let of_one_tick = |room: Room| (0..PLACES).max_by_key(|turn| room.rank(9, *turn));
+        let after = (0..PLACES).map(|crowded| of_one_tick(Room { crowded, ..room }));
+        let after: std::collections::BTreeSet<_> = after.collect();
+        assert_eq!(after.len(), PLACES as usize, "each in its turn");
+    }
+
+    /// What a CPU does with the packets of flows; how many of the last round it did not know.
+    fn unknown(flows: u64, sets: u32) -> usize {
+        let mut room = Room { mask: sets - 1, ..Room::new(0, sets, 7) };
+        let mut table = vec![[(u64::MAX, 0_u32); WAYS]; sets as usize];
+        let mut unknown = 0;
+        for packet in 0..20 * flows {
+            let (flow, now) = (packet % flows, (packet / flows) as u32);
+            let digest = Digest(mix(mix(flow)));
+            let places = || (0..CHOICES).flat_map(|choice| digest.ways(choice).map(move |way| (choice, way)));
+            let at = |(choice, way)| (room.set_of(digest, choice) as usize, way);
+            if packet % flows == 0 {
+                unknown = 0;
+            }
+            if let Some((set, way)) = places().map(at).find(|(set, way)| table[*set][*way].0 == flow) {
+                table[set][way].1 = now;
+                continue;
+            }
+            unknown += 1;
+            let rank = |(turn, place)| {
+                let (set, way) = at(place);
+                let (kept, seen) = table[set][way];
+                room.rank(if kept == u64::MAX { u32::MAX } else { now - seen }, turn)
+            };
+            let (_, place) = (0..).zip(places()).max_by_key(|place| rank(*place)).expect("there are places");
+            let (set, way) = at(place);
+            let rank = rank((0..).zip(places()).find(|(_, other)| *other == place).expect("one of them"));
+            table[set][way] = (flow, now);
+            room.pushed_out(rank, sets);
+        }
+        unknown
+    }
+
+    #[test]
+    fn flows_that_push_each_other_out_come_to_lie_apart() {
+        let sets = 1024;
+        for (percent, tolerated) in [(50, 0), (80, 30), (90, 100)] {
+            let flows = u64::from(sets) * WAYS as u64 * percent / 100;
+            let unknown = unknown(flows, sets);
+            assert!(unknown <= tolerated, "{unknown} of {flows} flows are not known, {percent} % full");
+        }
     }
 
     #[test]
     fn a_room_grows_while_flows_in_use_push_each_other_out() {
         let mut room = Room::new(3, 4 * FIRST_SETS, 7);
         assert_eq!((room.first, room.mask, room.seed), (12 * FIRST_SETS, FIRST_SETS - 1, 7));
-        let push = |room: &mut Room, packets: u32, silence| {
+        let push = |room: &mut Room, packets: u32, rank| {
             for _ in 0..CROWD {
-                (0..packets).for_each(|_| assert!(room.set_of(u64::MAX) < 16 * FIRST_SETS));
-                room.pushed_out(silence, 4 * FIRST_SETS);
+                room.packets += packets;
+                room.pushed_out(rank, 4 * FIRST_SETS);
+                assert!(room.set_of(Digest(u64::MAX), 0) < 16 * FIRST_SETS);
             }
             room.mask + 1
         };
         assert_eq!(push(&mut room, 1, u32::MAX), FIRST_SETS, "nobody in use went");
         assert_eq!(push(&mut room, TOLERABLE + 1, 0), FIRST_SETS, "few did");
-        assert_eq!(push(&mut room, 1, IN_USE), 2 * FIRST_SETS);
+        assert_eq!(push(&mut room, 1, IN_USE_RANK), 2 * FIRST_SETS);
         assert_eq!(push(&mut room, TOLERABLE - 1, 0), 4 * FIRST_SETS);
         assert_eq!(push(&mut room, 1, 0), 4 * FIRST_SETS, "that is all there is");
         assert_eq!(Room::new(0, 2, 7).mask, 1, "there are fewer than it would use");

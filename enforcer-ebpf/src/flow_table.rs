@@ -6,7 +6,7 @@ use core::ptr;
 use aya_ebpf::{btf_maps::Array, helpers::bpf_get_smp_processor_id};
 use enforcer_common::{
     flow::{FlowEntry, FlowKey, tick},
-    flow_table::{FlowSet, Key, Room, V4, WAYS, digest},
+    flow_table::{CHOICES, Digest, FlowSet, Key, Room, V4, WAYS},
     forgotten::Forgotten,
 };
 
@@ -15,42 +15,64 @@ use crate::{config, flow, journey::Journey, maps, state};
 /// A table of ours; the loader sets its size.
 type Table<const WORDS: usize> = Array<FlowSet<WORDS>, 1, { maps::MMAPABLE }>;
 
-/// Where a packet's flow is, or goes.
+/// Where a packet's flow is, or goes. What comes from here the verifier follows once and not for each way.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub struct Place {
+    /// Of the key that was last looked for.
+    digest: Digest,
     /// The set.
-    set: u32,
-    /// In the set. What comes from here the verifier follows once and not for each way.
+    set: Forgotten<u32>,
+    /// In the set.
     way: Forgotten<u32>,
+    /// [`Room::rank`], while one is looked for.
+    rank: Forgotten<u32>,
+    reserved: u32,
 }
 
-/// The entry of the packet's flow, whatever it says.
+/// The entry of the packet's flow, whatever it says. Most lie in the first of their sets.
 #[inline(always)]
 pub fn find(journey: &mut Journey) -> Option<*mut FlowEntry> {
     let key = &journey.packet.key;
     if config::kernel_tables() {
-        maps::FLOWS.get_ptr_mut(key)
-    } else if key.src.is_v4() {
-        find_in(&maps::FLOWS4, key, &mut journey.rooms[0], &mut journey.place)
-    } else {
-        find_in(&maps::FLOWS6, key, &mut journey.rooms[1], &mut journey.place)
+        return maps::FLOWS.get_ptr_mut(key);
     }
+    let found = if key.src.is_v4() {
+        find_first(&maps::FLOWS4, key, &mut journey.rooms[0], &mut journey.place)
+    } else {
+        find_first(&maps::FLOWS6, key, &mut journey.rooms[1], &mut journey.place)
+    };
+    if found.is_none() && flow_elsewhere() != 0 { placed(journey) } else { found }
 }
 
-/// The entry where [`flow_place`] has found it, or made it, in a table of ours.
+/// A station of its own, so that the verifier follows what comes behind once less: leaves in the journey where the
+/// packet's flow is if that is in its second set; else 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flow_elsewhere() -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    let (key, place) = (&journey.packet.key, &mut journey.place);
+    let found = if key.src.is_v4() {
+        search(&maps::FLOWS4, key, &journey.rooms[0], place, 1)
+    } else {
+        search(&maps::FLOWS6, key, &journey.rooms[1], place, 1)
+    };
+    u32::from(found.is_some())
+}
+
+/// The entry where [`flow_elsewhere`] has found it, or [`flow_place`] has made it, in a table of ours.
 #[inline(always)]
 pub fn placed(journey: &Journey) -> Option<*mut FlowEntry> {
     let place = &journey.place;
     if journey.packet.key.src.is_v4() {
-        entry_at(maps::FLOWS4.get_ptr_mut(place.set)?, place)
+        entry_at(maps::FLOWS4.get_ptr_mut(place.set.get())?, place)
     } else {
-        entry_at(maps::FLOWS6.get_ptr_mut(place.set)?, place)
+        entry_at(maps::FLOWS6.get_ptr_mut(place.set.get())?, place)
     }
 }
 
 /// A station of its own: leaves in the journey where the packet's flow is. Where it is not, a blank entry takes the
-/// place of the one that was silent for longest.
+/// place that is given up most gladly.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn flow_place() -> u32 {
@@ -64,19 +86,34 @@ pub extern "C" fn flow_place() -> u32 {
 }
 
 #[inline(always)]
-fn find_in<const WORDS: usize>(
+fn find_first<const WORDS: usize>(
     table: &Table<WORDS>,
     key: &FlowKey,
     room: &mut Room,
     place: &mut Place,
 ) -> Option<*mut FlowEntry> {
     furnish(room);
-    let digest = digest::<WORDS>(key, room.seed);
-    let set = table.get_ptr_mut(room.set_of(digest))?;
-    for way in ways(digest) {
+    room.packets = room.packets.wrapping_add(1);
+    place.digest = Digest::of::<WORDS>(key, room.seed);
+    search(table, key, room, place, 0)
+}
+
+/// Looks for a key in one of the sets that it may lie in.
+#[inline(always)]
+fn search<const WORDS: usize>(
+    table: &Table<WORDS>,
+    key: &FlowKey,
+    room: &Room,
+    place: &mut Place,
+    choice: usize,
+) -> Option<*mut FlowEntry> {
+    let number = room.set_of(place.digest, choice);
+    let set = table.get_ptr_mut(number)?;
+    for way in place.digest.ways(choice) {
         // SAFETY: an array entry lives as long as the program, and a way is masked to lie within it; no other CPU
         // writes there, and none but this program on this one.
         if unsafe { (*set).0[way].key.is_of(key) } {
+            place.set.set(number);
             place.way.set(way as u32);
             return entry_at(set, place);
         }
@@ -87,29 +124,31 @@ fn find_in<const WORDS: usize>(
 #[inline(always)]
 fn make_in<const WORDS: usize>(table: &Table<WORDS>, journey: &mut Journey) -> Option<()> {
     let (key, room) = (&journey.packet.key, &mut journey.rooms[usize::from(WORDS != V4)]);
-    furnish(room);
-    let digest = digest::<WORDS>(key, room.seed);
-    let (now, facts) = (tick(journey.now), journey.control.facts as u32);
     let place = &mut journey.place;
-    place.set = room.set_of(digest);
-    let set = table.get_ptr_mut(place.set)?;
-    let mut longest = 0;
-    place.way.set(ways(digest).next().unwrap_or(0) as u32);
-    for way in ways(digest) {
-        // SAFETY: see `find_in`.
-        let slot = unsafe { &(*set).0[way] };
-        if slot.key.is_of(key) {
-            place.way.set(way as u32);
-            return Some(());
-        }
-        let silence = slot.entry.silence(now);
-        if silence > longest {
-            longest = silence;
-            place.way.set(way as u32);
+    furnish(room);
+    place.digest = Digest::of::<WORDS>(key, room.seed);
+    if (0..CHOICES).any(|choice| search(table, key, room, place, choice).is_some()) {
+        return Some(());
+    }
+    let (now, facts) = (tick(journey.now), journey.control.facts as u32);
+    place.rank.set(0);
+    for choice in 0..CHOICES {
+        let number = room.set_of(place.digest, choice);
+        let set = table.get_ptr_mut(number)?;
+        for (turn, way) in place.digest.ways(choice).enumerate() {
+            // SAFETY: see `search`.
+            let silence = unsafe { (*set).0[way].entry.silence(now) };
+            let rank = room.rank(silence, (turn + choice * WAYS) as u32);
+            if rank >= place.rank.get() {
+                place.set.set(number);
+                place.way.set(way as u32);
+                place.rank.set(rank);
+            }
         }
     }
-    room.pushed_out(longest, config::flow_sets());
-    // SAFETY: see `find_in`. A reader in user space tells by the verdict that the slot is another flow's now.
+    room.pushed_out(place.rank.get(), config::flow_sets());
+    let set = table.get_ptr_mut(place.set.get())?;
+    // SAFETY: see `search`. A reader in user space tells by the verdict that the slot is another flow's now.
     unsafe {
         let slot = &raw mut (*set).0[place.way.get() as usize % WAYS];
         flow::wipe(&raw mut (*slot).entry, now, facts);
@@ -120,15 +159,8 @@ fn make_in<const WORDS: usize>(table: &Table<WORDS>, journey: &mut Journey) -> O
 
 #[inline(always)]
 fn entry_at<const WORDS: usize>(set: *mut FlowSet<WORDS>, place: &Place) -> Option<*mut FlowEntry> {
-    // SAFETY: see `find_in`.
+    // SAFETY: see `search`.
     Some(unsafe { &raw mut (*set).0[place.way.get() as usize % WAYS].entry })
-}
-
-/// All ways, from where the key goes if it may choose: most are found at once.
-#[inline(always)]
-fn ways(digest: u64) -> impl Iterator<Item = usize> {
-    let first = (digest >> 32) as usize;
-    (0..WAYS).map(move |turn| first.wrapping_add(turn) % WAYS)
 }
 
 /// Of the first packet of this CPU: what it uses of its part.
