@@ -27,12 +27,15 @@ const EBPF_PACKAGES: [&str; 10] = [
 ];
 
 /// What the tests, the demo and the benchmark call.
-const TEST_PACKAGES: [&str; 16] = [
+const TEST_PACKAGES: [&str; 19] = [
     "iproute2",
     "ethtool",
     "iputils-ping",
     "traceroute",
     "iperf3",
+    "sockperf",
+    "netsniff-ng",
+    "xdp-tools",
     "tcpdump",
     "nftables",
     "ipset",

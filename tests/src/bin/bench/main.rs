@@ -1,24 +1,30 @@
 //! `cargo xtask bench`: what enforcement costs. Its parts: what forwarding costs, from workload to workload, beside what
-//! other ways of doing it cost; what becomes of TCP; what a flood of denied packets costs; nanoseconds per packet of each
-//! program, by `BPF_PROG_TEST_RUN`; a verdict with few flows, networks and rules and with very many; one look for an
-//! address among few prefixes and among very many; how long a change of policy takes, and a very large one; how long a new
-//! workload waits for its first packet; and memory.
+//! other ways of doing it cost; what becomes of TCP, by our own sockets and by what others' programs say; what a flood of
+//! denied packets costs; nanoseconds per packet of each program, by `BPF_PROG_TEST_RUN`; a verdict with few flows,
+//! networks and rules and with very many; one look for an address among few prefixes and among very many; how long a
+//! change of policy takes, and a very large one; how long a new workload waits for its first packet; memory; how long it
+//! takes to read all flows; and what the daemon takes at rest.
 //!
 //! Two cores that others share make noise: compare only figures of one run.
 
+mod contest;
 mod crowd;
 mod draw;
 mod flood;
 mod forward;
 mod judge;
+mod judges;
 mod ladder;
 mod memory;
 mod packets;
+mod pair;
 mod paper;
 mod plots;
 mod prefixes;
 mod processor;
+mod readout;
 mod ready;
+mod rest;
 mod results;
 mod rounds;
 mod scale;
@@ -60,7 +66,7 @@ impl Thoroughness {
     /// So many, or a few of them.
     pub const fn of(self, many: usize) -> usize {
         match self {
-            Self::Quick => many.div_ceil(10),
+            Self::Quick => many.div_ceil(20),
             Self::Full => many,
         }
     }
@@ -70,9 +76,11 @@ impl Thoroughness {
 enum Part {
     /// From workload to workload, beside bridges, iptables and nftables
     Forward,
-    /// A stream, requests and connections of TCP, beside plain routing and iptables
+    /// Streams, requests and connections of TCP, beside plain routing and iptables
     Tcp,
-    /// Denied packets dropped in a second, by a guard, iptables and nftables
+    /// What iperf3, sockperf and trafgen say of it
+    Judges,
+    /// Denied packets dropped, by a guard, xdp-filter, iptables and nftables
     Flood,
     /// Verified instructions, and nanoseconds per packet, with few rules and with many
     Packets,
@@ -88,6 +96,10 @@ enum Part {
     Ready,
     /// What the daemon holds with these and a thousand workloads
     Memory,
+    /// How long it takes to read all flows, of one and of a million
+    Readout,
+    /// What the daemon takes while nothing happens
+    Rest,
 }
 
 /// Measures a part, and adds what can be compared to the results.
@@ -98,9 +110,10 @@ fn main() -> std::io::Result<()> {
     let thoroughness = if quick { Thoroughness::Quick } else { Thoroughness::Full };
     let mut results = Results::of_this_machine(thoroughness);
     let wanted = |other| part.is_none_or(|part| part == other);
-    let parts: [(Part, Measure); 10] = [
+    let parts: [(Part, Measure); 13] = [
         (Part::Forward, forward::measure),
         (Part::Tcp, tcp::measure),
+        (Part::Judges, judges::measure),
         (Part::Flood, flood::measure),
         (Part::Packets, packets::measure),
         (Part::Judge, judge::measure),
@@ -109,6 +122,8 @@ fn main() -> std::io::Result<()> {
         (Part::Update, update::measure),
         (Part::Ready, ready::measure),
         (Part::Memory, memory::measure),
+        (Part::Readout, readout::measure),
+        (Part::Rest, rest::measure),
     ];
     let all = parts.len();
     for (part, measure) in parts.into_iter().filter(|(part, _)| wanted(*part)) {

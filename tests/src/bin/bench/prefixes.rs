@@ -57,17 +57,20 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
         let looks = sizes
             .iter()
             .flat_map(|size| [TableKind::Own, TableKind::Kernel].map(|kind| Look::Among(*size, kind)));
-        let mut tables: Vec<Standing> =
-            [Look::Nowhere].into_iter().chain(looks).map(|look| stand(look, family)).collect();
+        let mut tables: Vec<Standing> = [Look::Nowhere]
+            .into_iter()
+            .chain(looks)
+            .map(|look| stand(look, family, thoroughness.of(ADDRESSES)))
+            .collect();
         turns::take(&mut tables, thoroughness.of(ROUNDS));
         report(&tables, family, results);
         tables.into_iter().for_each(Standing::leave);
     }
 }
 
-fn stand(look: Look, family: Family) -> Standing {
+fn stand(look: Look, family: Family, addresses: usize) -> Standing {
     Standing::stand(look, move || {
-        let (mut lab, packets, built) = host(look, family);
+        let (mut lab, packets, built) = host(look, family, addresses);
         let stream = lab.stream(Hook::FromUplink, UPLINK, packets);
         let turn = move || {
             // The program is the lab's.
@@ -78,8 +81,8 @@ fn stand(look: Look, family: Family) -> Standing {
     })
 }
 
-/// A host with an uplink, a policy, and packets from nobody.
-fn host(look: Look, family: Family) -> (Lab, Vec<Packet>, Built) {
+/// A host with an uplink, a policy, and packets from so many addresses of nobody.
+fn host(look: Look, family: Family, addresses: usize) -> (Lab, Vec<Packet>, Built) {
     let (size, kind) = match look {
         Look::Nowhere => (1, TableKind::Own),
         Look::Among(size, kind) => (size, kind),
@@ -103,7 +106,7 @@ fn host(look: Look, family: Family) -> (Lab, Vec<Packet>, Built) {
     let beside = std::iter::repeat_with(|| beside(prefixes[draw.below(prefixes.len())], draw.below(2)));
     let others = beside.filter(|address| !is_member(*address, &known));
     let packets: Vec<Packet> =
-        others.take(ADDRESSES).map(|address| from(address).to(BLUE_A.on(family))).collect();
+        others.take(addresses).map(|address| from(address).to(BLUE_A.on(family))).collect();
     lab.arrives_at(UPLINK, &packets[0]).passes(PassReason::Uplink);
     (lab, packets, Built { took, bytes_per_prefix })
 }

@@ -75,6 +75,7 @@ pub struct Point {
 #[serde(rename_all = "kebab-case")]
 pub enum Unit {
     Nanoseconds,
+    Microseconds,
     Milliseconds,
     GigabitsPerSecond,
     PerSecond,
@@ -85,6 +86,7 @@ impl Unit {
     pub const fn symbol(self) -> &'static str {
         match self {
             Self::Nanoseconds => "ns",
+            Self::Microseconds => "µs",
             Self::Milliseconds => "ms",
             Self::GigabitsPerSecond => "Gbit/s",
             Self::PerSecond => "/s",
@@ -93,7 +95,7 @@ impl Unit {
 
     /// Behind the point.
     pub const fn digits(self) -> usize {
-        if matches!(self, Self::GigabitsPerSecond | Self::Milliseconds) { 2 } else { 0 }
+        if matches!(self, Self::GigabitsPerSecond | Self::Microseconds | Self::Milliseconds) { 2 } else { 0 }
     }
 }
 

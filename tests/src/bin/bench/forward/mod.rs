@@ -4,8 +4,10 @@
 //! Every rung is a host of its own, and all exist at once; rounds go up the ladder and down again (A-B-B-A), and rungs are
 //! compared within a round, so that what else the machine does falls on all of them alike.
 
+mod chooser;
+pub mod mix;
 mod sender;
-mod stage;
+pub mod stage;
 
 use std::any::Any;
 use std::hint::black_box;
@@ -14,16 +16,20 @@ use std::rc::Rc;
 use enforcer_tests::packet::Family;
 
 use crate::Thoroughness;
-use crate::draw::Draw;
 use crate::ladder::{self, LADDER, Rung};
 use crate::results::{Goal, Point, Results, Row, Unit};
 use crate::statistics::Estimate;
 use crate::{processor, rounds};
+use chooser::Chooser;
+use mix::{Length, Mix};
 use stage::{Stage, TOWARDS_A, TOWARDS_B, Wiring};
 
 /// Rounds, and packets of a rung in one.
 const ROUNDS: usize = 80;
 const PACKETS: usize = 4_000;
+/// Rounds of the mixes that only some rungs are measured with, and super-packets of a rung in one.
+const ROUNDS_OF_OTHERS: usize = 40;
+const SUPER_PACKETS: usize = 500;
 /// Of a rung where a packet takes very long.
 const SLOW_PACKETS: usize = 50;
 /// So many times that are sent first and not measured: the processor's caches hold what the rung before had use for.
@@ -36,27 +42,28 @@ struct Standing {
     /// What must live on so that the rung stays what it is.
     kept: Option<Box<dyn Any>>,
     frames: Rc<[Vec<u8>]>,
-    /// Whose flow is next; the same for all rungs.
-    draw: Draw,
+    chooser: Chooser,
     /// Nanoseconds of a packet, by round.
     times: Vec<f64>,
 }
 
 pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
-    println!(
-        "\nforward: nanoseconds per packet beyond sender and first hop, 64-byte UDP, and times plain routing"
-    );
+    println!("\nforward: nanoseconds per packet beyond sender and first hop, UDP, and times plain routing");
     processor::stay_on(processor::OTHERS);
     let rungs: Vec<Rung> =
         LADDER.into_iter().filter(|rung| thoroughness.is_full() || !rung.is_slow()).collect();
     let mut ladder: Vec<Standing> =
         rungs.into_iter().enumerate().map(|(number, rung)| stand(number, rung)).collect();
     processor::stay_on(processor::SENDER);
-    let flows: &[usize] = if thoroughness.is_full() { &[1, 4_096, 65_536, 1 << 20] } else { &[1, 4_096] };
+    let flows: &[usize] = if thoroughness.is_full() { &[1, 4_096, 65_536, 1 << 20] } else { &[4_096] };
+    // Many flows, and super-packets.
+    let others = if thoroughness.is_full() { &mix::OTHERS[..] } else { &[mix::OTHERS[0], mix::OTHERS[3]] };
     for family in Family::BOTH {
-        for flows in flows {
-            climb(&mut ladder, family, *flows, thoroughness.of(ROUNDS));
-            report(&ladder, family, *flows, results);
+        let plain = flows.iter().map(|flows| (Mix::plain(*flows), ROUNDS));
+        let others = others.iter().map(|mix| (*mix, ROUNDS_OF_OTHERS));
+        for (mix, rounds) in plain.chain(others) {
+            climb(&mut ladder, family, mix, thoroughness.of(rounds));
+            report(&ladder, family, mix, results);
         }
     }
 }
@@ -69,43 +76,56 @@ fn stand(number: usize, rung: Rung) -> Standing {
         Rung::RedirectPeer => Some(Box::new(stage.redirect_all())),
         _ => rung.set_up(&stage.host, &[TOWARDS_A, TOWARDS_B]),
     };
-    Standing { rung, stage, kept, frames: Rc::default(), draw: Draw::default(), times: Vec::new() }
+    Standing { rung, stage, kept, frames: Rc::default(), chooser: Chooser::default(), times: Vec::new() }
 }
 
-fn climb(ladder: &mut [Standing], family: Family, flows: usize, rounds: usize) {
-    let frames: [Rc<[Vec<u8>]>; 2] =
-        [Wiring::Routed, Wiring::Bridged].map(|wiring| stage::frames(wiring, family, flows).into());
-    // Many packets of slow rungs, for each to be of a flow that is known, take too long.
-    let mut ladder: Vec<&mut Standing> = ladder
-        .iter_mut()
-        .filter_map(|standing| {
-            standing.times.clear();
-            (flows == 1 || !standing.rung.is_slow()).then_some(standing)
-        })
-        .collect();
-    for standing in &mut ladder {
-        standing.frames = Rc::clone(&frames[usize::from(standing.rung == Rung::Bridge)]);
-        standing.draw = Draw::default();
-        // Until tables hold what they can of these flows.
-        standing
-            .stage
-            .run(&standing.frames.iter().map(Vec::as_slice).collect::<Vec<_>>(), standing.rung.forwards());
+fn climb(ladder: &mut [Standing], family: Family, mix: Mix, rounds: usize) {
+    let mut climbing: Vec<&mut Standing> = Vec::new();
+    for standing in ladder {
+        standing.times.clear();
+        if mix.is_for(standing.rung) {
+            climbing.push(standing);
+        }
+    }
+    for wiring in [Wiring::Routed, Wiring::Bridged] {
+        let wired = climbing.iter_mut().filter(|standing| standing.wiring() == wiring);
+        let mut frames = None;
+        for standing in wired {
+            let frames = frames.get_or_insert_with(|| stage::frames(wiring, family, mix).into());
+            standing.prepare(Rc::clone(frames), mix);
+        }
     }
     for round in 0..rounds {
-        for at in rounds::order(round, ladder.len()) {
-            ladder[at].measure();
+        for at in rounds::order(round, climbing.len()) {
+            climbing[at].measure(mix.length);
         }
     }
 }
 
 impl Standing {
+    fn wiring(&self) -> Wiring {
+        if self.rung == Rung::Bridge { Wiring::Bridged } else { Wiring::Routed }
+    }
+
+    /// Sends each frame once: until tables hold what they can of these flows.
+    fn prepare(&mut self, frames: Rc<[Vec<u8>]>, mix: Mix) {
+        self.frames = frames;
+        self.chooser = Chooser::new(mix);
+        self.stage.prepare(mix.length);
+        let each: Vec<&[u8]> = self.frames.iter().map(Vec::as_slice).collect();
+        self.stage.run(&each, self.rung.forwards());
+    }
+
     /// One round.
-    fn measure(&mut self) {
-        let count = if self.rung.is_slow() { SLOW_PACKETS } else { PACKETS };
-        let frames = Rc::clone(&self.frames);
-        let mut drawn = |count| -> Vec<&[u8]> {
-            (0..count).map(|_| frames[self.draw.below(frames.len())].as_slice()).collect()
+    fn measure(&mut self, length: Length) {
+        let count = match length {
+            _ if self.rung.is_slow() => SLOW_PACKETS,
+            Length::Frame(_) => PACKETS,
+            Length::Super { .. } => SUPER_PACKETS,
         };
+        let frames = Rc::clone(&self.frames);
+        let mut drawn =
+            |count| -> Vec<&[u8]> { (0..count).map(|_| frames[self.chooser.next()].as_slice()).collect() };
         let (first, drawn) = (drawn(WARM_UP * count), drawn(count));
         if let (Rung::Edited, Some(daemon)) =
             (self.rung, self.kept.as_deref().and_then(<dyn Any>::downcast_ref))
@@ -120,7 +140,7 @@ impl Standing {
     }
 }
 
-fn report(ladder: &[Standing], family: Family, flows: usize, results: &mut Results) {
+fn report(ladder: &[Standing], family: Family, mix: Mix, results: &mut Results) {
     let times =
         |rung| &ladder.iter().find(|standing| standing.rung == rung).expect("it is on the ladder").times;
     let first_hop = times(Rung::FirstHop);
@@ -129,12 +149,12 @@ fn report(ladder: &[Standing], family: Family, flows: usize, results: &mut Resul
     };
     let ratio = |rung, of| Estimate::of(beyond(rung).iter().zip(beyond(of)).map(|(own, other)| own / other));
     let first = Estimate::of(first_hop.iter().copied()).median;
-    println!("  {family:?}, {flows} flows; sender and first hop {first:.0} ns");
+    println!("  {}; sender and first hop {first:.0} ns", mix.name(family));
     let measured = ladder.iter().filter(|standing| standing.rung.forwards() && !standing.times.is_empty());
     for rung in measured.map(|standing| standing.rung) {
         let row = Row {
             part: "forward".into(),
-            of: format!("{family:?}, {flows} flows"),
+            of: mix.name(family),
             what: rung.name(),
             unit: Unit::Nanoseconds,
             value: Estimate::of(beyond(rung)),
@@ -142,9 +162,17 @@ fn report(ladder: &[Standing], family: Family, flows: usize, results: &mut Resul
             of_what: "plain routing".into(),
         };
         println!("    {row}");
-        results.points.extend(points(rung, family, flows, row.value));
+        if mix.is_plain() {
+            results.points.extend(points(rung, family, mix.flows, row.value));
+        }
         results.rows.push(row);
     }
+    if mix.is_plain() {
+        goals(family, mix.flows, ratio, results);
+    }
+}
+
+fn goals(family: Family, flows: usize, ratio: impl Fn(Rung, Rung) -> Estimate, results: &mut Results) {
     if flows == EDITED_FLOWS {
         let measured = ratio(Rung::Enforcer(2), Rung::Edited);
         let what = format!("throughput under edits, {family:?}, {flows} flows, of that without");

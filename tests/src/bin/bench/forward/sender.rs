@@ -10,8 +10,16 @@ use enforcer_tests::NetNs;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
+use super::mix::Length;
+
 /// Frames of one system call.
 const BATCH: usize = 64;
+
+/// Of `linux/virtio_net.h`.
+const VIRTIO_NET_HDR_F_NEEDS_CSUM: u8 = 1;
+const VIRTIO_NET_HDR_GSO_UDP_L4: u8 = 5;
+/// Where in a header of UDP its checksum is.
+const UDP_CHECKSUM: usize = 6;
 
 /// A packet socket of a namespace.
 pub struct Sender {
@@ -24,13 +32,18 @@ impl Sender {
     pub fn open(netns: &NetNs, interface: &str) -> io::Result<Self> {
         netns.enter(|| {
             let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
-            bypass_qdisc(&socket)?;
+            set(&socket, libc::PACKET_QDISC_BYPASS, 1)?;
             // SAFETY: all of `sockaddr_ll` is plain numbers, for which zero is a value.
             let mut to: libc::sockaddr_ll = unsafe { mem::zeroed() };
             to.sll_family = libc::AF_PACKET as libc::sa_family_t;
             to.sll_ifindex = if_nametoindex(interface)? as i32;
             Ok(Self { socket, to })
         })
+    }
+
+    /// Packets will be of this length from now on.
+    pub fn prepare(&mut self, length: Length) -> io::Result<()> {
+        set(&self.socket, libc::PACKET_VNET_HDR, matches!(length, Length::Super { .. }).into())
     }
 
     /// Sends these frames, and says how long that took.
@@ -66,12 +79,21 @@ impl Sender {
     }
 }
 
-fn bypass_qdisc(socket: &OwnedFd) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    let (value, length) = ((&raw const on).cast(), size_of_val(&on) as libc::socklen_t);
+/// A frame as the socket wants it: of a super-packet, what a network card would do with it goes before.
+pub fn told(length: Length, frame: Vec<u8>) -> Vec<u8> {
+    let Length::Super { frame: segment, .. } = length else { return frame };
+    let is_ipv4 = frame[12..14] == [0x08, 0x00];
+    let udp = if is_ipv4 { 14 + 20 } else { 14 + 40 };
+    let headers = udp + 8;
+    // `virtio_net_hdr` of linux/virtio_net.h: a checksum is wanted, and segments of UDP.
+    let flags_and_kind = [VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_UDP_L4];
+    let numbers = [headers, segment - headers, udp, UDP_CHECKSUM].map(|number| (number as u16).to_ne_bytes());
+    [&flags_and_kind[..], numbers.as_flattened(), &frame].concat()
+}
+
+fn set(socket: &OwnedFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let (value, length) = ((&raw const value).cast(), size_of_val(&value) as libc::socklen_t);
     // SAFETY: the value is live and as long as is said.
-    let result = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, value, length)
-    };
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, option, value, length) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -10,7 +10,8 @@ use enforcer_tests::tcx::{Link, Place};
 use enforcer_tests::workload::INSIDE;
 use enforcer_tests::{Host, NetNs, bytecode};
 
-use super::sender::Sender;
+use super::mix::{Length, Mix};
+use super::sender::{self, Sender};
 
 /// The host's interface towards who sends, and towards who receives.
 pub const TOWARDS_A: &str = "veth-a";
@@ -85,33 +86,41 @@ impl Stage {
         Link::attach(self.host.netns(), TOWARDS_A, TcxHook::Ingress, Place::First, &program)
     }
 
+    /// Packets will be of this length from now on.
+    pub fn prepare(&mut self, length: Length) {
+        self.sender.prepare(length).expect("the kernel knows super-packets");
+    }
+
     /// How long these frames take, which all must arrive or, if `arrive` is false, none of them.
     pub fn run(&mut self, frames: &[&[u8]], arrive: bool) -> Duration {
-        let before = self.received();
+        let before = received(&self.b);
         let took = self.sender.send(frames).expect("the kernel takes frames");
-        let (arrived, count) = (self.received() - before, frames.len());
+        let (arrived, count) = (received(&self.b) - before, frames.len());
         assert_eq!(arrived, if arrive { count as u64 } else { 0 }, "frames that arrived, of {count}");
         took
     }
-
-    /// Packets that the receiver's interface has received.
-    fn received(&self) -> u64 {
-        let table = self.b.enter(|| fs::read_to_string("/proc/thread-self/net/dev")).expect("it is there");
-        let line = table.lines().find_map(|line| line.trim().strip_prefix(INSIDE)?.strip_prefix(':'));
-        let packets = line.and_then(|line| line.split_whitespace().nth(1));
-        packets.and_then(|packets| packets.parse().ok()).expect("a number of packets")
-    }
 }
 
-/// Frames of 64 bytes, each of another flow.
-pub fn frames(wiring: Wiring, family: Family, flows: usize) -> Vec<Vec<u8>> {
+/// Packets that the receiver's interface has received.
+pub fn received(receiver: &NetNs) -> u64 {
+    let table = receiver.enter(|| fs::read_to_string("/proc/thread-self/net/dev")).expect("it is there");
+    let line = table.lines().find_map(|line| line.trim().strip_prefix(INSIDE)?.strip_prefix(':'));
+    let packets = line.and_then(|line| line.split_whitespace().nth(1));
+    packets.and_then(|packets| packets.parse().ok()).expect("a number of packets")
+}
+
+/// Frames of a mix, each of another flow, as the sender wants them.
+pub fn frames(wiring: Wiring, family: Family, mix: Mix) -> Vec<Vec<u8>> {
     let to = if wiring == Wiring::Routed { MACS_A[0] } else { MACS_B[1] };
     let macs = [to, MACS_A[1]].map(mac).concat();
     let (src, dst) = (BLUE_A.on(family), BLUE_B.on(family));
-    (0..flows as u32).map(|flow| frame(&macs, src, dst, flow)).collect()
+    (0..mix.flows as u32)
+        .map(|flow| sender::told(mix.length, frame(&macs, [src, dst], flow, mix.length)))
+        .collect()
 }
 
-fn dropping() -> std::os::fd::OwnedFd {
+/// A program that drops what it sees.
+pub fn dropping() -> std::os::fd::OwnedFd {
     bytecode::classifier(&[bytecode::instruction(0xb7, 0, 0, DROP), bytecode::instruction(0x95, 0, 0, 0)])
 }
 
@@ -138,12 +147,12 @@ fn bridge(host: &Host) {
 }
 
 /// Flows differ in their ports: 1,024 of the sender for each of the receiver.
-fn frame(macs: &[u8], src: IpAddr, dst: IpAddr, flow: u32) -> Vec<u8> {
+fn frame(macs: &[u8], [src, dst]: [IpAddr; 2], flow: u32, length: Length) -> Vec<u8> {
     const PORTS: u32 = 1024;
     let (src_port, dst_port) = (20_000 + flow % PORTS, 1_000 + flow / PORTS);
     let headers = if src.is_ipv4() { 14 + 20 + 8 } else { 14 + 40 + 8 };
     let packet = from(src).to(dst).udp(dst_port as u16).from_port(src_port as u16);
-    let mut frame = packet.payload(64_usize.saturating_sub(headers)).bytes();
+    let mut frame = packet.payload(length.payload(headers)).bytes();
     frame[..macs.len()].copy_from_slice(macs);
     frame
 }

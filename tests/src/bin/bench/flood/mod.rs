@@ -3,9 +3,12 @@
 //! of them first. What generator and interface take is measured beside it, with a program that drops all unseen, and
 //! subtracted.
 
+mod xdp_filter;
+
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+use anyhow::Result;
 use enforcer_tests::cost::NETWORKS;
 use enforcer_tests::daemon::ROOMY_CONFIG;
 use enforcer_tests::live_frames::{self, Leaving};
@@ -17,6 +20,7 @@ use crate::ladder::feed;
 use crate::results::{Goal, Results, Row, Unit};
 use crate::statistics::Estimate;
 use crate::{Thoroughness, processor, rounds};
+use xdp_filter::XdpFilter;
 
 const ROUNDS: usize = 30;
 /// Frames of one round.
@@ -31,12 +35,19 @@ enum Dropper {
     Unseen,
     IptablesRaw,
     NftRaw,
+    XdpFilter,
     Guard,
     Programs,
 }
 
-const DROPPERS: [Dropper; 5] =
-    [Dropper::Unseen, Dropper::IptablesRaw, Dropper::NftRaw, Dropper::Guard, Dropper::Programs];
+const DROPPERS: [Dropper; 6] = [
+    Dropper::Unseen,
+    Dropper::IptablesRaw,
+    Dropper::NftRaw,
+    Dropper::XdpFilter,
+    Dropper::Guard,
+    Dropper::Programs,
+];
 
 /// What is dropped.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,18 +58,25 @@ enum Denied {
 
 struct Standing {
     dropper: Dropper,
-    daemon: Option<Daemon>,
-    _unseen: Option<OwnedFd>,
+    kept: Kept,
     host: Host,
     inside: NetNs,
     /// Nanoseconds of a packet, by round.
     times: Vec<f64>,
 }
 
+/// What must live on so that it is dropped.
+enum Kept {
+    Nothing,
+    Unseen { _link: OwnedFd },
+    XdpFilter(XdpFilter),
+    Daemon(Daemon),
+}
+
 pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     println!("\nflood: nanoseconds of a packet that is denied, beyond generator and interface");
     processor::stay_on(processor::OTHERS);
-    let mut hosts: Vec<Standing> = DROPPERS.into_iter().enumerate().map(stand).collect();
+    let mut hosts: Vec<Standing> = DROPPERS.into_iter().enumerate().filter_map(stand).collect();
     processor::stay_on(processor::SENDER);
     for family in Family::BOTH {
         for denied in [Denied::Spoofed, Denied::ByDefault] {
@@ -72,7 +90,8 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     }
 }
 
-fn stand((number, dropper): (usize, Dropper)) -> Standing {
+/// Nobody, where it does not load: a line says why.
+fn stand((number, dropper): (usize, Dropper)) -> Option<Standing> {
     let host = Host::new(&format!("flood{number}"));
     let inside = NetNs::create(&format!("flood{number}-inside"));
     let [outer, inner] = MACS;
@@ -88,24 +107,13 @@ fn stand((number, dropper): (usize, Dropper)) -> Standing {
     let gro = host.netns().run("ethtool", &["-K", VETH, "gro", "on"]);
     assert!(gro.status.success(), "{gro:?}");
     host.netns().wait_for_carrier(VETH);
-    let unseen = (dropper == Dropper::Unseen).then(|| live_frames::end_at(host.netns(), VETH));
-    let daemon = match dropper {
-        Dropper::Unseen => None,
-        Dropper::IptablesRaw => {
-            for command in ["iptables-legacy-restore", "ip6tables-legacy-restore"] {
-                feed(host.netns(), command, &[], &format!("*raw\n-A PREROUTING -i {VETH} -j DROP\nCOMMIT\n"));
-            }
+    match dropper.set_up(&host) {
+        Ok(kept) => Some(Standing { dropper, kept, host, inside, times: Vec::new() }),
+        Err(error) => {
+            println!("  without {}: {error:#}", dropper.name());
             None
         }
-        Dropper::NftRaw => {
-            let rules = "table inet flood { chain raw { type filter hook prerouting priority raw; iif \"veth-a\" counter drop; }; }\n";
-            feed(host.netns(), "nft", &["-f", "-"], rules);
-            None
-        }
-        Dropper::Guard => Some(enforcer(&host, &format!("[guard]\nmatch = [\"{VETH}\"]\n"))),
-        Dropper::Programs => Some(enforcer(&host, "")),
-    };
-    Standing { dropper, daemon, _unseen: unseen, host, inside, times: Vec::new() }
+    }
 }
 
 fn enforcer(host: &Host, guard: &str) -> Daemon {
@@ -160,21 +168,45 @@ impl Standing {
                 counted("ip6tables-legacy", &["-t", "raw", "-nvxL", "PREROUTING"], "destination")
             }
             (Dropper::NftRaw, _) => counted("nft", &["list", "table", "inet", "flood"], "packets"),
-            (Dropper::Guard | Dropper::Programs, _) => {
-                let daemon: &Daemon = self.daemon.as_ref().expect("it is enforced");
-                daemon.counts("drop").values().sum()
-            }
+            (Dropper::XdpFilter | Dropper::Guard | Dropper::Programs, _) => match &self.kept {
+                Kept::XdpFilter(filter) => filter.dropped(netns),
+                Kept::Daemon(daemon) => daemon.counts("drop").values().sum(),
+                Kept::Nothing | Kept::Unseen { .. } => unreachable!("somebody drops"),
+            },
         };
         Some(count)
     }
 }
 
 impl Dropper {
+    fn set_up(self, host: &Host) -> Result<Kept> {
+        match self {
+            Self::Unseen => return Ok(Kept::Unseen { _link: live_frames::end_at(host.netns(), VETH) }),
+            Self::IptablesRaw => {
+                for command in ["iptables-legacy-restore", "ip6tables-legacy-restore"] {
+                    let rules = format!("*raw\n-A PREROUTING -i {VETH} -j DROP\nCOMMIT\n");
+                    feed(host.netns(), command, &[], &rules);
+                }
+            }
+            Self::NftRaw => {
+                let rules = "table inet flood { chain raw { type filter hook prerouting priority raw; iif \"veth-a\" counter drop; }; }\n";
+                feed(host.netns(), "nft", &["-f", "-"], rules);
+            }
+            Self::XdpFilter => return XdpFilter::load(host, VETH).map(Kept::XdpFilter),
+            Self::Guard => {
+                return Ok(Kept::Daemon(enforcer(host, &format!("[guard]\nmatch = [\"{VETH}\"]\n"))));
+            }
+            Self::Programs => return Ok(Kept::Daemon(enforcer(host, ""))),
+        }
+        Ok(Kept::Nothing)
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Unseen => "XDP_DROP, unseen",
             Self::IptablesRaw => "iptables-legacy, table raw",
             Self::NftRaw => "nftables, priority raw",
+            Self::XdpFilter => "xdp-filter",
             Self::Guard => "enforcer, guard (XDP)",
             Self::Programs => "enforcer, no guard",
         }
@@ -189,7 +221,8 @@ fn report(hosts: &mut [Standing], family: Family, denied: Denied, results: &mut 
     let ratio = |dropper, of| beyond(dropper).times(beyond(of));
     let besides = Estimate::of(unseen.iter().copied()).median;
     println!("  {family:?}, {denied}; generator and interface {besides:.0} ns");
-    for dropper in DROPPERS.into_iter().filter(|dropper| *dropper != Dropper::Unseen) {
+    let droppers = hosts.iter().map(|host| host.dropper).filter(|dropper| *dropper != Dropper::Unseen);
+    for dropper in droppers {
         let row = Row {
             part: "flood".into(),
             of: format!("{family:?}, {denied}, one flow"),

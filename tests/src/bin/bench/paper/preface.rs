@@ -1,0 +1,40 @@
+//! What the paper says before its figures: what is measured, and how.
+
+/// For readers who have not seen the benchmark.
+pub const PREFACE: &str = "\
+# Benchmarks
+
+Written by `cargo xtask bench`, part by part; `--quick` shows in some two minutes that it works. Figures with brackets are
+medians, and the brackets hold the true one in 95 of 100 runs; others are single readings, or what they say. Machines differ,
+so ratios count: every round measures each configuration once, up and down the list, and compares only within the round.
+
+- **forward**: from one workload to another on the same host, frames of 64 bytes through a packet socket, dropped at the
+  receiver before its stack. What the sender and the first hop take is measured in the same round, and subtracted. Each
+  packet is of any of the flows, one way: connection tracking never sees an answer, and the last rule is the one that
+  admits. *Edited before each measurement*: a prefix of another network comes or goes, and then 12,000 packets are sent, of which
+  the last 4,000 count. Of 1,048,576 flows the table of connection tracking holds 262,144; enforcer's are made for all of them.
+  *By Zipf's law*: the second most popular flow has half as many packets as the first, the third a third, and so on.
+  *Super-packets*: a sender with GSO (UDP) hands 16 frames to the host as one packet, which no rung takes apart; a figure is of
+  one such packet, not of a frame. Lengths of frames are with their Ethernet headers.
+- **flood**: frames of one flow that is denied, as XDP frames of the kernel's generator out of a veth. What generator and
+  interface take, with a program that drops all unseen, is measured in the same round, and subtracted. From the second frame on enforcer knows the flow; iptables and nftables drop
+  all of the interface, and *xdp-filter* (of xdp-tools) what comes from the frames' addresses. Where xdp-filter's program does
+  not load, it has no row.
+- **judge**: one verdict on a packet that leaves its endpoint, among others: thousands of packets in one run of
+  `BPF_PROG_TEST_RUN`, each another. What a program that decides nothing takes is measured in the same round, and subtracted.
+- **update**: an order at the daemon's socket at rest, to the first packet that passes for it.
+- **ready**: a veth whose workload floods from the first moment: from its link to its first packet at the host.
+- **prefixes**: one look for an address among prefixes of many lengths, scattered over the address space. The address lies
+  beside one of them and in none. Each look is one packet of many in one run of `BPF_PROG_TEST_RUN`; what a packet takes
+  without it is measured in the same round, and subtracted.
+- **tcp**: plain sockets, the receiver on another processor than the sender. A connection is one question and one answer. One
+  byte asks for one byte; how long answers take is told in microseconds from question to answer.
+- **judges**: what programs of others say of two workloads. *iperf3*: TCP for a second, as its receiver counts. *sockperf*:
+  one question over TCP at a time, for a second, from question to answer; Debian 12's knows IPv4 alone. *trafgen*: 64 flows of
+  small UDP packets as fast as one processor sends them; counted are those that arrive, which are dropped before the
+  receiver's stack.
+- **readout**: `enforcer flows --limit 1` from its start to its end. It reads all flows, of both families, and shows one;
+  the tables have room for four million, so that empty ones take a while, too.
+- **rest**: processor time of the daemon in a second in which no packet is sent, no workload comes or goes and nobody asks for
+  anything; in milliseconds, so that 10 are one hundredth of a processor. Both daemons rest at the same time.
+";
