@@ -14,8 +14,11 @@ pub const GENERATION_SLOTS: u32 = 8;
 /// Networks that one address may be a member of: the bound of the kernel's search for a common one.
 pub const MAX_NETWORKS_PER_ADDRESS: u32 = 64;
 
-/// Network ids, and so per-network counters. Id 0 means *no network*.
-pub const MAX_NETWORKS: u32 = 65_536;
+/// Network ids. Id 0 means *no network*.
+pub const MAX_NETWORKS: u32 = 131_072;
+
+/// Network ids that are counted by, unless the host file says otherwise.
+pub const COUNTED_NETWORKS: u32 = 65_536;
 
 /// Entries of one bank's membership table.
 pub const MAX_PREFIXES: u32 = 1_048_576;
@@ -25,6 +28,9 @@ pub const MAX_SET_MEMBERS: u32 = 4_194_304;
 
 /// Local endpoints, and so per-endpoint counters. Id 0 means *not local*.
 pub const MAX_ENDPOINTS: u32 = 4_096;
+
+/// Interfaces that lead outside, and that packets may be forwarded to past the host's stack.
+pub const MAX_UPLINKS: u32 = 256;
 
 /// Owned addresses and prefixes over all endpoints and the host: more than all endpoints together may
 /// learn, so that no workload takes the room of another or of the host.

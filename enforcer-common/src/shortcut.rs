@@ -74,12 +74,18 @@ impl Shortcut {
     /// Seconds that a bridge has to remember at least; over others no shortcut is taken.
     pub const LEAST_AGEING: u64 = 60;
 
+    /// The kind of what is routed.
+    #[inline(always)]
+    pub const fn routed(is_v4: bool) -> u32 {
+        if is_v4 { Self::ROUTED_V4 } else { Self::ROUTED_V6 }
+    }
+
     /// How a frame for `dst` (its MAC) with a packet of so many `bytes`, from the IP header on, gets from `self` to
     /// `to`. `kinds` are those that the host allows.
     #[inline(always)]
     pub fn way(&self, to: &Self, kinds: u32, dst: [u8; 6], is_v4: bool, bytes: u32) -> Way {
         let kinds = kinds & self.flags & to.flags;
-        let routed = if is_v4 { Self::ROUTED_V4 } else { Self::ROUTED_V6 };
+        let routed = Self::routed(is_v4);
         let same_link = self.bridge != 0 && self.bridge == to.bridge;
         // Back to where it came from the host would send a redirect, too.
         if bytes > to.mtu || self.ifindex == to.ifindex {

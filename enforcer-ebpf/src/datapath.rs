@@ -58,9 +58,9 @@ pub fn enforce(ctx: &impl EbpfContext, frame: impl Frame, hook: Hook) -> Option<
 }
 
 /// The same for what comes from outside, at an uplink. Nobody stamped it, so it bears no stamp from here on
-/// either, but one of doubt where it goes on in spite of its judgement.
+/// either, but one of doubt where it goes on in spite of its judgement. Says, too, whether it was understood.
 #[inline(always)]
-pub fn receive(ctx: &impl EbpfContext, frame: impl Frame) -> Option<u32> {
+pub fn receive(ctx: &impl EbpfContext, frame: impl Frame) -> Option<(u32, bool)> {
     let parsed = parse::read(frame);
     let journey = Journey::current()?;
     uplink::receive(frame, parsed.is_ok(), journey);
@@ -70,7 +70,7 @@ pub fn receive(ctx: &impl EbpfContext, frame: impl Frame) -> Option<u32> {
     account_outside(frame, journey);
     trace(ctx, Hook::FromUplink, journey);
     let doubt = if journey.judgement.would_drop() { journey.stamp } else { 0 };
-    journey.judgement.is_pass().then_some(doubt)
+    journey.judgement.is_pass().then_some((doubt, parsed.is_ok()))
 }
 
 /// Leaves the judgement in the journey; returns where the packet is to be counted.

@@ -24,6 +24,7 @@ mod maps;
 mod masked;
 mod neighbor;
 mod network;
+mod outside;
 mod packet;
 mod parse;
 mod policy;
@@ -75,8 +76,9 @@ pub fn to_endpoint(ctx: TcContext) -> i32 {
 pub fn from_uplink(ctx: TcContext) -> i32 {
     let skb = Skb::new(&ctx);
     match datapath::receive(&ctx, skb) {
-        Some(0) => NEXT_PROGRAM,
-        Some(doubt) => {
+        Some((0, true)) => outside::enter(skb).unwrap_or(NEXT_PROGRAM),
+        Some((0, false)) => NEXT_PROGRAM,
+        Some((doubt, _)) => {
             skb.set_stamp(doubt);
             NEXT_PROGRAM
         }

@@ -153,6 +153,11 @@ pub static RULE_COUNTERS: PerCpuArray<Counter, { MAX_RULES as usize }> = PerCpuA
 #[btf_map]
 pub static SHORTCUTS: Array<Shortcut, { MAX_ENDPOINTS as usize }> = Array::new();
 
+/// Interfaces that lead outside → kinds of ways that may be taken to and from there, as in [`Shortcut::flags`]. Not pinned
+/// either.
+#[btf_map]
+pub static OUTSIDE: HashMap<u32, u32, { MAX_UPLINKS as usize }, NO_PREALLOC> = HashMap::new();
+
 /// Whether any may be taken.
 #[btf_map]
 pub static LEASE: Array<Lease, 1> = Array::new();

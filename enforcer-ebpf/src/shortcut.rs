@@ -11,7 +11,7 @@ use enforcer_common::{
 use crate::{
     account,
     journey::Journey,
-    maps,
+    maps, outside,
     packet::{self, Ethernet, Frame, Framed, Ipv4Front, Ipv6Front},
     parse::Kind,
     skb::Skb,
@@ -23,8 +23,13 @@ use crate::{
 pub fn take(skb: Skb) -> Option<i32> {
     let journey = Journey::current()?;
     let dst = journey.judgement.dst;
-    let is_local = ![EndpointId::REMOTE, EndpointId::HOST, journey.endpoint].contains(&dst);
-    if !is_local || journey.judgement.would_drop() || journey.packet.kind != Kind::Plain {
+    if journey.judgement.would_drop() || journey.packet.kind != Kind::Plain {
+        return None;
+    }
+    if dst == EndpointId::REMOTE {
+        return outside::leave(skb);
+    }
+    if dst == EndpointId::HOST || dst == journey.endpoint {
         return None;
     }
     let (from, to) = (maps::SHORTCUTS.get_ptr_mut(journey.endpoint.0)?, maps::SHORTCUTS.get_ptr_mut(dst.0)?);
@@ -46,23 +51,23 @@ pub fn take(skb: Skb) -> Option<i32> {
         return None;
     }
     if way == Way::Routed {
-        hand_on(skb, to, is_v4)?;
+        hand_on(skb, is_v4, |ethernet| next_link(to, ethernet))?;
     }
     // Before 6.15 the receiver's stack would take it for somebody else's.
-    skb.is_for_us();
+    skb.is_now_for_us();
     account::count_received(dst, account::weight(skb, journey));
     Some(skb.redirect_peer(to.ifindex))
 }
 
 /// What is only of a link gets nowhere else, and is not worth a shortcut there.
 #[inline(always)]
-fn is_between_globals(key: &FlowKey) -> bool {
+pub fn is_between_globals(key: &FlowKey) -> bool {
     key.src.scope() == Scope::Global && key.dst.scope() == Scope::Global
 }
 
 /// Bytes of the largest packet that the frame becomes, from the IP header on.
 #[inline(always)]
-fn largest_packet(skb: Skb, journey: &Journey) -> u32 {
+pub fn largest_packet(skb: Skb, journey: &Journey) -> u32 {
     let headers = u32::from(journey.packet.payload_at.get());
     match skb.segment() {
         0 => skb.length() - packet::ETHERNET,
@@ -75,23 +80,23 @@ fn largest_packet(skb: Skb, journey: &Journey) -> u32 {
 /// A router's work (RFC 1812 §5.3.1, RFC 8200 §3): one hop less, and a frame of the next link. Who has no hop left
 /// is told so by the stack.
 #[inline(always)]
-fn hand_on(skb: Skb, to: &Shortcut, is_v4: bool) -> Option<()> {
+pub fn hand_on(skb: Skb, is_v4: bool, next_link: impl Fn(Ethernet) -> Ethernet) -> Option<()> {
     let mut cursor = skb.cursor();
     if is_v4 {
         let Framed { ethernet, inner: ip } = *cursor.take::<Framed<Ipv4Front>>()?;
         // The header sums up to the same.
         let inner = Ipv4Front { ttl: less(ip.ttl)?, checksum: one_less(ip.checksum), ..ip };
-        return skb.rewrite(&Framed { ethernet: next_link(to, ethernet), inner });
+        return skb.rewrite(&Framed { ethernet: next_link(ethernet), inner });
     }
     let Framed { ethernet, inner: ip } = *cursor.take::<Framed<Ipv6Front>>()?;
     let inner = Ipv6Front { hop_limit: less(ip.hop_limit)?, ..ip };
-    skb.rewrite(&Framed { ethernet: next_link(to, ethernet), inner })?;
+    skb.rewrite(&Framed { ethernet: next_link(ethernet), inner })?;
     skb.add_to_sum(ONE_HOP_LESS);
     Some(())
 }
 
 #[inline(always)]
-const fn next_link(to: &Shortcut, ethernet: Ethernet) -> Ethernet {
+pub const fn next_link(to: &Shortcut, ethernet: Ethernet) -> Ethernet {
     Ethernet { dst: to.mac, src: to.gateway, ..ethernet }
 }
 

@@ -3,9 +3,10 @@
 use core::ptr;
 
 use aya_ebpf::{
-    bindings::__sk_buff,
+    bindings::{__sk_buff, bpf_redir_neigh},
     helpers::{
-        bpf_csum_update, bpf_redirect_peer, bpf_skb_change_type, bpf_skb_pull_data, bpf_skb_store_bytes,
+        bpf_csum_update, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_change_type,
+        bpf_skb_pull_data, bpf_skb_store_bytes,
     },
     programs::TcContext,
 };
@@ -15,6 +16,9 @@ use crate::{
     packet::{Cursor, Ethernet, Frame, Header, Origin, wanted_header_bytes},
     parse,
 };
+
+/// `PACKET_HOST` of linux/if_packet.h.
+const PACKET_HOST: u32 = 0;
 
 /// The kernel's socket buffer, seen through the tc context.
 #[derive(Clone, Copy)]
@@ -79,16 +83,26 @@ impl Skb {
         unsafe { bpf_csum_update(self.0, difference) };
     }
 
+    /// Whether the frame was addressed to the interface that it came in by.
+    #[inline(always)]
+    pub fn is_for_us(self) -> bool {
+        // SAFETY: see above.
+        unsafe { (*self.0).pkt_type == PACKET_HOST }
+    }
+
     /// Whoever it was addressed to, it is for who receives it.
     #[inline(always)]
-    pub fn is_for_us(self) {
-        const PACKET_HOST: u32 = 0;
-        // SAFETY: see above. It refuses only kinds that do not exist.
-        unsafe {
-            if (*self.0).pkt_type != PACKET_HOST {
-                bpf_skb_change_type(self.0, PACKET_HOST);
-            }
+    pub fn is_now_for_us(self) {
+        if !self.is_for_us() {
+            // SAFETY: see above. It refuses only kinds that do not exist.
+            unsafe { bpf_skb_change_type(self.0, PACKET_HOST) };
         }
+    }
+
+    /// The buffer itself, for a station that is a function of its own.
+    #[inline(always)]
+    pub const fn context(self) -> *mut __sk_buff {
+        self.0
     }
 
     /// Into the other end of a veth, as if it had come from there; what the hook returns.
@@ -96,6 +110,20 @@ impl Skb {
     pub fn redirect_peer(self, ifindex: u32) -> i32 {
         // SAFETY: the helper notes where to, and no more.
         unsafe { bpf_redirect_peer(ifindex, 0) as i32 }
+    }
+
+    /// Out of an interface, as it is; what the hook returns.
+    #[inline(always)]
+    pub fn redirect(self, ifindex: u32) -> i32 {
+        // SAFETY: the helper notes where to, and no more.
+        unsafe { bpf_redirect(ifindex, 0) as i32 }
+    }
+
+    /// Out of an interface to a neighbour there, whose MAC the kernel finds or asks for; what the hook returns.
+    #[inline(always)]
+    pub fn redirect_neighbor(self, ifindex: u32, neighbor: &mut bpf_redir_neigh) -> i32 {
+        // SAFETY: the helper copies the neighbour, notes where to, and no more.
+        unsafe { bpf_redirect_neigh(ifindex, neighbor, size_of::<bpf_redir_neigh>() as i32, 0) as i32 }
     }
 
     /// A cursor at the Ethernet header, over what is readable without asking the kernel.

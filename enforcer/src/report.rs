@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::Trust,
-    datapath::{attach::Mechanism, flows::Flow, guard::Mode},
+    datapath::{attach::Mechanism, flows::Flow, guard::Mode, memory::Memory},
     foreign::{Finding, Findings},
     policy::{
         Members, Policy,
@@ -105,6 +105,9 @@ pub struct Status {
     pub would_dropped: Counter,
     /// Drop events that were counted but not told.
     pub events_lost: u64,
+    /// Bytes of kernel memory that the tables hold.
+    #[serde(default)]
+    pub memory: Memory,
     /// What somebody else changed and the daemon mended, since it was started.
     #[serde(default)]
     pub repairs: u64,

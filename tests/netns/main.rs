@@ -32,6 +32,7 @@ mod loss;
 mod modes;
 mod neighbours;
 mod observe;
+mod outside;
 mod packaging;
 mod pair;
 mod path_mtu;

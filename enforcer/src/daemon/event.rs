@@ -118,6 +118,8 @@ pub struct Observation {
     pub uplinks: BTreeMap<u32, String>,
     /// What stands in the way of all shortcuts.
     pub barriers: Vec<Barrier>,
+    /// What stands at interfaces that lead outside, in the way of shortcuts to and from there.
+    pub outside: BTreeMap<u32, Vec<Barrier>>,
     /// Interfaces that came or went while it was taken: it says nothing of them.
     pub unsure: BTreeSet<u32>,
     /// Interfaces whose workloads were given something since it began: it takes nothing back from them.
@@ -129,6 +131,7 @@ impl Observation {
     pub fn doubt(&mut self, ifindex: u32) {
         self.veths.remove(&ifindex);
         self.uplinks.remove(&ifindex);
+        self.outside.remove(&ifindex);
         self.unsure.insert(ifindex);
     }
 }

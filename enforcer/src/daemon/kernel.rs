@@ -193,6 +193,7 @@ impl Kernel for LiveKernel {
             }
             Op::RemoveAddress(network) => tables.remove_address(network.address, network.bits)?,
             Op::WriteShortcut { id, shortcut } => self.datapath.shortcuts.write(*id, *shortcut)?,
+            Op::WriteOutside { ifindex, kinds } => self.datapath.shortcuts.write_outside(*ifindex, *kinds)?,
             Op::Lease(kinds) => self.datapath.shortcuts.lease(*kinds)?,
             Op::FactsChanged => tables.facts_changed(),
         }

@@ -115,6 +115,13 @@ pub enum Op {
         /// How; nothing but zeroes for not at all.
         shortcut: Shortcut,
     },
+    /// Say which shortcuts lead through an interface to the outside.
+    WriteOutside {
+        /// Its index.
+        ifindex: u32,
+        /// Which.
+        kinds: Kinds,
+    },
     /// Shortcuts of these kinds may be taken for a while from now on, and no others.
     Lease(Kinds),
     /// Everything decided under the facts so far is stale.
@@ -142,6 +149,7 @@ impl Op {
             | Self::WriteSender { .. }
             | Self::RemoveSender { .. }
             | Self::WriteShortcut { .. }
+            | Self::WriteOutside { .. }
             | Self::Lease(_)
             | Self::FactsChanged => false,
         }

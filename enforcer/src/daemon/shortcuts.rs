@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::{Fastpath, Macs},
     report::{Barred, FastpathReport},
-    shortcut::{Barrier, Kinds, Surroundings, open},
+    shortcut::{Barrier, Kinds, Surroundings, open, queues::Wayside},
 };
 
 /// What is known of shortcuts, and what the kernel was told.
@@ -25,7 +25,10 @@ pub struct Shortcuts {
     surroundings: Option<Surroundings>,
     /// What a look at the host's interfaces has shown to be in everybody's way.
     routing: Vec<Barrier>,
+    /// And to be at interfaces that lead outside.
+    outside: BTreeMap<u32, Vec<Barrier>>,
     told: BTreeMap<u32, Shortcut>,
+    told_outside: BTreeMap<u32, Kinds>,
     /// It may have been lost.
     doubted: bool,
     leased: Kinds,
@@ -38,8 +41,9 @@ impl Shortcuts {
     }
 
     /// What a look at the host's interfaces shows, or that it showed nothing.
-    pub(super) fn routed(&mut self, barriers: Vec<Barrier>) {
+    pub(super) fn routed(&mut self, barriers: Vec<Barrier>, outside: BTreeMap<u32, Vec<Barrier>>) {
         self.routing = barriers;
+        self.outside = outside;
     }
 }
 
@@ -61,17 +65,35 @@ impl State {
         let is_gone = |id: &u32| told.contains_key(id) && wanted.get(id) != told.get(id);
         let gone = told.keys().filter(|id| is_gone(id));
         let gone = gone.map(|id| Op::WriteShortcut { id: *id, shortcut: Shortcut::default() });
+        let [shut, opened] = self.outside_changes();
         let mut all: Vec<Op> = if is_less { vec![Op::Lease(lease)] } else { Vec::new() };
         all.extend(gone);
+        all.extend(shut);
         all.append(ops);
         let new = wanted.iter().filter(|(id, shortcut)| *doubted || told.get(id) != Some(*shortcut));
         all.extend(new.map(|(id, shortcut)| Op::WriteShortcut { id: *id, shortcut: *shortcut }));
+        all.extend(opened);
         if is_less {
             self.shortcuts.leased = lease;
         }
         self.shortcuts.told = wanted;
+        self.shortcuts.told_outside = self.outside_wanted();
         self.shortcuts.doubted = false;
         *ops = all;
+    }
+
+    /// What to tell of interfaces that lead outside: first which are less open than they were, and then all that changed.
+    fn outside_changes(&self) -> [Vec<Op>; 2] {
+        let Shortcuts { told_outside: told, doubted, .. } = &self.shortcuts;
+        let wanted = self.outside_wanted();
+        let kinds = |of: &BTreeMap<u32, Kinds>, ifindex| of.get(&ifindex).copied().unwrap_or(Kinds::NONE);
+        let op = |ifindex, kinds| Op::WriteOutside { ifindex, kinds };
+        let shut = told.iter().filter(|(ifindex, told)| told.but(kinds(&wanted, **ifindex)) != Kinds::NONE);
+        let shut = shut.map(|(ifindex, _)| op(*ifindex, kinds(&wanted, *ifindex)));
+        let opened = wanted
+            .iter()
+            .filter(|(ifindex, wanted)| *doubted || wanted.but(kinds(told, **ifindex)) != Kinds::NONE);
+        [shut.collect(), opened.map(|(ifindex, kinds)| op(*ifindex, *kinds)).collect()]
     }
 
     /// What stands in everybody's way.
@@ -114,6 +136,24 @@ impl State {
         barriers
     }
 
+    /// What stands in the way at an interface that leads outside.
+    fn barriers_outside(&self, ifindex: u32) -> Vec<Barrier> {
+        let Shortcuts { surroundings, outside, .. } = &self.shortcuts;
+        let seen = surroundings.as_ref().and_then(|around| around.interfaces.get(&ifindex));
+        match (outside.get(&ifindex), seen) {
+            (Some(barriers), Some(seen)) => barriers.iter().chain(seen).cloned().collect(),
+            _ => vec![Barrier::new(Kinds::ALL, "nobody has looked at it yet")],
+        }
+    }
+
+    fn outside_wanted(&self) -> BTreeMap<u32, Kinds> {
+        let open = self
+            .uplinks
+            .attached()
+            .map(|(ifindex, _)| (ifindex, Kinds(open(&self.barriers_outside(ifindex)).0 & Kinds::ROUTED.0)));
+        open.filter(|(_, kinds)| *kinds != Kinds::NONE).collect()
+    }
+
     /// For people, and for scripts.
     pub fn fastpath(&self) -> FastpathReport {
         let endpoints = self.endpoints.iter().filter(|(_, endpoint)| !endpoint.owned.is_empty());
@@ -122,20 +162,29 @@ impl State {
             barriers: self.barriers_at(*ifindex, endpoint),
         });
         let (free, barred): (Vec<_>, Vec<_>) = barriers.partition(|barred| barred.barriers.is_empty());
+        let uplinks = self.uplinks.attached().map(|(ifindex, name)| Barred {
+            endpoint: name.to_owned(),
+            barriers: self.barriers_outside(ifindex),
+        });
+        let (clear, barred_uplinks): (Vec<_>, Vec<_>) =
+            uplinks.partition(|barred| barred.barriers.is_empty());
         FastpathReport {
             kinds: self.leasable(),
             barriers: self.barriers(),
             endpoints: free.len() as u32,
             barred,
+            uplinks: clear.len() as u32,
+            barred_uplinks,
         }
     }
 
-    /// Interfaces that packets on their way to or from a workload come past, and how many tcx programs of ours are on
-    /// each hook there.
-    pub fn wayside(&self) -> BTreeMap<u32, usize> {
-        let bridges = self.endpoints.values().map(|endpoint| (endpoint.wire.bridge, 0));
+    /// Interfaces that packets on their way to or from a workload come past.
+    pub fn wayside(&self) -> BTreeMap<u32, Wayside> {
+        let at = |ifindex, ours, is_outside| (ifindex, Wayside { ours, is_outside });
+        let bridges = self.endpoints.values().map(|endpoint| at(endpoint.wire.bridge, 0, false));
         let bridges = bridges.filter(|(bridge, _)| *bridge != 0);
-        bridges.chain(self.endpoints.keys().map(|ifindex| (*ifindex, 1))).collect()
+        let uplinks = self.uplinks.attached().map(|(ifindex, _)| at(ifindex, 1, true));
+        bridges.chain(uplinks).chain(self.endpoints.keys().map(|ifindex| at(*ifindex, 1, false))).collect()
     }
 
     fn leasable(&self) -> Kinds {
@@ -253,6 +302,46 @@ mod tests {
         assert_eq!(told(&state.step(Event::AttachFailed { ifindex: 7 })), [Kinds::NONE]);
         assert_eq!(told(&state.step(observed(veth(), Vec::new()))), [Kinds::ALL], "attached again");
         assert_eq!(told(&state.step(Event::Vanished { ifindex: 7 })), [Kinds::NONE]);
+    }
+
+    fn told_outside(ops: &[Op]) -> Vec<Kinds> {
+        let told = ops.iter().filter_map(|op| match op {
+            Op::WriteOutside { ifindex: 2, kinds } => Some(*kinds),
+            _ => None,
+        });
+        told.collect()
+    }
+
+    /// A workload and an interface that leads outside, at which these barriers are seen from here and from there.
+    fn seen_outside(state: &mut State, seen: &[Barrier], around: &[Barrier]) -> Vec<Op> {
+        let mut ops = state.step(Event::Observed(Observation {
+            veths: BTreeMap::from([(7, veth())]),
+            uplinks: BTreeMap::from([(2, "eth0".to_owned())]),
+            outside: BTreeMap::from([(2, seen.to_vec())]),
+            ..Observation::default()
+        }));
+        let interfaces = [(7, Vec::new()), (3, Vec::new()), (2, around.to_vec())];
+        ops.extend(
+            state.step(Event::LookedAround(Surroundings { host: Vec::new(), interfaces: interfaces.into() })),
+        );
+        ops
+    }
+
+    #[test]
+    fn the_outside_is_open_as_far_as_nothing_is_in_the_way_there() {
+        let mut state = state("[[uplink]]\nmatch = \"eth0\"\n");
+        let queue = || Barrier::new(Kinds::ALL, "programs of others");
+        let strict = || Barrier::new(Kinds::ROUTED_V4, "strict");
+        assert_eq!(told_outside(&seen_outside(&mut state, &[], &[])), [Kinds::ROUTED], "never bridged");
+        assert_eq!(told_outside(&seen_outside(&mut state, &[], &[])), [Kinds::NONE; 0], "nothing new");
+        assert_eq!(told_outside(&seen_outside(&mut state, &[strict()], &[])), [Kinds::ROUTED_V6]);
+        assert_eq!(told_outside(&seen_outside(&mut state, &[strict()], &[queue()])), [Kinds::NONE]);
+        assert_eq!(told_outside(&seen_outside(&mut state, &[], &[])), [Kinds::ROUTED]);
+        let ops = state.step(observed(veth(), Vec::new()));
+        assert_eq!(told_outside(&ops), [Kinds::NONE], "it leads nowhere any more");
+        let shut = ops.iter().position(|op| matches!(op, Op::WriteOutside { .. }));
+        let detached = ops.iter().position(|op| matches!(op, Op::DetachUplink { .. }));
+        assert!(shut < detached, "what may not be taken goes first: {ops:?}");
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl State {
             Event::LookedAround(surroundings) => self.looked_around(surroundings),
             Event::Blinded => {
                 let unseen = "the host's interfaces cannot be looked at";
-                self.shortcuts.routed(vec![Barrier::new(Kinds::ALL, unseen)]);
+                self.shortcuts.routed(vec![Barrier::new(Kinds::ALL, unseen)], BTreeMap::new());
                 Vec::new()
             }
             Event::Relearn { ifindex } => self.relearn(ifindex),
@@ -216,7 +216,7 @@ impl State {
         ops.extend(self.reused(observation));
         self.bind(observation);
         self.share_macs(observation);
-        self.shortcuts.routed(observation.barriers.clone());
+        self.shortcuts.routed(observation.barriers.clone(), observation.outside.clone());
         ops.extend(self.observed_host(&observation.host));
         let claims: Claims = observation
             .veths

@@ -106,6 +106,12 @@ impl Uplinks {
         self.0.get(&ifindex)?.refused.as_deref()
     }
 
+    /// Those at which the program runs, by index, with their names.
+    pub fn attached(&self) -> impl Iterator<Item = (u32, &str)> {
+        let attached = self.0.iter().filter(|(_, uplink)| uplink.attached);
+        attached.map(|(ifindex, uplink)| (*ifindex, uplink.name.as_str()))
+    }
+
     /// Those at which the program does not run, and why.
     pub fn failing(&self) -> impl Iterator<Item = (&str, &str)> {
         let failing = self.0.values().filter(|uplink| !uplink.attached);

@@ -20,6 +20,7 @@ pub mod guard;
 pub mod holds;
 mod install;
 pub mod load;
+pub mod memory;
 pub mod migrate;
 pub mod nft;
 pub mod pins;

@@ -1,7 +1,7 @@
 //! Ways straight into endpoints: the user half of `enforcer-ebpf/src/shortcut.rs`. Its tables are not pinned: with the
 //! programs of another daemon come others, in which nothing is written, and who has no daemon has no lease.
 
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use enforcer_common::shortcut::{Lease, Shortcut};
 use nix::time::{ClockId, clock_gettime};
 
@@ -13,7 +13,8 @@ const LEASE: u64 = 2_000_000_000;
 
 /// See the module.
 pub struct Shortcuts {
-    shortcuts: Array<MapData, Shortcut>,
+    inside: Array<MapData, Shortcut>,
+    outside: HashMap<MapData, u32, u32>,
     lease: Array<MapData, Lease>,
 }
 
@@ -22,7 +23,11 @@ impl Shortcuts {
     pub(super) fn collect(
         mut take: impl FnMut(&'static str) -> Result<Map, TableError>,
     ) -> Result<Self, TableError> {
-        Ok(Self { shortcuts: typed("SHORTCUTS", &mut take)?, lease: typed("LEASE", &mut take)? })
+        Ok(Self {
+            inside: typed("SHORTCUTS", &mut take)?,
+            outside: typed("OUTSIDE", &mut take)?,
+            lease: typed("LEASE", &mut take)?,
+        })
     }
 
     /// Says how an endpoint may be reached. Nothing else changes while a kind is set, so a packet sees the way as it was,
@@ -30,12 +35,25 @@ impl Shortcuts {
     /// writes take.
     pub fn write(&mut self, id: u32, shortcut: Shortcut) -> Result<(), TableError> {
         let failed = |source| TableError::Map { name: "SHORTCUTS", source };
-        let before = self.shortcuts.get(&id, 0).map_err(failed)?;
+        let before = self.inside.get(&id, 0).map_err(failed)?;
         let closed = |shortcut: Shortcut| Shortcut { flags: 0, ..shortcut };
         for step in [closed(before), closed(shortcut), shortcut] {
-            self.shortcuts.set(id, step, 0).map_err(failed)?;
+            self.inside.set(id, step, 0).map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// Says which shortcuts lead through an interface to the outside.
+    pub fn write_outside(&mut self, ifindex: u32, kinds: Kinds) -> Result<(), TableError> {
+        let written = if kinds == Kinds::NONE {
+            match self.outside.remove(&ifindex) {
+                Err(MapError::KeyNotFound) => Ok(()),
+                removed => removed,
+            }
+        } else {
+            self.outside.insert(ifindex, kinds.0, 0)
+        };
+        written.map_err(|source| TableError::Map { name: "OUTSIDE", source })
     }
 
     /// Lets shortcuts of these kinds be taken for a while, and no others.

@@ -6,7 +6,7 @@ use aya::maps::MapInfo;
 use aya_obj::Object;
 use enforcer_common::{
     flow_table::sets_per_cpu,
-    limits::{FLOWS, FLOWS_PER_CPU, MAX_NETWORKS, MAX_RULES},
+    limits::{COUNTED_NETWORKS, FLOWS, FLOWS_PER_CPU, MAX_RULES},
 };
 use serde::Deserialize;
 use tracing::warn;
@@ -48,7 +48,7 @@ impl Default for Sizes {
         Self {
             tables: TableKind::default(),
             flows: FLOWS.max(cpus().saturating_mul(FLOWS_PER_CPU)),
-            networks: MAX_NETWORKS,
+            networks: COUNTED_NETWORKS,
             rules: MAX_RULES,
         }
     }

@@ -256,7 +256,7 @@ mod tests {
 
     #[rstest]
     #[case::zero(r#"[{"id":0,"name":"a","live":true}]"#)]
-    #[case::beyond(r#"[{"id":65536,"name":"a","live":true}]"#)]
+    #[case::beyond(r#"[{"id":131072,"name":"a","live":true}]"#)]
     #[case::id_twice(r#"[{"id":1,"name":"a","live":true},{"id":1,"name":"b","live":true}]"#)]
     #[case::name_twice(r#"[{"id":1,"name":"a","live":true},{"id":2,"name":"a","live":true}]"#)]
     fn a_table_that_contradicts_itself_is_refused(#[case] json: &str) {

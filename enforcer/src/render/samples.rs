@@ -10,7 +10,7 @@ use enforcer_common::{
 use super::{Format, Screen};
 use crate::{
     config::Trust,
-    datapath::{attach::Mechanism, flows::Flow, guard},
+    datapath::{attach::Mechanism, flows::Flow, guard, memory::Memory},
     foreign::{Effect, Finding},
     policy::rule::{Action, Side},
     report::{
@@ -306,6 +306,8 @@ pub(crate) fn status() -> Status {
             kinds: Kinds::ROUTED_V6.and(Kinds::BRIDGED),
             barriers: vec![Barrier::new(Kinds::ROUTED_V4, "rules of nftables: ip nat POSTROUTING")],
             endpoints: 1,
+            uplinks: 1,
+            barred_uplinks: Vec::new(),
             barred: vec![Barred {
                 endpoint: "veth-web".to_owned(),
                 barriers: vec![Barrier::new(Kinds::ALL, "the queue of its interface (tbf)")],
@@ -339,6 +341,13 @@ pub(crate) fn status() -> Status {
         dropped: counter(1235, 91_336),
         would_dropped: counter(12, 888),
         events_lost: 17,
+        memory: Memory {
+            flows: 41 << 20,
+            conversations: 8 << 20,
+            policies: 900 << 10,
+            counters: 22 << 20,
+            others: 3 << 20,
+        },
         repairs: 3,
         last_repair: Some("the programs of veth-web".to_owned()),
         warnings: texts(["veth-db claims 10.1.0.5, which veth-web owns"]),

@@ -14,8 +14,8 @@ use super::{
     units::{age, ago, bytes},
 };
 use crate::{
-    datapath::attach::Mechanism,
-    report::{GateReport, GuardReport, Status, UplinkReport},
+    datapath::{attach::Mechanism, memory::Memory},
+    report::{FastpathReport, GateReport, GuardReport, Status, UplinkReport},
     shortcut::{Barrier, Kinds},
 };
 
@@ -52,6 +52,7 @@ fn facts(status: &Status, screen: &Screen) -> Vec<(&'static str, String)> {
         ("endpoints", endpoints(status, screen)),
         ("passed", counter(status.passed)),
         ("dropped", counter(status.dropped)),
+        ("memory", memory(&status.memory)),
     ]);
     if status.would_dropped.packets > 0 {
         facts.push(("would drop", counter(status.would_dropped)));
@@ -69,6 +70,19 @@ fn facts(status: &Status, screen: &Screen) -> Vec<(&'static str, String)> {
         facts.push(("repairs", format!("{}, the last one: {last}", status.repairs)));
     }
     facts
+}
+
+fn memory(memory: &Memory) -> String {
+    let Memory { flows, conversations, policies, counters, others } = *memory;
+    let shares = [
+        ("flows", flows),
+        ("conversations", conversations),
+        ("policies", policies),
+        ("counters", counters),
+        ("others", others),
+    ];
+    let shares = shares.map(|(what, share)| format!("{what} {}", bytes(share))).join(", ");
+    format!("{} in the kernel: {shares}", bytes(memory.total()))
 }
 
 fn daemon(status: &Status, now: SystemTime) -> String {
@@ -123,13 +137,13 @@ fn fastpath(status: &Status) -> Vec<(&'static str, String)> {
     let Some(report) = &status.fastpath else { return Vec::new() };
     let taken = match report.kinds {
         Kinds::NONE => "off".to_owned(),
-        kinds => format!("{kinds}, at {}", count(report.endpoints as usize, "endpoint")),
+        kinds => format!("{kinds}, at {}{}", count(report.endpoints as usize, "endpoint"), uplinks(report)),
     };
     let not = |barrier: &Barrier| match barrier.blocks {
         Kinds::ALL => format!("not: {}", barrier.what),
         kinds => format!("not {kinds}: {}", barrier.what),
     };
-    let barred = report.barred.iter().filter(|_| report.kinds != Kinds::NONE);
+    let barred = report.barred.iter().chain(&report.barred_uplinks).filter(|_| report.kinds != Kinds::NONE);
     let of_endpoints = barred.flat_map(|barred| {
         barred.barriers.iter().map(move |barrier| format!("{} {}", barred.endpoint, not(barrier)))
     });
@@ -138,6 +152,14 @@ fn fastpath(status: &Status) -> Vec<(&'static str, String)> {
     let more = (more > 0).then(|| format!("{more} more (`-o json` has all)"));
     let told = all.into_iter().take(TOLD_RULES);
     [taken].into_iter().chain(told).chain(more).map(|text| ("fast path", text)).collect()
+}
+
+/// Whoever has none need not know.
+fn uplinks(report: &FastpathReport) -> String {
+    if report.uplinks == 0 && report.barred_uplinks.is_empty() {
+        return String::new();
+    }
+    format!(" and {}", count(report.uplinks as usize, "uplink"))
 }
 
 /// Rules of others told in full; a host may have thousands, and JSON has all of them.
@@ -221,7 +243,7 @@ mod tests {
         uplink:       eth0, trust external
         guard:        eth0 (uplink), native
         guard:        veth-web (veth), generic
-        fast path:    bridged and routed IPv6, at 1 endpoint
+        fast path:    bridged and routed IPv6, at 1 endpoint and 1 uplink
         fast path:    not routed IPv4: rules of nftables: ip nat POSTROUTING
         fast path:    veth-web not: the queue of its interface (tbf)
         foreign:      ip filter DOCKER-ISOLATION-STAGE-2 handle 14 (forward) drops, 12 packets: oifname "docker0" counter drop
@@ -233,6 +255,7 @@ mod tests {
         endpoints:    1 ready, 1 quarantined (no known address: nothing passes), 1 in another mode
         passed:       2306 packets, 3.4MiB
         dropped:      1235 packets, 89.2KiB
+        memory:       74.9MiB in the kernel: flows 41.0MiB, conversations 8.0MiB, policies 900.0KiB, counters 22.0MiB, others 3.0MiB
         would drop:   12 packets, 888B
         events lost:  17
         repairs:      3, the last one: the programs of veth-web
@@ -278,6 +301,7 @@ mod tests {
         endpoints:    1 ready
         passed:       2306 packets, 3.4MiB
         dropped:      1235 packets, 89.2KiB
+        memory:       74.9MiB in the kernel: flows 41.0MiB, conversations 8.0MiB, policies 900.0KiB, counters 22.0MiB, others 3.0MiB
         would drop:   12 packets, 888B
         ");
     }

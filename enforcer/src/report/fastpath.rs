@@ -15,9 +15,15 @@ pub struct FastpathReport {
     pub endpoints: u32,
     /// Those where something else is in the way.
     pub barred: Vec<Barred>,
+    /// Interfaces that lead outside, to and from which all those kinds may be taken.
+    #[serde(default)]
+    pub uplinks: u32,
+    /// Those where something else is in the way.
+    #[serde(default)]
+    pub barred_uplinks: Vec<Barred>,
 }
 
-/// An endpoint of which some packets have to go by the stack.
+/// An endpoint, or an interface that leads outside, of which some packets have to go by the stack.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Barred {
     /// Name of its interface.

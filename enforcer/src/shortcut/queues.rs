@@ -31,17 +31,26 @@ const KIND: u16 = 1;
 /// The two hooks of a clsact qdisc, as parents of filters: `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_…)`.
 const HOOKS: [u32; 2] = [0xffff_fff2, 0xffff_fff3];
 
-/// What is on the way at each of these interfaces, where so many programs of ours are on each hook.
+/// An interface that packets come past, or would.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wayside {
+    /// Programs of ours on each hook, or at an interface that leads outside on the one where packets come in.
+    pub ours: usize,
+    /// It leads outside: what goes out there meets its queue and what else is there all the same.
+    pub is_outside: bool,
+}
+
+/// What is on the way at each of these interfaces.
 pub fn barriers(
-    interfaces: &BTreeMap<u32, usize>,
+    interfaces: &BTreeMap<u32, Wayside>,
     mechanism: Mechanism,
 ) -> io::Result<BTreeMap<u32, Vec<Barrier>>> {
     let queues = queues()?;
-    let all = interfaces.iter().map(|(&ifindex, &ours)| {
+    let all = interfaces.iter().map(|(&ifindex, &wayside)| {
         let kinds = queues.get(&ifindex).map_or(&[][..], Vec::as_slice);
         let mut barriers: Vec<Barrier> =
-            kinds.iter().filter_map(|kind| queue(kind, ours, mechanism)).collect();
-        match others(ifindex, ours, mechanism) {
+            kinds.iter().filter_map(|kind| queue(kind, wayside, mechanism)).collect();
+        match others(ifindex, wayside, mechanism) {
             Ok(false) => {}
             Ok(true) => barriers.push(Barrier::new(Kinds::ALL, "programs of others on its interface")),
             Err(error) => barriers.push(Barrier::unseen("its interface", &error)),
@@ -66,29 +75,30 @@ fn queues() -> io::Result<BTreeMap<u32, Vec<String>>> {
     Ok(queues)
 }
 
-fn queue(kind: &str, ours: usize, mechanism: Mechanism) -> Option<Barrier> {
+fn queue(kind: &str, Wayside { ours, is_outside }: Wayside, mechanism: Mechanism) -> Option<Barrier> {
     match (kind, mechanism, ours) {
         // What hangs on ours is asked for.
         ("noqueue", ..) | ("clsact", Mechanism::Clsact, 1) => None,
         ("clsact" | "ingress", ..) => {
             Some(Barrier::new(Kinds::ALL, format!("filters of others ({kind}) on its interface")))
         }
+        _ if is_outside => None,
         _ => Some(Barrier::new(Kinds::ALL, format!("the queue of its interface ({kind})"))),
     }
 }
 
 /// Whether programs of others run at an interface of ours.
-fn others(ifindex: u32, ours: usize, mechanism: Mechanism) -> io::Result<bool> {
+fn others(ifindex: u32, wayside: Wayside, mechanism: Mechanism) -> io::Result<bool> {
     if mechanism == Mechanism::Clsact {
-        return Ok(filters(ifindex)? > 0 || tcx(ifindex, 0).unwrap_or(false));
+        return Ok(filters(ifindex)? > 0 || tcx(ifindex, Wayside { ours: 0, ..wayside }).unwrap_or(false));
     }
-    tcx(ifindex, ours)
+    tcx(ifindex, wayside)
 }
 
-/// Whether more programs than `ours` are on either hook. Kernels without tcx have none there.
-fn tcx(ifindex: u32, ours: usize) -> io::Result<bool> {
+/// Whether more programs than ours are on a hook that is passed by. Kernels without tcx have none there.
+fn tcx(ifindex: u32, Wayside { ours, is_outside }: Wayside) -> io::Result<bool> {
     let count = |hook| bpf::tcx_programs(ifindex, hook).map(|programs| programs.len());
-    Ok(count(TcxHook::Ingress)? > ours || count(TcxHook::Egress)? > ours)
+    Ok(count(TcxHook::Ingress)? > ours || (!is_outside && count(TcxHook::Egress)? > ours))
 }
 
 /// Filters that are not ours.
@@ -117,12 +127,16 @@ mod tests {
 
     #[test]
     fn only_what_does_nothing_is_no_barrier() {
-        assert_eq!(queue("noqueue", 1, Mechanism::Tcx), None);
-        assert_eq!(queue("clsact", 1, Mechanism::Clsact), None);
+        let veth = Wayside { ours: 1, is_outside: false };
+        assert_eq!(queue("noqueue", veth, Mechanism::Tcx), None);
+        assert_eq!(queue("clsact", veth, Mechanism::Clsact), None);
         for (kind, mechanism) in
             [("clsact", Mechanism::Tcx), ("ingress", Mechanism::Clsact), ("tbf", Mechanism::Tcx)]
         {
-            assert_eq!(queue(kind, 1, mechanism).unwrap().blocks, Kinds::ALL, "{kind}");
+            assert_eq!(queue(kind, veth, mechanism).unwrap().blocks, Kinds::ALL, "{kind}");
         }
+        let uplink = Wayside { is_outside: true, ..veth };
+        assert_eq!(queue("fq_codel", uplink, Mechanism::Tcx), None, "it is passed all the same");
+        assert!(queue("ingress", uplink, Mechanism::Tcx).is_some());
     }
 }

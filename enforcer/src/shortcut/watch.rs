@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, fs};
 
-use super::{Barrier, Kinds, ipsec, netfilter::Chains, queues};
+use super::{
+    Barrier, Kinds, ipsec,
+    netfilter::Chains,
+    queues::{self, Wayside},
+};
 use crate::datapath::attach::Mechanism;
 
 /// What stands on the way, besides what is to be seen of the interfaces.
@@ -22,15 +26,27 @@ pub struct Watch {
 
 impl Watch {
     /// What is there at this moment.
-    pub fn look(&mut self, interfaces: &BTreeMap<u32, usize>, mechanism: Mechanism) -> Surroundings {
+    pub fn look(&mut self, interfaces: &BTreeMap<u32, Wayside>, mechanism: Mechanism) -> Surroundings {
         let mut host = self.chains.barriers();
         host.extend(ipsec::barriers());
         host.extend(forwarding());
-        let interfaces = queues::barriers(interfaces, mechanism).unwrap_or_else(|error| {
+        let mut barriers = queues::barriers(interfaces, mechanism).unwrap_or_else(|error| {
             host.push(Barrier::unseen("queueing disciplines", &error));
             BTreeMap::new()
         });
-        Surroundings { host, interfaces }
+        if let Some(barrier) = way_back() {
+            let outside = barriers.iter_mut().filter(|(ifindex, _)| interfaces[*ifindex].is_outside);
+            outside.for_each(|(_, barriers)| barriers.push(barrier.clone()));
+        }
+        Surroundings { host, interfaces: barriers }
+    }
+}
+
+/// Whether all interfaces ask where answers would go; each may besides (Documentation/networking/ip-sysctl.rst).
+fn way_back() -> Option<Barrier> {
+    match fs::read_to_string("/proc/sys/net/ipv4/conf/all/rp_filter") {
+        Ok(filter) if filter.trim() != "1" => None,
+        _ => Some(Barrier::new(Kinds::ROUTED_V4, "every interface filters by the way back (rp_filter)")),
     }
 }
 

@@ -74,10 +74,18 @@ impl Eyes {
             veths.insert(link.ifindex, link.observe(master, routes, inside, &names));
         }
         let leads_outside = |name: &str| self.config.guard.wants(name) || self.config.trust(name).is_some();
-        let uplinks = others.iter().filter(|link| !link.is_internal && leads_outside(&link.name));
-        let uplinks = uplinks.map(|link| (link.ifindex, link.name.clone())).collect();
+        let leading = || others.iter().filter(|link| !link.is_internal && leads_outside(&link.name));
+        let uplinks = leading().map(|link| (link.ifindex, link.name.clone())).collect();
+        let outside = leading().map(|link| (link.ifindex, link.outside())).collect();
         let barriers = self.rules().await;
-        Ok(Observation { host: of_host(&routes), veths, uplinks, barriers, ..Observation::default() })
+        Ok(Observation {
+            host: of_host(&routes),
+            veths,
+            uplinks,
+            outside,
+            barriers,
+            ..Observation::default()
+        })
     }
 
     /// What the host answers to.

@@ -10,9 +10,9 @@ use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerTyp
 use super::{
     names::Names,
     route::Route,
-    wire::{Hanging, wire},
+    wire::{Hanging, outside, wire},
 };
-use crate::daemon::event::Veth;
+use crate::{daemon::event::Veth, shortcut::Barrier};
 
 /// What is inside a workload's namespace, by its own interface indices.
 #[derive(Default)]
@@ -32,6 +32,8 @@ pub struct Link {
     /// The loopback or a bridge: the host and local endpoints speak through it, so it is no uplink, whatever
     /// the host file says.
     pub is_internal: bool,
+    /// Frames on it have MAC addresses.
+    pub is_ethernet: bool,
     pub mac: Option<[u8; 6]>,
     /// What it belongs to: a bridge, for example.
     pub master: Option<u32>,
@@ -51,6 +53,7 @@ impl Link {
             alias: None,
             is_veth: false,
             is_internal: message.header.link_layer_type == LinkLayerType::Loopback,
+            is_ethernet: message.header.link_layer_type == LinkLayerType::Ether,
             mac: None,
             master: None,
             peer: None,
@@ -74,6 +77,11 @@ impl Link {
             }
         }
         link
+    }
+
+    /// What stands in the way of shortcuts here if it leads outside.
+    pub fn outside(&self) -> Vec<Barrier> {
+        outside(self)
     }
 
     /// What is known of the workload behind it. `master` is what it belongs to, `routes` are those by it and by that, and

@@ -4,8 +4,8 @@ use enforcer_common::shortcut::Shortcut;
 use netlink_packet_route::{
     AddressFamily,
     link::{
-        AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgePortState, InfoBridge, InfoBridgePort, InfoData,
-        InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+        AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgePortState, InetDevConf, InfoBridge, InfoBridgePort,
+        InfoData, InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
     },
     rule::{RuleAttribute, RuleMessage},
 };
@@ -16,6 +16,9 @@ use crate::{
     shortcut::{Barrier, Kinds},
 };
 
+/// `rp_filter` of an interface (Documentation/networking/ip-sysctl.rst): see [`Hanging::is_strict`].
+const STRICT: i32 = 1;
+
 /// What we read of one interface.
 #[derive(Default)]
 pub struct Hanging {
@@ -24,6 +27,8 @@ pub struct Hanging {
     pub has_xdp: bool,
     /// Kinds that it forwards.
     forwards: Kinds,
+    /// IPv4 packets come in there only from whom answers would go out there.
+    is_strict: bool,
     /// Of a bridge: what its frames meet there.
     bridge: Option<Vec<Barrier>>,
     /// Of a port.
@@ -50,9 +55,11 @@ impl Hanging {
     fn forwards(&mut self, spec: &AfSpecUnspec) {
         let forwards = match spec {
             AfSpecUnspec::Inet(specs) => {
-                let on =
-                    |spec: &AfSpecInet| matches!(spec, AfSpecInet::DevConf(conf) if conf.forwarding != 0);
-                if specs.iter().any(on) { Kinds::ROUTED_V4 } else { Kinds::NONE }
+                let is = |check: fn(&InetDevConf) -> bool| {
+                    specs.iter().any(|spec| matches!(spec, AfSpecInet::DevConf(conf) if check(conf)))
+                };
+                self.is_strict |= is(|conf| conf.rp_filter == STRICT);
+                if is(|conf| conf.forwarding != 0) { Kinds::ROUTED_V4 } else { Kinds::NONE }
             }
             AfSpecUnspec::Inet6(specs) => {
                 let on =
@@ -110,6 +117,33 @@ fn of_port(info: &InfoBridgePort) -> Option<Barrier> {
     }
 }
 
+/// What stands at an interface that leads outside, in the way of what would be forwarded past the stack.
+pub fn outside(link: &Link) -> Vec<Barrier> {
+    let hanging = &link.hanging;
+    let mut barriers = Vec::new();
+    if !hanging.is_up {
+        barriers.push(Barrier::new(Kinds::ROUTED, "it is down"));
+    }
+    if link.master.is_some() {
+        barriers.push(Barrier::new(Kinds::ROUTED, "it belongs to another interface"));
+    }
+    if link.mac.is_none() || !link.is_ethernet {
+        barriers.push(Barrier::new(Kinds::ROUTED, "it is no Ethernet"));
+    }
+    if hanging.is_strict {
+        barriers.push(Barrier::new(Kinds::ROUTED_V4, "it filters by the way back (rp_filter)"));
+    }
+    barriers.extend(not_forwarded(link));
+    barriers
+}
+
+/// Whether IPv6 is forwarded is asked of the host, whether an interface has any is asked of it.
+fn not_forwarded(link: &Link) -> impl Iterator<Item = Barrier> {
+    let kinds = [(Kinds::ROUTED_V4, "IPv4 forwarding"), (Kinds::ROUTED_V6, "IPv6")];
+    let off = kinds.into_iter().filter(|(kind, _)| link.hanging.forwards.0 & kind.0 == 0);
+    off.map(|(kind, what)| Barrier::new(kind, format!("{what} is off at {}", link.name)))
+}
+
 /// How frames get to the workload behind a veth, and what they meet. `master` is what it belongs to.
 pub fn wire(link: &Link, master: Option<&Link>, inside: Option<(&Inside, u32)>) -> Wire {
     let hanging = &link.hanging;
@@ -141,12 +175,7 @@ pub fn wire(link: &Link, master: Option<&Link>, inside: Option<(&Inside, u32)>) 
     }
     // Whom the workload knows as its router.
     let router = master.unwrap_or(link);
-    // Whether IPv6 is forwarded is asked of the host, whether an interface has any is asked of it.
-    for (kind, off) in [(Kinds::ROUTED_V4, "IPv4 forwarding"), (Kinds::ROUTED_V6, "IPv6")] {
-        if router.hanging.forwards.0 & kind.0 == 0 {
-            barriers.push(Barrier::new(kind, format!("{off} is off at {}", router.name)));
-        }
-    }
+    barriers.extend(not_forwarded(router));
     let mac = inside.and_then(|(inside, peer)| inside.macs.get(&peer).copied());
     if mac.is_none() || router.mac.is_none() {
         barriers.push(all("its MAC addresses are not known"));

@@ -134,9 +134,7 @@ impl Host {
             uplinks: named("eth")
                 .map(|(ifindex, interface)| (*ifindex, interface.veth.name.clone()))
                 .collect(),
-            barriers: Vec::new(),
-            unsure: BTreeSet::new(),
-            overtaken: BTreeSet::new(),
+            ..Observation::default()
         }
     }
 

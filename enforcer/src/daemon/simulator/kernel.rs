@@ -252,6 +252,7 @@ fn write_table(machine: &mut Machine, op: &Op) -> io::Result<()> {
         | Op::AttachUplink { .. }
         | Op::Guard { .. }
         | Op::Unguard { .. }
+        | Op::WriteOutside { .. }
         | Op::Lease(_)
         | Op::ConfigureMode { .. } => {}
     }
