@@ -125,6 +125,8 @@ fn search<const WORDS: usize>(
 fn make_in<const WORDS: usize>(table: &Table<WORDS>, journey: &mut Journey) -> Option<()> {
     let (key, room) = (&journey.packet.key, &mut journey.rooms[usize::from(WORDS != V4)]);
     let place = &mut journey.place;
+    // No set: a CPU that was added later has none, and another's are not its to write to.
+    place.set.set(u32::MAX);
     furnish(room);
     place.digest = Digest::of::<WORDS>(key, room.seed);
     if (0..CHOICES).any(|choice| search(table, key, room, place, choice).is_some()) {

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// IPv6 extension headers (IANA).
-const HOP_BY_HOP: u8 = 0;
+pub const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;

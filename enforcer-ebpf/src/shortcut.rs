@@ -11,7 +11,9 @@ use enforcer_common::{
 use crate::{
     account,
     journey::Journey,
-    maps, outside,
+    maps,
+    network::HOP_BY_HOP,
+    outside,
     packet::{self, Ethernet, Frame, Framed, Ipv4Front, Ipv6Front},
     parse::Kind,
     skb::Skb,
@@ -89,6 +91,10 @@ pub fn hand_on(skb: Skb, is_v4: bool, next_link: impl Fn(Ethernet) -> Ethernet) 
         return skb.rewrite(&Framed { ethernet: next_link(ethernet), inner });
     }
     let Framed { ethernet, inner: ip } = *cursor.take::<Framed<Ipv6Front>>()?;
+    // Its options are for every router (RFC 8200 §4.3).
+    if ip.next_header == HOP_BY_HOP {
+        return None;
+    }
     let inner = Ipv6Front { hop_limit: less(ip.hop_limit)?, ..ip };
     skb.rewrite(&Framed { ethernet: next_link(ethernet), inner })?;
     skb.add_to_sum(ONE_HOP_LESS);

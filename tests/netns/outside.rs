@@ -202,6 +202,10 @@ fn who_is_not_admitted_gets_nowhere(#[values(Family::V4, Family::V6)] family: Fa
     "sysctl -w net.ipv4.conf.all.rp_filter=1",
     "sysctl -w net.ipv4.conf.all.rp_filter=0"
 )]
+#[case::mtu_of_a_route(
+    "ip route add 192.0.2.0/24 dev UPLINK mtu 1400",
+    "ip route del 192.0.2.0/24 dev UPLINK"
+)]
 #[case::queue_of_the_workload(
     "tc qdisc add dev WEB root tbf rate 1gbit burst 1mb latency 50ms",
     "tc qdisc del dev WEB root"
@@ -224,15 +228,31 @@ fn what_is_in_the_way_is_not_passed_by(#[case] raise: &str, #[case] lower: &str)
     border.wait_straight(Family::V4);
 }
 
+/// What a workload on a bridge sends to its router comes in by the bridge's own hook.
+#[test]
+fn rules_of_a_bridge_are_met_by_what_is_routed() {
+    let border = Border::build("out-bridge", Layout::Bridged);
+    border.wait_straight(Family::V4);
+    border.on_host(
+        "nft 'add table bridge f; add chain bridge f in { type filter hook input priority 0; }; \
+         add rule bridge f in ip daddr 198.51.100.9 drop'",
+    );
+    wait::until("nothing gets out", PATIENCE, || {
+        (!udp(&border.web, border.outside.ipv4(), ECHO_PORT)).then_some(())
+    });
+    border.on_host("nft delete table bridge f");
+    border.wait_straight(Family::V4);
+}
+
 /// Whom nobody answers for is told of by the host, as ever.
 #[test]
 fn who_asks_for_nobody_is_told_so() {
     let border = Border::build("out-nobody", Layout::Routed);
     border.on_host("ip route add 198.51.100.0/24 dev UPLINK");
     border.wait_straight(Family::V4);
-    let output = border.web.netns().run("ping", &["-c", "1", "-W", "9", "198.51.100.77"]);
+    let output = border.web.netns().run("ping", &["-c", "2", "-W", "9", "198.51.100.77"]);
     let shown = transcript(&output);
-    assert!(shown.contains("Destination Host Unreachable"), "{shown}");
+    assert_eq!(shown.matches("Destination Host Unreachable").count(), 2, "{shown}");
 }
 
 /// Its own queue and programs a packet meets all the same.

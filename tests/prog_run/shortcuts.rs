@@ -141,6 +141,15 @@ fn what_needs_more_than_that_goes_by_the_stack(
     assert!(ruled.sent_by("a", to_router(family).payload(largest)).straight().is_some(), "not too big");
 }
 
+/// Every router reads hop-by-hop options (RFC 8200 §4.3); others are for who receives the packet.
+#[rstest]
+fn what_every_router_has_to_read_goes_by_the_stack(mut ruled: Lab) {
+    connect(&mut ruled, 0);
+    let packet = || to_router(Family::V6);
+    assert_eq!(ruled.sent_by("a", packet().hop_by_hop()).straight(), None, "hop-by-hop options");
+    assert!(ruled.sent_by("a", packet()).straight().is_some(), "without");
+}
+
 #[rstest]
 fn what_will_be_cut_is_measured_by_its_pieces(
     mut lab: Lab,

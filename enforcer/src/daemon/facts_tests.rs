@@ -13,7 +13,7 @@ use super::{
     step_tests::{bridged, state, told},
     uplinks,
 };
-use crate::config::Trust;
+use crate::{config::Trust, shortcut::Kinds};
 
 fn look(veths: &[(u32, Veth)], uplinks: &[(u32, &str)]) -> Event {
     let uplinks = uplinks.iter().map(|(ifindex, name)| (*ifindex, (*name).to_owned())).collect();
@@ -174,7 +174,8 @@ fn an_uplink_is_adopted_and_mended() {
         "{ops:?}"
     );
     let mended = state.step(Event::Inspected(told(&state).into()));
-    assert_eq!(mended, [attach, Op::FactsChanged]);
+    let shut = Op::WriteOutside { ifindex: 2, kinds: Kinds::NONE };
+    assert_eq!(mended, [shut, attach, Op::FactsChanged], "what may have been lost is shut first");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use enforcer_common::shortcut::Shortcut;
+use enforcer_common::{limits::MAX_UPLINKS, shortcut::Shortcut};
 
 use super::{
     event::Wire,
@@ -88,8 +88,12 @@ impl State {
         let wanted = self.outside_wanted();
         let kinds = |of: &BTreeMap<u32, Kinds>, ifindex| of.get(&ifindex).copied().unwrap_or(Kinds::NONE);
         let op = |ifindex, kinds| Op::WriteOutside { ifindex, kinds };
-        let shut = told.iter().filter(|(ifindex, told)| told.but(kinds(&wanted, **ifindex)) != Kinds::NONE);
-        let shut = shut.map(|(ifindex, _)| op(*ifindex, kinds(&wanted, *ifindex)));
+        let perhaps_open =
+            self.uplinks.attached().filter(|_| *doubted).map(|(ifindex, _)| (ifindex, Kinds::ALL));
+        let told_or_doubted = told.iter().map(|(ifindex, told)| (*ifindex, *told)).chain(perhaps_open);
+        let shut =
+            told_or_doubted.filter(|(ifindex, told)| told.but(kinds(&wanted, *ifindex)) != Kinds::NONE);
+        let shut = shut.map(|(ifindex, _)| op(ifindex, kinds(&wanted, ifindex)));
         let opened = wanted
             .iter()
             .filter(|(ifindex, wanted)| *doubted || wanted.but(kinds(told, **ifindex)) != Kinds::NONE);
@@ -151,7 +155,7 @@ impl State {
             .uplinks
             .attached()
             .map(|(ifindex, _)| (ifindex, Kinds(open(&self.barriers_outside(ifindex)).0 & Kinds::ROUTED.0)));
-        open.filter(|(_, kinds)| *kinds != Kinds::NONE).collect()
+        open.filter(|(_, kinds)| *kinds != Kinds::NONE).take(MAX_UPLINKS as usize).collect()
     }
 
     /// For people, and for scripts.

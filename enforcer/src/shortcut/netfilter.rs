@@ -41,6 +41,7 @@ const IPV6: u8 = 10;
 
 /// `NF_INET_…` hooks that end or begin at the host itself: nothing that is forwarded comes past.
 const LOCAL_IN: u32 = 1;
+const FORWARD: u32 = 2;
 const LOCAL_OUT: u32 = 3;
 
 /// Whether a bridge shows its frames to the rules of IP, and which.
@@ -159,13 +160,16 @@ fn barrier(payload: &[u8]) -> Option<Barrier> {
 
 fn blocked(family: u8, hook: u32) -> Kinds {
     match family {
-        INET | IPV4 | IPV6 | BRIDGE if matches!(hook, LOCAL_IN | LOCAL_OUT) => Kinds::NONE,
+        INET | IPV4 | IPV6 if matches!(hook, LOCAL_IN | LOCAL_OUT) => Kinds::NONE,
         // Beyond those of IP there is one at the interfaces themselves.
         INET if hook > 4 => Kinds::ALL,
         INET => Kinds::ROUTED,
         IPV4 => Kinds::ROUTED_V4,
         IPV6 => Kinds::ROUTED_V6,
-        BRIDGE => Kinds::BRIDGED,
+        // What a port sends to its router comes in by the bridge, and what is routed to a port goes out by it.
+        BRIDGE if matches!(hook, LOCAL_IN | LOCAL_OUT) => Kinds::ROUTED,
+        BRIDGE if hook == FORWARD => Kinds::BRIDGED,
+        BRIDGE => Kinds::ALL,
         NETDEV => Kinds::ALL,
         _ => Kinds::NONE,
     }
@@ -193,7 +197,7 @@ fn legacy() -> impl Iterator<Item = Barrier> {
         Err(error) => Some(Barrier::unseen(program, &error)),
     });
     let modules = EBTABLES.into_iter().filter(|module| Path::new("/sys/module").join(module).exists());
-    tables.chain(modules.map(|module| Barrier::new(Kinds::BRIDGED, format!("ebtables-legacy: {module}"))))
+    tables.chain(modules.map(|module| Barrier::new(Kinds::ALL, format!("ebtables-legacy: {module}"))))
 }
 
 /// Virtual servers: answers have to come back past them, and there is no chain that says so.
@@ -279,7 +283,9 @@ mod tests {
         assert_eq!(barrier(&chain(IPV6, "filter", 2, 0, 0)).unwrap().blocks, Kinds::ROUTED_V6, "drops");
         assert_eq!(barrier(&chain(INET, "fw", 2, 1, 7)).unwrap().blocks, Kinds::ROUTED);
         assert_eq!(barrier(&chain(INET, "fw", 1, 0, 7)), None, "the host's own");
-        assert_eq!(barrier(&chain(BRIDGE, "fw", 2, 1, 7)).unwrap().blocks, Kinds::BRIDGED);
+        let bridge = |hook| barrier(&chain(BRIDGE, "fw", hook, 1, 7)).unwrap().blocks;
+        let all = [Kinds::ALL, Kinds::ROUTED, Kinds::BRIDGED, Kinds::ROUTED, Kinds::ALL];
+        assert_eq!([0, 1, 2, 3, 4].map(bridge), all, "what is routed comes in and goes out by it");
         assert_eq!(barrier(&chain(NETDEV, "fw", 0, 1, 7)).unwrap().blocks, Kinds::ALL);
         assert_eq!(barrier(&chain(INET, gate::TABLE, 0, 1, 7)), None, "our own gate");
         let mut plain = vec![IPV4, 0, 0, 0];

@@ -28,7 +28,7 @@ const PARENT: usize = 12;
 /// `TCA_KIND`
 const KIND: u16 = 1;
 
-/// The two hooks of a clsact qdisc, as parents of filters: `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_…)`.
+/// The two hooks of a clsact qdisc, first that of what comes in, as parents of filters: `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_…)`.
 const HOOKS: [u32; 2] = [0xffff_fff2, 0xffff_fff3];
 
 /// An interface that packets come past, or would.
@@ -90,7 +90,9 @@ fn queue(kind: &str, Wayside { ours, is_outside }: Wayside, mechanism: Mechanism
 /// Whether programs of others run at an interface of ours.
 fn others(ifindex: u32, wayside: Wayside, mechanism: Mechanism) -> io::Result<bool> {
     if mechanism == Mechanism::Clsact {
-        return Ok(filters(ifindex)? > 0 || tcx(ifindex, Wayside { ours: 0, ..wayside }).unwrap_or(false));
+        return Ok(
+            filters(ifindex, wayside)? > 0 || tcx(ifindex, Wayside { ours: 0, ..wayside }).unwrap_or(false)
+        );
     }
     tcx(ifindex, wayside)
 }
@@ -101,10 +103,10 @@ fn tcx(ifindex: u32, Wayside { ours, is_outside }: Wayside) -> io::Result<bool> 
     Ok(count(TcxHook::Ingress)? > ours || (!is_outside && count(TcxHook::Egress)? > ours))
 }
 
-/// Filters that are not ours.
-fn filters(ifindex: u32) -> io::Result<usize> {
+/// Filters that are not ours, on hooks that are passed by.
+fn filters(ifindex: u32, Wayside { is_outside, .. }: Wayside) -> io::Result<usize> {
     let mut found = 0;
-    for hook in HOOKS {
+    for hook in HOOKS.into_iter().take(if is_outside { 1 } else { HOOKS.len() }) {
         let mut question = [0; MESSAGE];
         question[INTERFACE..INTERFACE + 4].copy_from_slice(&ifindex.to_ne_bytes());
         question[PARENT..PARENT + 4].copy_from_slice(&hook.to_ne_bytes());

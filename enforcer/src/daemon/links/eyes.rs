@@ -21,7 +21,7 @@ use super::{
     LinkError,
     link::{Inside, Link},
     names::{Names, netns_names},
-    route::{Route, Way, way_to},
+    route::{Route, Way, narrowed, way_to},
     wire,
 };
 use crate::{
@@ -50,7 +50,9 @@ impl Eyes {
     /// All of the host.
     pub async fn look(&self) -> Result<Observation, LinkError> {
         let links = self.links(None).await?;
-        let routes = self.routes(None).await?;
+        let told = self.told_routes(None).await?;
+        let routes: Vec<Route> = told.iter().filter_map(Route::read).collect();
+        let narrowed: BTreeSet<u32> = told.iter().filter_map(narrowed).collect();
         let names = if self.config.needs_netns() { netns_names(&self.handle).await } else { Names::new() };
         let by_index: BTreeMap<u32, &Link> = links.iter().map(|link| (link.ifindex, link)).collect();
         let mut by_interface: BTreeMap<u32, Vec<&Route>> = BTreeMap::new();
@@ -76,7 +78,8 @@ impl Eyes {
         let leads_outside = |name: &str| self.config.guard.wants(name) || self.config.trust(name).is_some();
         let leading = || others.iter().filter(|link| !link.is_internal && leads_outside(&link.name));
         let uplinks = leading().map(|link| (link.ifindex, link.name.clone())).collect();
-        let outside = leading().map(|link| (link.ifindex, link.outside())).collect();
+        let is_narrowed = |link: &Link| narrowed.contains(&link.ifindex) || narrowed.contains(&0);
+        let outside = leading().map(|link| (link.ifindex, link.outside(is_narrowed(link)))).collect();
         let barriers = self.rules().await;
         Ok(Observation {
             host: of_host(&routes),
@@ -230,6 +233,11 @@ impl Eyes {
 
     /// All routes, or those by one interface.
     async fn routes(&self, interface: Option<u32>) -> Result<Vec<Route>, LinkError> {
+        Ok(self.told_routes(interface).await?.iter().filter_map(Route::read).collect())
+    }
+
+    /// The same as the kernel tells them.
+    async fn told_routes(&self, interface: Option<u32>) -> Result<Vec<RouteMessage>, LinkError> {
         let mut routes = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut message = RouteMessage::default();
@@ -243,7 +251,7 @@ impl Eyes {
                 .try_collect()
                 .await
                 .map_err(|source| LinkError::List { what: "routes", source })?;
-            routes.extend(found.iter().filter_map(Route::read));
+            routes.extend(found);
         }
         Ok(routes)
     }

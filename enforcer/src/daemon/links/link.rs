@@ -23,6 +23,9 @@ pub struct Inside {
     pub xdp: BTreeSet<u32>,
 }
 
+/// Interfaces that frames leave through inside of packets.
+const TUNNELS: [InfoKind; 4] = [InfoKind::Vxlan, InfoKind::Geneve, InfoKind::GreTap, InfoKind::GreTap6];
+
 /// What we read of one interface.
 pub struct Link {
     pub ifindex: u32,
@@ -34,6 +37,8 @@ pub struct Link {
     pub is_internal: bool,
     /// Frames on it have MAC addresses.
     pub is_ethernet: bool,
+    /// They are packed into packets of the host's, which tells their senders how large they may be.
+    pub is_tunnel: bool,
     pub mac: Option<[u8; 6]>,
     /// What it belongs to: a bridge, for example.
     pub master: Option<u32>,
@@ -54,6 +59,7 @@ impl Link {
             is_veth: false,
             is_internal: message.header.link_layer_type == LinkLayerType::Loopback,
             is_ethernet: message.header.link_layer_type == LinkLayerType::Ether,
+            is_tunnel: false,
             mac: None,
             master: None,
             peer: None,
@@ -72,6 +78,7 @@ impl Link {
                     let is = |kind| infos.contains(&LinkInfo::Kind(kind));
                     link.is_veth = is(InfoKind::Veth);
                     link.is_internal |= is(InfoKind::Bridge);
+                    link.is_tunnel = TUNNELS.into_iter().any(is);
                 }
                 _ => {}
             }
@@ -79,9 +86,9 @@ impl Link {
         link
     }
 
-    /// What stands in the way of shortcuts here if it leads outside.
-    pub fn outside(&self) -> Vec<Barrier> {
-        outside(self)
+    /// What stands in the way of shortcuts here if it leads outside. `is_narrowed`: a route by it has an MTU of its own.
+    pub fn outside(&self, is_narrowed: bool) -> Vec<Barrier> {
+        outside(self, is_narrowed)
     }
 
     /// What is known of the workload behind it. `master` is what it belongs to, `routes` are those by it and by that, and

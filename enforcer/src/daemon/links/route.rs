@@ -59,6 +59,17 @@ const fn is_hosts(kind: RouteType) -> bool {
     matches!(kind, RouteType::Local | RouteType::Broadcast | RouteType::Anycast)
 }
 
+/// The interface that a route with an MTU of its own leads to, by a router or without; 0 where there are several.
+pub fn narrowed(message: &RouteMessage) -> Option<u32> {
+    let has_mtu = message.attributes.iter().any(|attribute| match attribute {
+        RouteAttribute::Metrics(metrics) => {
+            metrics.iter().any(|metric| matches!(metric, RouteMetric::Mtu(_)))
+        }
+        _ => false,
+    });
+    has_mtu.then(|| interface(message).unwrap_or(0))
+}
+
 /// A route with no router between.
 pub struct Route {
     pub network: IpNet,

@@ -118,7 +118,7 @@ fn of_port(info: &InfoBridgePort) -> Option<Barrier> {
 }
 
 /// What stands at an interface that leads outside, in the way of what would be forwarded past the stack.
-pub fn outside(link: &Link) -> Vec<Barrier> {
+pub fn outside(link: &Link, is_narrowed: bool) -> Vec<Barrier> {
     let hanging = &link.hanging;
     let mut barriers = Vec::new();
     if !hanging.is_up {
@@ -129,6 +129,12 @@ pub fn outside(link: &Link) -> Vec<Barrier> {
     }
     if link.mac.is_none() || !link.is_ethernet {
         barriers.push(Barrier::new(Kinds::ROUTED, "it is no Ethernet"));
+    }
+    if link.is_tunnel {
+        barriers.push(Barrier::new(Kinds::ROUTED, "it is a tunnel: only the stack tells how much it takes"));
+    }
+    if is_narrowed {
+        barriers.push(Barrier::new(Kinds::ROUTED, "a route by it has an MTU of its own"));
     }
     if hanging.is_strict {
         barriers.push(Barrier::new(Kinds::ROUTED_V4, "it filters by the way back (rp_filter)"));
