@@ -169,8 +169,7 @@ fn blocked(family: u8, hook: u32) -> Kinds {
         // What a port sends to its router comes in by the bridge, and what is routed to a port goes out by it.
         BRIDGE if matches!(hook, LOCAL_IN | LOCAL_OUT) => Kinds::ROUTED,
         BRIDGE if hook == FORWARD => Kinds::BRIDGED,
-        BRIDGE => Kinds::ALL,
-        NETDEV => Kinds::ALL,
+        BRIDGE | NETDEV => Kinds::ALL,
         _ => Kinds::NONE,
     }
 }

@@ -35,10 +35,8 @@ pub struct Link {
     /// The loopback or a bridge: the host and local endpoints speak through it, so it is no uplink, whatever
     /// the host file says.
     pub is_internal: bool,
-    /// Frames on it have MAC addresses.
-    pub is_ethernet: bool,
-    /// They are packed into packets of the host's, which tells their senders how large they may be.
-    pub is_tunnel: bool,
+    /// Why nothing may be forwarded through it past the host's stack, if that is for what it is.
+    pub unfit: Option<&'static str>,
     pub mac: Option<[u8; 6]>,
     /// What it belongs to: a bridge, for example.
     pub master: Option<u32>,
@@ -58,8 +56,7 @@ impl Link {
             alias: None,
             is_veth: false,
             is_internal: message.header.link_layer_type == LinkLayerType::Loopback,
-            is_ethernet: message.header.link_layer_type == LinkLayerType::Ether,
-            is_tunnel: false,
+            unfit: (message.header.link_layer_type != LinkLayerType::Ether).then_some("it is no Ethernet"),
             mac: None,
             master: None,
             peer: None,
@@ -78,7 +75,9 @@ impl Link {
                     let is = |kind| infos.contains(&LinkInfo::Kind(kind));
                     link.is_veth = is(InfoKind::Veth);
                     link.is_internal |= is(InfoKind::Bridge);
-                    link.is_tunnel = TUNNELS.into_iter().any(is);
+                    if TUNNELS.into_iter().any(is) {
+                        link.unfit = Some("it is a tunnel: only the stack tells how much that takes");
+                    }
                 }
                 _ => {}
             }

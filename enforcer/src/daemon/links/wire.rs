@@ -127,11 +127,8 @@ pub fn outside(link: &Link, is_narrowed: bool) -> Vec<Barrier> {
     if link.master.is_some() {
         barriers.push(Barrier::new(Kinds::ROUTED, "it belongs to another interface"));
     }
-    if link.mac.is_none() || !link.is_ethernet {
-        barriers.push(Barrier::new(Kinds::ROUTED, "it is no Ethernet"));
-    }
-    if link.is_tunnel {
-        barriers.push(Barrier::new(Kinds::ROUTED, "it is a tunnel: only the stack tells how much it takes"));
+    if let Some(why) = link.unfit {
+        barriers.push(Barrier::new(Kinds::ROUTED, why));
     }
     if is_narrowed {
         barriers.push(Barrier::new(Kinds::ROUTED, "a route by it has an MTU of its own"));
