@@ -143,7 +143,7 @@ pub static ENDPOINT_COUNTERS: PerCpuArray<EndpointCounters, { MAX_ENDPOINTS as u
 
 /// Packets passed per network, by network id. The datapath writes, tools read.
 #[btf_map]
-pub static NETWORK_COUNTERS: PerCpuArray<Counter, { MAX_NETWORKS as usize }> = PerCpuArray::new();
+pub static NETWORK_COUNTERS: PerCpuArray<Counter, { COUNTED_NETWORKS as usize }> = PerCpuArray::new();
 
 /// Packets per deciding rule, by rule id. The datapath writes, tools read.
 #[btf_map]
