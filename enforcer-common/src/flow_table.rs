@@ -172,7 +172,7 @@ const IN_USE: u32 = (60_000_000_000_u64 >> flow::TICK) as u32;
 const IN_USE_RANK: u32 = IN_USE * PLACES + PLACES - 1;
 /// So many of the crowded ones are waited for,
 const CROWD: u32 = 256;
-/// and the table grows when more than one packet in so many was of them: a judgement costs some twenty known packets.
+/// and the table grows when more than one packet in so many was of them: a judgement costs some ten known packets.
 const TOLERABLE: u32 = 64;
 
 impl Room {

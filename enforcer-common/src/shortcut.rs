@@ -1,4 +1,5 @@
-//! The shortcut from one workload's interface into another's: past bridge, routing, netfilter and queues of the host.
+//! The shortcut from one workload's interface into another's: past bridge, routing, netfilter and queues of the host. To
+//! the outside and back it leads past routing and netfilter.
 //!
 //! It may be taken only where nothing that it passes by could have made a difference. The daemon watches that, and
 //! lets the datapath have a [`Lease`]; when nobody watches any more, everything goes by the host's stack again.

@@ -2,7 +2,8 @@
 //! [`datapath::enforce`] and every module it visits is one station:
 //!
 //! hook → [`packet`] → [`parse`] → [`endpoint`] → [`fragment`] → [`neighbor`] → [`flow`] →
-//! [`judge`] and [`policy`] (on a miss) → [`relax`] (of a drop) → [`account`] → [`shortcut`] (of what an endpoint sends)
+//! [`judge`] and [`policy`] (on a miss) → [`relax`] (of a drop) → [`account`] → [`shortcut`] or
+//! [`outside`] (of what an endpoint sends, or an uplink brings)
 #![no_std]
 #![no_main]
 // Inline assembly is the only way to an atomic add: the target has no compare-and-swap.
