@@ -1,5 +1,5 @@
-//! Where packets may go straight from one workload's interface into another's, or to the outside and back, and why not: what stands on the way
-//! that they would take otherwise, and would miss them.
+//! Where packets may go straight from one workload's interface into another's, or to the outside and back, and why not:
+//! what stands on the way that they would take otherwise, and would miss them.
 //!
 //! [`netfilter`], [`ipsec`] and [`queues`] ask the kernel for it; what is to be seen of the interfaces themselves
 //! comes with each look at the host ([`crate::daemon::links`]). What follows is for
