@@ -7,7 +7,7 @@ use std::time::Duration;
 use enforcer::datapath::bpf::TcxHook;
 use enforcer_tests::command::transcript;
 use enforcer_tests::connection::Connection;
-use enforcer_tests::daemon::DEFAULT_CONFIG;
+use enforcer_tests::daemon::attaching_by;
 use enforcer_tests::foreign::Foreign;
 use enforcer_tests::packet::Family;
 use enforcer_tests::tcx::Place;
@@ -43,12 +43,19 @@ enum Layout {
 impl Border {
     #[track_caller]
     fn build(name: &str, layout: Layout) -> Self {
+        Self::attaching_by("auto", name, layout)
+    }
+
+    /// See [`attaching_by`].
+    #[track_caller]
+    fn attaching_by(mechanism: &str, name: &str, layout: Layout) -> Self {
         let host = Host::new(name);
         let web = host.workload("web").at("10.1.0.5/24").at("2001:db8:1::5/64");
         let web = if layout == Layout::Routed { web.routed() } else { web.bridged() };
         let outside = host.workload("outside").at("198.51.100.9/24").at("2001:db8:99::9/64");
         let outside = outside.behind(UPLINK).routed();
-        let config = format!("{DEFAULT_CONFIG}[[uplink]]\nmatch = \"{UPLINK}\"\ntrust = \"fabric\"\n");
+        let config =
+            format!("{}[[uplink]]\nmatch = \"{UPLINK}\"\ntrust = \"fabric\"\n", attaching_by(mechanism));
         let daemon = Daemon::start_with(&host, &config);
         daemon.wait_ready(&[web.interface()]);
         let border = Self { daemon, web, outside, host };
@@ -170,6 +177,12 @@ fn what_nothing_is_in_the_way_of_goes_straight(
     assert_eq!((&fastpath["uplinks"], &fastpath["barred_uplinks"]), (&1.into(), &serde_json::json!([])));
     let shown = String::from_utf8(border.daemon.cli(&["status"]).stdout).unwrap();
     assert!(shown.contains("at 1 endpoint and 1 uplink"), "{shown}");
+}
+
+#[test]
+fn filters_of_ours_are_no_barrier() {
+    let border = Border::attaching_by("clsact", "out-clsact", Layout::Routed);
+    Family::BOTH.into_iter().for_each(|family| border.wait_straight(family));
 }
 
 /// What is not admitted gets nowhere by any way, in either direction, also while people talk.

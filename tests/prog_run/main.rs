@@ -21,6 +21,7 @@ mod link_local;
 mod masked;
 mod modes;
 mod neighbor;
+mod outside;
 mod parse;
 mod protocols;
 mod quotes;

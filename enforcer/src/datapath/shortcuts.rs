@@ -1,11 +1,14 @@
 //! Ways straight into endpoints: the user half of `enforcer-ebpf/src/shortcut.rs`. Its tables are not pinned: with the
 //! programs of another daemon come others, in which nothing is written, and who has no daemon has no lease.
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use aya::maps::{Array, HashMap, Map, MapData};
 use enforcer_common::shortcut::{Lease, Shortcut};
 use nix::time::{ClockId, clock_gettime};
 
-use super::tables::{TableError, typed};
+use super::{
+    facts::gone,
+    tables::{TableError, typed},
+};
 use crate::shortcut::Kinds;
 
 /// How long a lease holds, in nanoseconds: shortcuts outlive a daemon by no more.
@@ -45,14 +48,10 @@ impl Shortcuts {
 
     /// Says which shortcuts lead through an interface to the outside.
     pub fn write_outside(&mut self, ifindex: u32, kinds: Kinds) -> Result<(), TableError> {
-        let written = if kinds == Kinds::NONE {
-            match self.outside.remove(&ifindex) {
-                Err(MapError::KeyNotFound) => Ok(()),
-                removed => removed,
-            }
-        } else {
-            self.outside.insert(ifindex, kinds.0, 0)
-        };
+        if kinds == Kinds::NONE {
+            return gone("OUTSIDE", self.outside.remove(&ifindex));
+        }
+        let written = self.outside.insert(ifindex, kinds.0, 0);
         written.map_err(|source| TableError::Map { name: "OUTSIDE", source })
     }
 

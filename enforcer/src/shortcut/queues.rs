@@ -7,7 +7,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use super::{Barrier, Kinds};
 use crate::{
     datapath::{
-        attach::{FILTER_MINOR, Mechanism},
+        attach::{FILTER_MINOR, Mechanism, UPLINK_FILTER_MINOR},
         bpf::{self, TcxHook},
     },
     netlink::{self, Scope, attributes, word},
@@ -106,6 +106,7 @@ fn tcx(ifindex: u32, Wayside { ours, is_outside }: Wayside) -> io::Result<bool> 
 /// Filters that are not ours, on hooks that are passed by.
 fn filters(ifindex: u32, Wayside { is_outside, .. }: Wayside) -> io::Result<usize> {
     let mut found = 0;
+    let ours = if is_outside { UPLINK_FILTER_MINOR } else { FILTER_MINOR };
     for hook in HOOKS.into_iter().take(if is_outside { 1 } else { HOOKS.len() }) {
         let mut question = [0; MESSAGE];
         question[INTERFACE..INTERFACE + 4].copy_from_slice(&ifindex.to_ne_bytes());
@@ -113,7 +114,7 @@ fn filters(ifindex: u32, Wayside { is_outside, .. }: Wayside) -> io::Result<usiz
         netlink::ask(NETLINK_ROUTE, GET_FILTER, Scope::All, &question, |kind, payload| {
             let handle = read(payload, HANDLE).unwrap_or(0);
             // A kind of filters is told of once by itself, without a handle.
-            found += usize::from(kind == NEW_FILTER && handle != 0 && handle as u16 != FILTER_MINOR);
+            found += usize::from(kind == NEW_FILTER && handle != 0 && handle as u16 != ours);
         })?;
     }
     Ok(found)

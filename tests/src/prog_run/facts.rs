@@ -10,7 +10,7 @@ use enforcer_common::{
     mode::{Mode, ModeRecord},
 };
 
-use super::Lab;
+use super::{Lab, namespace};
 use crate::packet::{Family, Party};
 
 /// What can be owned: a party's two addresses, one address, or a prefix as text.
@@ -137,6 +137,14 @@ impl Lab {
         self.datapath.tables.write_endpoint(ifindex, &uplink).expect("there is room for endpoints");
         self.datapath.tables.facts_changed();
         self.uplinks.push(name.to_owned());
+    }
+
+    /// A router's work for the host's kernel: `ip` is run with each of these.
+    pub fn routes<'c>(&mut self, commands: impl IntoIterator<Item = &'c str>) {
+        for family in ["ipv4", "ipv6"] {
+            namespace::sysctl(&format!("{family}/conf/all/forwarding"), "1");
+        }
+        commands.into_iter().for_each(namespace::ip);
     }
 
     /// What the host file says of the host as an end.

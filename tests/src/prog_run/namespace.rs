@@ -1,6 +1,6 @@
 //! A network namespace for one thread: its interfaces are nobody else's, and end with it.
 
-use std::fs::File;
+use std::{fs, fs::File, path::Path, process::Command};
 
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -16,6 +16,20 @@ impl Namespace {
         unshare(CloneFlags::CLONE_NEWNET).expect("these tests run as root");
         Self { before }
     }
+}
+
+/// Runs `ip` in this thread's namespace.
+#[track_caller]
+pub(super) fn ip(arguments: &str) {
+    let done = Command::new("ip").args(arguments.split_whitespace()).status().expect("iproute2 is installed");
+    assert!(done.success(), "ip {arguments}");
+}
+
+/// Sets a value of this thread's namespace.
+#[track_caller]
+pub(super) fn sysctl(key: &str, value: &str) {
+    let path = Path::new("/proc/sys/net").join(key);
+    fs::write(&path, value).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
 impl Drop for Namespace {

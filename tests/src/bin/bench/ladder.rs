@@ -37,6 +37,13 @@ pub enum Rung {
     ByTheStack,
 }
 
+/// Interfaces of a host, by what they lead to.
+#[derive(Clone, Copy)]
+pub struct Doors<'name> {
+    pub endpoints: &'name [&'name str],
+    pub uplinks: &'name [&'name str],
+}
+
 /// Flows that the enforcer has room for on both processors: twice the most that are sent, from one of them.
 const FLOWS: u32 = 1 << 22;
 
@@ -102,9 +109,22 @@ impl Rung {
         matches!(self, Self::IptablesLegacy(rules) | Self::IptablesNft(rules) if rules >= 1_000)
     }
 
-    /// Lets it decide on a host whose workloads are behind these interfaces. Returns what must live on so that it stays so;
-    /// `None` for what needs more than a host, or nothing.
-    pub fn set_up(self, host: &Host, interfaces: &[&str]) -> Option<Box<dyn Any>> {
+    /// Whether it is also measured between a workload and a machine beyond an uplink.
+    pub fn is_for_uplinks(self) -> bool {
+        matches!(
+            self,
+            Self::FirstHop
+                | Self::Routing
+                | Self::IptablesLegacy(10)
+                | Self::Enforcer(2)
+                | Self::KernelTables
+                | Self::ByTheStack
+        )
+    }
+
+    /// Lets it decide on a host with these interfaces. Returns what must live on so that it stays so; `None` for what needs
+    /// more than a host, or nothing.
+    pub fn set_up(self, host: &Host, doors: Doors) -> Option<Box<dyn Any>> {
         let netns = host.netns();
         match self {
             Self::FirstHop | Self::RedirectPeer | Self::Routing | Self::Bridge => return None,
@@ -113,12 +133,12 @@ impl Rung {
             Self::Ipset(prefixes) => ipset(netns, prefixes),
             Self::NftSet(prefixes) => nft(netns, &nft_set(prefixes)),
             Self::NftMap(pairs) => nft(netns, &nft_map(pairs)),
-            Self::Enforcer(networks) => return Some(Box::new(enforcer(host, interfaces, networks, ""))),
-            Self::Edited => return Some(Box::new(enforcer(host, interfaces, 2, ""))),
+            Self::Enforcer(networks) => return Some(Box::new(enforcer(host, doors, networks, ""))),
+            Self::Edited => return Some(Box::new(enforcer(host, doors, 2, ""))),
             Self::KernelTables => {
-                return Some(Box::new(enforcer(host, interfaces, 2, "tables = \"kernel\"\n")));
+                return Some(Box::new(enforcer(host, doors, 2, "tables = \"kernel\"\n")));
             }
-            Self::ByTheStack => return Some(Box::new(enforcer(host, interfaces, 2, "fastpath = \"off\"\n"))),
+            Self::ByTheStack => return Some(Box::new(enforcer(host, doors, 2, "fastpath = \"off\"\n"))),
         }
         None
     }
@@ -131,11 +151,14 @@ pub fn edit(daemon: &Daemon, round: usize) {
     daemon.apply(&format!("{NETWORKS}[network.edited]\nprefixes = [{prefixes}]\n"));
 }
 
-fn enforcer(host: &Host, interfaces: &[&str], networks: u32, datapath: &str) -> Daemon {
-    let config = format!("{ROOMY_CONFIG}[datapath]\nflows = {FLOWS}\n{datapath}");
+fn enforcer(host: &Host, doors: Doors, networks: u32, datapath: &str) -> Daemon {
+    let mut config = format!("{ROOMY_CONFIG}[datapath]\nflows = {FLOWS}\n{datapath}");
+    for uplink in doors.uplinks {
+        writeln!(config, "[[uplink]]\nmatch = \"{uplink}\"\ntrust = \"fabric\"").expect("a string");
+    }
     let daemon = Daemon::start_with(host, &config);
     daemon.apply(&policy(networks));
-    daemon.wait_ready(interfaces);
+    daemon.wait_ready(doors.endpoints);
     daemon
 }
 

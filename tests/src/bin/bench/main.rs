@@ -1,9 +1,9 @@
 //! `cargo xtask bench`: what enforcement costs. Its parts: what forwarding costs, from workload to workload, beside what
-//! other ways of doing it cost; what becomes of TCP, by our own sockets and by what others' programs say; what a flood of
-//! denied packets costs; nanoseconds per packet of each program, by `BPF_PROG_TEST_RUN`; a verdict with few flows,
-//! networks and rules and with very many; one look for an address among few prefixes and among very many; how long a
-//! change of policy takes, and a very large one; how long a new workload waits for its first packet; memory; how long it
-//! takes to read all flows; and what the daemon takes at rest.
+//! other ways of doing it cost, and what it costs between a workload and the outside; what becomes of TCP, by our own
+//! sockets and by what others' programs say; what a flood of denied packets costs; nanoseconds per packet of each program,
+//! by `BPF_PROG_TEST_RUN`; a verdict with few flows, networks and rules and with very many; one look for an address among
+//! few prefixes and among very many; how long a change of policy takes, and a very large one; how long a new workload waits
+//! for its first packet; memory; how long it takes to read all flows; and what the daemon takes at rest.
 //!
 //! Two cores that others share make noise: compare only figures of one run.
 
@@ -76,6 +76,8 @@ impl Thoroughness {
 enum Part {
     /// From workload to workload, beside bridges, iptables and nftables
     Forward,
+    /// From a workload to a machine beyond an uplink, and from there to a workload
+    Outside,
     /// Streams, requests and connections of TCP, beside plain routing and iptables
     Tcp,
     /// What iperf3, sockperf and trafgen say of it
@@ -110,8 +112,9 @@ fn main() -> std::io::Result<()> {
     let thoroughness = if quick { Thoroughness::Quick } else { Thoroughness::Full };
     let mut results = Results::of_this_machine(thoroughness);
     let wanted = |other| part.is_none_or(|part| part == other);
-    let parts: [(Part, Measure); 13] = [
+    let parts: [(Part, Measure); 14] = [
         (Part::Forward, forward::measure),
+        (Part::Outside, forward::measure_outside),
         (Part::Tcp, tcp::measure),
         (Part::Judges, judges::measure),
         (Part::Flood, flood::measure),

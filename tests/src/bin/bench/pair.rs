@@ -5,7 +5,7 @@ use std::any::Any;
 use enforcer_tests::packet::{BLUE_A, BLUE_B, Family, Party};
 use enforcer_tests::{Host, Workload};
 
-use crate::ladder::Rung;
+use crate::ladder::{Doors, Rung};
 
 /// A rung with its host and its workloads: `a`, who asks, and `b`, who serves.
 pub struct Pair {
@@ -28,7 +28,7 @@ impl Pair {
         let (a, b) = (workload("a", BLUE_A), workload("b", BLUE_B));
         // A client that closes leaves its port behind for a minute.
         a.netns().sysctls(&[("net/ipv4/tcp_tw_reuse", "1"), ("net/ipv4/ip_local_port_range", "1024 65535")]);
-        let kept = rung.set_up(&host, &[a.interface(), b.interface()]);
+        let kept = rung.set_up(&host, Doors { endpoints: &[a.interface(), b.interface()], uplinks: &[] });
         Self { rung, a, b, _kept: kept, host }
     }
 }

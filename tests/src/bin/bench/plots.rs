@@ -58,8 +58,8 @@ fn bars(rows: &[Row], path: &Path) -> Outcome {
     area.draw(&Text::new(title, (10, 8), (FONT, 15).into_font()))?;
     for (at, (row, value)) in rows.iter().zip(&values).enumerate() {
         let top = HEIGHT * (at as i32 + 1) + 6;
-        let own =
-            row.what.starts_with("enforcer") || !matches!(&**part, "forward" | "flood" | "judges" | "tcp");
+        let own = row.what.starts_with("enforcer")
+            || !matches!(&**part, "forward" | "outside" | "flood" | "judges" | "tcp");
         let color = Palette99::pick(usize::from(own));
         let bar = [(LEFT, top), (LEFT + length(*value).max(1), top + HEIGHT - 6)];
         area.draw(&Rectangle::new(bar, color.filled()))?;

@@ -7,8 +7,9 @@ use std::time::Instant;
 use enforcer_tests::Daemon;
 use enforcer_tests::packet::Family;
 
+use crate::forward::course::Course;
 use crate::forward::mix::Mix;
-use crate::forward::stage::{self, Stage, TOWARDS_A, TOWARDS_B, Wiring};
+use crate::forward::stage::{self, Stage, Wiring};
 use crate::ladder::Rung;
 use crate::results::{Point, Results, Row, Unit};
 use crate::statistics::Estimate;
@@ -47,7 +48,7 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
 fn stand(flows: usize) -> Standing {
     processor::stay_on(processor::OTHERS);
     let mut stage = Stage::new(&format!("readout{flows}"), Wiring::Routed);
-    let kept = Rung::Enforcer(2).set_up(&stage.host, &[TOWARDS_A, TOWARDS_B]).expect("a daemon");
+    let kept = Rung::Enforcer(2).set_up(&stage.host, Course::Within.doors()).expect("a daemon");
     let frames = stage::frames(Wiring::Routed, Family::V4, Mix::plain(flows));
     processor::stay_on(processor::SENDER);
     stage.run(&frames.iter().map(Vec::as_slice).collect::<Vec<_>>(), true);

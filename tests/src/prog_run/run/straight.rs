@@ -1,4 +1,4 @@
-//! Frames that go straight into their receiver's interface.
+//! Frames that go straight into their receiver's interface, or to the outside.
 
 use enforcer::shortcut::Kinds;
 use enforcer_common::{event::Hook, shortcut::Shortcut};
@@ -26,6 +26,13 @@ impl Lab {
         self.datapath.shortcuts.lease(kinds).expect("the table has a place for it");
     }
 
+    /// Shortcuts of these kinds lead through an interface to the outside.
+    pub fn outside(&mut self, interface: &str, kinds: Kinds) {
+        let ifindex = self.interface(interface);
+        self.classifier(Hook::FromUplink);
+        self.datapath.shortcuts.write_outside(ifindex, kinds).expect("the table has a place for it");
+    }
+
     /// Packets that an endpoint was given.
     pub fn received(&self, endpoint: &str) -> u64 {
         let id = self.endpoint_named(endpoint).id;
@@ -36,13 +43,25 @@ impl Lab {
 impl Run<'_> {
     /// The frame as it goes straight; `None` where it is the stack's, which it then gets as it was.
     #[track_caller]
-    pub fn straight(mut self) -> Option<Vec<u8>> {
+    pub fn straight(self) -> Option<Vec<u8>> {
+        self.redirected(0)
+    }
+
+    /// The same to the outside, where an uplink's hook asks for the stamp.
+    #[track_caller]
+    pub fn straight_out(self) -> Option<Vec<u8>> {
+        let stamp = self.lab.stamp_of(&self.endpoint);
+        self.redirected(stamp)
+    }
+
+    #[track_caller]
+    fn redirected(mut self, stamp: u32) -> Option<Vec<u8>> {
         self.lab.counted = None;
         let ifindex = self.lab.interface(&self.endpoint);
         let context = SkBuff::new(FOREIGN_MARK, self.ingress_ifindex, ifindex).segmented(self.segments);
         let (code, mark, frame) = self.execute(context);
         if code == REDIRECT {
-            assert_eq!(mark, FOREIGN_MARK, "nobody asks for a stamp of {}", self.packet);
+            assert_eq!(mark, FOREIGN_MARK | stamp, "the mark of {}", self.packet);
             return Some(frame);
         }
         assert_eq!(frame, self.packet.bytes(), "{} goes by the stack, and was changed", self.packet);

@@ -5,6 +5,7 @@
 //! compared within a round, so that what else the machine does falls on all of them alike.
 
 mod chooser;
+pub mod course;
 pub mod mix;
 mod sender;
 pub mod stage;
@@ -16,13 +17,14 @@ use std::rc::Rc;
 use enforcer_tests::packet::Family;
 
 use crate::Thoroughness;
-use crate::ladder::{self, LADDER, Rung};
+use crate::ladder::{self, Rung};
 use crate::results::{Goal, Point, Results, Row, Unit};
 use crate::statistics::Estimate;
 use crate::{processor, rounds};
 use chooser::Chooser;
+use course::Course;
 use mix::{Length, Mix};
-use stage::{Stage, TOWARDS_A, TOWARDS_B, Wiring};
+use stage::{Stage, Wiring};
 
 /// Rounds, and packets of a rung in one.
 const ROUNDS: usize = 80;
@@ -34,6 +36,9 @@ const SUPER_PACKETS: usize = 500;
 const SLOW_PACKETS: usize = 50;
 /// So many times that are sent first and not measured: the processor's caches hold what the rung before had use for.
 const WARM_UP: usize = 2;
+
+/// What is sent to the outside and back.
+const OUTSIDE: Mix = Mix::plain(4_096);
 
 /// A rung with its host.
 struct Standing {
@@ -47,14 +52,10 @@ struct Standing {
     times: Vec<f64>,
 }
 
+/// From one workload to another.
 pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     println!("\nforward: nanoseconds per packet beyond sender and first hop, UDP, and times plain routing");
-    processor::stay_on(processor::OTHERS);
-    let rungs: Vec<Rung> =
-        LADDER.into_iter().filter(|rung| thoroughness.is_full() || !rung.is_slow()).collect();
-    let mut ladder: Vec<Standing> =
-        rungs.into_iter().enumerate().map(|(number, rung)| stand(number, rung)).collect();
-    processor::stay_on(processor::SENDER);
+    let mut ladder = raise(Course::Within, thoroughness);
     let flows: &[usize] = if thoroughness.is_full() { &[1, 4_096, 65_536, 1 << 20] } else { &[4_096] };
     // Many flows, and super-packets.
     let others = if thoroughness.is_full() { &mix::OTHERS[..] } else { &[mix::OTHERS[0], mix::OTHERS[3]] };
@@ -63,18 +64,39 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
         let others = others.iter().map(|mix| (*mix, ROUNDS_OF_OTHERS));
         for (mix, rounds) in plain.chain(others) {
             climb(&mut ladder, family, mix, thoroughness.of(rounds));
-            report(&ladder, family, mix, results);
+            report(Course::Within, &ladder, family, mix, results);
         }
     }
 }
 
-fn stand(number: usize, rung: Rung) -> Standing {
+/// Between a workload and a machine beyond an uplink.
+pub fn measure_outside(thoroughness: Thoroughness, results: &mut Results) {
+    println!("\noutside: the same between a workload and a machine beyond an uplink");
+    for course in [Course::Out, Course::In] {
+        let mut ladder = raise(course, thoroughness);
+        for family in Family::BOTH {
+            climb(&mut ladder, family, OUTSIDE, thoroughness.of(ROUNDS));
+            report(course, &ladder, family, OUTSIDE, results);
+        }
+    }
+}
+
+/// All hosts of a ladder; from now on this thread only sends.
+fn raise(course: Course, thoroughness: Thoroughness) -> Vec<Standing> {
+    processor::stay_on(processor::OTHERS);
+    let rungs = course.rungs().filter(|rung| thoroughness.is_full() || !rung.is_slow());
+    let ladder = rungs.enumerate().map(|(number, rung)| stand(number, rung, course)).collect();
+    processor::stay_on(processor::SENDER);
+    ladder
+}
+
+fn stand(number: usize, rung: Rung, course: Course) -> Standing {
     let wiring = if rung == Rung::Bridge { Wiring::Bridged } else { Wiring::Routed };
     let stage = Stage::new(&format!("rung{number}"), wiring);
     let kept: Option<Box<dyn Any>> = match rung {
         Rung::FirstHop => Some(Box::new(stage.end_at_the_host())),
         Rung::RedirectPeer => Some(Box::new(stage.redirect_all())),
-        _ => rung.set_up(&stage.host, &[TOWARDS_A, TOWARDS_B]),
+        _ => rung.set_up(&stage.host, course.doors()),
     };
     Standing { rung, stage, kept, frames: Rc::default(), chooser: Chooser::default(), times: Vec::new() }
 }
@@ -140,7 +162,7 @@ impl Standing {
     }
 }
 
-fn report(ladder: &[Standing], family: Family, mix: Mix, results: &mut Results) {
+fn report(course: Course, ladder: &[Standing], family: Family, mix: Mix, results: &mut Results) {
     let times =
         |rung| &ladder.iter().find(|standing| standing.rung == rung).expect("it is on the ladder").times;
     let first_hop = times(Rung::FirstHop);
@@ -149,12 +171,13 @@ fn report(ladder: &[Standing], family: Family, mix: Mix, results: &mut Results) 
     };
     let ratio = |rung, of| Estimate::of(beyond(rung).iter().zip(beyond(of)).map(|(own, other)| own / other));
     let first = Estimate::of(first_hop.iter().copied()).median;
-    println!("  {}; sender and first hop {first:.0} ns", mix.name(family));
+    let of = format!("{}{}", course.name(), mix.name(family));
+    println!("  {of}; sender and first hop {first:.0} ns");
     let measured = ladder.iter().filter(|standing| standing.rung.forwards() && !standing.times.is_empty());
     for rung in measured.map(|standing| standing.rung) {
         let row = Row {
-            part: "forward".into(),
-            of: mix.name(family),
+            part: course.part().into(),
+            of: of.clone(),
             what: rung.name(),
             unit: Unit::Nanoseconds,
             value: Estimate::of(beyond(rung)),
@@ -162,12 +185,12 @@ fn report(ladder: &[Standing], family: Family, mix: Mix, results: &mut Results) 
             of_what: "plain routing".into(),
         };
         println!("    {row}");
-        if mix.is_plain() {
+        if course == Course::Within && mix.is_plain() {
             results.points.extend(points(rung, family, mix.flows, row.value));
         }
         results.rows.push(row);
     }
-    if mix.is_plain() {
+    if course == Course::Within && mix.is_plain() {
         goals(family, mix.flows, ratio, results);
     }
 }

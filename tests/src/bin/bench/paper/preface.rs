@@ -16,6 +16,8 @@ so ratios count: every round measures each configuration once, up and down the l
   *By Zipf's law*: the second most popular flow has half as many packets as the first, the third a third, and so on.
   *Super-packets*: a sender with GSO (UDP) hands 16 frames to the host as one packet, which no rung takes apart; a figure is of
   one such packet, not of a frame. Lengths of frames are with their Ethernet headers.
+- **outside**: the same from a workload to a machine beyond an uplink (*out*), and from there to a workload (*in*). The uplink
+  is a veth, too: what a network card would take is not in it.
 - **flood**: frames of one flow that is denied, as XDP frames of the kernel's generator out of a veth. What generator and
   interface take, with a program that drops all unseen, is measured in the same round, and subtracted. From the second frame on enforcer knows the flow; iptables and nftables drop
   all of the interface, and *xdp-filter* (of xdp-tools) what comes from the frames' addresses. Where xdp-filter's program does
