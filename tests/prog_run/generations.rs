@@ -1,5 +1,7 @@
 //! A new policy or new facts decide from the next packet on, whatever flows remember.
 
+use std::collections::BTreeMap;
+
 use enforcer::datapath::tables::boottime;
 use enforcer_common::{
     limits::{BANKS, GENERATION_SLOTS},
@@ -11,7 +13,7 @@ use enforcer_tests::{
 };
 use rstest::rstest;
 
-use crate::{TENANTS, between, lab};
+use crate::{DIRECTION, TENANTS, between, lab};
 
 /// Everybody in one network.
 const FLAT: &str = r#"
@@ -72,6 +74,38 @@ fn the_same_policy_again_changes_no_verdict(mut lab: Lab, #[values(V4, V6)] fami
         assert_eq!(lab.generation(), generation);
         lab.apply(TENANTS);
     }
+}
+
+/// An edit of a prefix in all banks, then once more: what lies there of rules is the same.
+#[rstest]
+fn rules_that_an_edit_leaves_alone_are_not_made_again(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    let networks = |member: bool| {
+        if member {
+            TENANTS.replacen("10.9.0.0/24", "10.9.0.0/24\", \"10.9.1.0/24", 1)
+        } else {
+            TENANTS.to_owned()
+        }
+    };
+    let question = between(family, BLUE_A, DB);
+    let mut earlier = BTreeMap::new();
+    let mut again = 0;
+    for edit in 0..3 * BANKS {
+        lab.apply(&format!("{}{DIRECTION}", networks(edit % 2 == 0)));
+        lab.sent_by("a", &question).passes(AllowedByRule);
+        let (bank, [pairs, prefixes]) = lab.deciding_tables();
+        if let Some([pairs_before, prefixes_before]) = earlier.insert(bank, [pairs, prefixes]) {
+            assert_eq!(pairs, pairs_before, "rules in bank {bank}");
+            assert_ne!(prefixes, prefixes_before, "prefixes in bank {bank}");
+            again += 1;
+        }
+    }
+    assert!(again > 0, "some bank was built in twice: {earlier:?}");
+    lab.apply(TENANTS);
+    lab.sent_by("a", &question).drops(DefaultDeny);
+    let (bank, [pairs, _]) = lab.deciding_tables();
+    assert_ne!(pairs, earlier[&bank][0], "no rules in bank {bank}");
+    lab.apply(&format!("{TENANTS}{DIRECTION}"));
+    lab.sent_by("a", &question).passes(AllowedByRule);
 }
 
 /// Far more generations than banks and records: each decides while it is the active one.

@@ -3,11 +3,14 @@
 use std::{
     fs,
     io::{self, Write},
+    panic,
     path::PathBuf,
+    sync::mpsc,
+    thread,
 };
 
 /// Names are relative, with at most one directory in front.
-pub trait Disk {
+pub trait Disk: Sized {
     /// What people call a file.
     fn path(&self, name: &str) -> PathBuf;
     /// What a file holds; `None` if it does not exist.
@@ -20,6 +23,17 @@ pub trait Disk {
     fn remove(&mut self, name: &str) -> io::Result<bool>;
     /// The names of the files in a directory, without it; none if it does not exist.
     fn list(&self, directory: &str) -> io::Result<Vec<String>>;
+
+    /// Changes files, and does something else; who has to wait for his disk does it meanwhile. Where the change fails
+    /// the other thing was done or not.
+    fn beside<C, T, E>(&mut self, change: C, meanwhile: impl FnOnce() -> T) -> Result<T, E>
+    where
+        C: FnOnce(&mut Self) -> Result<(), E> + Send,
+        E: Send,
+    {
+        change(self)?;
+        Ok(meanwhile())
+    }
 }
 
 /// A directory of the host.
@@ -81,5 +95,26 @@ impl Disk for Directory {
             entries => entries?,
         };
         entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn beside<C, T, E>(&mut self, change: C, meanwhile: impl FnOnce() -> T) -> Result<T, E>
+    where
+        C: FnOnce(&mut Self) -> Result<(), E> + Send,
+        E: Send,
+    {
+        thread::scope(|scope| {
+            // It is given only to a thread that is there.
+            let (give, take) = mpsc::sync_channel::<(C, &mut Self)>(1);
+            let changing = move || take.recv().map(|(change, disk)| change(disk));
+            let Ok(changing) = thread::Builder::new().name("disk".to_owned()).spawn_scoped(scope, changing)
+            else {
+                change(self)?;
+                return Ok(meanwhile());
+            };
+            give.send((change, self)).unwrap_or_else(|_| unreachable!("it waits for this"));
+            let done = meanwhile();
+            let changed = changing.join().unwrap_or_else(|payload| panic::resume_unwind(payload));
+            changed.expect("it was given something").map(|()| done)
+        })
     }
 }

@@ -223,19 +223,21 @@ impl<D: Disk> Policies<D> {
         if saved.ids != self.ids {
             self.store.save_ids(&saved.ids)?;
         }
-        let kept = match deadline {
-            Some(_) => self.store.save_pending(&saved),
-            None => self.store.save(&saved),
-        };
-        kept.inspect_err(|_| self.unsettled = true)?;
+        // Nobody reads that bank: it is no decision to fill it.
+        let build = || kernel.build_bank(place.bank, &tables);
+        let kept = self.store.save_beside(&saved, deadline.is_some(), build);
+        let built = kept.inspect_err(|_| self.unsettled = true)?;
         let word = if deadline.is_some() { place.word.unconfirmed() } else { place.word };
-        let record = self.write(kernel, Place { word, ..place }, record, &tables).or_else(|error| {
+        let shown = built.and_then(|()| self.show_built(kernel, Place { word, ..place }, record));
+        let record = shown.or_else(|error| {
             self.settle();
             Err(error).context("the kernel did not take the policy; the one before still decides")
         })?;
         self.since = Some(since.unwrap_or_else(|| Since::new(number)));
         self.restored = true;
         self.built(deadline.is_some());
+        // Nobody need wait for this.
+        self.store.prune();
         if let Err(error) = self.store.discard_pending(deadline.map(|_| number)) {
             warn!(
                 error = &error as &dyn Error,
@@ -262,14 +264,13 @@ impl<D: Disk> Policies<D> {
         Some(since.clone().then(number, &since::changed(&saved.policy, &prepared.policy)?))
     }
 
-    fn write(
+    /// Publishes a bank that was built.
+    fn show_built(
         &mut self,
         kernel: &mut impl PolicyTables,
         place: Place,
         record: Generation,
-        tables: &policy::Tables,
     ) -> Result<Generation, TableError> {
-        kernel.build_bank(place.bank, tables)?;
         let record = Generation { maps: kernel.bank_maps(place.bank)?, ..record };
         kernel.write_generation(place.word.slot(), record)?;
         self.generations.recorded(place.word.slot(), record);
@@ -299,6 +300,7 @@ impl<D: Disk> Policies<D> {
         let number = record.number;
         self.store.confirm(number).inspect_err(|_| self.unsettled = true)?;
         self.show(kernel, self.generations.published().confirmed())?;
+        self.store.prune();
         self.settle();
         info!(generation = number, "policy confirmed");
         Ok(Outcome::of(deciding))

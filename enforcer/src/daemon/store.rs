@@ -147,11 +147,22 @@ impl<D: Disk> Store<D> {
 
     /// Saves a policy as the last good one, wholly or not at all.
     pub fn save(&mut self, saved: &Saved) -> Result<(), StoreError> {
-        let name = history(saved.number);
-        self.write(&name, saved)?;
-        self.link(&name, POLICY).inspect_err(|_| drop(self.disk.remove(&name)))?;
-        self.prune();
-        Ok(())
+        save(&mut self.disk, saved)
+    }
+
+    /// The same, or as one that is not to be restored before it is confirmed; and does something else, as
+    /// [`Disk::beside`].
+    pub fn save_beside<T>(
+        &mut self,
+        saved: &Saved,
+        awaits_confirmation: bool,
+        meanwhile: impl FnOnce() -> T,
+    ) -> Result<T, StoreError> {
+        let keep = |disk: &mut D| match awaits_confirmation {
+            true => write(disk, &pending(saved.number), saved),
+            false => save(disk, saved),
+        };
+        self.disk.beside(keep, meanwhile)
     }
 
     /// The generation `number` is the last good one again, none if it is 0; `saved` is it, where that is
@@ -179,18 +190,11 @@ impl<D: Disk> Store<D> {
         self.discard_pending(pending)
     }
 
-    /// Saves a policy that is not to be restored before it is confirmed.
-    pub fn save_pending(&mut self, saved: &Saved) -> Result<(), StoreError> {
-        self.write(&pending(saved.number), saved)
-    }
-
     /// The policy that awaits confirmation is the last good one from now on. Takes no room on the disk.
     pub fn confirm(&mut self, number: u64) -> Result<(), StoreError> {
         let name = history(number);
         self.link(&pending(number), &name)?;
-        self.link(&name, POLICY).inspect_err(|_| drop(self.disk.remove(&name)))?;
-        self.prune();
-        Ok(())
+        self.link(&name, POLICY).inspect_err(|_| drop(self.disk.remove(&name)))
     }
 
     /// Nothing awaits confirmation any more, but perhaps `kept`.
@@ -207,7 +211,7 @@ impl<D: Disk> Store<D> {
     }
 
     /// Forgets the oldest generations. They are in nobody's way: what cannot be removed stays.
-    fn prune(&mut self) {
+    pub fn prune(&mut self) {
         for number in self.generations().unwrap_or_default().into_iter().skip(HISTORY) {
             drop(self.disk.remove(&history(number)));
         }
@@ -234,23 +238,45 @@ impl<D: Disk> Store<D> {
     }
 
     fn write(&mut self, name: &str, content: &impl Serialize) -> Result<(), StoreError> {
-        let json = serde_json::to_vec(content)
-            .map_err(|source| StoreError::Damaged { path: self.disk.path(name), source })?;
-        self.disk.write(name, &json).map_err(self.failed("write", name))
+        write(&mut self.disk, name, content)
     }
 
     fn link(&mut self, name: &str, second: &str) -> Result<(), StoreError> {
-        self.disk.link(name, second).map_err(self.failed("replace", second))
+        link(&mut self.disk, name, second)
     }
 
     fn remove(&mut self, name: &str) -> Result<bool, StoreError> {
-        self.disk.remove(name).map_err(self.failed("remove", name))
+        self.disk.remove(name).map_err(failed(&self.disk, "remove", name))
     }
 
     fn failed(&self, operation: &'static str, name: &str) -> impl FnOnce(io::Error) -> StoreError + use<D> {
-        let path = self.disk.path(name);
-        move |source| StoreError::Io { operation, path, source }
+        failed(&self.disk, operation, name)
     }
+}
+
+fn save<D: Disk>(disk: &mut D, saved: &Saved) -> Result<(), StoreError> {
+    let name = history(saved.number);
+    write(disk, &name, saved)?;
+    link(disk, &name, POLICY).inspect_err(|_| drop(disk.remove(&name)))
+}
+
+fn write<D: Disk>(disk: &mut D, name: &str, content: &impl Serialize) -> Result<(), StoreError> {
+    let json = serde_json::to_vec(content)
+        .map_err(|source| StoreError::Damaged { path: disk.path(name), source })?;
+    disk.write(name, &json).map_err(failed(disk, "write", name))
+}
+
+fn link<D: Disk>(disk: &mut D, name: &str, second: &str) -> Result<(), StoreError> {
+    disk.link(name, second).map_err(failed(disk, "replace", second))
+}
+
+fn failed<D: Disk>(
+    disk: &D,
+    operation: &'static str,
+    name: &str,
+) -> impl FnOnce(io::Error) -> StoreError + use<D> {
+    let path = disk.path(name);
+    move |source| StoreError::Io { operation, path, source }
 }
 
 fn history(number: u64) -> String {

@@ -1,7 +1,8 @@
 //! Policy generations: build one in an idle bank, then publish it with one store.
 //!
-//! A bank's tables are made anew for every generation, and frozen once they are filled: nobody can change
-//! what is in them, only put others in their place. Which bank is idle is [`crate::daemon::generations`]' to know.
+//! A bank's tables are made anew for a generation, unless the same lies there from an earlier one, and frozen once they are
+//! filled: nobody can change what is in them, only put others in their place. Which bank is idle is
+//! [`crate::daemon::generations`]' to know.
 
 use std::{
     io,
@@ -19,6 +20,7 @@ use enforcer_common::{
 
 use super::{
     bpf::{self, MapShape},
+    contents,
     install::{Table, inner_id},
     prefixes,
     tables::{TableError, Tables},
@@ -40,23 +42,19 @@ const BATCH: usize = 16 * 1024;
 impl Tables {
     /// Writes a whole policy into `bank`, which no packet reads.
     pub fn build_bank(&self, bank: u32, policy: &policy::Tables) -> Result<(), TableError> {
-        let table = |outer, name, inner: io::Result<OwnedFd>| {
-            let inner = inner.map_err(|source| TableError::Io { operation: "fill", name, source })?;
-            Ok(Table { outer, name, inner })
-        };
         let present = vec![1_u32; policy.members.len()];
         let (pairs, lists): (Vec<EndPair>, Vec<ServiceList>) = policy.pairs.iter().copied().unzip();
-        let mut tables = vec![
-            table(&self.lists, "LISTS", array(&policy.list))?,
-            table(&self.set_members, "SET_MEMBERS", hash(&policy.members, &present))?,
-            table(&self.pairs, "PAIRS", hash(&pairs, &lists))?,
-            table(&self.services, "SERVICES", array(&policy.ranges))?,
-        ];
+        let (list, ranges) = (&policy.list, &policy.ranges);
+        let mut tables = Vec::new();
+        tables.extend(self.array(bank, (&self.lists, "LISTS"), list)?);
+        tables.extend(self.hash(bank, (&self.set_members, "SET_MEMBERS"), &policy.members, &present)?);
+        tables.extend(self.hash(bank, (&self.pairs, "PAIRS"), &pairs, &lists)?);
+        tables.extend(self.array(bank, (&self.services, "SERVICES"), ranges)?);
         let (made, unmade): (Vec<_>, Vec<_>) =
             [self.kind, self.kind.other()].into_iter().partition(|kind| *kind == self.kind || self.both);
         for kind in made {
             let prefixes = prefixes::make(kind, &policy.prefixes, &policy.since);
-            tables.push(table(self.prefixes(kind), kind.prefixes(), prefixes)?);
+            tables.push(Table::new((self.prefixes(kind), kind.prefixes()), prefixes)?);
         }
         // From here on the bank is another's no longer.
         self.installs.settle();
@@ -64,6 +62,44 @@ impl Tables {
             remove(self.prefixes(kind), kind.prefixes(), bank)?;
         }
         self.installs.put(bank, tables)
+    }
+
+    fn array<'a, V: aya::Pod + bytemuck::Pod>(
+        &self,
+        bank: u32,
+        to: (&'a MapData, &'static str),
+        values: &[V],
+    ) -> Result<Option<Table<'a>>, TableError> {
+        self.renewed(bank, to, [&[], bytemuck::cast_slice(values)], || array(values))
+    }
+
+    fn hash<'a, K: aya::Pod + bytemuck::Pod, V: aya::Pod + bytemuck::Pod>(
+        &self,
+        bank: u32,
+        to: (&'a MapData, &'static str),
+        keys: &[K],
+        values: &[V],
+    ) -> Result<Option<Table<'a>>, TableError> {
+        let parts = [bytemuck::cast_slice(keys), bytemuck::cast_slice(values)];
+        self.renewed(bank, to, parts, || inner_map(BPF_MAP_TYPE_HASH, 0, keys, values))
+    }
+
+    /// A table for a bank; `None` where what lies there holds the same.
+    fn renewed<'a>(
+        &self,
+        bank: u32,
+        to: (&'a MapData, &'static str),
+        parts: [&[u8]; 2],
+        make: impl FnOnce() -> io::Result<OwnedFd>,
+    ) -> Result<Option<Table<'a>>, TableError> {
+        let ((outer, name), digest) = (to, contents::digest(parts));
+        let lies_there = inner_id(outer, name, bank)?;
+        if lies_there.is_some_and(|id| self.contents.holds(bank, name, id, digest)) {
+            return Ok(None);
+        }
+        let table = Table::new(to, make())?;
+        self.contents.note(bank, name, table.id, digest);
+        Ok(Some(table))
     }
 
     /// Kernel ids of the tables in a bank, as [`BANKED`]; 0 where there is none, and for prefixes of the other kind. Others
@@ -131,10 +167,6 @@ pub(super) fn inner_map<K: aya::Pod, V: aya::Pod>(
 pub(super) fn array<V: aya::Pod>(values: &[V]) -> io::Result<OwnedFd> {
     let indices: Vec<u32> = (0..values.len() as u32).collect();
     inner_map(BPF_MAP_TYPE_ARRAY, INNER_MAP, &indices, values)
-}
-
-fn hash<K: aya::Pod, V: aya::Pod>(keys: &[K], values: &[V]) -> io::Result<OwnedFd> {
-    inner_map(BPF_MAP_TYPE_HASH, 0, keys, values)
 }
 
 /// Nobody asks there any more.

@@ -83,21 +83,27 @@ const PEEK: Duration = Duration::from_micros(20);
 
 /// A table for a bank.
 pub(super) struct Table<'a> {
-    /// What it is put into.
-    pub outer: &'a MapData,
-    /// Its name.
-    pub name: &'static str,
+    /// What it is put into, and its name.
+    to: (&'a MapData, &'static str),
+    /// The kernel's.
+    pub id: u32,
     /// The table, filled.
-    pub inner: OwnedFd,
+    inner: MapData,
 }
 
 impl<'a> Table<'a> {
-    fn begin(self, bank: u32) -> Result<Install<'a>, TableError> {
-        let Self { outer, name, inner } = self;
-        let failed = |source| TableError::Io { operation: "install", name, source };
+    /// `inner` is the table, filled, or why there is none.
+    pub fn new(to: (&'a MapData, &'static str), inner: io::Result<OwnedFd>) -> Result<Self, TableError> {
+        let (_, name) = to;
+        let inner = inner.map_err(|source| TableError::Io { operation: "fill", name, source })?;
         let of_map = |source| TableError::Map { name, source };
         let inner = MapData::from_fd(inner).map_err(of_map)?;
-        let id = inner.info().map_err(of_map)?.id();
+        Ok(Self { to, id: inner.info().map_err(of_map)?.id(), inner })
+    }
+
+    fn begin(self, bank: u32) -> Result<Install<'a>, TableError> {
+        let Self { to: (outer, name), id, inner } = self;
+        let failed = |source| TableError::Io { operation: "install", name, source };
         let target = outer.fd().as_fd().try_clone_to_owned().map_err(failed)?;
         let put = move || bpf::update(target, &bank, &inner.fd().as_fd().as_raw_fd());
         let waiting = thread::Builder::new().name("install".to_owned()).spawn(put).map_err(failed)?;

@@ -8,6 +8,7 @@
 pub mod attach;
 pub mod bank;
 pub mod bpf;
+mod contents;
 mod conversations;
 pub mod counters;
 pub mod events;

@@ -17,7 +17,9 @@ use enforcer_common::{
 };
 use nix::time::{ClockId, clock_gettime};
 
-use super::{bpf::Mapped, flow_table::FlowTable, install::Installs, pins::Pins, sizes::TableKind};
+use super::{
+    bpf::Mapped, contents::Contents, flow_table::FlowTable, install::Installs, pins::Pins, sizes::TableKind,
+};
 
 /// Every table by the name of its map; what is pinned and what is checked before reuse.
 pub const NAMES: [&str; 28] = [
@@ -112,6 +114,7 @@ pub struct Tables {
     pub(super) host: Array<MapData, HostEnd>,
     pub(super) senders: HashMap<MapData, u32, MaskedSender>,
     pub(super) installs: Installs,
+    pub(super) contents: Contents,
 }
 
 impl Tables {
@@ -160,6 +163,7 @@ impl Tables {
             host: typed("HOST", &mut take)?,
             senders: typed("SENDERS", &mut take)?,
             installs: Installs::default(),
+            contents: Contents::default(),
         })
     }
 

@@ -226,6 +226,13 @@ impl Lab {
         &self.policy
     }
 
+    /// The bank that decides, and kernel ids of its tables for rules (`PAIRS`) and for prefixes (`PREFIXES`).
+    pub fn deciding_tables(&self) -> (u32, [u32; 2]) {
+        let bank = self.generations.record(self.generations.published()).bank;
+        let [_, _, _, pairs, _, prefixes] = self.datapath.tables.bank_maps(bank).expect("banks are readable");
+        (bank, [pairs, prefixes])
+    }
+
     /// The number of the deciding generation.
     pub fn generation(&self) -> u64 {
         self.datapath.tables.control().active.generation()

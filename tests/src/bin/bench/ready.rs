@@ -14,8 +14,9 @@ use crate::results::{Goal, Results};
 use crate::statistics::{Estimate, quantile};
 use crate::{Thoroughness, crowd};
 
-/// Workloads that are there before.
-const OTHERS: [usize; 3] = [0, 100, 1000];
+/// Workloads that are there before, and how programs are attached.
+const ROWS: [(usize, Attach); 4] =
+    [(0, Attach::Auto), (100, Attach::Auto), (1000, Attach::Auto), (1000, Attach::Clsact)];
 /// Workloads measured in each row.
 const NEWCOMERS: usize = 250;
 /// The same of a quick run.
@@ -27,31 +28,61 @@ const DNS: u16 = 53;
 /// Where packets go to and come from, unless said otherwise.
 const MACS: [&str; 2] = ["02:00:00:00:00:02", "02:00:00:00:00:01"];
 
+/// How programs are attached.
+#[derive(Clone, Copy)]
+enum Attach {
+    /// By tcx, where the kernel has it: it holds the lock over all interfaces until no packet is on its way past the
+    /// hook as it was, some ten milliseconds for each hook, and a link that comes up has to wait for that.
+    Auto,
+    /// As filters, for which nobody waits.
+    Clsact,
+}
+
+impl Attach {
+    const fn config(self) -> &'static str {
+        match self {
+            Self::Auto => "",
+            Self::Clsact => "[datapath]\nattach = \"clsact\"\n",
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "",
+            Self::Clsact => ", attach = \"clsact\"",
+        }
+    }
+}
+
 pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     println!("\nready: from a workload's link up, its address given, to its first packet at the host");
     let newcomers = if thoroughness.is_full() { NEWCOMERS } else { FEW };
-    let rows = OTHERS.map(|others| {
+    let rows = ROWS.map(|(others, attach)| {
         let others = thoroughness.of(others);
-        (others, waits(newcomers, others))
+        (others, attach, waits(newcomers, others, attach))
     });
-    let (_, alone) = &rows[0];
-    for (others, waits) in &rows {
+    let (_, _, alone) = &rows[0];
+    for (others, attach, waits) in &rows {
         results.waits(
             ("ready", "a new workload"),
-            &format!("among {others} others"),
+            &format!("among {others} others{}", attach.name()),
             [waits, alone],
             "the same alone",
         );
     }
-    let (others, waits) = &rows[rows.len() - 1];
-    let what = format!("a new workload among {others}: ms from its link to its first packet, 99 of 100");
-    results.goals.push(Goal::at_most("ready", what, 5.0, Estimate::of([quantile(waits, 0.99)])));
+    let most = rows.iter().map(|(others, ..)| *others).max();
+    for (others, attach, waits) in rows.iter().filter(|(others, ..)| Some(*others) == most) {
+        let attach = attach.name();
+        let what =
+            format!("a new workload among {others}{attach}: ms from its link to its first packet, 99 of 100");
+        results.goals.push(Goal::at_most("ready", what, 5.0, Estimate::of([quantile(waits, 0.99)])));
+    }
 }
 
 /// Milliseconds that each newcomer waits.
-fn waits(newcomers: usize, others: usize) -> Vec<f64> {
+fn waits(newcomers: usize, others: usize, attach: Attach) -> Vec<f64> {
     let host = Host::new("ready");
-    let daemon = Daemon::start_with(&host, ROOMY_CONFIG);
+    let daemon = Daemon::start_with(&host, &format!("{ROOMY_CONFIG}{}", attach.config()));
     let _others = crowd::arrive(&host, &daemon, "ready-others", others);
     let ears = host.netns().enter(|| UdpSocket::bind((HOST_IPV4, DNS))).expect("nobody else serves names");
     ears.set_read_timeout(Some(Duration::from_secs(10))).expect("not zero");

@@ -22,6 +22,9 @@ const MACS_B: [&str; 2] = ["02:00:00:00:0b:01", "02:00:00:00:0b:02"];
 /// `TC_ACT_SHOT`
 const DROP: i32 = 2;
 
+/// What the kernel itself may send meanwhile: an interface that came up asks for routers and joins groups.
+const STRAYS: u64 = 8;
+
 /// How the host leads from one to the other.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Wiring {
@@ -95,8 +98,9 @@ impl Stage {
     pub fn run(&mut self, frames: &[&[u8]], arrive: bool) -> Duration {
         let before = received(&self.b);
         let took = self.sender.send(frames).expect("the kernel takes frames");
-        let (arrived, count) = (received(&self.b) - before, frames.len());
-        assert_eq!(arrived, if arrive { count as u64 } else { 0 }, "frames that arrived, of {count}");
+        let (arrived, count) = (received(&self.b) - before, frames.len() as u64);
+        let least = if arrive { count } else { 0 };
+        assert!((least..=least + STRAYS).contains(&arrived), "{arrived} frames arrived, of {count}");
         took
     }
 }
