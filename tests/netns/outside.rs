@@ -182,7 +182,9 @@ fn what_nothing_is_in_the_way_of_goes_straight(
 #[test]
 fn filters_of_ours_are_no_barrier() {
     let border = Border::attaching_by("clsact", "out-clsact", Layout::Routed);
-    Family::BOTH.into_iter().for_each(|family| border.wait_straight(family));
+    for family in Family::BOTH {
+        border.wait_straight(family);
+    }
 }
 
 /// What is not admitted gets nowhere by any way, in either direction, also while people talk.

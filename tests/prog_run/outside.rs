@@ -79,7 +79,7 @@ const fn headers(family: Family) -> usize {
 fn one_hop_less(mut frame: Vec<u8>, family: Family) -> Vec<u8> {
     match family {
         Family::V4 => {
-            let (mut header, _) = Ipv4Header::from_slice(&frame[14..]).unwrap();
+            let (mut header, _) = Ipv4Header::from_slice(&frame[14..]).expect("a header");
             header.time_to_live -= 1;
             header.header_checksum = header.calc_header_checksum();
             frame[14..34].copy_from_slice(&header.to_bytes());

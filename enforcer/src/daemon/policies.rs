@@ -224,8 +224,8 @@ impl<D: Disk> Policies<D> {
             self.store.save_ids(&saved.ids)?;
         }
         // Nobody reads that bank: it is no decision to fill it.
-        let build = || kernel.build_bank(place.bank, &tables);
-        let kept = self.store.save_beside(&saved, deadline.is_some(), build);
+        let fill = || kernel.build_bank(place.bank, &tables);
+        let kept = self.store.save_beside(&saved, deadline.is_some(), fill);
         let built = kept.inspect_err(|_| self.unsettled = true)?;
         let word = if deadline.is_some() { place.word.unconfirmed() } else { place.word };
         let shown = built.and_then(|()| self.show_built(kernel, Place { word, ..place }, record));

@@ -158,9 +158,8 @@ impl<D: Disk> Store<D> {
         awaits_confirmation: bool,
         meanwhile: impl FnOnce() -> T,
     ) -> Result<T, StoreError> {
-        let keep = |disk: &mut D| match awaits_confirmation {
-            true => write(disk, &pending(saved.number), saved),
-            false => save(disk, saved),
+        let keep = |disk: &mut D| {
+            if awaits_confirmation { write(disk, &pending(saved.number), saved) } else { save(disk, saved) }
         };
         self.disk.beside(keep, meanwhile)
     }

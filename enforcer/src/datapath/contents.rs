@@ -8,10 +8,13 @@ use sha2::{Digest as _, Sha256};
 /// Of all that a table holds.
 pub(super) type Digest = [u8; 32];
 
-/// Tables that this process has put into banks: by bank and name the kernel's id, and what it holds. They are frozen, so
-/// that no other table has this id and holds something else.
+/// Bank and name.
+type Place = (u32, &'static str);
+
+/// Tables that this process has put into banks: the kernel's id of each, and what it holds. They are frozen, so that no
+/// other table has this id and holds something else.
 #[derive(Debug, Default)]
-pub(super) struct Contents(Mutex<HashMap<(u32, &'static str), (u32, Digest)>>);
+pub(super) struct Contents(Mutex<HashMap<Place, (u32, Digest)>>);
 
 impl Contents {
     /// Whether the table that lies in a bank, with this id, holds this.
