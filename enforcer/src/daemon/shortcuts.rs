@@ -150,12 +150,22 @@ impl State {
         }
     }
 
+    /// Each interface that leads outside, and what stands in the way there.
+    fn uplinks_barred(&self) -> impl Iterator<Item = (u32, &str, Vec<Barrier>)> {
+        self.uplinks.attached().enumerate().map(|(before, (ifindex, name))| {
+            let mut barriers = self.barriers_outside(ifindex);
+            if before >= MAX_UPLINKS as usize {
+                barriers.push(Barrier::new(Kinds::ALL, format!("there is room for {MAX_UPLINKS} uplinks")));
+            }
+            (ifindex, name, barriers)
+        })
+    }
+
     fn outside_wanted(&self) -> BTreeMap<u32, Kinds> {
         let open = self
-            .uplinks
-            .attached()
-            .map(|(ifindex, _)| (ifindex, Kinds(open(&self.barriers_outside(ifindex)).0 & Kinds::ROUTED.0)));
-        open.filter(|(_, kinds)| *kinds != Kinds::NONE).take(MAX_UPLINKS as usize).collect()
+            .uplinks_barred()
+            .map(|(ifindex, _, barriers)| (ifindex, Kinds(open(&barriers).0 & Kinds::ROUTED.0)));
+        open.filter(|(_, kinds)| *kinds != Kinds::NONE).collect()
     }
 
     /// For people, and for scripts.
@@ -166,10 +176,8 @@ impl State {
             barriers: self.barriers_at(*ifindex, endpoint),
         });
         let (free, barred): (Vec<_>, Vec<_>) = barriers.partition(|barred| barred.barriers.is_empty());
-        let uplinks = self.uplinks.attached().map(|(ifindex, name)| Barred {
-            endpoint: name.to_owned(),
-            barriers: self.barriers_outside(ifindex),
-        });
+        let uplinks =
+            self.uplinks_barred().map(|(_, name, barriers)| Barred { endpoint: name.to_owned(), barriers });
         let (clear, barred_uplinks): (Vec<_>, Vec<_>) =
             uplinks.partition(|barred| barred.barriers.is_empty());
         FastpathReport {
@@ -346,6 +354,25 @@ mod tests {
         let shut = ops.iter().position(|op| matches!(op, Op::WriteOutside { .. }));
         let detached = ops.iter().position(|op| matches!(op, Op::DetachUplink { .. }));
         assert!(shut < detached, "what may not be taken goes first: {ops:?}");
+    }
+
+    #[test]
+    fn where_there_is_no_room_for_an_uplink_that_is_told() {
+        let mut state = state("[[uplink]]\nmatch = \"eth*\"\n");
+        let uplinks = 100..=100 + MAX_UPLINKS;
+        state.step(Event::Observed(Observation {
+            uplinks: uplinks.clone().map(|ifindex| (ifindex, format!("eth{ifindex}"))).collect(),
+            outside: uplinks.clone().map(|ifindex| (ifindex, Vec::new())).collect(),
+            ..Observation::default()
+        }));
+        let interfaces = uplinks.map(|ifindex| (ifindex, Vec::new())).collect();
+        let ops = state.step(Event::LookedAround(Surroundings { host: Vec::new(), interfaces }));
+        let opened = ops.iter().filter(|op| matches!(op, Op::WriteOutside { .. })).count();
+        assert_eq!(opened, MAX_UPLINKS as usize);
+        let FastpathReport { uplinks, barred_uplinks, .. } = state.fastpath();
+        assert_eq!(uplinks, MAX_UPLINKS);
+        let [last] = &*barred_uplinks else { panic!("{barred_uplinks:?}") };
+        assert_eq!((&*last.endpoint, &*last.barriers[0].what), ("eth356", "there is room for 256 uplinks"));
     }
 
     #[test]

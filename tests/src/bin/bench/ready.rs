@@ -10,7 +10,7 @@ use enforcer_tests::host::HOST_IPV4;
 use enforcer_tests::packet::from;
 use enforcer_tests::{Daemon, Host, NetNs};
 
-use crate::results::{Goal, Results};
+use crate::results::{Goal, Results, Row, Unit};
 use crate::statistics::{Estimate, quantile};
 use crate::{Thoroughness, crowd};
 
@@ -57,36 +57,61 @@ impl Attach {
 pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     println!("\nready: from a workload's link up, its address given, to its first packet at the host");
     let newcomers = if thoroughness.is_full() { NEWCOMERS } else { FEW };
-    let rows = ROWS.map(|(others, attach)| {
-        let others = thoroughness.of(others);
-        (others, attach, waits(newcomers, others, attach))
-    });
-    let (_, _, alone) = &rows[0];
-    for (others, attach, waits) in &rows {
-        results.waits(
-            ("ready", "a new workload"),
-            &format!("among {others} others{}", attach.name()),
-            [waits, alone],
-            "the same alone",
-        );
+    let rows = ROWS.map(|(others, attach)| Standing::measure(newcomers, thoroughness.of(others), attach));
+    for row in &rows {
+        let name = format!("among {} others{}", row.others, row.attach.name());
+        let waits = [&row.waits, &rows[0].waits].map(Vec::as_slice);
+        results.waits(("ready", "a new workload"), &name, waits, "the same alone");
     }
-    let most = rows.iter().map(|(others, ..)| *others).max();
-    for (others, attach, waits) in rows.iter().filter(|(others, ..)| Some(*others) == most) {
-        let attach = attach.name();
+    let most = rows.iter().map(|row| row.others).max();
+    let crowded: Vec<&Standing> = rows.iter().filter(|row| Some(row.others) == most).collect();
+    for row in &crowded {
+        row.report_crowd(crowded[0].crowd, results);
+        let (others, attach) = (row.others, row.attach.name());
         let what =
             format!("a new workload among {others}{attach}: ms from its link to its first packet, 99 of 100");
-        results.goals.push(Goal::at_most("ready", what, 5.0, Estimate::of([quantile(waits, 0.99)])));
+        let measured = Estimate::of([quantile(&row.waits, 0.99)]);
+        results.goals.push(Goal::at_most("ready", what, 5.0, measured));
     }
 }
 
-/// Milliseconds that each newcomer waits.
-fn waits(newcomers: usize, others: usize, attach: Attach) -> Vec<f64> {
-    let host = Host::new("ready");
-    let daemon = Daemon::start_with(&host, &format!("{ROOMY_CONFIG}{}", attach.config()));
-    let _others = crowd::arrive(&host, &daemon, "ready-others", others);
-    let ears = host.netns().enter(|| UdpSocket::bind((HOST_IPV4, DNS))).expect("nobody else serves names");
-    ears.set_read_timeout(Some(Duration::from_secs(10))).expect("not zero");
-    (0..newcomers).map(|number| wait(&host, &ears, number).as_secs_f64() * 1e3).collect()
+/// What was measured among so many others.
+struct Standing {
+    others: usize,
+    attach: Attach,
+    /// Milliseconds from the first of the others' links until all of them were ready.
+    crowd: f64,
+    /// Milliseconds that each newcomer waits.
+    waits: Vec<f64>,
+}
+
+impl Standing {
+    fn measure(newcomers: usize, others: usize, attach: Attach) -> Self {
+        let host = Host::new("ready");
+        let daemon = Daemon::start_with(&host, &format!("{ROOMY_CONFIG}{}", attach.config()));
+        let start = Instant::now();
+        let _others = crowd::arrive(&host, &daemon, "ready-others", others);
+        let crowd = start.elapsed().as_secs_f64() * 1e3;
+        let ears =
+            host.netns().enter(|| UdpSocket::bind((HOST_IPV4, DNS))).expect("nobody else serves names");
+        ears.set_read_timeout(Some(Duration::from_secs(10))).expect("not zero");
+        let waits = (0..newcomers).map(|number| wait(&host, &ears, number).as_secs_f64() * 1e3);
+        Self { others, attach, crowd, waits: waits.collect() }
+    }
+
+    fn report_crowd(&self, by_default: f64, results: &mut Results) {
+        let row = Row {
+            part: "ready".into(),
+            of: "very many workloads at once".to_owned(),
+            what: format!("{}{}: from the first link until all are ready", self.others, self.attach.name()),
+            unit: Unit::Milliseconds,
+            value: Estimate::of([self.crowd]),
+            times: Estimate::of([self.crowd / by_default]),
+            of_what: "that by default".into(),
+        };
+        println!("    {row}");
+        results.rows.push(row);
+    }
 }
 
 /// One workload's wait, from just before its link is set up.

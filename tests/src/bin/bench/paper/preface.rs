@@ -25,7 +25,9 @@ so ratios count: every round measures each configuration once, up and down the l
 - **judge**: one verdict on a packet that leaves its endpoint, among others: thousands of packets in one run of
   `BPF_PROG_TEST_RUN`, each another. What a program that decides nothing takes is measured in the same round, and subtracted.
 - **update**: an order at the daemon's socket at rest, to the first packet that passes for it.
-- **ready**: a veth whose workload floods from the first moment: from its link to its first packet at the host.
+- **ready**: a veth whose workload floods from the first moment: from its link to its first packet at the host. By tcx,
+  which is the default where the kernel has it, to attach takes two grace periods under the lock over all interfaces, and a
+  link that comes up may have to wait for that; filters (`clsact`) make nobody wait.
 - **prefixes**: one look for an address among prefixes of many lengths, scattered over the address space. The address lies
   beside one of them and in none. Each look is one packet of many in one run of `BPF_PROG_TEST_RUN`; what a packet takes
   without it is measured in the same round, and subtracted.
