@@ -192,9 +192,10 @@ impl Lab {
     fn build_changed(&mut self, policy: Policy, changed: Option<Vec<u64>>, deadline: u64) -> ControlWord {
         self.policy = policy;
         self.ids = self.ids.assign(&self.policy).expect("there are enough ids");
-        let ids = self.policy.networks.len().max(self.policy.rules.len());
+        let counted = |named: usize, room: u32| named < room as usize;
         assert!(
-            ids < self.sizes.networks.min(self.sizes.rules) as usize,
+            counted(self.policy.networks.len(), self.sizes.networks)
+                && counted(self.policy.rules.len(), self.sizes.rules),
             "this lab counts by {} networks and {} rules",
             self.sizes.networks,
             self.sizes.rules

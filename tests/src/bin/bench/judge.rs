@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use enforcer::datapath::load::Options;
 use enforcer::datapath::sizes::{Sizes, TableKind};
 use enforcer_common::event::Hook;
+use enforcer_common::limits::MAX_NETWORKS;
 use enforcer_common::verdict::PassReason;
 use enforcer_tests::cost::{Law, NETWORKS};
 use enforcer_tests::packet::{BLUE_A, BLUE_B, DB, Family, Packet, from};
@@ -115,7 +116,7 @@ fn turn(case: Case, family: Family) -> turns::Turn {
 fn lab(tables: TableKind, policy: Policy, flows: Flows, family: Family) -> Lab {
     // Twice the flows that are sent, from one of the processors.
     let flows = if flows == Flows::Known(MANY) { 4 * MANY as u32 } else { Sizes::default().flows };
-    let sizes = Sizes { tables, flows, ..Sizes::default() };
+    let sizes = Sizes { tables, flows, networks: MAX_NETWORKS, ..Sizes::default() };
     let mut lab = Lab::loaded_with(&Options { sizes, ..Options::default() });
     for (name, party) in [("a", BLUE_A), ("b", BLUE_B), ("db", DB)] {
         lab.endpoint(name).owns([party]);

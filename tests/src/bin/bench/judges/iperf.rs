@@ -31,5 +31,5 @@ fn streams_of(pair: &Pair, family: Family, streams: &str) -> Result<Vec<f64>> {
     ensure!(output.status.success(), "iperf3: {}", transcript(&output));
     let told: Value = serde_json::from_slice(&output.stdout).context("iperf3 tells no JSON")?;
     let bits = told["end"]["sum_received"]["bits_per_second"].as_f64();
-    Ok(vec![bits.context("iperf3 tells no bits per second")? / 1e9])
+    Ok(vec![bits.with_context(|| format!("iperf3 tells no bits per second: {told}"))? / 1e9])
 }
