@@ -2,9 +2,9 @@
 //!
 //! Who puts a table into another one is made to wait until no running program can see what was there before
 //! (`maybe_wait_bpf_programs`, an RCU grace period): some ten milliseconds, while the table is there at once. A policy
-//! has five, and its first packet need not wait for any of that; before 6.8 it does, since the kernel makes those wait
-//! who look, too. Each has a thread to wait in, and all begin before any is looked for: a thread takes a millisecond or
-//! more to get to run on a busy host.
+//! has up to five that are new, and its first packet need not wait for any of that; before 6.8 it does, since the kernel
+//! makes those wait who look, too. Each has a thread to wait in, and all begin before any is looked for: a thread takes a
+//! millisecond or more to get to run on a busy host.
 //!
 //! What has to be waited for is another thing: a packet on its way through what decided until just now. Whenever another
 //! policy is published such a wait begins, and it is over before the next one is built.
