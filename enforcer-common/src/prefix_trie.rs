@@ -226,8 +226,10 @@ impl Walk {
     }
 }
 
-/// Which word of line 0 says which line the table of [`crate::since`] begins with; 0 where there is none.
-pub const SINCE: usize = 2;
+/// Which word of line 0 says of the table of [`crate::since`] which line it begins with, in its lower half, and in its
+/// upper half what a mark of 0 stands for; 0 where there is none. Word 2 is that of a table without such marks: who looks
+/// there finds none.
+pub const SINCE: usize = 3;
 
 /// Which node of line 0 is the root for an address.
 #[inline(always)]

@@ -10,7 +10,8 @@ use crate::prefix_trie::{Key, Line, NODES_PER_LINE};
 pub const BUCKETS: usize = 1 << BUCKET_BITS;
 const BUCKET_BITS: u32 = 14;
 
-/// Generations in a line: the low halves of their numbers, two to a word, the earlier bucket in the lower half.
+/// Generations in a line: the low halves of their numbers, two to a word, the earlier bucket in the lower half; 0 for the
+/// one that most have, so that hardly any line has to be written.
 pub const PER_LINE: usize = 2 * NODES_PER_LINE;
 
 /// Bits of an IPv4 address in the v4-mapped space that tell blocks apart.
@@ -32,12 +33,35 @@ pub const fn bucket_of(block: u64) -> u32 {
     (block.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BUCKET_BITS)) as u32
 }
 
-/// Since which generation a bucket means the same. `first` is the table's first line.
-#[inline(always)]
-pub fn mark<'l>(bucket: u32, first: u32, line_at: impl Fn(u32) -> Option<&'l Line>) -> Option<u32> {
-    let line = line_at(first.wrapping_add(bucket / PER_LINE as u32))?;
-    let word = line.0[bucket as usize / 2 % NODES_PER_LINE];
-    Some((word >> (bucket % 2 * 32)) as u32)
+/// The table: its first line, and what a mark of 0 stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Table {
+    /// Its first line.
+    pub first: u32,
+    /// The generation that a mark of 0 stands for.
+    pub usual: u32,
+}
+
+impl Table {
+    /// From the word of line 0 that tells of it, [`crate::prefix_trie::SINCE`].
+    #[inline(always)]
+    pub const fn of(word: u64) -> Option<Self> {
+        if word as u32 == 0 { None } else { Some(Self { first: word as u32, usual: (word >> 32) as u32 }) }
+    }
+
+    /// That word.
+    pub const fn word(self) -> u64 {
+        (self.usual as u64) << 32 | self.first as u64
+    }
+
+    /// Since which generation a bucket means the same.
+    #[inline(always)]
+    pub fn mark<'l>(self, bucket: u32, line_at: impl Fn(u32) -> Option<&'l Line>) -> Option<u32> {
+        let line = line_at(self.first.wrapping_add(bucket / PER_LINE as u32))?;
+        let word = line.0[bucket as usize / 2 % NODES_PER_LINE];
+        let mark = (word >> (bucket % 2 * 32)) as u32;
+        Some(if mark == 0 { self.usual } else { mark })
+    }
 }
 
 /// Whether a generation came later than another, by the low halves of their numbers.
@@ -63,6 +87,18 @@ mod tests {
             met[v4(0x0a00_0000 | block << 8) as usize] += 1;
         }
         assert!(met.iter().all(|blocks| *blocks <= 3), "{:?}", met.iter().max());
+    }
+
+    #[test]
+    fn a_bucket_that_nobody_marked_means_the_same_since_the_usual_generation() {
+        let table = Table { first: 1, usual: 7 };
+        assert_eq!(Table::of(table.word()), Some(table));
+        assert_eq!(Table::of(0), None);
+        let mut lines = [Line::default(); 3];
+        lines[2].0[1] = 9 << 32;
+        let mark = |bucket: usize| table.mark(bucket as u32, |line| lines.get(line as usize));
+        assert_eq!([mark(0), mark(PER_LINE + 2), mark(PER_LINE + 3)], [Some(7), Some(7), Some(9)]);
+        assert_eq!(mark(2 * PER_LINE), None, "behind the table");
     }
 
     #[test]

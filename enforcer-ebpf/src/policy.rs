@@ -69,13 +69,15 @@ pub extern "C" fn means_the_same_since(generation: u32) -> u32 {
     let Some((Bank(bank), _)) = Bank::of(journey.control.active) else { return 0 };
     let Some(lines) = maps::PREFIXES.get(bank) else { return 0 };
     let line_at = |line| lines.get(line).map(|[line]| line);
-    let first = line_at(0).map_or(0, |line| line.0[prefix_trie::SINCE] as u32);
+    let Some(table) = line_at(0).and_then(|line| since::Table::of(line.0[prefix_trie::SINCE])) else {
+        return 0;
+    };
     let today = journey.control.active.generation() as u32;
-    if first == 0 || !since::is_later(generation, today) {
+    if !since::is_later(generation, today) {
         return 0;
     }
     let is_changed = |address: Address| {
-        let mark = since::mark(since::bucket(&Key::new(address)), first, line_at);
+        let mark = table.mark(since::bucket(&Key::new(address)), line_at);
         mark.is_none_or(|mark| since::is_later(generation, mark))
     };
     let FlowKey { src, dst, .. } = journey.packet.key;

@@ -64,7 +64,7 @@ impl Tables {
         self.installs.put(bank, tables)
     }
 
-    fn array<'a, V: aya::Pod + bytemuck::Pod>(
+    fn array<'a, V: aya::Pod + bytemuck::Pod + PartialEq>(
         &self,
         bank: u32,
         to: (&'a MapData, &'static str),
@@ -81,7 +81,7 @@ impl Tables {
         values: &[V],
     ) -> Result<Option<Table<'a>>, TableError> {
         let parts = [bytemuck::cast_slice(keys), bytemuck::cast_slice(values)];
-        self.renewed(bank, to, parts, || inner_map(BPF_MAP_TYPE_HASH, 0, keys, values))
+        self.renewed(bank, to, parts, || inner_map(BPF_MAP_TYPE_HASH, 0, keys.len(), keys, values))
     }
 
     /// A table for a bank; `None` where what lies there holds the same.
@@ -149,11 +149,12 @@ impl Tables {
 pub(super) fn inner_map<K: aya::Pod, V: aya::Pod>(
     kind: bpf_map_type,
     flags: u32,
+    entries: usize,
     keys: &[K],
     values: &[V],
 ) -> io::Result<OwnedFd> {
     // The kernel refuses a map without entries; an empty policy has one that is never found.
-    let entries = keys.len().max(1) as u32;
+    let entries = entries.max(1) as u32;
     let (key, value) = (size_of::<K>() as u32, size_of::<V>() as u32);
     let shape = MapShape { kind: kind as u32, key, value, entries, flags };
     let map = bpf::create_map("enforcer_bank", shape, None)?;
@@ -164,9 +165,11 @@ pub(super) fn inner_map<K: aya::Pod, V: aya::Pod>(
     Ok(map)
 }
 
-pub(super) fn array<V: aya::Pod>(values: &[V]) -> io::Result<OwnedFd> {
-    let indices: Vec<u32> = (0..values.len() as u32).collect();
-    inner_map(BPF_MAP_TYPE_ARRAY, INNER_MAP, &indices, values)
+/// The same, of an array. What is zero is so already where nobody wrote, and is not written: each entry takes a while.
+pub(super) fn array<V: aya::Pod + bytemuck::Pod + PartialEq>(values: &[V]) -> io::Result<OwnedFd> {
+    let written = (0_u32..).zip(values).filter(|(_, value)| **value != V::zeroed());
+    let (indices, written): (Vec<u32>, Vec<V>) = written.unzip();
+    inner_map(BPF_MAP_TYPE_ARRAY, INNER_MAP, values.len(), &indices, &written)
 }
 
 /// Nobody asks there any more.

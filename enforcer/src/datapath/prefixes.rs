@@ -56,7 +56,7 @@ pub(super) fn make(kind: TableKind, table: &[TableEntry], since: &[u32]) -> io::
             let keys: Vec<Key<Address>> =
                 table.iter().map(|entry| Key::new(u32::from(entry.bits), entry.address)).collect();
             let memberships: Vec<Membership> = table.iter().map(|entry| entry.membership).collect();
-            inner_map(BPF_MAP_TYPE_LPM_TRIE, NO_PREALLOC, &keys, &memberships)
+            inner_map(BPF_MAP_TYPE_LPM_TRIE, NO_PREALLOC, keys.len(), &keys, &memberships)
         }
     }
 }

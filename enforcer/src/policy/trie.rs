@@ -11,7 +11,7 @@ use enforcer_common::{
     address::{Address, V4_PREFIX_OFFSET},
     policy::Membership,
     prefix_trie::{Key, Kind, Line, MAX_ROW, MIN_STRIDE, NODES_PER_LINE, Node, SINCE, Walk, root},
-    since::PER_LINE,
+    since::{PER_LINE, Table, is_later},
 };
 
 use super::{prefix::number, tables::TableEntry};
@@ -40,17 +40,26 @@ pub fn build(table: &[TableEntry], since: &[u32]) -> Vec<Line> {
     for (to, Node(root)) in builder.lines[0].0.iter_mut().zip(roots) {
         *to = root;
     }
-    if !since.is_empty() {
-        builder.lines[0].0[SINCE] = builder.lines.len() as u64;
-        builder.lines.extend(since.chunks(PER_LINE).map(marks));
+    // A table with a 0 that is no sign would be misread; that happens once in four billion generations.
+    if let Some(usual) = earliest(since)
+        && !since.contains(&0)
+    {
+        builder.lines[0].0[SINCE] = Table { first: builder.lines.len() as u32, usual }.word();
+        builder.lines.extend(since.chunks(PER_LINE).map(|buckets| marks(buckets, usual)));
     }
     builder.lines
 }
 
-fn marks(buckets: &[u32]) -> Line {
+/// The one of all marks that came first: most are, for they were there when all began anew.
+fn earliest(since: &[u32]) -> Option<u32> {
+    since.iter().copied().reduce(|first, mark| if is_later(first, mark) { first } else { mark })
+}
+
+fn marks(buckets: &[u32], usual: u32) -> Line {
     let mut line = Line::default();
+    let shown = |mark: u32| if mark == usual { 0 } else { u64::from(mark) };
     for (word, pair) in line.0.iter_mut().zip(buckets.chunks(2)) {
-        *word = pair.iter().rev().fold(0, |word, mark| word << 32 | u64::from(*mark));
+        *word = pair.iter().rev().fold(0, |word, mark| word << 32 | shown(*mark));
     }
     line
 }

@@ -1,6 +1,6 @@
 //! The trie answers as the table that it was made of, and so does the table that is made of it.
 
-use enforcer_common::prefix_trie::MAX_STEPS;
+use enforcer_common::{prefix_trie::MAX_STEPS, since::BUCKETS};
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
@@ -140,4 +140,24 @@ proptest! {
         }).collect();
         assert_same(table(entries), &others);
     }
+}
+
+#[test]
+fn marks_are_read_as_they_were_given_and_lines_of_usual_ones_are_empty() {
+    for usual in [7_u32, u32::MAX - 1] {
+        let mut since = vec![usual; BUCKETS];
+        (since[5], since[BUCKETS - 1]) = (usual + 1, usual + 1);
+        let lines = build(&[], &since);
+        let table = Table::of(lines[0].0[SINCE]).expect("there is one");
+        let mark = |bucket: usize| table.mark(bucket as u32, |line| lines.get(line as usize)).unwrap();
+        assert!((0..BUCKETS).all(|bucket| mark(bucket) == since[bucket]), "from {usual} on");
+        assert_eq!(lines[1..].iter().filter(|line| **line != Line::default()).count(), 2);
+    }
+}
+
+#[test]
+fn a_mark_that_would_be_misread_leaves_no_table() {
+    let mut since = vec![u32::MAX; BUCKETS];
+    since[5] = 0;
+    assert_eq!(build(&[], &since), [Line::default()]);
 }
