@@ -93,6 +93,12 @@ impl Address {
     }
 }
 
+/// Whether neither address is only of a link, or of many.
+#[inline(always)]
+pub const fn are_global(src: Address, dst: Address) -> bool {
+    matches!((src.scope(), dst.scope()), (Scope::Global, Scope::Global))
+}
+
 /// What no policy can allow between two addresses; nothing between two unicast ones.
 #[inline(always)]
 pub const fn forbidden(src: Address, dst: Address) -> Option<DropReason> {

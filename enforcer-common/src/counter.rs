@@ -29,6 +29,7 @@ impl Counter {
 }
 
 /// What a frame counts for.
+#[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Weight {
     /// Packets on the wire.

@@ -285,6 +285,9 @@ impl FlowEntry {
     /// The receiver's hook made it, for a packet that the sender's hook had counted. It says nothing to senders.
     pub const RECEIVED: u8 = 32;
 
+    /// Neither address is only of a link: what goes between them may go straight to its receiver.
+    pub const GLOBAL: u8 = 64;
+
     /// How many ticks ago the latest packet was seen; more than any where nothing was ever kept.
     #[inline(always)]
     pub const fn silence(&self, now: u32) -> u32 {

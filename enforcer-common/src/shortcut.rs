@@ -41,10 +41,12 @@ pub struct Shortcut {
     pub mtu: u32,
     /// MAC of the workload's own interface.
     pub mac: [u8; 6],
+    /// Zero; what follows begins with a word.
+    pub reserved: [u8; 2],
     /// MAC under which the workload knows the host.
     pub gateway: [u8; 6],
     /// Zero.
-    pub reserved: u32,
+    pub padding: [u8; 2],
 }
 
 map_layout!(Shortcut, 40);
@@ -88,12 +90,14 @@ impl Shortcut {
         let kinds = kinds & self.flags & to.flags;
         let routed = Self::routed(is_v4);
         let same_link = self.bridge != 0 && self.bridge == to.bridge;
+        // By value: of what lies behind a reference to bytes the compiler knows no alignment.
+        let (Self { gateway, .. }, Self { mac, .. }) = (*self, *to);
         // Back to where it came from the host would send a redirect, too.
         if bytes > to.mtu || self.ifindex == to.ifindex {
             Way::Stack
-        } else if kinds & routed != 0 && dst == self.gateway && !same_link {
+        } else if kinds & routed != 0 && dst == gateway && !same_link {
             Way::Routed
-        } else if kinds & Self::BRIDGED != 0 && dst == to.mac && same_link {
+        } else if kinds & Self::BRIDGED != 0 && dst == mac && same_link {
             Way::Bridged
         } else {
             Way::Stack
@@ -113,7 +117,8 @@ mod tests {
         mtu: 1500,
         mac: [2, 0, 0, 0, 0, 7],
         gateway: [2, 0, 0, 0, 1, 7],
-        reserved: 0,
+        reserved: [0; 2],
+        padding: [0; 2],
     };
     const B: Shortcut = Shortcut { ifindex: 8, mac: [2, 0, 0, 0, 0, 8], gateway: [2, 0, 0, 0, 1, 8], ..A };
     const ALL: u32 = A.flags;

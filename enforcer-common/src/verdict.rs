@@ -202,10 +202,16 @@ impl Verdict {
         }
     }
 
+    /// Whether a [`code`](Self::code) is that of a [`Verdict::Pass`].
+    #[inline(always)]
+    pub const fn is_admitted_code(code: u8) -> bool {
+        code != 0 && code < FIRST_DROP
+    }
+
     /// Whether a [`code`](Self::code) lets the packet go on; 0 and unknown numbers do not.
     #[inline(always)]
     pub const fn is_pass_code(code: u8) -> bool {
-        (code != 0 && code < FIRST_DROP) || Self::is_would_drop_code(code)
+        Self::is_admitted_code(code) || Self::is_would_drop_code(code)
     }
 
     /// Whether the packet goes on.

@@ -1,7 +1,7 @@
 //! The one exit: every packet is counted here, whatever happened to it.
 
 use enforcer_common::{
-    counter::{Counter, Weight},
+    counter::{Counter, EndpointCounters, Weight},
     endpoint::EndpointId,
     event::Hook,
     flow::FlowEntry,
@@ -10,7 +10,13 @@ use enforcer_common::{
 
 use aya_ebpf::btf_maps::PerCpuArray;
 
-use crate::{datapath::Role, event, flow, journey::Journey, maps, packet::Frame};
+use crate::{
+    datapath::Role,
+    event, flow,
+    journey::{Journey, Judgement},
+    maps,
+    packet::Frame,
+};
 
 /// Where a packet's flow record comes from, if it has one.
 #[derive(Clone, Copy)]
@@ -23,9 +29,30 @@ pub enum FlowRecord {
     New,
 }
 
-/// Counts the packet. `counted` says that it was at another hook, unless it is dropped at this one.
+/// Counts what nothing is against. `counted` says that another hook did.
 #[inline(always)]
-pub fn account(
+pub fn admitted(frame: impl Frame, role: Role, journey: &mut Journey, record: FlowRecord, counted: bool) {
+    let weight = weight(frame, journey);
+    journey.weight = weight;
+    count_endpoint(journey, weight, |counters| match role {
+        Role::Sender => &mut counters.sent,
+        Role::Receiver => &mut counters.received,
+    });
+    if counted {
+        return count_again(frame, journey, record);
+    }
+    count(&maps::REASONS, u32::from(journey.judgement.verdict), weight);
+    count_deciders(journey, weight);
+    match record {
+        FlowRecord::None => {}
+        FlowRecord::Known(entry) => flow::count_admitted(entry, journey, weight),
+        FlowRecord::New => flow::record(journey, frame.ifindex(), weight),
+    }
+}
+
+/// The same of what is dropped, or would be.
+#[inline(always)]
+pub fn refused(
     frame: impl Frame,
     hook: Hook,
     role: Role,
@@ -34,50 +61,40 @@ pub fn account(
     counted: bool,
 ) {
     let weight = weight(frame, journey);
-    let judgement = &journey.judgement;
-    if judgement.is_pass() {
-        // What the guard lets through meets the hook that counts it.
-        if matches!(hook, Hook::Guard) {
-            return;
-        }
-        count_endpoint(role, journey, weight);
-        if counted {
-            match record {
-                FlowRecord::None => {}
-                FlowRecord::Known(entry) => flow::touch(entry, journey),
-                FlowRecord::New => {
-                    flow::record(journey, frame.ifindex(), Weight { packets: 0, bytes: 0 });
-                }
-            }
-            return;
-        }
-    } else {
-        count_endpoint(role, journey, weight);
+    count_endpoint(journey, weight, |counters| match (role, journey.judgement.is_pass()) {
+        (Role::Sender, true) => &mut counters.sent,
+        (Role::Sender, false) => &mut counters.sent_dropped,
+        (Role::Receiver, true) => &mut counters.received,
+        (Role::Receiver, false) => &mut counters.received_dropped,
+    });
+    if counted {
+        return count_again(frame, journey, record);
     }
-    if judgement.is_pass() && !judgement.would_drop() {
-        count(&maps::REASONS, u32::from(judgement.verdict), weight);
-    } else {
-        count_refused(weight.packets, weight.bytes);
-        event::event_dropped(frame.ifindex(), frame.length(), hook as u32);
-    }
-    if judgement.network != 0 {
-        count(&maps::NETWORK_COUNTERS, judgement.network, weight);
-    }
-    if judgement.rule != 0 {
-        count(&maps::RULE_COUNTERS, judgement.rule, weight);
-    }
+    count_refused(weight.packets, weight.bytes);
+    event::event_dropped(frame.ifindex(), frame.length(), hook as u32);
+    count_deciders(journey, weight);
     match record {
         FlowRecord::None => {}
-        FlowRecord::Known(entry) => flow::count_known(entry, journey, weight),
+        FlowRecord::Known(entry) => flow::count_refused(entry, journey, weight),
         FlowRecord::New => flow::record(journey, frame.ifindex(), weight),
+    }
+}
+
+/// Of a packet that another hook counted the flow is only known to be alive.
+#[inline(always)]
+fn count_again(frame: impl Frame, journey: &Journey, record: FlowRecord) {
+    match record {
+        FlowRecord::None => {}
+        FlowRecord::Known(entry) => flow::touch(entry, journey),
+        FlowRecord::New => flow::record(journey, frame.ifindex(), Weight { packets: 0, bytes: 0 }),
     }
 }
 
 /// The same at an uplink: what passes is the host's business, and no flow of ours.
 #[inline(always)]
-pub fn account_outside(frame: impl Frame, journey: &Journey) {
+pub fn outside(frame: impl Frame, journey: &Journey) {
     let (weight, judgement) = (weight(frame, journey), &journey.judgement);
-    if judgement.is_pass() && !judgement.would_drop() {
+    if judgement.is_admitted() {
         return count(&maps::REASONS, u32::from(judgement.verdict), weight);
     }
     count_refused(weight.packets, weight.bytes);
@@ -102,7 +119,7 @@ pub extern "C" fn count_refused(packets: u32, bytes: u32) -> u32 {
 
 /// What the frame counts for on the wire.
 #[inline(always)]
-pub fn weight(frame: impl Frame, journey: &Journey) -> Weight {
+fn weight(frame: impl Frame, journey: &Journey) -> Weight {
     Weight::of(frame.length(), frame.segments(), u32::from(journey.packet.payload_at.get()))
 }
 
@@ -123,16 +140,23 @@ pub fn count_received(receiver: EndpointId, weight: Weight) {
     }
 }
 
+/// Counts for the network that admits, or the rule that decides.
 #[inline(always)]
-fn count_endpoint(role: Role, journey: &Journey, weight: Weight) {
-    let Some(counters) = maps::ENDPOINT_COUNTERS.get_ptr_mut(journey.endpoint.0) else { return };
-    // SAFETY: see `count`.
-    let counters = unsafe { &mut *counters };
-    let counter = match (role, journey.judgement.is_pass()) {
-        (Role::Sender, true) => &mut counters.sent,
-        (Role::Sender, false) => &mut counters.sent_dropped,
-        (Role::Receiver, true) => &mut counters.received,
-        (Role::Receiver, false) => &mut counters.received_dropped,
-    };
-    counter.add(weight);
+fn count_deciders(journey: &Journey, weight: Weight) {
+    let Judgement { network, rule, .. } = journey.judgement;
+    if network != 0 {
+        count(&maps::NETWORK_COUNTERS, network, weight);
+    }
+    if rule != 0 {
+        count(&maps::RULE_COUNTERS, rule, weight);
+    }
+}
+
+/// Counts for the endpoint at this hook.
+#[inline(always)]
+fn count_endpoint(journey: &Journey, weight: Weight, choose: impl Fn(&mut EndpointCounters) -> &mut Counter) {
+    if let Some(counters) = maps::ENDPOINT_COUNTERS.get_ptr_mut(journey.endpoint.0) {
+        // SAFETY: see `count`.
+        choose(unsafe { &mut *counters }).add(weight);
+    }
 }

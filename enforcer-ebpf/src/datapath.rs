@@ -5,7 +5,7 @@ use aya_log_ebpf::debug;
 use enforcer_common::{endpoint::Endpoint, event::Hook, verdict::DropReason};
 
 use crate::{
-    account::{FlowRecord, account, account_outside},
+    account::{self, FlowRecord},
     endpoint,
     flow::{self, Asking},
     fragment,
@@ -23,12 +23,13 @@ pub enum Role {
     Receiver,
 }
 
-/// Judges the packet, counts it, and says whether it goes on; if so, with the stamp that it deserves.
+/// Judges the packet, counts it, and says whether it goes on; if so, with the journey that it has behind it.
 #[inline(always)]
-pub fn enforce(ctx: &impl EbpfContext, frame: impl Frame, hook: Hook) -> Option<u32> {
+pub fn enforce(ctx: &impl EbpfContext, frame: impl Frame, hook: Hook) -> Option<&'static mut Journey> {
     let parsed = parse::read(frame);
     let journey = Journey::current()?;
-    let origin = frame.origin();
+    // What is sent is proven by the interface that it comes from, and by nothing else.
+    let origin = if matches!(hook, Hook::ToEndpoint) { frame.origin() } else { Origin::default() };
     let (role, record) = match endpoint::seated(journey, frame.ifindex()) {
         Some(endpoint) if endpoint.flags & Endpoint::UPLINK == 0 => {
             let role = if matches!(hook, Hook::ToEndpoint) { Role::Receiver } else { Role::Sender };
@@ -38,23 +39,56 @@ pub fn enforce(ctx: &impl EbpfContext, frame: impl Frame, hook: Hook) -> Option<
         Some(uplink) if matches!(hook, Hook::Guard) => uplink::judge(frame, parsed, uplink.flags, journey),
         _ => (Role::Sender, dropped(journey, DropReason::NoEndpoint as u8)),
     };
-    if !journey.judgement.is_pass() {
-        relax::relax(role);
+    if journey.judgement.is_admitted() {
+        admit(frame, hook, role, origin, record, journey);
+    } else {
+        refuse(frame, hook, role, origin, record, journey);
     }
+    trace(ctx, hook, journey);
+    journey.judgement.is_pass().then_some(journey)
+}
+
+/// What nothing is against: most packets, and all that is fast.
+#[inline(always)]
+fn admit(
+    frame: impl Frame,
+    hook: Hook,
+    role: Role,
+    origin: Origin,
+    record: FlowRecord,
+    journey: &mut Journey,
+) {
+    if !matches!(record, FlowRecord::None) {
+        fragment::remember(&journey.packet);
+    }
+    // A stamped packet was counted where it entered; at its destination only a drop is news.
+    let counted = origin.stamp != 0 && matches!(hook, Hook::ToEndpoint);
+    // What the guard lets through meets the hook that counts it.
+    if !matches!(hook, Hook::Guard) {
+        account::admitted(frame, role, journey, record, counted);
+    }
+}
+
+/// What is dropped, or goes on only because a mode relaxes that.
+#[inline(always)]
+fn refuse(
+    frame: impl Frame,
+    hook: Hook,
+    role: Role,
+    origin: Origin,
+    record: FlowRecord,
+    journey: &mut Journey,
+) {
+    relax::relax(role);
     // Not what could not be read, and not whose sender is not known: others would be judged by its ports.
     if !matches!(record, FlowRecord::None) && journey.judgement.is_of_proven_source() {
         fragment::remember(&journey.packet);
     }
-    // A stamped packet was counted where it entered; at its destination only a drop is news.
-    let counted = if journey.judgement.would_drop() {
-        relax::is_relaxed_stamp(origin.stamp)
-    } else {
-        origin.stamp != 0
-    };
-    let counted = counted && matches!(hook, Hook::ToEndpoint);
-    account(frame, hook, role, journey, record, counted);
-    trace(ctx, hook, journey);
-    journey.judgement.is_pass().then_some(journey.stamp)
+    let goes_on = journey.judgement.is_pass();
+    let counted = goes_on && relax::is_relaxed_stamp(origin.stamp) && matches!(hook, Hook::ToEndpoint);
+    if !goes_on || !matches!(hook, Hook::Guard) {
+        account::refused(frame, hook, role, journey, record, counted);
+    }
 }
 
 /// The same for what comes from outside, at an uplink. Nobody stamped it, so it bears no stamp from here on
@@ -67,7 +101,7 @@ pub fn receive(ctx: &impl EbpfContext, frame: impl Frame) -> Option<(u32, bool)>
     if !journey.judgement.is_pass() {
         relax::relax(Role::Sender);
     }
-    account_outside(frame, journey);
+    account::outside(frame, journey);
     trace(ctx, Hook::FromUplink, journey);
     let doubt = if journey.judgement.would_drop() { journey.stamp } else { 0 };
     journey.judgement.is_pass().then_some((doubt, parsed.is_ok()))

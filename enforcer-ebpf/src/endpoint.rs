@@ -54,7 +54,9 @@ pub fn behind(ifindex: u32) -> Option<&'static Endpoint> {
 /// Whether a frame comes from the workload's own interface; any MAC will do while none is known.
 #[inline(always)]
 pub fn has_mac(endpoint: &Endpoint, mac: [u8; 6]) -> bool {
-    endpoint.mac == mac || endpoint.mac == [0; 6]
+    // By value: of what lies behind a reference to bytes the compiler knows no alignment.
+    let Endpoint { mac: own, .. } = *endpoint;
+    own == mac || own == [0; 6]
 }
 
 /// Who owns `address`: an endpoint of this host, the host itself, or [`EndpointId::REMOTE`].

@@ -114,7 +114,7 @@ fn is_of_today(entry: *mut FlowEntry, control: &Control) -> bool {
 /// counted on another CPU, where the next of its flow will not be looked for.
 #[inline(always)]
 pub fn record(journey: &Journey, ifindex: u32, weight: Weight) {
-    let admits = journey.judgement.is_pass() && !journey.judgement.would_drop();
+    let admits = journey.judgement.is_admitted();
     let only_kept = weight.packets == 0;
     if only_kept && (!admits || journey.judgement.flags & FlowEntry::CACHED == 0 || config::kernel_tables()) {
         return;
@@ -132,8 +132,7 @@ pub fn record(journey: &Journey, ifindex: u32, weight: Weight) {
 pub extern "C" fn flow_record(ifindex: u32, packets: u32, bytes: u32) -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
     let weight = Weight { packets, bytes };
-    let judgement = &journey.judgement;
-    if judgement.is_pass() && !judgement.would_drop() {
+    if journey.judgement.is_admitted() {
         record_allowed(journey, weight);
     } else {
         journey.denied_key = denied(&journey.packet.key, ifindex);
@@ -155,7 +154,7 @@ fn record_allowed(journey: &Journey, weight: Weight) {
     if !only_kept || !is_of_today(entry, &journey.control) {
         renew(entry, journey, if only_kept { FlowEntry::RECEIVED } else { 0 });
     }
-    count(entry, journey, weight);
+    count_admitted(entry, journey, weight);
 }
 
 #[inline(always)]
@@ -163,7 +162,7 @@ fn record_denied(journey: &Journey, weight: Weight) {
     if let Some(entry) = shared(&maps::DENIED, &journey.denied_key, journey) {
         start_anew(entry, journey);
         renew(entry, journey, 0);
-        count(entry, journey, weight);
+        count(entry, journey, weight, false);
     }
 }
 
@@ -225,13 +224,17 @@ pub fn touch(entry: *mut FlowEntry, journey: &Journey) {
     unsafe { (*entry).last_seen = tick(journey.now) }
 }
 
-/// Counts a packet of a recorded flow, whose judgement was recalled.
+/// Counts a packet of a recorded flow that is admitted. In tables of ours such a flow is this CPU's alone.
 #[inline(always)]
-pub fn count_known(entry: *mut FlowEntry, journey: &Journey, weight: Weight) {
-    if !journey.judgement.is_pass() || journey.judgement.would_drop() {
-        start_anew(entry, journey);
-    }
-    count(entry, journey, weight);
+pub fn count_admitted(entry: *mut FlowEntry, journey: &Journey, weight: Weight) {
+    count(entry, journey, weight, !config::kernel_tables());
+}
+
+/// Counts a packet of a recorded flow that is not admitted.
+#[inline(always)]
+pub fn count_refused(entry: *mut FlowEntry, journey: &Journey, weight: Weight) {
+    start_anew(entry, journey);
+    count(entry, journey, weight, false);
 }
 
 /// A record of what is not admitted counts packets of one verdict: another mode begins another count.
@@ -249,11 +252,9 @@ fn start_anew(entry: *mut FlowEntry, journey: &Journey) {
     }
 }
 
-/// Counts a frame. In tables of ours an allowed flow is this CPU's alone.
+/// `alone` says that no other CPU writes to the entry.
 #[inline(always)]
-fn count(entry: *mut FlowEntry, journey: &Journey, weight: Weight) {
-    let judgement = &journey.judgement;
-    let alone = judgement.is_pass() && !judgement.would_drop() && !config::kernel_tables();
+fn count(entry: *mut FlowEntry, journey: &Journey, weight: Weight, alone: bool) {
     let (packets, bytes) = (u64::from(weight.packets), u64::from(weight.bytes));
     // SAFETY: see `stands`; what is shared is only ever added to, atomically.
     unsafe {

@@ -8,6 +8,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use enforcer_common::{
     control::{Control, ControlWord},
+    counter::Weight,
     endpoint::EndpointId,
     flow::{FlowEntry, FlowKey},
     flow_table::Room,
@@ -23,7 +24,8 @@ use crate::{
     parse::Packet,
 };
 
-/// The journey of one packet. What every packet needs lies in front: memory that is close together is fast memory.
+/// The journey of one packet. What every packet needs lies in front: memory that is close together is fast memory, and what
+/// is less than 128 bytes from the beginning takes shorter instructions.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Journey {
@@ -37,14 +39,16 @@ pub struct Journey {
     pub stamp: u32,
     /// What was decided so far.
     pub judgement: Judgement,
-    /// Where its flow is kept.
-    pub place: Place,
-    /// How much of `FLOWS4` and of `FLOWS6` this CPU uses.
-    pub rooms: [Room; 2],
     /// The guard only looks: it opens nothing and spends nothing.
     pub looks_only: bool,
     /// What the parser understood.
     pub packet: Packet,
+    /// What the frame counts for, once it was counted.
+    pub weight: Weight,
+    /// Where its flow is kept.
+    pub place: Place,
+    /// How much of `FLOWS4` and of `FLOWS6` this CPU uses.
+    pub rooms: [Room; 2],
     /// What it understood of the packet that an ICMP error quotes; of no meaning for others.
     pub quote: Packet,
     /// Who is asked about: the source and the destination of a question to the policy.
@@ -178,6 +182,12 @@ impl Judgement {
     #[inline(always)]
     pub const fn cacheable(verdict: Verdict) -> Self {
         Self { flags: FlowEntry::CACHED, ..Self::only_now(verdict) }
+    }
+
+    /// Whether nothing is against the packet.
+    #[inline(always)]
+    pub const fn is_admitted(&self) -> bool {
+        Verdict::is_admitted_code(self.verdict)
     }
 
     /// Whether the packet goes on.

@@ -43,7 +43,9 @@ pub extern "C" fn judge_delivered(ifindex: u32, stamp: u32, from_host: u32) -> u
 #[inline(always)]
 pub fn leave(journey: &mut Journey, judgement: Judgement) {
     let kept = if journey.packet.kind == Kind::Error { FlowEntry::AUDITED } else { u8::MAX };
-    let flags = judgement.flags & kept;
+    let FlowKey { src, dst, .. } = journey.packet.key;
+    let global = if address::are_global(src, dst) { FlowEntry::GLOBAL } else { 0 };
+    let flags = (judgement.flags | global) & kept;
     journey.judgement = Judgement { flags, ..judgement };
 }
 

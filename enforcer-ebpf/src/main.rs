@@ -54,8 +54,8 @@ const NEXT_PROGRAM: i32 = -1;
 pub fn from_endpoint(ctx: TcContext) -> i32 {
     let skb = Skb::new(&ctx);
     match datapath::enforce(&ctx, skb, Hook::FromEndpoint) {
-        Some(stamp) => shortcut::take(skb).unwrap_or_else(|| {
-            skb.set_stamp(stamp);
+        Some(journey) => shortcut::take(skb, journey).unwrap_or_else(|| {
+            skb.set_stamp(journey.stamp);
             NEXT_PROGRAM
         }),
         None => TC_ACT_SHOT,

@@ -8,7 +8,7 @@ use aya_ebpf::{
     bindings::{__sk_buff, bpf_fib_lookup, bpf_redir_neigh},
     helpers::bpf_fib_lookup as look_up_route,
 };
-use enforcer_common::shortcut::Shortcut;
+use enforcer_common::{address, shortcut::Shortcut};
 
 use crate::{
     NEXT_PROGRAM, endpoint,
@@ -16,7 +16,7 @@ use crate::{
     maps,
     packet::{Frame, Framed, Ipv4Front, Ipv6Front},
     parse::Kind,
-    shortcut::{hand_on, is_between_globals, largest_packet, next_link},
+    shortcut::{hand_on, largest_packet, next_link},
     skb::Skb,
 };
 
@@ -88,7 +88,7 @@ fn out(skb: Skb) -> Option<i32> {
     if kinds & allowed == 0 {
         return None;
     }
-    hand_on(skb, journey.packet.key.src.is_v4(), |ethernet| ethernet)?;
+    hand_on(skb, journey.packet.key.src.is_v4(), |_| ())?;
     skb.set_stamp(journey.stamp);
     Some(skb.redirect_neighbor(route.ifindex, &mut neighbor(&route)))
 }
@@ -97,16 +97,17 @@ fn out(skb: Skb) -> Option<i32> {
 fn into(skb: Skb) -> Option<i32> {
     let journey = Journey::current()?;
     let kinds = leased(journey)?;
+    let key = &journey.packet.key;
     // SAFETY: see `out`.
     let kinds = kinds & unsafe { maps::OUTSIDE.get(skb.ifindex())? };
-    if kinds == 0 || !skb.is_for_us() {
+    if kinds == 0 || !skb.is_for_us() || !address::are_global(key.src, key.dst) {
         return None;
     }
-    let to = maps::SHORTCUTS.get(endpoint::owner(journey.packet.key.dst).endpoint.0)?;
+    let to = maps::SHORTCUTS.get(endpoint::owner(key.dst).endpoint.0)?;
     if kinds & to.flags == 0 || largest_packet(skb, journey) > to.mtu {
         return None;
     }
-    hand_on(skb, journey.packet.key.src.is_v4(), |ethernet| next_link(to, ethernet))?;
+    hand_on(skb, key.src.is_v4(), |ethernet| next_link(to, ethernet))?;
     Some(skb.redirect(to.ifindex))
 }
 
@@ -117,9 +118,8 @@ fn leased(journey: &Journey) -> Option<u32> {
     if lease.flags == 0 || journey.now >= lease.until || journey.packet.kind != Kind::Plain {
         return None;
     }
-    let key = &journey.packet.key;
-    let kinds = lease.flags & Shortcut::routed(key.src.is_v4());
-    (kinds != 0 && is_between_globals(key)).then_some(kinds)
+    let kinds = lease.flags & Shortcut::routed(journey.packet.key.src.is_v4());
+    (kinds != 0).then_some(kinds)
 }
 
 /// What the host's routes are asked: as its stack would ask for a packet that came in by `ingress`.

@@ -29,8 +29,8 @@ const ETH_8021Q: u16 = 0x8100;
 const ETH_8021AD: u16 = 0x88a8;
 const ETH_QINQ_OLD: u16 = 0x9100;
 
-/// What the parser understood of a packet.
-#[repr(C)]
+/// What the parser understood of a packet. Aligned for whoever clears it word by word.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Default)]
 pub struct Packet {
     /// Addresses, protocol and ports.
@@ -39,23 +39,22 @@ pub struct Packet {
     pub kind: Kind,
     /// Flags of a TCP header; 0 for everything else.
     pub tcp_flags: u8,
-    /// The address that a [`Kind::Neighbor`] packet speaks for, besides its source.
-    pub claim: Address,
+    /// Bytes from the Ethernet header to the end of the transport header of TCP or UDP; of no meaning for others.
+    pub payload_at: Forgotten<u16>,
     /// Source of the frame.
     pub mac: [u8; 6],
     /// 1 where a neighbour packet says that its sender's MAC is another than the frame's, or a DHCP client that its own is.
     pub claims_other_mac: Forgotten<u16>,
     /// Where it belongs in a larger datagram.
     pub fragment: Fragment,
+    /// The address that a [`Kind::Neighbor`] packet speaks for, besides its source.
+    pub claim: Address,
     /// How far the walk over extension headers has come.
     pub walk: Walk,
     /// Where the quoted packet of a [`Kind::Error`] begins, in bytes from the Ethernet header.
     pub quote_at: u32,
     /// Bytes that the error quotes.
     pub quote_length: u32,
-    /// Bytes from the Ethernet header to the end of the transport header of TCP or UDP; of no meaning for others.
-    pub payload_at: Forgotten<u16>,
-    pub reserved: u16,
 }
 
 impl Packet {
@@ -69,16 +68,16 @@ impl Packet {
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct Fragment {
-    /// Identification, as it lies in the packet.
-    pub id: u32,
-    /// Bytes of the datagram before this fragment.
-    pub offset: u16,
+    pub place: Forgotten<Place>,
+    pub reserved: u8,
     /// Of a first fragment: bytes of the datagram up to the end of the transport header.
     pub header_bytes: Forgotten<u16>,
     /// 1 behind an IPv6 fragment header.
     cut: Forgotten<u16>,
-    pub place: Forgotten<Place>,
-    pub reserved: u8,
+    /// Bytes of the datagram before this fragment.
+    pub offset: u16,
+    /// Identification, as it lies in the packet.
+    pub id: u32,
 }
 
 /// The walk over extension headers.

@@ -2,9 +2,8 @@
 //! here; what needs more than that, its stack does.
 
 use enforcer_common::{
-    address::Scope,
     endpoint::EndpointId,
-    flow::{FlowKey, protocol},
+    flow::{FlowEntry, protocol},
     shortcut::{Shortcut, Way},
 };
 
@@ -22,10 +21,10 @@ use crate::{
 /// The end of a journey that passed `from_endpoint`: what the hook returns for a frame that took its shortcut; `None`
 /// where it is the stack's, unchanged.
 #[inline(always)]
-pub fn take(skb: Skb) -> Option<i32> {
-    let journey = Journey::current()?;
+pub fn take(skb: Skb, journey: &Journey) -> Option<i32> {
     let dst = journey.judgement.dst;
-    if journey.judgement.would_drop() || journey.packet.kind != Kind::Plain {
+    let is_between_globals = journey.judgement.flags & FlowEntry::GLOBAL != 0;
+    if journey.judgement.would_drop() || journey.packet.kind != Kind::Plain || !is_between_globals {
         return None;
     }
     if dst == EndpointId::REMOTE {
@@ -40,7 +39,7 @@ pub fn take(skb: Skb) -> Option<i32> {
     let lease = maps::LEASE.get(0)?;
     let kinds = lease.flags & from.flags & to.flags;
     let now = journey.now;
-    if kinds == 0 || now >= lease.until || !is_between_globals(&journey.packet.key) {
+    if kinds == 0 || now >= lease.until {
         return None;
     }
     let is_v4 = journey.packet.key.src.is_v4();
@@ -57,14 +56,8 @@ pub fn take(skb: Skb) -> Option<i32> {
     }
     // Before 6.15 the receiver's stack would take it for somebody else's.
     skb.is_now_for_us();
-    account::count_received(dst, account::weight(skb, journey));
+    account::count_received(dst, journey.weight);
     Some(skb.redirect_peer(to.ifindex))
-}
-
-/// What is only of a link gets nowhere else, and is not worth a shortcut there.
-#[inline(always)]
-pub fn is_between_globals(key: &FlowKey) -> bool {
-    key.src.scope() == Scope::Global && key.dst.scope() == Scope::Global
 }
 
 /// Bytes of the largest packet that the frame becomes, from the IP header on.
@@ -82,28 +75,30 @@ pub fn largest_packet(skb: Skb, journey: &Journey) -> u32 {
 /// A router's work (RFC 1812 §5.3.1, RFC 8200 §3): one hop less, and a frame of the next link. Who has no hop left
 /// is told so by the stack.
 #[inline(always)]
-pub fn hand_on(skb: Skb, is_v4: bool, next_link: impl Fn(Ethernet) -> Ethernet) -> Option<()> {
-    let mut cursor = skb.cursor();
+pub fn hand_on(skb: Skb, is_v4: bool, next_link: impl Fn(&mut Ethernet)) -> Option<()> {
     if is_v4 {
-        let Framed { ethernet, inner: ip } = *cursor.take::<Framed<Ipv4Front>>()?;
+        let Framed { ethernet, inner: ip } = skb.front::<Framed<Ipv4Front>>()?;
+        ip.ttl = less(ip.ttl)?;
         // The header sums up to the same.
-        let inner = Ipv4Front { ttl: less(ip.ttl)?, checksum: one_less(ip.checksum), ..ip };
-        return skb.rewrite(&Framed { ethernet: next_link(ethernet), inner });
+        ip.checksum = one_less(ip.checksum);
+        next_link(ethernet);
+        return Some(());
     }
-    let Framed { ethernet, inner: ip } = *cursor.take::<Framed<Ipv6Front>>()?;
+    let Framed { ethernet, inner: ip } = skb.front::<Framed<Ipv6Front>>()?;
     // Its options are for every router (RFC 8200 §4.3).
     if ip.next_header == HOP_BY_HOP {
         return None;
     }
-    let inner = Ipv6Front { hop_limit: less(ip.hop_limit)?, ..ip };
-    skb.rewrite(&Framed { ethernet: next_link(ethernet), inner })?;
+    ip.hop_limit = less(ip.hop_limit)?;
+    next_link(ethernet);
     skb.add_to_sum(ONE_HOP_LESS);
     Some(())
 }
 
 #[inline(always)]
-pub const fn next_link(to: &Shortcut, ethernet: Ethernet) -> Ethernet {
-    Ethernet { dst: to.mac, src: to.gateway, ..ethernet }
+pub const fn next_link(to: &Shortcut, ethernet: &mut Ethernet) {
+    let Shortcut { mac, gateway, .. } = *to;
+    (ethernet.dst, ethernet.src) = (mac, gateway);
 }
 
 /// What one hop less adds to the sum over an IPv6 packet: the complement of the old word, and the new one, in which the

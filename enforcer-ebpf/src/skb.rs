@@ -1,12 +1,10 @@
 //! A frame in front of a tc program: the kernel's socket buffer.
 
-use core::ptr;
-
 use aya_ebpf::{
     bindings::{__sk_buff, bpf_redir_neigh},
     helpers::{
         bpf_csum_update, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_change_type,
-        bpf_skb_pull_data, bpf_skb_store_bytes,
+        bpf_skb_pull_data,
     },
     programs::TcContext,
 };
@@ -67,13 +65,19 @@ impl Skb {
         unsafe { (*self.0).gso_size }
     }
 
-    /// Writes other headers over the first ones; `None`, and nothing is changed, when the kernel has no memory for a
-    /// copy. Earlier cursors die.
+    /// The first headers, to be written to; `None` when the packet ends before, or they lie where the program cannot read
+    /// them. Nobody else has them: in front of a program that writes the kernel copies what it shares with others.
+    ///
+    /// The reference dies with the next call that may move packet data; nothing keeps one.
     #[inline(always)]
-    pub fn rewrite<T: Header>(self, headers: &T) -> Option<()> {
-        let (from, length) = (ptr::from_ref(headers).cast(), size_of::<T>() as u32);
-        // SAFETY: see above; a `Header` is plain bytes.
-        (unsafe { bpf_skb_store_bytes(self.0, 0, from, length, 0) } == 0).then_some(())
+    pub fn front<'a, T: Header>(self) -> Option<&'a mut T> {
+        // SAFETY: see above; the verifier knows these words as the packet's bounds.
+        let (data, end) = unsafe { ((*self.0).data as usize, (*self.0).data_end as usize) };
+        if data + size_of::<T>() > end {
+            return None;
+        }
+        // SAFETY: it lies within the packet; see `Cursor::take`.
+        Some(unsafe { &mut *(data as *mut T) })
     }
 
     /// Adds to the sum over what is behind the Ethernet header, where the interface has made one.

@@ -5,12 +5,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use enforcer::datapath::bpf::TcxHook;
+use enforcer_tests::capture::Capture;
 use enforcer_tests::command::transcript;
 use enforcer_tests::connection::Connection;
 use enforcer_tests::foreign::Foreign;
 use enforcer_tests::packet::Family;
 use enforcer_tests::tcx::Place;
 use enforcer_tests::traffic::{Conversation, ECHO_PORT, tcp, udp};
+use enforcer_tests::workload::INSIDE;
 use enforcer_tests::{Daemon, Host, Workload, wait};
 use rstest::rstest;
 use serde_json::Value;
@@ -171,6 +173,31 @@ fn what_nothing_is_in_the_way_of_goes_straight(
     );
     let shown = String::from_utf8(street.daemon.cli(&["status"]).stdout).unwrap();
     assert!(shown.contains("fast path:    all, at 2 endpoints"), "{shown}");
+}
+
+/// A listener inside the workload shares the frame with whoever writes the next one over its headers.
+#[rstest]
+fn who_listens_at_the_sender_hears_what_it_sent(#[values(Family::V4, Family::V6)] family: Family) {
+    let street = Street::build(&format!("listen-{family:?}").to_lowercase(), Layout::Routed);
+    let Street { asking, answering, host, .. } = &street;
+    let (sequence, hops) = match (asking.ipv4(), answering.ipv4(), asking.ipv6(), answering.ipv6()) {
+        (IpAddr::V4(from), IpAddr::V4(to), ..) if family == Family::V4 => {
+            ([from.octets(), to.octets()].concat(), 14 + 8)
+        }
+        (.., IpAddr::V6(from), IpAddr::V6(to)) => ([from.octets(), to.octets()].concat(), 14 + 7),
+        _ => unreachable!("each has an address of both families"),
+    };
+    street.wait_straight(family);
+    let captures = [asking, answering].map(|workload| Capture::start(workload.netns()));
+    assert!(udp(asking, street.address(family), ECHO_PORT), "it is answered");
+    let [sent, received] = captures.map(|capture| {
+        let frames = capture.find(&[&sequence]);
+        assert!(!frames.is_empty(), "the question was heard");
+        frames.into_iter().map(|frame| (frame[..6].to_vec(), frame[hops])).collect::<Vec<_>>()
+    });
+    let (gateway, own) = (host.netns().mac(asking.interface()), answering.netns().mac(INSIDE));
+    assert!(sent.iter().all(|frame| *frame == (gateway.to_vec(), 64)), "sent: {sent:?}");
+    assert!(received.iter().all(|frame| *frame == (own.to_vec(), 63)), "received: {received:?}");
 }
 
 #[rstest]
