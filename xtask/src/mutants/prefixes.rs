@@ -70,8 +70,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "edit-that-was-taken-back-stands",
         file: EBPF_POLICY,
-        text: "if first == 0 || !since::is_later(generation, today) {",
-        replacement: "if first == 0 {",
+        text: "if !since::is_later(generation, today) {",
+        replacement: "if false {",
         breaks: "what was judged on trial stands when the trial has run out",
     },
     Mutant {
