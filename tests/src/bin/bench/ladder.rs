@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::Stdio;
 
 use enforcer_tests::cost::NETWORKS;
@@ -35,6 +36,8 @@ pub enum Rung {
     KernelTables,
     /// The same of two, and the host's stack forwards.
     ByTheStack,
+    /// The same of two, by another binary.
+    Other(&'static Path),
 }
 
 /// Interfaces of a host, by what they lead to.
@@ -86,6 +89,7 @@ impl Rung {
             Self::Edited => "enforcer, 2 networks, edited before each measurement".to_owned(),
             Self::KernelTables => "enforcer, 2 networks, tables = \"kernel\"".to_owned(),
             Self::ByTheStack => "enforcer, 2 networks, fastpath = \"off\"".to_owned(),
+            Self::Other(binary) => format!("{}, 2 networks", binary.display()),
         }
     }
 
@@ -133,14 +137,32 @@ impl Rung {
             Self::Ipset(prefixes) => ipset(netns, prefixes),
             Self::NftSet(prefixes) => nft(netns, &nft_set(prefixes)),
             Self::NftMap(pairs) => nft(netns, &nft_map(pairs)),
-            Self::Enforcer(networks) => return Some(Box::new(enforcer(host, doors, networks, ""))),
-            Self::Edited => return Some(Box::new(enforcer(host, doors, 2, ""))),
-            Self::KernelTables => {
-                return Some(Box::new(enforcer(host, doors, 2, "tables = \"kernel\"\n")));
+            Self::Enforcer(_) | Self::Edited | Self::KernelTables | Self::ByTheStack | Self::Other(_) => {
+                return Some(Box::new(self.enforcer(host, doors)));
             }
-            Self::ByTheStack => return Some(Box::new(enforcer(host, doors, 2, "fastpath = \"off\"\n"))),
         }
         None
+    }
+
+    fn enforcer(self, host: &Host, doors: Doors) -> Daemon {
+        let networks = if let Self::Enforcer(networks) = self { networks } else { 2 };
+        let datapath = match self {
+            Self::KernelTables => "tables = \"kernel\"\n",
+            Self::ByTheStack => "fastpath = \"off\"\n",
+            _ => "",
+        };
+        let mut config = format!("{ROOMY_CONFIG}[datapath]\nflows = {FLOWS}\n{datapath}");
+        for uplink in doors.uplinks {
+            writeln!(config, "[[uplink]]\nmatch = \"{uplink}\"\ntrust = \"fabric\"").expect("a string");
+        }
+        let mut daemon = Daemon::prepare(host, &config);
+        if let Self::Other(binary) = self {
+            daemon.use_binary(binary);
+        }
+        daemon.start_again();
+        daemon.apply(&policy(networks));
+        daemon.wait_ready(doors.endpoints);
+        daemon
     }
 }
 
@@ -149,17 +171,6 @@ pub fn edit(daemon: &Daemon, round: usize) {
     let prefixes =
         if round.is_multiple_of(2) { "\"192.0.2.0/24\"" } else { "\"192.0.2.0/24\", \"198.51.100.0/24\"" };
     daemon.apply(&format!("{NETWORKS}[network.edited]\nprefixes = [{prefixes}]\n"));
-}
-
-fn enforcer(host: &Host, doors: Doors, networks: u32, datapath: &str) -> Daemon {
-    let mut config = format!("{ROOMY_CONFIG}[datapath]\nflows = {FLOWS}\n{datapath}");
-    for uplink in doors.uplinks {
-        writeln!(config, "[[uplink]]\nmatch = \"{uplink}\"\ntrust = \"fabric\"").expect("a string");
-    }
-    let daemon = Daemon::start_with(host, &config);
-    daemon.apply(&policy(networks));
-    daemon.wait_ready(doors.endpoints);
-    daemon
 }
 
 /// The two, and others with a prefix of each family.

@@ -33,6 +33,7 @@ mod tcp;
 mod turns;
 mod update;
 
+use std::path::PathBuf;
 use std::thread;
 
 use clap::{Parser, ValueEnum};
@@ -46,6 +47,9 @@ struct Arguments {
     /// Less of everything, to see that it works
     #[arg(long)]
     quick: bool,
+    /// Only what forwarding costs, and beside what it costs by another `enforcer`; no paper is written
+    #[arg(long, value_name = "BINARY", conflicts_with = "part")]
+    beside: Option<PathBuf>,
 }
 
 /// How much of everything.
@@ -108,9 +112,13 @@ enum Part {
 type Measure = fn(Thoroughness, &mut Results);
 
 fn main() -> std::io::Result<()> {
-    let Arguments { part, quick } = Arguments::parse();
+    let Arguments { part, quick, beside } = Arguments::parse();
     let thoroughness = if quick { Thoroughness::Quick } else { Thoroughness::Full };
     let mut results = Results::of_this_machine(thoroughness);
+    if let Some(other) = beside {
+        forward::compare(other.leak(), thoroughness, &mut results);
+        return Ok(());
+    }
     let wanted = |other| part.is_none_or(|part| part == other);
     let parts: [(Part, Measure); 14] = [
         (Part::Forward, forward::measure),

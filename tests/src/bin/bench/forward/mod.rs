@@ -12,6 +12,7 @@ pub mod stage;
 
 use std::any::Any;
 use std::hint::black_box;
+use std::path::Path;
 use std::rc::Rc;
 
 use enforcer_tests::packet::Family;
@@ -65,6 +66,25 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
         for (mix, rounds) in plain.chain(others) {
             climb(&mut ladder, family, mix, thoroughness.of(rounds));
             report(Course::Within, &ladder, family, mix, results);
+            if mix.is_plain() {
+                goals(&ladder, family, mix.flows, results);
+            }
+        }
+    }
+}
+
+/// The same by another binary beside this one's, in one run.
+pub fn compare(other: &'static Path, thoroughness: Thoroughness, results: &mut Results) {
+    println!("\nforward: nanoseconds per packet beyond sender and first hop, UDP, and times plain routing");
+    let rungs = [Rung::FirstHop, Rung::RedirectPeer, Rung::Routing, Rung::Enforcer(2), Rung::Other(other)];
+    let mut ladder = raise_to(Course::Within, rungs);
+    for family in Family::BOTH {
+        for flows in [1, 4_096, 65_536] {
+            let mix = Mix::plain(flows);
+            climb(&mut ladder, family, mix, thoroughness.of(ROUNDS));
+            report(Course::Within, &ladder, family, mix, results);
+            let Estimate { median, low, high } = ratio(&ladder, Rung::Enforcer(2), Rung::Other(other));
+            println!("    of the other: {median:.2} ({low:.2}–{high:.2})");
         }
     }
 }
@@ -84,9 +104,12 @@ pub fn measure_outside(thoroughness: Thoroughness, results: &mut Results) {
 
 /// All hosts of a ladder; from now on this thread only sends.
 fn raise(course: Course, thoroughness: Thoroughness) -> Vec<Standing> {
+    raise_to(course, course.rungs().filter(|rung| thoroughness.is_full() || !rung.is_slow()))
+}
+
+fn raise_to(course: Course, rungs: impl IntoIterator<Item = Rung>) -> Vec<Standing> {
     processor::stay_on(processor::OTHERS);
-    let rungs = course.rungs().filter(|rung| thoroughness.is_full() || !rung.is_slow());
-    let ladder = rungs.enumerate().map(|(number, rung)| stand(number, rung, course)).collect();
+    let ladder = rungs.into_iter().enumerate().map(|(number, rung)| stand(number, rung, course)).collect();
     processor::stay_on(processor::SENDER);
     ladder
 }
@@ -163,15 +186,22 @@ impl Standing {
     }
 }
 
+fn times(ladder: &[Standing], rung: Rung) -> &[f64] {
+    &ladder.iter().find(|standing| standing.rung == rung).expect("it is on the ladder").times
+}
+
+/// What a rung takes beyond the sender and the first hop.
+fn beyond(ladder: &[Standing], rung: Rung) -> Vec<f64> {
+    let first_hop = times(ladder, Rung::FirstHop);
+    times(ladder, rung).iter().zip(first_hop).map(|(all, first)| all - first).collect()
+}
+
+fn ratio(ladder: &[Standing], rung: Rung, of: Rung) -> Estimate {
+    Estimate::of(beyond(ladder, rung).iter().zip(beyond(ladder, of)).map(|(own, other)| own / other))
+}
+
 fn report(course: Course, ladder: &[Standing], family: Family, mix: Mix, results: &mut Results) {
-    let times =
-        |rung| &ladder.iter().find(|standing| standing.rung == rung).expect("it is on the ladder").times;
-    let first_hop = times(Rung::FirstHop);
-    let beyond = |rung: Rung| -> Vec<f64> {
-        times(rung).iter().zip(first_hop).map(|(all, first)| all - first).collect()
-    };
-    let ratio = |rung, of| Estimate::of(beyond(rung).iter().zip(beyond(of)).map(|(own, other)| own / other));
-    let first = Estimate::of(first_hop.iter().copied()).median;
+    let first = Estimate::of(times(ladder, Rung::FirstHop).iter().copied()).median;
     let of = format!("{}{}", course.name(), mix.name(family));
     println!("  {of}; sender and first hop {first:.0} ns");
     let measured = ladder.iter().filter(|standing| standing.rung.forwards() && !standing.times.is_empty());
@@ -181,8 +211,8 @@ fn report(course: Course, ladder: &[Standing], family: Family, mix: Mix, results
             of: of.clone(),
             what: rung.name(),
             unit: Unit::Nanoseconds,
-            value: Estimate::of(beyond(rung)),
-            times: ratio(rung, Rung::Routing),
+            value: Estimate::of(beyond(ladder, rung)),
+            times: ratio(ladder, rung, Rung::Routing),
             of_what: "plain routing".into(),
         };
         println!("    {row}");
@@ -191,20 +221,17 @@ fn report(course: Course, ladder: &[Standing], family: Family, mix: Mix, results
         }
         results.rows.push(row);
     }
-    if course == Course::Within && mix.is_plain() {
-        goals(family, mix.flows, ratio, results);
-    }
 }
 
-fn goals(family: Family, flows: usize, ratio: impl Fn(Rung, Rung) -> Estimate, results: &mut Results) {
+fn goals(ladder: &[Standing], family: Family, flows: usize, results: &mut Results) {
     if flows == EDITED_FLOWS {
-        let measured = ratio(Rung::Enforcer(2), Rung::Edited);
+        let measured = ratio(ladder, Rung::Enforcer(2), Rung::Edited);
         let what = format!("throughput under edits, {family:?}, {flows} flows, of that without");
         results.goals.push(Goal::at_least("forward", what, 0.8, measured));
     }
     for (goal, flows_of_goal, of) in GOALS {
         if flows_of_goal == flows {
-            let measured = ratio(Rung::Enforcer(2), of);
+            let measured = ratio(ladder, Rung::Enforcer(2), of);
             let what = format!("forwarding, {family:?}, {flows} flows, against {}", of.name());
             results.goals.push(Goal::at_most("forward", what, goal, measured));
         }
