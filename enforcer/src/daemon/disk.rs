@@ -19,12 +19,6 @@ pub trait Disk: Sized {
     fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
     /// Gives a file a second name, in place of whatever had it; takes no room.
     fn link(&mut self, name: &str, second: &str) -> io::Result<()>;
-    /// Writes a file that has two names, and gives it the first before the second: where that fails it may have the first.
-    fn write_twice(&mut self, names: [&str; 2], bytes: &[u8]) -> io::Result<()> {
-        let [first, second] = names;
-        self.write(first, bytes)?;
-        self.link(first, second)
-    }
     /// Removes a file; returns whether there was one.
     fn remove(&mut self, name: &str) -> io::Result<bool>;
     /// The names of the files in a directory, without it; none if it does not exist.
@@ -47,26 +41,6 @@ pub trait Disk: Sized {
 pub struct Directory(pub PathBuf);
 
 impl Directory {
-    fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().unwrap_or(&self.0))?;
-        // In the state directory itself, so that nobody takes what a crash leaves for a file of ours.
-        let mut file = tempfile::NamedTempFile::new_in(&self.0)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(&path).map(drop).map_err(|error| error.error)
-    }
-
-    fn name_again(&mut self, name: &str, second: &str) -> io::Result<()> {
-        const BESIDE: &str = "link.new";
-        // A link cannot replace a file, a rename can.
-        self.remove(BESIDE)?;
-        fs::hard_link(self.0.join(name), self.0.join(BESIDE))?;
-        fs::rename(self.0.join(BESIDE), self.0.join(second))?;
-        // Renaming a file to another name of itself does nothing at all.
-        self.remove(BESIDE).map(drop)
-    }
-
     /// Makes a change of the directory that `name` is in outlast a power failure.
     fn sync(&self, name: &str) -> io::Result<()> {
         let path = self.0.join(name);
@@ -87,21 +61,24 @@ impl Disk for Directory {
     }
 
     fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.put(name, bytes)?;
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap_or(&self.0))?;
+        // In the state directory itself, so that nobody takes what a crash leaves for a file of ours.
+        let mut file = tempfile::NamedTempFile::new_in(&self.0)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(&path).map_err(|error| error.error)?;
         self.sync(name)
     }
 
     fn link(&mut self, name: &str, second: &str) -> io::Result<()> {
-        self.name_again(name, second)?;
-        self.sync(second)
-    }
-
-    // Both directories behind both changes: to a journal that is one change.
-    fn write_twice(&mut self, names: [&str; 2], bytes: &[u8]) -> io::Result<()> {
-        let [first, second] = names;
-        self.put(first, bytes)?;
-        self.name_again(first, second)?;
-        self.sync(first)?;
+        const BESIDE: &str = "link.new";
+        // A link cannot replace a file, a rename can.
+        self.remove(BESIDE)?;
+        fs::hard_link(self.0.join(name), self.0.join(BESIDE))?;
+        fs::rename(self.0.join(BESIDE), self.0.join(second))?;
+        // Renaming a file to another name of itself does nothing at all.
+        self.remove(BESIDE)?;
         self.sync(second)
     }
 

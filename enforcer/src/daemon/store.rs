@@ -255,18 +255,14 @@ impl<D: Disk> Store<D> {
 
 fn save<D: Disk>(disk: &mut D, saved: &Saved) -> Result<(), StoreError> {
     let name = history(saved.number);
-    let json = json(disk, &name, saved)?;
-    let written = disk.write_twice([&name, POLICY], &json);
-    written.map_err(failed(disk, "write", POLICY)).inspect_err(|_| drop(disk.remove(&name)))
+    write(disk, &name, saved)?;
+    link(disk, &name, POLICY).inspect_err(|_| drop(disk.remove(&name)))
 }
 
 fn write<D: Disk>(disk: &mut D, name: &str, content: &impl Serialize) -> Result<(), StoreError> {
-    let json = json(disk, name, content)?;
+    let json = serde_json::to_vec(content)
+        .map_err(|source| StoreError::Damaged { path: disk.path(name), source })?;
     disk.write(name, &json).map_err(failed(disk, "write", name))
-}
-
-fn json<D: Disk>(disk: &D, name: &str, content: &impl Serialize) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(content).map_err(|source| StoreError::Damaged { path: disk.path(name), source })
 }
 
 fn link<D: Disk>(disk: &mut D, name: &str, second: &str) -> Result<(), StoreError> {
