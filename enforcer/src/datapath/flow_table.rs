@@ -73,15 +73,21 @@ unsafe fn read_slot<const WORDS: usize>(slot: *const Slot<WORDS>) -> Option<(Key
     }
 }
 
-/// Several processors may have carried packets of one direction: the judgement of the latest is told.
+/// Several processors may have carried packets of one direction: the judgement of the latest is told, within one tick
+/// that under the later policy and facts.
 fn add(directions: &mut Directions, key: FlowKey, entry: FlowEntry) {
     // It holds a judgement for a receiver whose sender's packets are counted elsewhere.
     if entry.packets == 0 {
         return;
     }
     let known = directions.entry(key).or_insert(FlowEntry { packets: 0, bytes: 0, ..entry });
-    let is_later = entry.last_seen.wrapping_sub(known.last_seen) as i32 >= 0;
-    let is_first = (entry.first_seen.wrapping_sub(known.first_seen) as i32) < 0;
+    // They wrap.
+    let order = |mine: u32, other: u32| (mine.wrapping_sub(other) as i32).cmp(&0);
+    let is_later = order(entry.last_seen, known.last_seen)
+        .then(order(entry.generation, known.generation))
+        .then(order(entry.facts, known.facts))
+        .is_ge();
+    let is_first = order(entry.first_seen, known.first_seen).is_lt();
     let latest = if is_later { entry } else { *known };
     *known = FlowEntry {
         packets: known.packets + entry.packets,
@@ -115,5 +121,10 @@ mod tests {
         assert_eq!(directions[&key], seen(u32::MAX - 5, 9, 7, 3));
         add(&mut directions, key, seen(u32::MAX - 9, 8, 1, 1));
         assert_eq!(directions[&key], seen(u32::MAX - 9, 9, 8, 3));
+        // Within one tick the later policy judged last, whichever is read first.
+        add(&mut directions, key, seen(8, 9, 1, 2));
+        assert_eq!(directions[&key], seen(u32::MAX - 9, 9, 9, 3));
+        add(&mut directions, key, seen(8, 9, 1, 4));
+        assert_eq!(directions[&key], seen(u32::MAX - 9, 9, 10, 4));
     }
 }
