@@ -117,7 +117,8 @@ impl State {
     /// What stands in the way of one endpoint.
     pub fn barriers_at(&self, ifindex: u32, endpoint: &EndpointState) -> Vec<Barrier> {
         let mut barriers = endpoint.wire.barriers.clone();
-        let seen = |ifindex| self.shortcuts.surroundings.as_ref()?.interfaces.get(&ifindex);
+        let around = self.shortcuts.surroundings.as_ref();
+        let seen = |ifindex| around?.interfaces.get(&ifindex);
         match seen(ifindex) {
             Some(seen) => barriers.extend_from_slice(seen),
             None => barriers.push(Barrier::new(Kinds::ALL, "nobody has looked at its interface yet")),
@@ -130,6 +131,7 @@ impl State {
                 None => barriers.push(Barrier::new(Kinds::ROUTED, "nobody has looked at its bridge yet")),
             },
         }
+        barriers.extend(around.into_iter().flat_map(|around| around.taps.at(ifindex, endpoint.wire.bridge)));
         if self.config.macs_of(self.subject_of(endpoint)) == Macs::Any {
             barriers
                 .push(Barrier::new(Kinds::ROUTED, "others are behind its interface, with MACs of their own"));
@@ -226,9 +228,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::daemon::{
-        event::{Event, Facts, Observation, Veth},
-        step_tests::{bridged, state},
+    use crate::{
+        daemon::{
+            event::{Event, Facts, Observation, Veth},
+            step_tests::{bridged, state},
+        },
+        shortcut::taps::Taps,
     };
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
@@ -253,7 +258,8 @@ mod tests {
     }
 
     fn around(host: Vec<Barrier>, bridge: Vec<Barrier>) -> Event {
-        Event::LookedAround(Surroundings { host, interfaces: BTreeMap::from([(7, Vec::new()), (3, bridge)]) })
+        let interfaces = BTreeMap::from([(7, Vec::new()), (3, bridge)]);
+        Event::LookedAround(Surroundings { host, interfaces, ..Surroundings::default() })
     }
 
     fn told(ops: &[Op]) -> Vec<Kinds> {
@@ -309,6 +315,20 @@ mod tests {
     }
 
     #[test]
+    fn where_somebody_listens_nothing_passes_him_by() {
+        let tapped = |ifindex: u32| {
+            let (mut state, taps) = (settled(), Taps([ifindex].into()));
+            let interfaces = BTreeMap::from([(7, Vec::new()), (3, Vec::new())]);
+            told(&state.step(Event::LookedAround(Surroundings { host: Vec::new(), interfaces, taps })))
+        };
+        assert_eq!(tapped(7), [Kinds::NONE], "at its interface");
+        assert_eq!(tapped(3), [Kinds::NONE], "at its bridge, also of what is bridged");
+        assert_eq!(tapped(2), [Kinds::NONE; 0], "elsewhere");
+        let mut state = settled();
+        assert_eq!(told(&state.step(around(Vec::new(), Vec::new()))), [Kinds::NONE; 0], "nowhere");
+    }
+
+    #[test]
     fn who_is_not_attached_to_or_gone_is_not_reached() {
         let mut state = settled();
         assert_eq!(told(&state.step(Event::AttachFailed { ifindex: 7 })), [Kinds::NONE]);
@@ -332,10 +352,8 @@ mod tests {
             outside: BTreeMap::from([(2, seen.to_vec())]),
             ..Observation::default()
         }));
-        let interfaces = [(7, Vec::new()), (3, Vec::new()), (2, around.to_vec())];
-        ops.extend(
-            state.step(Event::LookedAround(Surroundings { host: Vec::new(), interfaces: interfaces.into() })),
-        );
+        let interfaces = BTreeMap::from([(7, Vec::new()), (3, Vec::new()), (2, around.to_vec())]);
+        ops.extend(state.step(Event::LookedAround(Surroundings { interfaces, ..Surroundings::default() })));
         ops
     }
 
@@ -366,7 +384,7 @@ mod tests {
             ..Observation::default()
         }));
         let interfaces = uplinks.map(|ifindex| (ifindex, Vec::new())).collect();
-        let ops = state.step(Event::LookedAround(Surroundings { host: Vec::new(), interfaces }));
+        let ops = state.step(Event::LookedAround(Surroundings { interfaces, ..Surroundings::default() }));
         let opened = ops.iter().filter(|op| matches!(op, Op::WriteOutside { .. })).count();
         assert_eq!(opened, MAX_UPLINKS as usize);
         let FastpathReport { uplinks, barred_uplinks, .. } = state.fastpath();

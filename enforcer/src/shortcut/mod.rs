@@ -1,8 +1,8 @@
 //! Where packets may go straight from one workload's interface into another's, or to the outside and back, and why not:
 //! what stands on the way that they would take otherwise, and would miss them.
 //!
-//! [`netfilter`], [`ipsec`] and [`queues`] ask the kernel for it; what is to be seen of the interfaces themselves
-//! comes with each look at the host ([`crate::daemon::links`]). What follows is for
+//! [`netfilter`], [`ipsec`], [`queues`] and [`taps`] ask the kernel for it; what is to be seen of the interfaces
+//! themselves comes with each look at the host ([`crate::daemon::links`]). What follows is for
 //! [`crate::daemon::shortcuts`] to decide. What cannot be seen counts as being there.
 
 use std::fmt;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub mod ipsec;
 pub mod netfilter;
 pub mod queues;
+pub mod taps;
 mod watch;
 
 pub use watch::{Surroundings, Watch};

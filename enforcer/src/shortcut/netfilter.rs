@@ -212,7 +212,7 @@ fn ipvs() -> Option<Barrier> {
 }
 
 /// A file of the kernel's; without the module that it belongs to there is none, and nothing in it.
-fn read_if_there(path: &str) -> io::Result<String> {
+pub(super) fn read_if_there(path: &str) -> io::Result<String> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         read => read,

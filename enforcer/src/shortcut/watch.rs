@@ -6,6 +6,7 @@ use super::{
     Barrier, Kinds, ipsec,
     netfilter::Chains,
     queues::{self, Wayside},
+    taps::Taps,
 };
 use crate::datapath::attach::Mechanism;
 
@@ -16,6 +17,8 @@ pub struct Surroundings {
     pub host: Vec<Barrier>,
     /// At one interface. Who is not in it was not looked at.
     pub interfaces: BTreeMap<u32, Vec<Barrier>>,
+    /// Where somebody listens.
+    pub taps: Taps,
 }
 
 /// Looks, and remembers what need not be looked at again.
@@ -38,7 +41,12 @@ impl Watch {
             let outside = barriers.iter_mut().filter(|(ifindex, _)| interfaces[*ifindex].is_outside);
             outside.for_each(|(_, barriers)| barriers.push(barrier.clone()));
         }
-        Surroundings { host, interfaces: barriers }
+        let taps = Taps::look().unwrap_or_else(|error| {
+            host.push(Barrier::unseen("packet sockets", &error));
+            Taps::default()
+        });
+        host.extend(taps.everywhere());
+        Surroundings { host, interfaces: barriers, taps }
     }
 }
 
