@@ -1,6 +1,8 @@
 //! Packets between workloads pass the host's stack by where nothing there could make a difference, and nowhere else:
 //! with each thing in the way everything is as if there were no shortcut, also when it comes while people talk.
 
+mod nat;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -22,6 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Questions to find out by which way their packets go; each is a packet there and one back.
 const QUESTIONS: u64 = 20;
+
+/// The network of all.
+const NETWORK: &str = "version = 1\n[network.all]\nprefixes = [\"10.0.0.0/8\", \"2001:db8::/32\"]\n";
+
+/// Nobody listens there; NAT may lead to who does.
+const PUBLISHED: u16 = 8080;
 
 /// Two workloads of one network that the daemon knows.
 struct Street {
@@ -53,7 +61,7 @@ impl Street {
         };
         let daemon = Daemon::start(&host);
         daemon.wait_ready(&[asking.interface(), answering.interface()]);
-        daemon.apply("version = 1\n[network.all]\nprefixes = [\"10.0.0.0/8\", \"2001:db8::/32\"]\n");
+        daemon.apply(NETWORK);
         Self { daemon, asking, answering, host }
     }
 
@@ -207,7 +215,7 @@ fn who_listens_at_the_sender_hears_what_it_sent(#[values(Family::V4, Family::V6)
     Then::GoOn
 )]
 #[case::published_port(
-    "nft 'add table ip nat; add chain ip nat pre { type nat hook prerouting priority -100; }; add rule ip nat pre tcp dport 8080 dnat to 10.2.0.5:7'",
+    "nft 'add table ip nat; add chain ip nat pre { type nat hook prerouting priority -100; }; add rule ip nat pre tcp dport 8080 dnat to 10.2.0.5:5432'",
     "nft delete table ip nat",
     Then::GoOn
 )]
@@ -279,12 +287,15 @@ fn check(layout: Layout, raise: &str, lower: &str, then: Then) {
     let to = street.address(Family::V4);
     street.wait_straight(Family::V4);
     let mut conversation = Conversation::open(&street.asking, to, ECHO_PORT).expect("they talk");
+    assert!(!tcp(&street.asking, to, PUBLISHED), "nothing is published yet");
     street.on_host(raise);
     match then {
         Then::GoOn => {
             street.wait_by_stack(Family::V4);
             assert!(conversation.goes_on() || raise.contains("masquerade"), "TCP goes on by the stack");
             assert!(tcp(&street.asking, to, ECHO_PORT), "and begins there");
+            let is_published = tcp(&street.asking, to, PUBLISHED);
+            assert_eq!(is_published, raise.contains("dnat"), "as it is led there");
         }
         Then::End => {
             wait::until("nothing gets there", PATIENCE, || {
@@ -308,6 +319,8 @@ fn check(layout: Layout, raise: &str, lower: &str, then: Then) {
 fn programs_of_others_see_every_packet() {
     let street = Street::build("foreign-program", Layout::Routed);
     street.wait_straight(Family::V4);
+    let mut conversation =
+        Conversation::open(&street.asking, street.address(Family::V4), ECHO_PORT).expect("they talk");
     let foreign =
         Foreign::attach(street.host.netns(), street.answering.interface(), TcxHook::Egress, Place::Last);
     wait::until("the program sees packets", PATIENCE, || {
@@ -317,6 +330,9 @@ fn programs_of_others_see_every_packet() {
     let shown = String::from_utf8(street.daemon.cli(&["status"]).stdout).unwrap();
     let line = format!("{} not: programs of others on its interface", street.answering.interface());
     assert!(shown.contains(&line), "{shown}");
+    let before = foreign.packets();
+    assert!((0..QUESTIONS).all(|_| conversation.goes_on()), "TCP goes on by the stack");
+    assert!(foreign.packets() >= before + QUESTIONS, "and the program sees it");
     drop(foreign);
     street.wait_straight(Family::V4);
 }

@@ -124,3 +124,44 @@ struct Install<'a> {
 pub(super) fn inner_id(outer: &MapData, name: &'static str, bank: u32) -> Result<Option<u32>, TableError> {
     bpf::lookup(outer.fd(), &bank).map_err(|source| TableError::Io { operation: "look into", name, source })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{self, RecvTimeoutError};
+
+    use super::*;
+
+    /// Long enough for who waits for nobody.
+    const A_WHILE: Duration = Duration::from_millis(100);
+
+    #[test]
+    fn nothing_is_settled_before_all_have_waited() {
+        let installs = Installs::default();
+        let (end, waits) = mpsc::channel::<()>();
+        installs.keep(thread::spawn(move || {
+            waits.recv().ok();
+            Ok(())
+        }));
+        let (settled, hears) = mpsc::channel();
+        let settling = &installs;
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                settling.settle();
+                settled.send(())
+            });
+            assert_eq!(hears.recv_timeout(A_WHILE), Err(RecvTimeoutError::Timeout), "somebody waits still");
+            drop(end);
+            assert_eq!(hears.recv(), Ok(()), "and does not any more");
+        });
+    }
+
+    #[test]
+    fn another_policy_has_to_be_waited_for() {
+        let installs = Installs::default();
+        let waiting = || installs.0.lock().unwrap().len();
+        installs.replaced();
+        assert_eq!(waiting(), 1);
+        installs.settle();
+        assert_eq!(waiting(), 0);
+    }
+}
