@@ -54,8 +54,9 @@ impl Town {
     fn deadline(&self) -> Deadline {
         let tables = Tables::open_pinned(&Pins::new(self.daemon.bpffs())).unwrap();
         let deadline = tables.generation().unwrap().unwrap().deadline;
-        let left = Duration::from_nanos(deadline - boottime());
-        Deadline { boottime: deadline, moment: Instant::now() + left }
+        // In this order: what happens between the two makes the moment come too early, for which there is patience.
+        let now = Instant::now();
+        Deadline { boottime: deadline, moment: now + Duration::from_nanos(deadline - boottime()) }
     }
 }
 

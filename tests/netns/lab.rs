@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use enforcer_tests::traffic::{ECHO_PORT, PATIENCE, Probe, Protocol, ask_all};
-use enforcer_tests::{Host, NetNs, Numbered, Workload, traffic};
+use enforcer_tests::{Host, NetNs, Numbered, Workload, traffic, wait};
 
 /// Asks with every protocol in both families, all at once, and names those without an answer.
 #[track_caller]
@@ -133,7 +133,11 @@ fn nothing_is_left_behind() {
 fn a_namespace_of_a_dead_process_is_swept() {
     // No process has this number: it is beyond the kernel's limit.
     let orphan = "enf-4194305-orphan";
-    assert!(std::process::Command::new("ip").args(["netns", "add", orphan]).status().unwrap().success());
+    // Other tests sweep, too, and may do so while it is being made.
+    wait::until("there is an orphan", Duration::from_secs(10), || {
+        let added = std::process::Command::new("ip").args(["netns", "add", orphan]).status().unwrap();
+        added.success().then_some(())
+    });
     enforcer_tests::leftovers::sweep_dead();
     assert!(!Path::new(enforcer_tests::netns::DIRECTORY).join(orphan).exists());
     drop(NetNs::create("sweeper"));

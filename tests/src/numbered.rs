@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 
+use crate::loss::spawn_pinned;
 use crate::netns::NetNs;
 use crate::traffic::unspecified_like;
 use crate::wait;
@@ -75,7 +76,8 @@ impl<'n> Numbered<'n> {
         let shared = Arc::new(Shared::default());
         let (sending, receiving) = (Arc::clone(&shared), Arc::clone(&shared));
         Stream {
-            sender: Some(thread::spawn(move || sending.send(&tx, to, self.rate))),
+            // One that moves to another processor may overtake itself there.
+            sender: Some(spawn_pinned(self.port.into(), move || sending.send(&tx, to, self.rate))),
             receiver: Some(thread::spawn(move || receiving.receive(&rx))),
             shared,
         }

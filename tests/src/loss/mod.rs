@@ -16,6 +16,8 @@ mod sequence;
 use std::io;
 use std::sync::atomic::Ordering;
 
+pub(crate) use pace::spawn_pinned;
+
 pub use disturbance::{Diary, Disturbance, Plan};
 pub use report::{Flow, Report};
 pub use scene::Scene;
