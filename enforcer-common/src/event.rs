@@ -54,8 +54,8 @@ pub enum Hook {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 pub struct EventBudget {
-    /// Second (of `CLOCK_MONOTONIC`) that `sent` belongs to.
-    pub second: u64,
+    /// When the second began that `sent` belongs to, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub since: u64,
     /// Events sent in that second.
     pub sent: u64,
     /// Events lost so far: over the rate, or the ring was full.

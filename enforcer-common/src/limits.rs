@@ -76,6 +76,10 @@ pub const ROUTER_ERRORS_PER_SECOND: u32 = 100;
 /// Bytes of the ring that carries events to the daemon.
 pub const EVENT_RING_BYTES: u32 = 256 * 1024;
 
+/// Denied flows of one interface that one CPU adds to the records in a second; beyond it they are only counted. A
+/// scanner needs minutes then to fill [`MAX_DENIED`].
+pub const DENIED_PER_SECOND: u32 = 256;
+
 /// Events that one CPU may emit per second; beyond it they are only counted.
 pub const EVENTS_PER_SECOND: u32 = 1_000;
 

@@ -174,6 +174,12 @@ impl Verdict {
             && code != DropReason::NoEndpoint as u8
     }
 
+    /// Whether this is the [`code`](Self::code) of a drop whose packet bears an address of somebody else.
+    #[inline(always)]
+    pub const fn is_forged_code(code: u8) -> bool {
+        code == DropReason::SpoofedSource as u8 || code == DropReason::SpoofedOutside as u8
+    }
+
     /// The code of the drop that a [`code`](Self::code) relaxes; any other code itself.
     #[inline(always)]
     pub const fn strict_code(code: u8) -> u8 {

@@ -1,9 +1,10 @@
 //! The one exit: every packet is counted here, whatever happened to it.
 
+use core::ptr;
+
 use enforcer_common::{
     counter::{Counter, EndpointCounters, Weight},
     endpoint::EndpointId,
-    event::Hook,
     flow::FlowEntry,
     verdict::Verdict,
 };
@@ -12,7 +13,7 @@ use aya_ebpf::btf_maps::PerCpuArray;
 
 use crate::{
     datapath::Role,
-    event, flow,
+    flow,
     journey::{Journey, Judgement},
     maps,
     packet::Frame,
@@ -20,13 +21,40 @@ use crate::{
 
 /// Where a packet's flow record comes from, if it has one.
 #[derive(Clone, Copy)]
-pub enum FlowRecord {
+pub struct FlowRecord {
+    exists: bool,
+    /// Null where there is none to point at, and not nothing, as in an enum: kernels before 6.3 refuse to read from the
+    /// stack what was written there on some ways only.
+    known: *mut FlowEntry,
+}
+
+impl FlowRecord {
     /// Not IP, not readable, or counted by the sender's own hook.
-    None,
-    /// The judgement was recalled from it.
-    Known(*mut FlowEntry),
+    pub const NONE: Self = Self { exists: false, known: ptr::null_mut() };
     /// The judgement was just made.
-    New,
+    pub const NEW: Self = Self { exists: true, known: ptr::null_mut() };
+
+    /// The judgement was recalled from it.
+    #[inline(always)]
+    pub const fn known(entry: *mut FlowEntry) -> Self {
+        Self { exists: true, known: entry }
+    }
+
+    /// Whether there is a flow.
+    #[inline(always)]
+    pub const fn exists(self) -> bool {
+        self.exists
+    }
+
+    /// Counts a packet there by `count`, or in a new one.
+    #[inline(always)]
+    pub fn take(self, frame: impl Frame, journey: &Journey, weight: Weight, count: impl Fn(*mut FlowEntry)) {
+        if !self.known.is_null() {
+            count(self.known);
+        } else if self.exists {
+            flow::record(journey, frame.ifindex(), weight);
+        }
+    }
 }
 
 /// Counts what nothing is against. `counted` says that another hook did.
@@ -43,78 +71,42 @@ pub fn admitted(frame: impl Frame, role: Role, journey: &mut Journey, record: Fl
     }
     count(&maps::REASONS, u32::from(journey.judgement.verdict), weight);
     count_deciders(journey, weight);
-    match record {
-        FlowRecord::None => {}
-        FlowRecord::Known(entry) => flow::count_admitted(entry, journey, weight),
-        FlowRecord::New => flow::record(journey, frame.ifindex(), weight),
-    }
+    record.take(frame, journey, weight, |entry| flow::count_admitted(entry, journey, weight));
 }
 
-/// The same of what is dropped, or would be.
+/// Of a packet that another hook counted the flow is only known to be alive.
 #[inline(always)]
-pub fn refused(
-    frame: impl Frame,
-    hook: Hook,
-    role: Role,
-    journey: &Journey,
-    record: FlowRecord,
-    counted: bool,
-) {
-    let weight = weight(frame, journey);
+pub fn count_again(frame: impl Frame, journey: &Journey, record: FlowRecord) {
+    record.take(frame, journey, Weight { packets: 0, bytes: 0 }, |entry| flow::touch(entry, journey));
+}
+
+/// The same at an uplink: what passes is the host's business, and no flow of ours.
+#[inline(always)]
+pub fn outside(frame: impl Frame, journey: &Journey) {
+    count(&maps::REASONS, u32::from(journey.judgement.verdict), weight(frame, journey));
+}
+
+/// Counts what is dropped, or would be: for its reason, and for who decided so.
+#[inline(always)]
+pub fn count_refused(journey: &Journey, weight: Weight) {
+    let reason = u32::from(Verdict::strict_code(journey.judgement.verdict));
+    if journey.judgement.would_drop() {
+        count(&maps::WOULD_DROPS, reason, weight);
+    } else {
+        count(&maps::REASONS, reason, weight);
+    }
+    count_deciders(journey, weight);
+}
+
+/// Counts what is dropped, or would be, for the endpoint at this hook.
+#[inline(always)]
+pub fn count_at_endpoint(role: Role, journey: &Journey, weight: Weight) {
     count_endpoint(journey, weight, |counters| match (role, journey.judgement.is_pass()) {
         (Role::Sender, true) => &mut counters.sent,
         (Role::Sender, false) => &mut counters.sent_dropped,
         (Role::Receiver, true) => &mut counters.received,
         (Role::Receiver, false) => &mut counters.received_dropped,
     });
-    if counted {
-        return count_again(frame, journey, record);
-    }
-    count_refused(weight.packets, weight.bytes);
-    event::event_dropped(frame.ifindex(), frame.length(), hook as u32);
-    count_deciders(journey, weight);
-    match record {
-        FlowRecord::None => {}
-        FlowRecord::Known(entry) => flow::count_refused(entry, journey, weight),
-        FlowRecord::New => flow::record(journey, frame.ifindex(), weight),
-    }
-}
-
-/// Of a packet that another hook counted the flow is only known to be alive.
-#[inline(always)]
-fn count_again(frame: impl Frame, journey: &Journey, record: FlowRecord) {
-    match record {
-        FlowRecord::None => {}
-        FlowRecord::Known(entry) => flow::touch(entry, journey),
-        FlowRecord::New => flow::record(journey, frame.ifindex(), Weight { packets: 0, bytes: 0 }),
-    }
-}
-
-/// The same at an uplink: what passes is the host's business, and no flow of ours.
-#[inline(always)]
-pub fn outside(frame: impl Frame, journey: &Journey) {
-    let (weight, judgement) = (weight(frame, journey), &journey.judgement);
-    if judgement.is_admitted() {
-        return count(&maps::REASONS, u32::from(judgement.verdict), weight);
-    }
-    count_refused(weight.packets, weight.bytes);
-    event::event_dropped(frame.ifindex(), frame.length(), Hook::FromUplink as u32);
-    flow::record(journey, frame.ifindex(), weight);
-}
-
-/// A station of its own: counts the reason of what is dropped, or would be.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn count_refused(packets: u32, bytes: u32) -> u32 {
-    let weight = Weight { packets, bytes };
-    let Some(Journey { judgement, .. }) = Journey::current() else { return 0 };
-    let reason = u32::from(Verdict::strict_code(judgement.verdict));
-    if judgement.would_drop() {
-        count(&maps::WOULD_DROPS, reason, weight);
-    } else {
-        count(&maps::REASONS, reason, weight);
-    }
-    0
 }
 
 /// What the frame counts for on the wire.

@@ -13,7 +13,7 @@ use crate::{
     judge, masked, neighbor,
     packet::{Frame, Origin},
     parse::{self, Kind},
-    relax, uplink,
+    refusal, uplink,
 };
 
 /// Which side of the packet the endpoint at this hook is.
@@ -42,7 +42,7 @@ pub fn enforce(ctx: &impl EbpfContext, frame: impl Frame, hook: Hook) -> Option<
     if journey.judgement.is_admitted() {
         admit(frame, hook, role, origin, record, journey);
     } else {
-        refuse(frame, hook, role, origin, record, journey);
+        refusal::refuse(frame, hook, role, origin, record, journey);
     }
     trace(ctx, hook, journey);
     journey.judgement.is_pass().then_some(journey)
@@ -58,7 +58,7 @@ fn admit(
     record: FlowRecord,
     journey: &mut Journey,
 ) {
-    if !matches!(record, FlowRecord::None) {
+    if record.exists() {
         fragment::remember(&journey.packet);
     }
     // A stamped packet was counted where it entered; at its destination only a drop is news.
@@ -69,28 +69,6 @@ fn admit(
     }
 }
 
-/// What is dropped, or goes on only because a mode relaxes that.
-#[inline(always)]
-fn refuse(
-    frame: impl Frame,
-    hook: Hook,
-    role: Role,
-    origin: Origin,
-    record: FlowRecord,
-    journey: &mut Journey,
-) {
-    relax::relax(role);
-    // Not what could not be read, and not whose sender is not known: others would be judged by its ports.
-    if !matches!(record, FlowRecord::None) && journey.judgement.is_of_proven_source() {
-        fragment::remember(&journey.packet);
-    }
-    let goes_on = journey.judgement.is_pass();
-    let counted = goes_on && relax::is_relaxed_stamp(origin.stamp) && matches!(hook, Hook::ToEndpoint);
-    if !goes_on || !matches!(hook, Hook::Guard) {
-        account::refused(frame, hook, role, journey, record, counted);
-    }
-}
-
 /// The same for what comes from outside, at an uplink. Nobody stamped it, so it bears no stamp from here on
 /// either, but one of doubt where it goes on in spite of its judgement. Says, too, whether it was understood.
 #[inline(always)]
@@ -98,10 +76,11 @@ pub fn receive(ctx: &impl EbpfContext, frame: impl Frame) -> Option<(u32, bool)>
     let parsed = parse::read(frame);
     let journey = Journey::current()?;
     uplink::receive(frame, parsed.is_ok(), journey);
-    if !journey.judgement.is_pass() {
-        relax::relax(Role::Sender);
+    if journey.judgement.is_admitted() {
+        account::outside(frame, journey);
+    } else {
+        refusal::refuse(frame, Hook::FromUplink, Role::Sender, Origin::default(), FlowRecord::NEW, journey);
     }
-    account::outside(frame, journey);
     trace(ctx, Hook::FromUplink, journey);
     let doubt = if journey.judgement.would_drop() { journey.stamp } else { 0 };
     journey.judgement.is_pass().then_some((doubt, parsed.is_ok()))
@@ -141,14 +120,14 @@ pub fn judge_parsed(
         return dropped(journey, DropReason::OverlappingFragment as u8);
     }
     if neighbor::judge(role, origin, ifindex, &journey.packet) {
-        return FlowRecord::None;
+        return FlowRecord::NONE;
     }
     let record = recall(role, endpoint, hook, origin, journey).unwrap_or_else(|| {
         match role {
             Role::Sender => judge::judge_sent(ifindex),
             Role::Receiver => judge::judge_delivered(ifindex, origin.stamp, u32::from(origin.from_host)),
         };
-        FlowRecord::New
+        FlowRecord::NEW
     });
     let is_masked = journey.judgement.verdict == DropReason::MaskedSource as u8;
     if role == Role::Receiver && is_masked && origin.stamp != 0 && !origin.from_host {
@@ -178,13 +157,13 @@ fn recall(
         journey.judgement = Judgement::default();
         return None;
     }
-    Some(FlowRecord::Known(entry))
+    Some(FlowRecord::known(entry))
 }
 
 #[inline(always)]
 fn dropped(journey: &mut Journey, reason: u8) -> FlowRecord {
     journey.judgement = Judgement { verdict: reason, ..Judgement::default() };
-    FlowRecord::None
+    FlowRecord::NONE
 }
 
 /// For debugging the datapath itself. The loader freezes the log level at *off* unless asked, and then

@@ -20,6 +20,8 @@ pub struct Seat {
     facts: u64,
     ifindex: u32,
     endpoint: Endpoint,
+    /// As whom it spoke last and may speak, IPv6 and IPv4.
+    proven: [Address; 2],
 }
 
 /// The endpoint whose host-side interface has this ifindex, without a look into the table where an earlier packet of this
@@ -40,8 +42,24 @@ pub fn seated<'a>(journey: &Journey, ifindex: u32) -> Option<&'a Endpoint> {
 pub extern "C" fn take_seat(ifindex: u32) -> u32 {
     let (Some(journey), Some(endpoint)) = (Journey::current(), behind(ifindex)) else { return 0 };
     let facts = journey.control.facts;
-    journey.seats[ifindex as usize % SEATS] = Seat { facts, ifindex, endpoint: *endpoint };
+    journey.seats[ifindex as usize % SEATS] =
+        Seat { facts, ifindex, endpoint: *endpoint, proven: [Address::default(); 2] };
     1
+}
+
+/// Whether who sits behind an interface was found to be who this packet says, when it spoke last. Else it has to be found
+/// out.
+#[inline(always)]
+pub fn is_proven(journey: &Journey, ifindex: u32) -> bool {
+    let src = journey.packet.key.src;
+    journey.seats[ifindex as usize % SEATS].proven[usize::from(src.is_v4())] == src
+}
+
+/// It was found out.
+#[inline(always)]
+pub fn proves(journey: &mut Journey, ifindex: u32) {
+    let src = journey.packet.key.src;
+    journey.seats[ifindex as usize % SEATS].proven[usize::from(src.is_v4())] = src;
 }
 
 /// The endpoint whose host-side interface has this ifindex.

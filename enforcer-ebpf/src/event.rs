@@ -2,30 +2,27 @@
 
 use enforcer_common::{event::DropEvent, limits::EVENTS_PER_SECOND};
 
-use crate::{journey::Journey, maps, packet};
+use crate::{journey::Journey, maps};
 
 const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 
-/// Tells of the packet that this CPU is judging. A station of its own, verified once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn event_dropped(ifindex: u32, length: u32, hook: u32) -> u32 {
-    let Some(journey) = Journey::current() else { return 0 };
-    let time = packet::now();
-    let Some(budget) = maps::EVENT_BUDGET.get_ptr_mut(0) else { return 0 };
+/// Tells of the packet that this CPU is judging.
+#[inline(always)]
+pub fn tell(journey: &Journey, ifindex: u32, length: u32, hook: u32) {
+    let time = journey.now;
+    let Some(budget) = maps::EVENT_BUDGET.get_ptr_mut(0) else { return };
     // SAFETY: this CPU's own slot, and the program is not preempted by itself.
     let budget = unsafe { &mut *budget };
-    let second = time / NANOSECONDS_PER_SECOND;
-    if budget.second != second {
-        (budget.second, budget.sent) = (second, 0);
+    if time >= budget.since.wrapping_add(NANOSECONDS_PER_SECOND) {
+        (budget.since, budget.sent) = (time, 0);
     }
     if budget.sent >= u64::from(EVENTS_PER_SECOND) {
         budget.lost += 1;
-        return 0;
+        return;
     }
     let Some(mut event) = maps::EVENTS.reserve(0) else {
         budget.lost += 1;
-        return 0;
+        return;
     };
     budget.sent += 1;
     event.write(DropEvent {
@@ -41,5 +38,4 @@ pub extern "C" fn event_dropped(ifindex: u32, length: u32, hook: u32) -> u32 {
         rule: journey.judgement.rule,
     });
     event.submit(0);
-    1
 }

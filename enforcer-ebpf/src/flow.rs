@@ -9,14 +9,29 @@ use enforcer_common::{
     counter::Weight,
     endpoint::EndpointId,
     flow::{FlowEntry, FlowKey, ShortId, Why, tick},
+    limits::DENIED_PER_SECOND,
     verdict::Verdict,
 };
 
 use crate::{
-    config, flow_table,
+    config, endpoint, flow_table,
     journey::{Journey, Judgement},
     maps, policy,
 };
+
+/// Interfaces that have an [`Allowance`] of their own; others share one. A power of two.
+pub const ALLOWANCES: usize = 256;
+
+/// Nanoseconds of what is a second here, as a power of two.
+const SECOND: u32 = 30;
+
+/// What one CPU has spent of [`DENIED_PER_SECOND`] on an interface.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Allowance {
+    second: u32,
+    spent: u32,
+}
 
 /// Which side of a flow asks for its record.
 #[derive(Clone, Copy)]
@@ -36,6 +51,10 @@ pub fn recall(journey: &mut Journey, asking: Asking, ifindex: u32) -> Option<*mu
         && stands(entry, journey, asking, !config::kernel_tables())
     {
         return Some(entry);
+    }
+    // What is forged has no record, and who speaks as somebody else is told so without a search for one.
+    if matches!(asking, Asking::Sender(_)) && !endpoint::is_proven(journey, ifindex) {
+        return None;
     }
     journey.denied_key = denied(&journey.packet.key, ifindex);
     let key = &journey.denied_key;
@@ -116,6 +135,10 @@ fn is_of_today(entry: *mut FlowEntry, control: &Control) -> bool {
 pub fn record(journey: &Journey, ifindex: u32, weight: Weight) {
     let admits = journey.judgement.is_admitted();
     let only_kept = weight.packets == 0;
+    // Any address may be forged: with a record each there would be none for anybody else.
+    if Verdict::is_forged_code(journey.judgement.verdict) {
+        return;
+    }
     if only_kept && (!admits || journey.judgement.flags & FlowEntry::CACHED == 0 || config::kernel_tables()) {
         return;
     }
@@ -136,7 +159,7 @@ pub extern "C" fn flow_record(ifindex: u32, packets: u32, bytes: u32) -> u32 {
         record_allowed(journey, weight);
     } else {
         journey.denied_key = denied(&journey.packet.key, ifindex);
-        record_denied(journey, weight);
+        record_denied(journey, ifindex, weight);
     }
     0
 }
@@ -145,7 +168,7 @@ pub extern "C" fn flow_record(ifindex: u32, packets: u32, bytes: u32) -> u32 {
 fn record_allowed(journey: &Journey, weight: Weight) {
     let only_kept = weight.packets == 0;
     let found = if config::kernel_tables() {
-        shared(&maps::FLOWS, &journey.packet.key, journey)
+        shared(&maps::FLOWS, &journey.packet.key, journey, true)
     } else {
         flow_table::placed(journey)
     };
@@ -158,23 +181,41 @@ fn record_allowed(journey: &Journey, weight: Weight) {
 }
 
 #[inline(always)]
-fn record_denied(journey: &Journey, weight: Weight) {
-    if let Some(entry) = shared(&maps::DENIED, &journey.denied_key, journey) {
+fn record_denied(journey: &mut Journey, ifindex: u32, weight: Weight) {
+    let has_room = has_room(journey, ifindex);
+    if let Some(entry) = shared(&maps::DENIED, &journey.denied_key, journey, has_room) {
         start_anew(entry, journey);
         renew(entry, journey, 0);
         count(entry, journey, weight, false);
     }
 }
 
-/// The entry in a table that all CPUs share, made if need be.
+/// Whether one more denied flow of an interface is remembered: who tries all ports is counted and told of, but must not
+/// push out what others are denied. What a mode lets go on is wanted whole, for the policy that is made of it.
+#[inline(always)]
+fn has_room(journey: &mut Journey, ifindex: u32) -> bool {
+    let Journey { now, judgement, allowances, .. } = journey;
+    let allowance = &mut allowances[ifindex as usize % ALLOWANCES];
+    let second = (*now >> SECOND) as u32;
+    if allowance.second != second {
+        *allowance = Allowance { second, spent: 0 };
+    }
+    let is_strict = !judgement.would_drop();
+    allowance.spent += u32::from(is_strict);
+    !is_strict || allowance.spent <= DENIED_PER_SECOND
+}
+
+/// The entry in a table that all CPUs share, made if need be and it `may_grow`.
 #[inline(always)]
 fn shared<const N: usize>(
     table: &LruHashMap<FlowKey, FlowEntry, N>,
     key: &FlowKey,
     journey: &Journey,
+    may_grow: bool,
 ) -> Option<*mut FlowEntry> {
-    if let Some(entry) = table.get_ptr_mut(key) {
-        return Some(entry);
+    let known = table.get_ptr_mut(key);
+    if known.is_some() || !may_grow {
+        return known;
     }
     let (first_seen, facts) = (tick(journey.now), !journey.control.facts as u32);
     // Of this verdict, so that nobody takes its counts for another's.

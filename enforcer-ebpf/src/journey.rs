@@ -19,6 +19,7 @@ use enforcer_common::{
 
 use crate::{
     endpoint::{SEATS, Seat},
+    flow::{ALLOWANCES, Allowance},
     flow_table::Place,
     maps, packet,
     parse::Packet,
@@ -67,6 +68,8 @@ pub struct Journey {
     pub digest: u64,
     /// Who was found behind interfaces by earlier packets, [`crate::endpoint::seated`].
     pub seats: [Seat; SEATS],
+    /// Denied flows that interfaces had recorded lately.
+    pub allowances: [Allowance; ALLOWANCES],
 }
 
 /// A verdict and what it rests on.

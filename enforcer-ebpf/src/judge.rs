@@ -85,7 +85,13 @@ pub extern "C" fn may_send(ifindex: u32) -> u32 {
     if asks_for_address(endpoint, &journey.packet.key) {
         return MAY_ASK;
     }
-    forbidden_at_source(endpoint, &journey.packet, &journey.quote).map_or(MAY_SEND, |reason| reason as u32)
+    match forbidden_at_source(endpoint, &journey.packet, &journey.quote) {
+        Some(reason) => reason as u32,
+        None => {
+            endpoint::proves(journey, ifindex);
+            MAY_SEND
+        }
+    }
 }
 
 /// What no policy can allow an endpoint to send.

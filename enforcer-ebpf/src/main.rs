@@ -2,7 +2,7 @@
 //! [`datapath::enforce`] and every module it visits is one station:
 //!
 //! hook → [`packet`] → [`parse`] → [`endpoint`] → [`fragment`] → [`neighbor`] → [`flow`] →
-//! [`judge`] and [`policy`] (on a miss) → [`relax`] (of a drop) → [`account`] → [`shortcut`] or
+//! [`judge`] and [`policy`] (on a miss) → [`account`], or [`refusal`] and [`relax`] (of a drop) → [`shortcut`] or
 //! [`outside`] (of what an endpoint sends, or an uplink brings)
 #![no_std]
 #![no_main]
@@ -30,6 +30,7 @@ mod packet;
 mod parse;
 mod policy;
 mod quote;
+mod refusal;
 mod relax;
 mod shortcut;
 mod skb;

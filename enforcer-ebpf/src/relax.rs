@@ -15,19 +15,12 @@ use crate::{config, datapath::Role, endpoint, journey::Journey, maps, state};
 /// Relaxes the drop that the journey holds, if it is to be; where a packet enters, its stamp says so from
 /// then on.
 #[inline(always)]
-pub fn relax(role: Role) {
-    relax_drop(u32::from(role == Role::Sender));
-}
-
-/// A station of its own, verified once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn relax_drop(enters: u32) -> u32 {
-    let Some(journey) = Journey::current() else { return 0 };
+pub fn relax(journey: &mut Journey, role: Role) {
+    let enters = role == Role::Sender;
     let code = journey.judgement.verdict;
     let audited = journey.judgement.flags & FlowEntry::AUDITED != 0;
     if !audited && !Verdict::is_relaxed_code(code, mode_in_force(journey.endpoint.0)) {
-        return 0;
+        return;
     }
     journey.judgement.verdict = Verdict::relaxed_code(code);
     let proven = Verdict::is_of_proven_source(code);
@@ -35,15 +28,14 @@ pub extern "C" fn relax_drop(enters: u32) -> u32 {
     let by_rule_alone = audited && code == DropReason::DeniedByRule as u8;
     // Who asked is remembered: else the answer would pass for a question, and go on when all of this is over.
     if proven && !by_rule_alone && endpoint::owner(src).endpoint != EndpointId::HOST {
-        state::open(journey, enters == 0);
+        state::open(journey, !enters);
     }
-    if enters != 0 {
+    if enters {
         let mask = config::mark_mask();
         // What the host unpacks keeps the mark, and proves nothing of what was in it.
         let unpacked = protocol != protocol::TCP && endpoint::owner(dst).endpoint == EndpointId::HOST;
         journey.stamp = if proven && !unpacked { relaxed_stamp(mask) } else { doubtful_stamp(mask) };
     }
-    1
 }
 
 /// Whoever is not known has the host's mode: that of slot 0.

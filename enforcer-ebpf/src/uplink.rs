@@ -37,9 +37,9 @@ pub fn judge(
     judge_outside(flags, u32::from(parsed.is_ok()));
     let receiver = receiving_interface();
     if !journey.judgement.is_pass() || receiver == 0 {
-        return (Role::Receiver, FlowRecord::None);
+        return (Role::Receiver, FlowRecord::NONE);
     }
-    let Some(endpoint) = endpoint::behind(receiver) else { return (Role::Receiver, FlowRecord::None) };
+    let Some(endpoint) = endpoint::behind(receiver) else { return (Role::Receiver, FlowRecord::NONE) };
     (journey.endpoint, journey.stamp) = (endpoint.id, endpoint.stamp);
     let record = match parsed {
         Ok(()) => {
@@ -48,7 +48,7 @@ pub fn judge(
         }
         Err(reason) => {
             journey.judgement = Judgement { verdict: reason, ..Judgement::default() };
-            FlowRecord::None
+            FlowRecord::NONE
         }
     };
     (Role::Receiver, record)

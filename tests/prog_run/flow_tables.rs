@@ -1,11 +1,15 @@
 //! Where allowed flows are kept: a part for each CPU that grows, or a table of the kernel's kind for all.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use enforcer::datapath::sizes::TableKind;
-use enforcer_common::verdict::{
-    DropReason::{DefaultDeny, DhcpServer},
-    PassReason::*,
+use enforcer_common::{
+    limits::DENIED_PER_SECOND,
+    mode::Mode,
+    verdict::{
+        DropReason::{DefaultDeny, DhcpServer},
+        PassReason::*,
+    },
 };
 use enforcer_tests::{
     packet::{BLUE_A, BLUE_B, DB, Family, Family::*, from},
@@ -88,6 +92,40 @@ fn more_flows_than_there_was_room_for_are_all_counted(mut lab: Lab, #[values(V4,
     // A flow that was pushed out before there was room for it has lost a count.
     assert!(known > usize::from(MANY) * 9 / 10, "{known} of {MANY} flows are known");
     assert!(counted > u64::from(MANY) * 2, "{counted} packets of {MANY} flows, three each");
+}
+
+/// Who tries one port after the other is counted, and takes little of the room that all have for what they are denied. What
+/// a mode lets go on is all remembered: a policy is to be made of it.
+#[rstest]
+#[case::enforced(Mode::Enforce)]
+#[case::observed(Mode::Observe)]
+fn a_scan_is_counted_and_hardly_recorded(mut lab: Lab, #[case] mode: Mode, #[values(V4, V6)] family: Family) {
+    stay_on(0);
+    lab.host_mode(mode);
+    let begun = Instant::now();
+    for port in 1..=MANY {
+        let run = lab.sent_by("a", from(BLUE_A.on(family)).to(DB.on(family)).udp(port));
+        if mode == Mode::Observe {
+            run.would_drop(DefaultDeny)
+        } else {
+            run.drops(DefaultDeny)
+        };
+    }
+    let seconds = begun.elapsed().as_secs() as u32 + 2;
+    assert_eq!(
+        lab.counters_of("a").sent_dropped.packets + lab.counters_of("a").sent.packets,
+        u64::from(MANY)
+    );
+    let recorded = lab.flows().len() as u32;
+    if mode == Mode::Observe {
+        assert_eq!(recorded, u32::from(MANY));
+    } else {
+        let bounds = DENIED_PER_SECOND..=DENIED_PER_SECOND * seconds;
+        assert!(
+            bounds.contains(&recorded),
+            "{recorded} of {MANY} denied flows recorded, which took {seconds} s"
+        );
+    }
 }
 
 #[rstest]

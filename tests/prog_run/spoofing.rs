@@ -57,7 +57,7 @@ fn the_victims_flow_does_not_help_the_spoofer(mut lab: Lab, #[values(V4, V6)] fa
     lab.sent_by("b", &packet).passes(SharedNetwork).is_stamped_as("b");
     let records = lab.flows_of(&packet);
     let counts: Vec<_> = records.iter().map(|flow| (flow.verdict.as_str(), flow.packets_fwd)).collect();
-    assert_eq!(counts, [("pass", 2), ("drop", 2)], "each in a record of its own");
+    assert_eq!(counts, [("pass", 2)], "what is forged has no record");
 }
 
 #[rstest]
@@ -82,7 +82,7 @@ fn a_spoofer_does_not_touch_its_victims_denied_record(mut lab: Lab, #[values(V4,
     let records = lab.flows_of(&packet);
     let mut counts: Vec<_> = records.iter().map(|flow| (flow.reason.as_str(), flow.packets_fwd)).collect();
     counts.sort_unstable();
-    assert_eq!(counts, [("default-deny", 4), ("spoofed-source", 2), ("unstamped-source", 1)]);
+    assert_eq!(counts, [("default-deny", 4), ("unstamped-source", 1)], "what is forged has no record");
 }
 
 #[rstest]

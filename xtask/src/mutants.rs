@@ -12,13 +12,13 @@ const POLICY: &str = "enforcer-common/src/policy.rs";
 const STATE: &str = "enforcer-common/src/state.rs";
 const EBPF_POLICY: &str = "enforcer-ebpf/src/policy.rs";
 const EBPF_STATE: &str = "enforcer-ebpf/src/state.rs";
-const DATAPATH: &str = "enforcer-ebpf/src/datapath.rs";
 const ENDPOINT: &str = "enforcer-ebpf/src/endpoint.rs";
 const FLOW: &str = "enforcer-ebpf/src/flow.rs";
 const FRAGMENT: &str = "enforcer-ebpf/src/fragment.rs";
 const JUDGE: &str = "enforcer-ebpf/src/judge.rs";
 const NETWORK: &str = "enforcer-ebpf/src/network.rs";
 const QUOTE: &str = "enforcer-ebpf/src/quote.rs";
+const REFUSAL: &str = "enforcer-ebpf/src/refusal.rs";
 const RELAX: &str = "enforcer-ebpf/src/relax.rs";
 const COMPILE_SERVICES: &str = "enforcer/src/policy/compile/services.rs";
 const POLICIES: &str = "enforcer/src/daemon/policies.rs";
@@ -175,9 +175,9 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "fragment-of-dropped-datagram",
-        file: DATAPATH,
-        text: "!matches!(record, FlowRecord::None) && journey.judgement.is_of_proven_source()",
-        replacement: "!matches!(record, FlowRecord::None)",
+        file: REFUSAL,
+        text: "how & HAS_FLOW != 0 && journey.judgement.is_of_proven_source()",
+        replacement: "how & HAS_FLOW != 0",
         breaks: "fragments are judged by a first one that was dropped",
     },
     Mutant {

@@ -1,5 +1,7 @@
 //! Events of drops: how many a second brings depends on when it began, and so does what a drop costs.
 
+use std::time::Duration;
+
 use aya::maps::{Map, MapData, MapInfo, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use enforcer_common::event::EventBudget;
@@ -9,10 +11,11 @@ use nix::time::{ClockId, clock_gettime};
 use super::Lab;
 
 impl Lab {
-    /// Lets the datapath tell of no drop for the rest of this second.
+    /// Lets the datapath tell of no drop for a second.
     pub fn spend_events(&mut self) {
         let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every kernel has this clock");
-        let spent = EventBudget { second: now.tv_sec() as u64, sent: u64::from(EVENTS_PER_SECOND), lost: 0 };
+        let since = Duration::from(now).as_nanos() as u64;
+        let spent = EventBudget { since, sent: u64::from(EVENTS_PER_SECOND), lost: 0 };
         let cpus = nr_cpus().expect("the number of processors");
         let spent = PerCpuValues::try_from(vec![spent; cpus]).expect("a value for each processor");
         self.event_budget().set(0, spent, 0).expect("the table has one entry");
