@@ -1,5 +1,5 @@
 //! What a verdict takes, by test run: of a flow that is known, and of one that is not, with few flows and many, few
-//! networks and rules and very many; in tables of our own and in the kernel's.
+//! networks and rules and very many, and where it is denied; in tables of our own and in the kernel's.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,8 @@ use enforcer::datapath::load::Options;
 use enforcer::datapath::sizes::{Sizes, TableKind};
 use enforcer_common::event::Hook;
 use enforcer_common::limits::MAX_NETWORKS;
-use enforcer_common::verdict::PassReason;
+use enforcer_common::mode::Mode;
+use enforcer_common::verdict::{DropReason, PassReason};
 use enforcer_tests::cost::{Law, NETWORKS};
 use enforcer_tests::packet::{BLUE_A, BLUE_B, DB, Family, Packet, from};
 use enforcer_tests::prog_run::{Lab, Stream};
@@ -27,13 +28,15 @@ const FEW: usize = 1;
 const SOME: usize = 4_096;
 const MANY: usize = 1 << 20;
 /// Networks of the largest policy, besides the two of the packets.
-const ALL_NETWORKS: usize = 100_000;
+pub const ALL_NETWORKS: usize = 100_000;
 
 /// What decides.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Policy {
     /// Two networks.
     Two,
+    /// The same, and the packets go from one to the other.
+    Apart,
     /// Very many more.
     Networks,
     /// The same, and all their prefixes are also in the one that the packets are judged by.
@@ -64,9 +67,14 @@ type Standing = turns::Standing<Case, ()>;
 /// Everything that is compared.
 fn cases(thoroughness: Thoroughness) -> Vec<Case> {
     let known = if thoroughness.is_full() { &[FEW, SOME, MANY][..] } else { &[FEW, SOME] };
-    let policies =
-        [Policy::Networks, Policy::OneForAll, Policy::Rules(Law::OneRule), Policy::Rules(Law::ManyRules)];
-    let policies = if thoroughness.is_full() { &policies[..] } else { &policies[2..] };
+    let policies = [
+        Policy::Apart,
+        Policy::Networks,
+        Policy::OneForAll,
+        Policy::Rules(Law::OneRule),
+        Policy::Rules(Law::ManyRules),
+    ];
+    let policies = if thoroughness.is_full() { &policies[..] } else { &policies[3..] };
     let mut cases = vec![Case::Nothing];
     for kind in [TableKind::Own, TableKind::Kernel] {
         let flows = known.iter().map(|flows| Flows::Known(*flows)).chain([Flows::New]);
@@ -99,16 +107,25 @@ fn turn(case: Case, family: Family) -> turns::Turn {
         return Box::new(move || turns::mean_of(&stream, PACKETS));
     };
     let mut lab = lab(kind, policy, flows, family);
-    lab.sent_by("a", packet(family, policy, 0)).passes(policy.passes());
+    let first = lab.sent_by("a", packet(family, policy, 0));
+    match policy.passes() {
+        Some(reason) => first.passes(reason),
+        None => first.drops(DropReason::DefaultDeny),
+    };
     if let Flows::Known(flows) = flows {
         // In an order of their own: tables of the kernel put one flow behind the other as they come.
         let fill = lab.stream(Hook::FromEndpoint, "a", (0..flows).map(|flow| packet(family, policy, flow)));
+        // Of what is dropped only some is remembered in a second; of what only should be, all.
+        lab.host_mode(Mode::Audit);
         fill.mean_duration((FILLS * flows) as u32);
+        lab.host_mode(Mode::Enforce);
     }
     let stream = lab.stream(Hook::FromEndpoint, "a", packets(family, policy, flows.number()));
     Box::new(move || {
-        // The program is the lab's.
-        let _ = &lab;
+        // The program is the lab's, where nobody hears of drops.
+        if policy == Policy::Apart {
+            lab.spend_events();
+        }
         turns::mean_of(&stream, if flows == Flows::New { NEW_PACKETS } else { PACKETS })
     })
 }
@@ -128,20 +145,26 @@ fn lab(tables: TableKind, policy: Policy, flows: Flows, family: Family) -> Lab {
 impl Policy {
     fn text(self, family: Family) -> String {
         match self {
-            Self::Two => NETWORKS.to_owned(),
-            Self::Networks => many_networks(family, false),
-            Self::OneForAll => many_networks(family, true),
+            Self::Two | Self::Apart => NETWORKS.to_owned(),
+            Self::Networks => many_networks(family, ALL_NETWORKS, false),
+            Self::OneForAll => many_networks(family, ALL_NETWORKS, true),
             Self::Rules(law) => law.policy(),
         }
     }
 
-    fn passes(self) -> PassReason {
-        if matches!(self, Self::Rules(_)) { PassReason::AllowedByRule } else { PassReason::SharedNetwork }
+    /// Why packets do, or not at all.
+    fn passes(self) -> Option<PassReason> {
+        match self {
+            Self::Two | Self::Networks | Self::OneForAll => Some(PassReason::SharedNetwork),
+            Self::Apart => None,
+            Self::Rules(_) => Some(PassReason::AllowedByRule),
+        }
     }
 
     fn name(self) -> String {
         match self {
             Self::Two => "2 networks".to_owned(),
+            Self::Apart => "2 networks, denied".to_owned(),
             Self::Networks => format!("{} networks", ALL_NETWORKS + 2),
             Self::OneForAll => format!("{} networks, one with everybody", ALL_NETWORKS + 2),
             Self::Rules(Law::OneRule) => "1 rule".to_owned(),
@@ -150,9 +173,9 @@ impl Policy {
     }
 }
 
-/// The two, and ever more with a prefix of the family each; if asked for, *blue* has all their prefixes, too.
-fn many_networks(family: Family, one_for_all: bool) -> String {
-    let prefixes = (0..ALL_NETWORKS).map(|number| match family {
+/// The two, and so many more with a prefix of the family each; if asked for, *blue* has all their prefixes, too.
+pub fn many_networks(family: Family, count: usize, one_for_all: bool) -> String {
+    let prefixes = (0..count).map(|number| match family {
         Family::V4 => format!("\"100.{}.{}.{}/32\"", 64 + (number >> 16), number >> 8 & 255, number & 255),
         Family::V6 => format!("\"2001:db8:f:{:x}:{:x}::/80\"", number >> 16, number & 0xffff),
     });
@@ -176,9 +199,11 @@ fn packets(family: Family, policy: Policy, flows: usize) -> impl Iterator<Item =
 
 /// A packet of a flow, each with other ports; a rule is about one port, and so it is the sender's alone that differ.
 fn packet(family: Family, policy: Policy, flow: usize) -> Packet {
+    let port = 1_000 + (flow >> 15) as u16;
     let (to, port) = match policy {
         Policy::Rules(_) => (DB, 53),
-        _ => (BLUE_B, 1_000 + (flow >> 15) as u16),
+        Policy::Apart => (DB, port),
+        Policy::Two | Policy::Networks | Policy::OneForAll => (BLUE_B, port),
     };
     let from_port = 20_000 + (flow & 0x7fff) as u16;
     from(BLUE_A.on(family)).to(to.on(family)).udp(port).from_port(from_port).payload(22)

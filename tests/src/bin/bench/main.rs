@@ -33,18 +33,25 @@ mod tcp;
 mod turns;
 mod update;
 
+use std::io;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
+use enforcer_tests::wait;
 use results::Results;
+
+/// A quick run takes no longer.
+const QUICK: Duration = Duration::from_mins(2);
 
 #[derive(Parser)]
 #[command(about = "Measures enforcer; needs root")]
 struct Arguments {
     /// What to measure; everything unless given
     part: Option<Part>,
-    /// Less of everything, to see that it works
+    /// Less of everything, to see that it works; fails if that takes longer than two minutes
     #[arg(long)]
     quick: bool,
     /// Only what forwarding costs, and beside what it costs by another `enforcer`; no paper is written
@@ -111,9 +118,14 @@ enum Part {
 /// Measures a part, and adds what can be compared to the results.
 type Measure = fn(Thoroughness, &mut Results);
 
-fn main() -> std::io::Result<()> {
-    let Arguments { part, quick, beside } = Arguments::parse();
-    let thoroughness = if quick { Thoroughness::Quick } else { Thoroughness::Full };
+fn main() -> io::Result<ExitCode> {
+    let (start, arguments) = (Instant::now(), Arguments::parse());
+    let thoroughness = if arguments.quick { Thoroughness::Quick } else { Thoroughness::Full };
+    run(arguments, thoroughness)?;
+    Ok(conclude(start.elapsed(), thoroughness))
+}
+
+fn run(Arguments { part, beside, .. }: Arguments, thoroughness: Thoroughness) -> io::Result<()> {
     let mut results = Results::of_this_machine(thoroughness);
     if let Some(other) = beside {
         forward::compare(other.leak(), thoroughness, &mut results);
@@ -145,4 +157,15 @@ fn main() -> std::io::Result<()> {
         results.write(thoroughness)?;
     }
     results.finish(all, thoroughness)
+}
+
+/// Tells how long it took. Where machines are slow, `ENFORCER_SLOWNESS` says so.
+fn conclude(took: Duration, thoroughness: Thoroughness) -> ExitCode {
+    println!("\nin {:.0} s", took.as_secs_f64());
+    let limit = wait::scaled(QUICK);
+    if thoroughness.is_full() || took <= limit {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("too slow: a quick run takes {} s at most", limit.as_secs());
+    ExitCode::FAILURE
 }

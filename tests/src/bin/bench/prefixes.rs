@@ -1,4 +1,5 @@
-//! One look for an address among few prefixes and among very many, in the trie of our own and in the kernel's.
+//! One look for an address among few prefixes and among very many, in the trie of our own and in the kernel's; what it
+//! takes to have them; and whether a flow that is known feels anything of it.
 //!
 //! At an external uplink every packet is asked about once, and nothing of the answer is kept; at one that is not external
 //! nobody asks. Each table is a host of its own, in a thread of its own.
@@ -8,12 +9,13 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use enforcer::datapath::sizes::TableKind;
+use enforcer::datapath::load::Options;
+use enforcer::datapath::sizes::{Sizes, TableKind};
 use enforcer::policy::{Policy, Source};
 use enforcer_common::event::Hook;
 use enforcer_common::verdict::PassReason;
-use enforcer_tests::packet::{BLUE_A, Family, Packet, from};
-use enforcer_tests::prog_run::Lab;
+use enforcer_tests::packet::{BLUE_A, BLUE_FAR, Family, Packet, from};
+use enforcer_tests::prog_run::{Lab, Stream};
 use ipnet::IpNet;
 
 use crate::draw::Draw;
@@ -22,11 +24,17 @@ use crate::results::{Goal, Point, Results, Row, Unit};
 use crate::statistics::Estimate;
 use crate::{Thoroughness, processor, turns};
 
-const SIZES: [usize; 3] = [1_000, 100_000, 1_000_000];
+const FEW: usize = 1_000;
+const MANY: usize = 1_000_000;
+const SIZES: [usize; 3] = [FEW, 100_000, MANY];
 const ROUNDS: usize = 60;
 /// Packets of a table in one round, and how many there are: more than the processor's caches remember.
 const PACKETS: u32 = 20_000;
 const ADDRESSES: usize = 50_000;
+/// Flows that are known, room for them, and times that each is sent before: the table grows with what comes.
+const FLOWS: u16 = 4_096;
+const ROOM: u32 = 65_536;
+const FILLS: u32 = 3;
 /// Networks that share the prefixes.
 const NETWORKS: usize = 64;
 const UPLINK: &str = "outside";
@@ -40,7 +48,14 @@ enum Look {
     Among(usize, TableKind),
 }
 
-type Standing = turns::Standing<Look, Built>;
+type Standing = turns::Standing<Look, Built, Took>;
+
+/// Nanoseconds of a packet from outside, and of one of a flow that is known.
+#[derive(Clone, Copy)]
+struct Took {
+    look: f64,
+    known: f64,
+}
 
 /// What it took to have the policy.
 #[derive(Clone, Copy)]
@@ -50,7 +65,7 @@ struct Built {
 }
 
 pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
-    println!("\nprefixes: nanoseconds of one look, and times that of the kernel's trie");
+    println!("\nprefixes: nanoseconds of one look and of a known flow, and what it takes to have them");
     let sizes = if thoroughness.is_full() { &SIZES[..] } else { &SIZES[..1] };
     processor::stay_on(processor::SENDER);
     for family in Family::BOTH {
@@ -71,14 +86,28 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
 fn stand(look: Look, family: Family, addresses: usize) -> Standing {
     Standing::stand(look, move || {
         let (mut lab, packets, built) = host(look, family, addresses);
-        let stream = lab.stream(Hook::FromUplink, UPLINK, packets);
+        let looks = lab.stream(Hook::FromUplink, UPLINK, packets);
+        let known = known(&mut lab, look, family);
         let turn = move || {
-            // The program is the lab's.
+            // The programs are the lab's.
             let _ = &lab;
-            turns::mean_of(&stream, PACKETS)
+            Took { look: turns::mean_of(&looks, PACKETS), known: turns::mean_of(&known, PACKETS) }
         };
         (Box::new(turn), built)
     })
+}
+
+/// Packets of flows that the host knows in tables of our own; elsewhere in front of a program that decides nothing.
+fn known(lab: &mut Lab, look: Look, family: Family) -> Stream {
+    let flow = |number: u16| from(BLUE_A.on(family)).to(BLUE_FAR.on(family)).from_port(20_000 + number);
+    let flows = (0..FLOWS).map(flow);
+    if !matches!(look, Look::Among(_, TableKind::Own)) {
+        return Stream::to_nowhere(flows);
+    }
+    lab.sent_by("a", flow(0)).passes(PassReason::SharedNetwork);
+    let known = lab.stream(Hook::FromEndpoint, "a", flows);
+    known.mean_duration(FILLS * u32::from(FLOWS));
+    known
 }
 
 /// A host with an uplink, a policy, and packets from so many addresses of nobody.
@@ -87,7 +116,8 @@ fn host(look: Look, family: Family, addresses: usize) -> (Lab, Vec<Packet>, Buil
         Look::Nowhere => (1, TableKind::Own),
         Look::Among(size, kind) => (size, kind),
     };
-    let mut lab = Lab::with_tables(kind);
+    let sizes = Sizes { tables: kind, flows: ROOM, networks: 1_024, rules: 1_024 };
+    let mut lab = Lab::loaded_with(&Options { sizes, ..Options::default() });
     lab.endpoint("a").owns([BLUE_A]);
     if look == Look::Nowhere {
         lab.uplink(UPLINK);
@@ -96,7 +126,7 @@ fn host(look: Look, family: Family, addresses: usize) -> (Lab, Vec<Packet>, Buil
     }
     let known = scattered(family, size);
     let prefixes: Vec<IpNet> = known.iter().copied().collect();
-    let source = Source { name: "policy".to_owned(), text: text(&prefixes) };
+    let source = Source { name: "policy".to_owned(), text: text(&prefixes, family) };
     let policy = Policy::parse(&[source]).expect("the policy is valid");
     let (memory, start) = (of_maps(), Instant::now());
     lab.apply_policy(policy);
@@ -155,8 +185,10 @@ fn beside(net: IpNet, after: usize) -> IpAddr {
     }
 }
 
-fn text(prefixes: &[IpNet]) -> String {
-    let mut text = String::from("version = 1\n");
+/// A network of those whose flows are known, and the others.
+fn text(prefixes: &[IpNet], family: Family) -> String {
+    let (near, far) = (IpNet::from(BLUE_A.on(family)), IpNet::from(BLUE_FAR.on(family)));
+    let mut text = format!("version = 1\n[network.blue]\nprefixes = [\"{near}\", \"{far}\"]\n");
     for number in 0..NETWORKS.min(prefixes.len()) {
         // What lies around others is of another network, mostly.
         let prefixes: Vec<String> =
@@ -168,33 +200,18 @@ fn text(prefixes: &[IpNet]) -> String {
 }
 
 fn report(tables: &[Standing], family: Family, results: &mut Results) {
-    let find = |look| tables.iter().find(|table| table.what == look).expect("it was measured");
-    let besides = &find(Look::Nowhere).times;
-    let of = |size, kind| -> Vec<f64> {
-        find(Look::Among(size, kind)).times.iter().zip(besides).map(|(all, besides)| all - besides).collect()
-    };
-    let ratio =
-        |own: &[f64], other: &[f64]| Estimate::of(own.iter().zip(other).map(|(own, other)| own / other));
-    for table in tables {
-        let Look::Among(size, kind) = table.what else { continue };
-        let what = match kind {
-            TableKind::Own => format!("{size} prefixes"),
-            TableKind::Kernel => format!("{size} prefixes, tables = \"kernel\""),
-        };
+    println!("  {family:?}, one look");
+    for (size, kind, _) in among(tables) {
+        let of = |kind| beyond(tables, Look::Among(size, kind), |took| took.look);
         let row = Row {
             part: "prefixes".into(),
             of: format!("{family:?}"),
-            what,
+            what: name(size, kind),
             unit: Unit::Nanoseconds,
-            value: Estimate::of(of(size, kind)),
-            times: ratio(&of(size, kind), &of(size, TableKind::Kernel)),
+            value: Estimate::of(of(kind)),
+            times: ratio(&of(kind), &of(TableKind::Kernel)),
             of_what: "the kernel's trie".into(),
         };
-        let Built { took, bytes_per_prefix } = table.built;
-        println!(
-            "    {family:?} {row}; compiled and loaded in {} ms, {bytes_per_prefix:.0} B a prefix",
-            took.as_millis()
-        );
         results.points.push(Point {
             part: "prefixes".into(),
             plot: format!("one look among prefixes, {family:?}"),
@@ -204,22 +221,82 @@ fn report(tables: &[Standing], family: Family, results: &mut Results) {
             unit: row.unit,
             y: row.value,
         });
-        results.rows.push(row);
+        results.tell(row);
     }
-    let [few, .., many] = SIZES;
-    if tables.iter().all(|table| table.what != Look::Among(many, TableKind::Own)) {
-        return;
+    report_known(tables, family, results);
+    let built = |of: &str, figure: fn(Built) -> f64, unit, results: &mut Results| {
+        let value = |(size, kind, built)| (name(size, kind), Estimate::of([figure(built)]));
+        let values: Vec<_> = among(tables).map(value).collect();
+        results.table(("prefixes", format!("{family:?}, {of}").as_str()), unit, &values);
+    };
+    built("compiled and loaded", |built| built.took.as_secs_f64() * 1e3, Unit::Milliseconds, results);
+    built("kernel memory for each", |built| built.bytes_per_prefix, Unit::Bytes, results);
+    if tables.iter().any(|table| table.what == Look::Among(MANY, TableKind::Own)) {
+        add_goals(tables, family, results);
     }
+}
+
+/// What a packet takes where nobody looks for its addresses.
+fn report_known(tables: &[Standing], family: Family, results: &mut Results) {
+    let heading = format!("{family:?}, known flow, of {FLOWS}");
+    println!("  {heading}");
+    let known = |size| beyond(tables, Look::Among(size, TableKind::Own), |took| took.known);
+    for (size, kind, _) in among(tables).filter(|(_, kind, _)| *kind == TableKind::Own) {
+        results.tell(Row {
+            part: "prefixes".into(),
+            of: heading.clone(),
+            what: name(size, kind),
+            unit: Unit::Nanoseconds,
+            value: Estimate::of(known(size)),
+            times: ratio(&known(size), &known(FEW)),
+            of_what: format!("the same among {FEW} prefixes").into(),
+        });
+    }
+}
+
+fn add_goals(tables: &[Standing], family: Family, results: &mut Results) {
     let goal = |what: &str, limit, measured| {
         Goal::at_most("prefixes", format!("{what}, {family:?}"), limit, measured)
     };
-    let (own, kernel) = (of(many, TableKind::Own), of(many, TableKind::Kernel));
-    let built = find(Look::Among(many, TableKind::Own)).built;
+    let look = |size, kind| beyond(tables, Look::Among(size, kind), |took| took.look);
+    let known = |size| beyond(tables, Look::Among(size, TableKind::Own), |took| took.known);
+    let (own, kernel) = (look(MANY, TableKind::Own), look(MANY, TableKind::Kernel));
+    let built = find(tables, Look::Among(MANY, TableKind::Own)).built;
     let (of_kernel, bytes) = if family == Family::V4 { (1.0 / 20.0, 64.0) } else { (1.0 / 8.0, 96.0) };
     results.goals.extend([
         goal("one look among 1M prefixes, against the kernel's trie", of_kernel, ratio(&own, &kernel)),
-        goal("one look, 1M prefixes against 1,000", 2.0, ratio(&own, &of(few, TableKind::Own))),
+        goal("one look, 1M prefixes against 1,000", 2.0, ratio(&own, &look(FEW, TableKind::Own))),
+        goal("verdict of a known flow, 1M prefixes against 1,000", 1.05, ratio(&known(MANY), &known(FEW))),
         goal("1M prefixes, compiled and loaded, seconds", 2.0, Estimate::of([built.took.as_secs_f64()])),
         goal("1M prefixes, bytes of kernel memory for each", bytes, Estimate::of([built.bytes_per_prefix])),
     ]);
+}
+
+fn find(tables: &[Standing], look: Look) -> &Standing {
+    tables.iter().find(|table| table.what == look).expect("it was measured")
+}
+
+/// Those with prefixes: how many, in what, and what it took to have them.
+fn among(tables: &[Standing]) -> impl Iterator<Item = (usize, TableKind, Built)> {
+    tables.iter().filter_map(|table| match table.what {
+        Look::Nowhere => None,
+        Look::Among(size, kind) => Some((size, kind, table.built)),
+    })
+}
+
+fn name(size: usize, kind: TableKind) -> String {
+    match kind {
+        TableKind::Own => format!("{size} prefixes"),
+        TableKind::Kernel => format!("{size} prefixes, tables = \"kernel\""),
+    }
+}
+
+/// What a packet took beyond one of [`Look::Nowhere`], by round.
+fn beyond(tables: &[Standing], look: Look, figure: fn(Took) -> f64) -> Vec<f64> {
+    let times = |look| find(tables, look).times.iter().copied().map(figure);
+    times(look).zip(times(Look::Nowhere)).map(|(all, besides)| all - besides).collect()
+}
+
+fn ratio(own: &[f64], other: &[f64]) -> Estimate {
+    Estimate::of(own.iter().zip(other).map(|(own, other)| own / other))
 }

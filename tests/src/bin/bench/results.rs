@@ -79,6 +79,9 @@ pub enum Unit {
     Milliseconds,
     GigabitsPerSecond,
     PerSecond,
+    Instructions,
+    Bytes,
+    Megabytes,
 }
 
 impl Unit {
@@ -90,12 +93,18 @@ impl Unit {
             Self::Milliseconds => "ms",
             Self::GigabitsPerSecond => "Gbit/s",
             Self::PerSecond => "/s",
+            Self::Instructions => "instructions",
+            Self::Bytes => "B",
+            Self::Megabytes => "MB",
         }
     }
 
     /// Behind the point.
     pub const fn digits(self) -> usize {
-        if matches!(self, Self::GigabitsPerSecond | Self::Microseconds | Self::Milliseconds) { 2 } else { 0 }
+        match self {
+            Self::Microseconds | Self::Milliseconds | Self::GigabitsPerSecond | Self::Megabytes => 2,
+            Self::Nanoseconds | Self::PerSecond | Self::Instructions | Self::Bytes => 0,
+        }
     }
 }
 
@@ -134,6 +143,29 @@ impl Results {
         self.parts.insert(part.to_owned());
     }
 
+    /// Adds a row, and prints it.
+    pub fn tell(&mut self, row: Row) {
+        println!("    {row}");
+        self.rows.push(row);
+    }
+
+    /// Adds a table of what was not measured in rounds, each beside the first; at least one.
+    pub fn table(&mut self, (part, of): (&'static str, &str), unit: Unit, values: &[(String, Estimate)]) {
+        println!("  {of}");
+        let (first, base) = &values[0];
+        for (what, value) in values {
+            self.tell(Row {
+                part: part.into(),
+                of: of.to_owned(),
+                what: what.clone(),
+                unit,
+                value: *value,
+                times: value.times(*base),
+                of_what: first.clone().into(),
+            });
+        }
+    }
+
     /// Adds how long half of all waits took at most, and 99 of 100, in milliseconds and as multiples of others'.
     pub fn waits(
         &mut self,
@@ -144,7 +176,7 @@ impl Results {
     ) {
         for (most, share) in [("half of them", 0.5), ("99 of 100", 0.99)] {
             let [value, base] = [waits, others].map(|waits| quantile(waits, share));
-            let row = Row {
+            self.tell(Row {
                 part: part.into(),
                 of: of.to_owned(),
                 what: format!("{name}: {most} within"),
@@ -152,9 +184,7 @@ impl Results {
                 value: Estimate::of([value]),
                 times: Estimate::of([value / base]),
                 of_what: of_what.into(),
-            };
-            println!("    {row}");
-            self.rows.push(row);
+            });
         }
     }
 

@@ -29,8 +29,8 @@ impl Estimate {
 }
 
 impl Estimate {
-    /// How many times `other` this is, both medians of differences: of small ones the differences of single rounds are
-    /// mostly noise, and so are ratios of them.
+    /// How many times `other` this is: of what was not measured in the same rounds, and of small differences, of which
+    /// those of single rounds are mostly noise, and so are ratios of them.
     pub fn times(self, other: Self) -> Self {
         let [median, low, high] = [other.median, other.low, other.high].map(|value| value.max(0.1));
         Self { median: self.median / median, low: self.low / high, high: self.high / low }

@@ -12,24 +12,24 @@ use crate::rounds;
 const PARTS: u32 = 20;
 
 /// One turn of a host; returns what a packet took, in nanoseconds.
-pub type Turn = Box<dyn FnMut() -> f64>;
+pub type Turn<T = f64> = Box<dyn FnMut() -> T>;
 
 /// A host in its thread.
-pub struct Standing<W, B> {
+pub struct Standing<W, B, T = f64> {
     /// Which it is.
     pub what: W,
     /// What its making told.
     pub built: B,
     /// What a packet took, by round.
-    pub times: Vec<f64>,
+    pub times: Vec<T>,
     go: SyncSender<()>,
-    took: Receiver<f64>,
+    took: Receiver<T>,
     thread: JoinHandle<()>,
 }
 
-impl<W, B: Send + 'static> Standing<W, B> {
+impl<W, B: Send + 'static, T: Send + 'static> Standing<W, B, T> {
     /// Makes one, in its thread, and waits for it.
-    pub fn stand(what: W, make: impl FnOnce() -> (Turn, B) + Send + 'static) -> Self {
+    pub fn stand(what: W, make: impl FnOnce() -> (Turn<T>, B) + Send + 'static) -> Self {
         let (go, turns) = sync_channel(1);
         let (tell, took) = sync_channel(1);
         let (ready, told_built) = sync_channel(1);
@@ -56,7 +56,7 @@ impl<W, B: Send + 'static> Standing<W, B> {
 }
 
 /// So many rounds.
-pub fn take<W, B: Send + 'static>(hosts: &mut [Standing<W, B>], rounds: usize) {
+pub fn take<W, B: Send + 'static, T: Send + 'static>(hosts: &mut [Standing<W, B, T>], rounds: usize) {
     for round in 0..rounds {
         for at in rounds::order(round, hosts.len()) {
             hosts[at].take();

@@ -4,9 +4,10 @@
 pub const PREFACE: &str = "\
 # Benchmarks
 
-Written by `cargo xtask bench`, part by part; `--quick` shows in some two minutes that it works. Figures with brackets are
+Written by `cargo xtask bench`, part by part; `--quick` shows in two minutes that it works, or fails. Figures with brackets are
 medians, and the brackets hold the true one in 95 of 100 runs; others are single readings, or what they say. Machines differ,
 so ratios count: every round measures each configuration once, up and down the list, and compares only within the round.
+Where there are no rounds, what is compared is medians or single readings.
 
 - **forward**: from one workload to another on the same host, frames of 64 bytes through a packet socket, dropped at the
   receiver before its stack. What the sender and the first hop take is measured in the same round, and subtracted. Each
@@ -22,15 +23,26 @@ so ratios count: every round measures each configuration once, up and down the l
   interface take, with a program that drops all unseen, is measured in the same round, and subtracted. From the second frame on enforcer knows the flow; iptables and nftables drop
   all of the interface, and *xdp-filter* (of xdp-tools) what comes from the frames' addresses. Where xdp-filter's program does
   not load, it has no row.
+- **packets**: one packet ever again, in one run of `BPF_PROG_TEST_RUN`; nothing is subtracted. Of those with a star the flow
+  is not known, and each is measured alone: the clock's own cost is in them. *The quickest round* is what is left where
+  nothing else was going on. What the kernel tells of *programs*: instructions that its verifier followed, bytes that it made
+  of them, and bytes of machine code; 0 where it does not tell.
 - **judge**: one verdict on a packet that leaves its endpoint, among others: thousands of packets in one run of
   `BPF_PROG_TEST_RUN`, each another. What a program that decides nothing takes is measured in the same round, and subtracted.
+  *Denied*: from one of both networks to the other; the daemon is told of none of these packets.
+- **scale**: 10,000 networks with ten prefixes each. `enforcer apply` and `enforcer explain` from their start to their end;
+  memory is what the policy adds.
 - **update**: an order at the daemon's socket at rest, to the first packet that passes for it.
 - **ready**: a veth whose workload floods from the first moment: from its link to its first packet at the host. By tcx,
   which is the default where the kernel has it, to attach takes two grace periods under the lock over all interfaces, and a
   link that comes up may have to wait for that; filters (`clsact`) make nobody wait.
 - **prefixes**: one look for an address among prefixes of many lengths, scattered over the address space. The address lies
   beside one of them and in none. Each look is one packet of many in one run of `BPF_PROG_TEST_RUN`; what a packet takes
-  without it is measured in the same round, and subtracted.
+  without it is measured in the same round, and subtracted. *A known flow* is measured as in *judge*: nobody looks for its
+  addresses any more. *Compiled and loaded*: from a policy that was read to tables that decide, once.
+- **memory**: *the daemon, resident*, one step after the other, and the most that it ever was until then. *The kernel*: the
+  tables of flows, for each that they have room for; and what a policy of 100,000 networks with a prefix each adds, for each
+  network. Room for the counters of networks is made before, and is not in it.
 - **tcp**: plain sockets, the receiver on another processor than the sender. A connection is one question and one answer. One
   byte asks for one byte; how long answers take is told in microseconds from question to answer.
 - **judges**: what programs of others say of two workloads. *iperf3*: TCP for a second, as its receiver counts. *sockperf*:
