@@ -122,6 +122,9 @@ pub fn judge_parsed(
     if neighbor::judge(role, origin, ifindex, &journey.packet) {
         return FlowRecord::NONE;
     }
+    if role == Role::Sender && judge::is_forged(journey, endpoint, ifindex) {
+        return FlowRecord::NEW;
+    }
     let record = recall(role, endpoint, hook, origin, journey).unwrap_or_else(|| {
         match role {
             Role::Sender => judge::judge_sent(ifindex),

@@ -12,6 +12,9 @@ use crate::{config, journey::Journey, maps, packet::Origin};
 /// Interfaces that each CPU remembers the endpoints of; a power of two.
 pub const SEATS: usize = 32;
 
+/// Addresses that are remembered for each of them; a power of two.
+const PROVEN: usize = 4;
+
 /// Who was found behind an interface.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -20,8 +23,8 @@ pub struct Seat {
     facts: u64,
     ifindex: u32,
     endpoint: Endpoint,
-    /// As whom it spoke last and may speak, IPv6 and IPv4.
-    proven: [Address; 2],
+    /// As whom it spoke last and may speak, by [`place`].
+    proven: [Address; PROVEN],
 }
 
 /// The endpoint whose host-side interface has this ifindex, without a look into the table where an earlier packet of this
@@ -43,23 +46,28 @@ pub extern "C" fn take_seat(ifindex: u32) -> u32 {
     let (Some(journey), Some(endpoint)) = (Journey::current(), behind(ifindex)) else { return 0 };
     let facts = journey.control.facts;
     journey.seats[ifindex as usize % SEATS] =
-        Seat { facts, ifindex, endpoint: *endpoint, proven: [Address::default(); 2] };
+        Seat { facts, ifindex, endpoint: *endpoint, proven: [Address::default(); PROVEN] };
     1
 }
 
-/// Whether who sits behind an interface was found to be who this packet says, when it spoke last. Else it has to be found
-/// out.
+/// Whether an earlier packet from this interface had the source of this one, and was right. Else it has to be found out.
 #[inline(always)]
 pub fn is_proven(journey: &Journey, ifindex: u32) -> bool {
     let src = journey.packet.key.src;
-    journey.seats[ifindex as usize % SEATS].proven[usize::from(src.is_v4())] == src
+    journey.seats[ifindex as usize % SEATS].proven[place(src)] == src
 }
 
 /// It was found out.
 #[inline(always)]
 pub fn proves(journey: &mut Journey, ifindex: u32) {
     let src = journey.packet.key.src;
-    journey.seats[ifindex as usize % SEATS].proven[usize::from(src.is_v4())] = src;
+    journey.seats[ifindex as usize % SEATS].proven[place(src)] = src;
+}
+
+/// Neighbours differ in the last byte, which is the highest of a word in network byte order.
+#[inline(always)]
+const fn place(address: Address) -> usize {
+    (address.0[3] >> 24) as usize % PROVEN
 }
 
 /// The endpoint whose host-side interface has this ifindex.

@@ -14,7 +14,7 @@ use enforcer_common::{
 };
 
 use crate::{
-    config, endpoint, flow_table,
+    config, flow_table,
     journey::{Journey, Judgement},
     maps, policy,
 };
@@ -51,10 +51,6 @@ pub fn recall(journey: &mut Journey, asking: Asking, ifindex: u32) -> Option<*mu
         && stands(entry, journey, asking, !config::kernel_tables())
     {
         return Some(entry);
-    }
-    // What is forged has no record, and who speaks as somebody else is told so without a search for one.
-    if matches!(asking, Asking::Sender(_)) && !endpoint::is_proven(journey, ifindex) {
-        return None;
     }
     journey.denied_key = denied(&journey.packet.key, ifindex);
     let key = &journey.denied_key;

@@ -16,12 +16,25 @@ use crate::{
     policy, quote, state,
 };
 
+/// Whether what an endpoint sends bears an address of somebody else; then that is the judgement. It is asked first, so that a
+/// flood of forged packets costs little and leaves nothing behind.
+#[inline(always)]
+pub fn is_forged(journey: &mut Journey, endpoint: &Endpoint, ifindex: u32) -> bool {
+    let forged =
+        !endpoint::is_proven(journey, ifindex) && may_send(ifindex) == DropReason::SpoofedSource as u32;
+    if forged {
+        let refused = Judgement::dropped(DropReason::SpoofedSource);
+        journey.judgement = Judgement { src: endpoint.id, stamp: endpoint.stamp, ..refused };
+    }
+    forged
+}
+
 /// What an endpoint sends. A station of its own, verified once; leaves the judgement in the journey.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn judge_sent(ifindex: u32) -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
-    let Some(endpoint) = endpoint::behind(ifindex) else { return 0 };
+    let Some(endpoint) = endpoint::seated(journey, ifindex) else { return 0 };
     let (judgement, dst) = sent(journey, endpoint, ifindex);
     leave(journey, Judgement { src: endpoint.id, dst, stamp: endpoint.stamp, ..judgement });
     0
@@ -81,7 +94,7 @@ const MAY_ASK: u32 = 1 << 8;
 #[inline(never)]
 pub extern "C" fn may_send(ifindex: u32) -> u32 {
     let Some(journey) = Journey::current() else { return DropReason::NoEndpoint as u32 };
-    let Some(endpoint) = endpoint::behind(ifindex) else { return DropReason::NoEndpoint as u32 };
+    let Some(endpoint) = endpoint::seated(journey, ifindex) else { return DropReason::NoEndpoint as u32 };
     if asks_for_address(endpoint, &journey.packet.key) {
         return MAY_ASK;
     }
