@@ -1,6 +1,9 @@
 //! What the programs cost the verifier and the kernel.
 
-use enforcer::datapath::load::{Options, PROGRAMS};
+use enforcer::datapath::{
+    load::{Options, PROGRAMS},
+    sizes::{Sizes, TableKind},
+};
 use enforcer_common::verdict::{DropReason::*, PassReason::*};
 use enforcer_guest::figure::{Figure, Quantity};
 use enforcer_tests::{
@@ -24,16 +27,19 @@ fn sizes(lab: &mut Lab) -> [u32; 4] {
 }
 
 #[rstest]
-#[case::plain("", false, false)]
-#[case::exact_clock(", exact clock", false, true)]
-#[case::traced(", traced", true, false)]
-#[case::traced_with_exact_clock(", traced, exact clock", true, true)]
+#[case::plain("", false, false, TableKind::Own)]
+#[case::exact_clock(", exact clock", false, true, TableKind::Own)]
+#[case::traced(", traced", true, false, TableKind::Own)]
+#[case::traced_with_exact_clock(", traced, exact clock", true, true, TableKind::Own)]
+#[case::kernel_tables(", tables = \"kernel\"", false, false, TableKind::Kernel)]
 fn the_verifier_stays_within_its_budget(
     #[case] variant: &str,
     #[case] trace: bool,
     #[case] exact_clock: bool,
+    #[case] tables: TableKind,
 ) {
-    let mut lab = Lab::loaded_with(&Options { trace, exact_clock, ..Options::default() });
+    let sizes = Sizes { tables, ..Sizes::default() };
+    let mut lab = Lab::loaded_with(&Options { trace, exact_clock, sizes, ..Options::default() });
     for name in PROGRAMS {
         let program = lab.program(name);
         let of =
@@ -51,7 +57,7 @@ fn the_verifier_stays_within_its_budget(
 #[test]
 fn tracing_costs_nothing_while_it_is_off() {
     let traced = sizes(&mut Lab::loaded_with(&Options { trace: true, ..Options::default() }));
-    let plain = sizes(&mut Lab::new());
+    let plain = sizes(&mut Lab::with_tables(TableKind::Own));
     println!("translated bytes: {plain:?} without trace, {traced:?} with");
     for (plain, traced) in plain.into_iter().zip(traced) {
         assert!(plain + ONE_RECORD <= traced, "{plain} bytes without trace, {traced} with");

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use enforcer::datapath::tables::boottime;
+use enforcer::datapath::{sizes::TableKind, tables::boottime};
 use enforcer_common::verdict::{DropReason, PassReason};
 use enforcer_tests::packet::{BLUE_A, BLUE_B, DB, Family, Packet, from};
 use enforcer_tests::prog_run::{Lab, Run};
@@ -27,13 +27,21 @@ fn policy(blue: &str, others: &str) -> String {
 /// Everybody's endpoints, and a policy that is not the first: of what was before the first nobody knows. All on one
 /// processor, for each has flow tables of its own.
 fn lab() -> Lab {
+    populated(Lab::new())
+}
+
+/// With tables of ours, whose judgements outlive an edit that is not about them.
+fn remembering() -> Lab {
+    populated(Lab::with_tables(TableKind::Own))
+}
+
+fn populated(mut lab: Lab) -> Lab {
     let this = Pid::from_raw(0);
     let ours = sched_getaffinity(this).expect("a thread has processors");
     let first = (0..CpuSet::count()).find(|cpu| ours.is_set(*cpu) == Ok(true)).expect("and at least one");
     let mut one = CpuSet::new();
     one.set(first).expect("it is one of the set");
     sched_setaffinity(this, &one).expect("a thread may do with less");
-    let mut lab = Lab::new();
     for (name, party) in [("a", BLUE_A), ("b", BLUE_B), ("db", DB)] {
         lab.endpoint(name).owns([party]);
     }
@@ -60,7 +68,7 @@ fn what_an_edit_is_not_about_is_not_judged_again(
     #[values(Family::V4, Family::V6)] family: Family,
     #[values(false, true)] receives: bool,
 ) {
-    let mut lab = lab();
+    let mut lab = remembering();
     let (allowed, denied) = (shared(family), other(family));
     let known = |lab: &mut Lab| {
         let run = at(lab, receives, "b", &allowed);
@@ -164,7 +172,7 @@ fn a_trial_that_runs_out_leaves_no_judgement_behind(#[values(Family::V4, Family:
 /// What the receiver's processor keeps is kept again when facts have changed.
 #[rstest]
 fn what_is_kept_for_a_receiver_follows_the_facts(#[values(Family::V4, Family::V6)] family: Family) {
-    let mut lab = lab();
+    let mut lab = remembering();
     let kept = |lab: &mut Lab| {
         lab.delivered_to("b", shared(family)).stamped_by("a").passes_counted_before();
     };

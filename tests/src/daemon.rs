@@ -19,7 +19,7 @@ use crate::command::{output_within, transcript};
 use crate::host::Host;
 use crate::netns::NetNs;
 use crate::scratch::Scratch;
-use crate::wait;
+use crate::{tables, wait};
 
 /// The host file of the lab: every workload is an endpoint, and no policy file of this machine counts. The tables are
 /// small: to make them is most of a daemon's start.
@@ -93,6 +93,7 @@ impl Daemon {
     /// Replaces the host file; the daemon reads it when it starts, and on SIGHUP.
     #[track_caller]
     pub fn configure(&self, config: &str) {
+        let config = tables::in_host_file(config);
         fs::write(self.scratch.config(), config).expect("failed to write the host file");
     }
 

@@ -55,6 +55,7 @@ pub mod proxy;
 pub mod router;
 pub mod scratch;
 pub mod spoof;
+pub mod tables;
 pub mod tally;
 pub mod tcx;
 pub mod traffic;

@@ -3,6 +3,7 @@
 //! cargo-nextest leaves out doc tests: this project's examples are tests of their own.
 
 use std::convert::Infallible;
+use std::env;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
@@ -11,13 +12,30 @@ use anyhow::{Context, Result};
 
 use crate::{programs, setup, step};
 
-/// Becomes cargo-nextest, whose summary is then the last thing printed.
+/// The kind of tables that tests are about which say nothing of it, as `enforcer_tests::tables` has it.
+const TABLES: &str = "ENFORCER_TABLES";
+
+/// Of hosts whose tables are all of the kernel's kind: what the datapath decides, and that nothing is lost. The daemon's work
+/// is the same.
+const WITH_KERNEL_TABLES: &str = "binary(prog_run) - test(/^(budget|cost)::/) \
+     | binary(netns) & test(/^(loss|policy_swap|reload|flows|isolation|adopted)::/)";
+
+/// Becomes cargo-nextest, whose summary is then the last thing printed. Unless some tests or one kind of tables are asked
+/// for, it runs once for each kind.
 pub fn run(filters: &[OsString], extra: &[OsString]) -> Result<Infallible> {
     // The tests of the command line run the real binary; cargo builds it for no test by itself.
     step::show("build", programs::build_with_tests())?;
-    let mut nextest = nextest(step::workspace())?;
-    nextest.arg("--workspace").args(filters).args(extra);
-    step::exec(nextest)
+    let workspace = step::workspace();
+    let mut all = nextest(workspace)?;
+    all.arg("--workspace").args(filters).args(extra);
+    if !filters.is_empty() || !extra.is_empty() || env::var_os(TABLES).is_some() {
+        return step::exec(all);
+    }
+    step::show("all tests", all)?;
+    eprintln!("the same with tables of the kernel's kind ({TABLES}=kernel): what they are about");
+    let mut again = nextest(workspace)?;
+    again.env(TABLES, "kernel").args(["--workspace", "-E", WITH_KERNEL_TABLES]);
+    step::exec(again)
 }
 
 /// cargo-nextest, about to run tests of the workspace in this directory.

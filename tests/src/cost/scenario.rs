@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use enforcer::datapath::load::Options;
+use enforcer::datapath::{
+    load::Options,
+    sizes::{Sizes, TableKind},
+};
 use enforcer_common::verdict::{DropReason, PassReason};
 
 use super::Law;
@@ -84,9 +87,10 @@ pub const SCENARIOS: [Scenario; 24] = [
     row(Law::ManyPorts, Kind::Error, "  10,000 rules, 10,000 ports in the one"),
 ];
 
-/// Who is measured: `a` and `b` of *blue*, and `db`.
-pub fn lab() -> Lab {
-    let mut lab = Lab::loaded_with(&Options::default());
+/// Who is measured: `a` and `b` of *blue*, and `db`; with tables of this kind.
+pub fn lab(tables: TableKind) -> Lab {
+    let sizes = Sizes { tables, ..Sizes::default() };
+    let mut lab = Lab::loaded_with(&Options { sizes, ..Options::default() });
     for (name, party) in [("a", BLUE_A), ("b", BLUE_B), ("db", DB)] {
         lab.endpoint(name).owns([party]);
     }

@@ -42,7 +42,7 @@ pub use outcome::{Judged, Outcome};
 pub use run::Run;
 pub use stream::Stream;
 
-use crate::packet::Packet;
+use crate::{packet::Packet, tables};
 
 /// A host of its own, with the datapath loaded and no facts and no policy in it.
 pub struct Lab {
@@ -90,7 +90,7 @@ impl Lab {
 
     /// A fresh one, in a network namespace that this thread now lives in.
     pub fn new() -> Self {
-        Self::with_tables(TableKind::Own)
+        Self::with_tables(tables::of_this_run())
     }
 
     /// One whose flows lie in tables of this kind.

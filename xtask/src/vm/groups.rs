@@ -47,7 +47,7 @@ pub const GROUPS: [Group; 10] = [
         clock: Clock::Time,
         program: "prog_run",
         prefixes: &["budget::"],
-        short: &["case_1_plain", "case_4_traced_with_exact_clock"],
+        short: &["case_1_plain", "case_4_traced_with_exact_clock", "case_5_kernel_tables"],
         kernels: ALL,
         environment: &[],
         limit: 240,

@@ -1,6 +1,6 @@
 //! Nanoseconds per packet of each program, in rounds that take turns.
 
-use enforcer::datapath::load::PROGRAMS;
+use enforcer::datapath::{load::PROGRAMS, sizes::TableKind};
 use enforcer_tests::{
     cost::{self, Effort, Law, SCENARIOS},
     packet::Family,
@@ -31,7 +31,7 @@ const PICKS: [(&str, Pick); 2] = [("all rounds", <[f64]>::to_vec), ("the quickes
 
 pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     println!("\npackets: what the kernel tells of the programs, and nanoseconds of a packet");
-    let mut lab = cost::lab();
+    let mut lab = cost::lab(TableKind::Own);
     report_programs(&mut lab, results);
     let laws = Law::ALL.map(|law| (law, law.policy()));
     let mut times: Vec<Times> = vec![Times::default(); SCENARIOS.len()];
