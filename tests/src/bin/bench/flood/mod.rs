@@ -23,7 +23,7 @@ use xdp_filter::XdpFilter;
 
 const ROUNDS: usize = 30;
 /// Frames of one round.
-const FRAMES: u32 = 20_000;
+const FRAMES: u32 = 100_000;
 const VETH: &str = "veth-a";
 const MACS: [&str; 2] = ["02:00:00:00:0a:01", "02:00:00:00:0a:02"];
 
@@ -134,7 +134,7 @@ impl Standing {
         frame[..macs.len()].copy_from_slice(&macs);
         let generator = Leaving::by(&self.inside, INSIDE, &frame);
         // The processor's caches hold what the one before had use for.
-        generator.send(FRAMES / 10);
+        generator.send(FRAMES / 20);
         let before = self.dropped(family);
         let took = generator.send(FRAMES);
         let dropped = self.dropped(family) - before;
