@@ -23,8 +23,9 @@ pub struct Seat {
     facts: u64,
     ifindex: u32,
     endpoint: Endpoint,
-    /// As whom it spoke last and may speak, by [`place`].
-    proven: [Address; PROVEN],
+    /// The last words of addresses as which it spoke and may speak, by [`place`]. All of an IPv4 address; who forges an
+    /// IPv6 one with the same is found out later.
+    proven: [u32; PROVEN],
 }
 
 /// The endpoint whose host-side interface has this ifindex, without a look into the table where an earlier packet of this
@@ -46,28 +47,29 @@ pub extern "C" fn take_seat(ifindex: u32) -> u32 {
     let (Some(journey), Some(endpoint)) = (Journey::current(), behind(ifindex)) else { return 0 };
     let facts = journey.control.facts;
     journey.seats[ifindex as usize % SEATS] =
-        Seat { facts, ifindex, endpoint: *endpoint, proven: [Address::default(); PROVEN] };
+        Seat { facts, ifindex, endpoint: *endpoint, proven: [0; PROVEN] };
     1
 }
 
-/// Whether an earlier packet from this interface had the source of this one, and was right. Else it has to be found out.
+/// Whether an earlier packet from this interface had a source like that of this one, and was right. Else it has to be found
+/// out.
 #[inline(always)]
 pub fn is_proven(journey: &Journey, ifindex: u32) -> bool {
-    let src = journey.packet.key.src;
-    journey.seats[ifindex as usize % SEATS].proven[place(src)] == src
+    let [.., last] = journey.packet.key.src.0;
+    journey.seats[ifindex as usize % SEATS].proven[place(last)] == last
 }
 
 /// It was found out.
 #[inline(always)]
 pub fn proves(journey: &mut Journey, ifindex: u32) {
-    let src = journey.packet.key.src;
-    journey.seats[ifindex as usize % SEATS].proven[place(src)] = src;
+    let [.., last] = journey.packet.key.src.0;
+    journey.seats[ifindex as usize % SEATS].proven[place(last)] = last;
 }
 
 /// Neighbours differ in the last byte, which is the highest of a word in network byte order.
 #[inline(always)]
-const fn place(address: Address) -> usize {
-    (address.0[3] >> 24) as usize % PROVEN
+const fn place(last: u32) -> usize {
+    (last >> 24) as usize % PROVEN
 }
 
 /// The endpoint whose host-side interface has this ifindex.
