@@ -124,6 +124,9 @@ fn place(number: usize, of: usize) -> usize {
     number * 1_000_000 / of
 }
 
+/// How long packets go straight to their receivers while no daemon watches.
+const LEASE: Duration = Duration::from_secs(2);
+
 /// What was done when.
 #[derive(Debug, Default)]
 pub struct Diary {
@@ -144,6 +147,12 @@ impl Diary {
         let from = Instant::now();
         work();
         self.entries.push(Entry { kind: what.kind(), what: what.to_string(), from, to: Instant::now() });
+    }
+
+    /// How often nobody watched the host for so long that packets went by its stack. The stack may keep one, until it knows a
+    /// neighbour, when a daemon is back and the next goes straight.
+    pub fn lapses(&self) -> u64 {
+        self.entries.iter().filter(|entry| entry.to - entry.from > LEASE).count() as u64
     }
 
     /// What was going on at a time.

@@ -55,7 +55,8 @@ impl Report {
         let allowed = || self.flows.iter().filter(|flow| flow.fate == Fate::Allowed);
         let legs = allowed().flat_map(|flow| &flow.outcome.legs);
         let lost: u64 = legs.map(|leg| leg.lost.len() as u64 + leg.segments_lost).sum();
-        let in_order = allowed().flat_map(|flow| &flow.outcome.legs).all(Leg::is_in_order);
+        let in_order =
+            allowed().flat_map(|flow| &flow.outcome.legs).all(|leg| leg.is_in_order(self.diary.lapses()));
         let none_leaked = self.flows.iter().filter(|flow| flow.fate == Fate::Denied).all(Flow::is_silent);
         let room = self.owners.of(BACKLOG) + self.owners.of(SOCKETS);
         let counted = self.owners.of(DENIALS) <= self.denied();
@@ -88,7 +89,7 @@ impl Flow {
         if leg.arrivals.arrived == 0 {
             faults.push(format!("{name}, {way}: nothing arrived at all"));
         }
-        if !leg.is_in_order() {
+        if !leg.is_in_order(diary.lapses()) {
             let (reordered, doubled) = (leg.arrivals.reordered, leg.arrivals.duplicated);
             faults.push(format!("{name}, {way}: {reordered} reordered, {doubled} doubled"));
         }
