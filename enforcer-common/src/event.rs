@@ -50,7 +50,7 @@ pub enum Hook {
     FromUplink = 3,
 }
 
-/// Token bucket of one CPU's events, and what it held back.
+/// What one CPU has told of drops in a second, and what it held back.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 pub struct EventBudget {

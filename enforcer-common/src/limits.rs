@@ -76,8 +76,8 @@ pub const ROUTER_ERRORS_PER_SECOND: u32 = 100;
 /// Bytes of the ring that carries events to the daemon.
 pub const EVENT_RING_BYTES: u32 = 256 * 1024;
 
-/// Denied flows of one interface that one CPU adds to the records in a second; beyond it they are only counted. A
-/// scanner needs minutes then to fill [`MAX_DENIED`].
+/// Denied flows at one endpoint that one CPU adds to the records in a second; beyond it they are only counted. To fill
+/// [`MAX_DENIED`] takes a scanner minutes then, divided by the CPUs that it uses.
 pub const DENIED_PER_SECOND: u32 = 256;
 
 /// Events that one CPU may emit per second; beyond it they are only counted.

@@ -1,4 +1,4 @@
-//! The one exit: every packet is counted here, whatever happened to it.
+//! How packets are counted, whatever happened to them.
 
 use core::ptr;
 

@@ -12,8 +12,8 @@ use crate::{config, journey::Journey, maps, packet::Origin};
 /// Interfaces that each CPU remembers the endpoints of; a power of two.
 pub const SEATS: usize = 32;
 
-/// Addresses that are remembered for each of them; a power of two.
-const PROVEN: usize = 4;
+/// Sources that are remembered for each of them; a power of two.
+const SOURCES: usize = 4;
 
 /// Who was found behind an interface.
 #[repr(C)]
@@ -25,7 +25,7 @@ pub struct Seat {
     endpoint: Endpoint,
     /// The last words of addresses as which it spoke and may speak, by [`place`]. All of an IPv4 address; who forges an
     /// IPv6 one with the same is found out later.
-    proven: [u32; PROVEN],
+    sources: [u32; SOURCES],
 }
 
 /// The endpoint whose host-side interface has this ifindex, without a look into the table where an earlier packet of this
@@ -47,29 +47,28 @@ pub extern "C" fn take_seat(ifindex: u32) -> u32 {
     let (Some(journey), Some(endpoint)) = (Journey::current(), behind(ifindex)) else { return 0 };
     let facts = journey.control.facts;
     journey.seats[ifindex as usize % SEATS] =
-        Seat { facts, ifindex, endpoint: *endpoint, proven: [0; PROVEN] };
+        Seat { facts, ifindex, endpoint: *endpoint, sources: [0; SOURCES] };
     1
 }
 
-/// Whether an earlier packet from this interface had a source like that of this one, and was right. Else it has to be found
-/// out.
+/// Whether an earlier packet from this interface had a source like that of this one, and was right. A hint and no proof.
 #[inline(always)]
-pub fn is_proven(journey: &Journey, ifindex: u32) -> bool {
+pub fn knows_source(journey: &Journey, ifindex: u32) -> bool {
     let [.., last] = journey.packet.key.src.0;
-    journey.seats[ifindex as usize % SEATS].proven[place(last)] == last
+    journey.seats[ifindex as usize % SEATS].sources[place(last)] == last
 }
 
-/// It was found out.
+/// Remembers a source that its sender may use.
 #[inline(always)]
-pub fn proves(journey: &mut Journey, ifindex: u32) {
+pub fn note_source(journey: &mut Journey, ifindex: u32) {
     let [.., last] = journey.packet.key.src.0;
-    journey.seats[ifindex as usize % SEATS].proven[place(last)] = last;
+    journey.seats[ifindex as usize % SEATS].sources[place(last)] = last;
 }
 
 /// Neighbours differ in the last byte, which is the highest of a word in network byte order.
 #[inline(always)]
 const fn place(last: u32) -> usize {
-    (last >> 24) as usize % PROVEN
+    (last >> 24) as usize % SOURCES
 }
 
 /// The endpoint whose host-side interface has this ifindex.

@@ -19,13 +19,13 @@ use crate::{
     maps, policy,
 };
 
-/// Interfaces that have an [`Allowance`] of their own; others share one. A power of two.
+/// Endpoints that have an [`Allowance`] of their own; others share one. A power of two.
 pub const ALLOWANCES: usize = 256;
 
 /// Nanoseconds of what is a second here, as a power of two.
 const SECOND: u32 = 30;
 
-/// What one CPU has spent of [`DENIED_PER_SECOND`] on an interface.
+/// What one CPU has spent of [`DENIED_PER_SECOND`] on an endpoint.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Allowance {
@@ -155,7 +155,7 @@ pub extern "C" fn flow_record(ifindex: u32, packets: u32, bytes: u32) -> u32 {
         record_allowed(journey, weight);
     } else {
         journey.denied_key = denied(&journey.packet.key, ifindex);
-        record_denied(journey, ifindex, weight);
+        record_denied(journey, weight);
     }
     0
 }
@@ -164,7 +164,8 @@ pub extern "C" fn flow_record(ifindex: u32, packets: u32, bytes: u32) -> u32 {
 fn record_allowed(journey: &Journey, weight: Weight) {
     let only_kept = weight.packets == 0;
     let found = if config::kernel_tables() {
-        shared(&maps::FLOWS, &journey.packet.key, journey, true)
+        let key = &journey.packet.key;
+        maps::FLOWS.get_ptr_mut(key).or_else(|| made(&maps::FLOWS, key, journey))
     } else {
         flow_table::placed(journey)
     };
@@ -177,42 +178,43 @@ fn record_allowed(journey: &Journey, weight: Weight) {
 }
 
 #[inline(always)]
-fn record_denied(journey: &mut Journey, ifindex: u32, weight: Weight) {
-    let has_room = has_room(journey, ifindex);
-    if let Some(entry) = shared(&maps::DENIED, &journey.denied_key, journey, has_room) {
+fn record_denied(journey: &mut Journey, weight: Weight) {
+    let known = maps::DENIED.get_ptr_mut(&journey.denied_key);
+    if known.is_none() && !has_room(journey) {
+        return;
+    }
+    if let Some(entry) = known.or_else(|| made(&maps::DENIED, &journey.denied_key, journey)) {
         start_anew(entry, journey);
         renew(entry, journey, 0);
         count(entry, journey, weight, false);
     }
 }
 
-/// Whether one more denied flow of an interface is remembered: who tries all ports is counted and told of, but must not
-/// push out what others are denied. What a mode lets go on is wanted whole, for the policy that is made of it.
+/// Whether one more denied flow at an endpoint is remembered: who tries all ports is counted and told of, but must not
+/// push out what others are denied. What only a policy is against and a mode lets go on is wanted whole, for the policy
+/// that is made of it.
 #[inline(always)]
-fn has_room(journey: &mut Journey, ifindex: u32) -> bool {
-    let Journey { now, judgement, allowances, .. } = journey;
-    let allowance = &mut allowances[ifindex as usize % ALLOWANCES];
+fn has_room(journey: &mut Journey) -> bool {
+    let Journey { now, endpoint, judgement, allowances, .. } = journey;
+    if judgement.would_drop() && judgement.is_of_proven_source() {
+        return true;
+    }
+    let allowance = &mut allowances[endpoint.0 as usize % ALLOWANCES];
     let second = (*now >> SECOND) as u32;
     if allowance.second != second {
         *allowance = Allowance { second, spent: 0 };
     }
-    let is_strict = !judgement.would_drop();
-    allowance.spent += u32::from(is_strict);
-    !is_strict || allowance.spent <= DENIED_PER_SECOND
+    allowance.spent += 1;
+    allowance.spent <= DENIED_PER_SECOND
 }
 
-/// The entry in a table that all CPUs share, made if need be and it `may_grow`.
+/// A new entry in a table that all CPUs share.
 #[inline(always)]
-fn shared<const N: usize>(
+fn made<const N: usize>(
     table: &LruHashMap<FlowKey, FlowEntry, N>,
     key: &FlowKey,
     journey: &Journey,
-    may_grow: bool,
 ) -> Option<*mut FlowEntry> {
-    let known = table.get_ptr_mut(key);
-    if known.is_some() || !may_grow {
-        return known;
-    }
     let (first_seen, facts) = (tick(journey.now), !journey.control.facts as u32);
     // Of this verdict, so that nobody takes its counts for another's.
     let blank = FlowEntry { facts, first_seen, verdict: journey.judgement.verdict, ..FlowEntry::default() };

@@ -68,7 +68,7 @@ pub struct Journey {
     pub digest: u64,
     /// Who was found behind interfaces by earlier packets, [`crate::endpoint::seated`].
     pub seats: [Seat; SEATS],
-    /// Denied flows that interfaces had recorded lately.
+    /// How many denied flows were recorded lately, by the endpoint at the hook.
     pub allowances: [Allowance; ALLOWANCES],
 }
 

@@ -21,7 +21,7 @@ use crate::{
 #[inline(always)]
 pub fn is_forged(journey: &mut Journey, endpoint: &Endpoint, ifindex: u32) -> bool {
     let forged =
-        !endpoint::is_proven(journey, ifindex) && may_send(ifindex) == DropReason::SpoofedSource as u32;
+        !endpoint::knows_source(journey, ifindex) && may_send(ifindex) == DropReason::SpoofedSource as u32;
     if forged {
         let refused = Judgement::dropped(DropReason::SpoofedSource);
         journey.judgement = Judgement { src: endpoint.id, stamp: endpoint.stamp, ..refused };
@@ -65,6 +65,7 @@ pub fn leave(journey: &mut Journey, judgement: Judgement) {
 /// The judgement, and whom the packet is for.
 #[inline(always)]
 fn sent(journey: &mut Journey, endpoint: &Endpoint, ifindex: u32) -> (Judgement, EndpointId) {
+    // Also of who was found to be who he says: what is remembered of that is a hint.
     match may_send(ifindex) {
         MAY_SEND => {}
         MAY_ASK => return (Judgement::cacheable(Verdict::Pass(PassReason::HostAllowed)), EndpointId::HOST),
@@ -101,7 +102,7 @@ pub extern "C" fn may_send(ifindex: u32) -> u32 {
     match forbidden_at_source(endpoint, &journey.packet, &journey.quote) {
         Some(reason) => reason as u32,
         None => {
-            endpoint::proves(journey, ifindex);
+            endpoint::note_source(journey, ifindex);
             MAY_SEND
         }
     }

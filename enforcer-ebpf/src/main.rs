@@ -1,7 +1,7 @@
 //! The datapath. This file only adapts the kernel's hooks; a packet's journey starts in
 //! [`datapath::enforce`] and every module it visits is one station:
 //!
-//! hook → [`packet`] → [`parse`] → [`endpoint`] → [`fragment`] → [`neighbor`] → [`flow`] →
+//! hook → [`packet`] → [`parse`] → [`endpoint`] → [`fragment`] → [`neighbor`] → [`judge`] (is it forged) → [`flow`] →
 //! [`judge`] and [`policy`] (on a miss) → [`account`], or [`refusal`] and [`relax`] (of a drop) → [`shortcut`] or
 //! [`outside`] (of what an endpoint sends, or an uplink brings)
 #![no_std]

@@ -1,6 +1,4 @@
-//! What becomes of a packet that is to be dropped: by the mode in force, or because what denies it is being
-//! audited, it may go on. A pass never gets here, so all of this costs nothing on the way that most packets
-//! take.
+//! Who may go on although it is to be dropped: by the mode in force, or because what denies it is being audited.
 
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use enforcer_common::{
