@@ -4,7 +4,7 @@
 pub const PREFACE: &str = "\
 # Benchmarks
 
-Written by `cargo xtask bench`, part by part; `--quick` shows in two minutes that it works, or fails. Figures with brackets are
+Written by `cargo xtask bench`, part by part; `--quick` shows in some two minutes that it works. Figures with brackets are
 medians, and the brackets hold the true one in 95 of 100 runs; others are single readings, or what they say. Machines differ,
 so ratios count: every round measures each configuration once, up and down the list, and compares only within the round.
 Where there are no rounds, what is compared is medians or single readings.
