@@ -179,7 +179,8 @@ fn record_allowed(journey: &Journey, weight: Weight) {
 
 #[inline(always)]
 fn record_denied(journey: &mut Journey, weight: Weight) {
-    let known = maps::DENIED.get_ptr_mut(&journey.denied_key);
+    let key = &journey.denied_key;
+    let known = maps::DENIED.get_ptr_mut(key);
     if known.is_none() && !has_room(journey) {
         return;
     }
