@@ -50,6 +50,7 @@ mod sessions;
 mod shortcuts;
 mod slow;
 mod spoofing;
+mod street;
 mod taps;
 mod tools;
 mod town;

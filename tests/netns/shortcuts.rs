@@ -15,114 +15,13 @@ use enforcer_tests::packet::Family;
 use enforcer_tests::tcx::Place;
 use enforcer_tests::traffic::{Conversation, ECHO_PORT, tcp, udp};
 use enforcer_tests::workload::INSIDE;
-use enforcer_tests::{Daemon, Host, Workload, wait};
+use enforcer_tests::{Workload, wait};
 use rstest::rstest;
-use serde_json::Value;
 
-/// Longer than the daemon takes to notice anything.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Questions to find out by which way their packets go; each is a packet there and one back.
-const QUESTIONS: u64 = 20;
-
-/// The network of all.
-const NETWORK: &str = "version = 1\n[network.all]\nprefixes = [\"10.0.0.0/8\", \"2001:db8::/32\"]\n";
+use crate::street::{Layout, PATIENCE, QUESTIONS, Street};
 
 /// Nobody listens there; NAT may lead to who does.
 const PUBLISHED: u16 = 8080;
-
-/// Two workloads of one network that the daemon knows.
-struct Street {
-    /// Dropped first: when a test fails, it dumps what it knows of the others.
-    daemon: Daemon,
-    asking: Workload,
-    answering: Workload,
-    host: Host,
-}
-
-/// How the two are connected.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Layout {
-    /// One has a link of its own, the other hangs on a bridge: between them the host routes.
-    Routed,
-    /// Both are on one bridge.
-    Bridged,
-}
-
-impl Street {
-    #[track_caller]
-    fn build(name: &str, layout: Layout) -> Self {
-        let host = Host::new(name);
-        let (asking, answering) = (host.workload("asking"), host.workload("answering"));
-        let answering = answering.at("10.2.0.5/24").at("2001:db8:2::5/64").bridged();
-        let asking = match layout {
-            Layout::Routed => asking.at("10.1.0.5/24").at("2001:db8:1::5/64").routed(),
-            Layout::Bridged => asking.at("10.2.0.6/24").at("2001:db8:2::6/64").bridged(),
-        };
-        let daemon = Daemon::start(&host);
-        daemon.wait_ready(&[asking.interface(), answering.interface()]);
-        daemon.apply(NETWORK);
-        Self { daemon, asking, answering, host }
-    }
-
-    fn address(&self, family: Family) -> IpAddr {
-        match family {
-            Family::V4 => self.answering.ipv4(),
-            Family::V6 => self.answering.ipv6(),
-        }
-    }
-
-    /// Packets that the host's stack has given to a workload.
-    fn delivered(&self, workload: &Workload) -> u64 {
-        let arguments = ["-j", "-s", "link", "show", "dev", workload.interface()];
-        let output = self.host.netns().run("ip", &arguments);
-        let shown: Value = serde_json::from_slice(&output.stdout).expect("ip writes JSON");
-        shown[0]["stats64"]["tx"]["packets"].as_u64().expect("packets are counted")
-    }
-
-    /// How many of the packets of some questions and of their answers went by the stack; `None` if not all were
-    /// answered.
-    fn by_stack(&self, family: Family) -> Option<[u64; 2]> {
-        let both = || [&self.answering, &self.asking].map(|workload| self.delivered(workload));
-        let before = both();
-        let to = self.address(family);
-        let answered = (0..QUESTIONS).all(|_| udp(&self.asking, to, ECHO_PORT));
-        let after = both();
-        answered.then(|| [after[0] - before[0], after[1] - before[1]])
-    }
-
-    /// A bridge hears of everybody from time to time, and neighbours ask for each other.
-    fn goes_straight(&self, family: Family) -> bool {
-        self.by_stack(family).is_some_and(|packets| packets.iter().all(|packets| *packets < QUESTIONS / 2))
-    }
-
-    fn goes_by_stack(&self, family: Family) -> bool {
-        self.by_stack(family).is_some_and(|packets| packets.iter().all(|packets| *packets >= QUESTIONS))
-    }
-
-    #[track_caller]
-    fn wait_straight(&self, family: Family) {
-        wait::until("packets go straight", PATIENCE, || self.goes_straight(family).then_some(()));
-    }
-
-    #[track_caller]
-    fn wait_by_stack(&self, family: Family) {
-        wait::until("packets go by the stack", PATIENCE, || self.goes_by_stack(family).then_some(()));
-    }
-
-    #[track_caller]
-    fn on_host(&self, command: &str) {
-        let command = command
-            .replace("ANSWERING", self.answering.interface())
-            .replace("ASKING", self.asking.interface());
-        let output = self.host.netns().run("sh", &["-ec", &command]);
-        assert!(output.status.success(), "{command}: {}", transcript(&output));
-    }
-
-    fn fastpath(&self) -> Value {
-        self.daemon.json(&["status"])["fastpath"].clone()
-    }
-}
 
 /// What becomes of packets when something is in the way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -7,97 +7,61 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use enforcer_tests::capture::Capture;
-use enforcer_tests::traffic::{Conversation, ECHO_PORT, udp};
-use enforcer_tests::{Daemon, Host, NetNs, Workload, wait};
+use enforcer_tests::packet::Family;
+use enforcer_tests::traffic::{Conversation, ECHO_PORT};
+use enforcer_tests::{NetNs, wait};
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socket};
 use rstest::rstest;
 use serde_json::Value;
 
-/// Longer than the daemon takes to notice anything.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::street::{Layout, PATIENCE, QUESTIONS, Street};
 
 /// Several looks of the daemon.
 const LOOKS: Duration = Duration::from_secs(2);
-
-/// Questions to find out by which way their packets go, and lines of a conversation to be heard.
-const QUESTIONS: usize = 20;
 
 /// The host side of the one who is asked, and the bridge that it hangs on.
 const PORT: &str = "veth-answering";
 const BRIDGE: &str = "br-10.2.0";
 
-/// How the two workloads are connected.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Layout {
-    /// One has a link of its own, the other hangs on a bridge: between them the host routes.
-    Routed,
-    /// Both are on one bridge.
-    Bridged,
-}
-
-/// Two workloads that talk past the stack.
-struct Lane {
-    /// Dropped first: when a test fails, it dumps what it knows of the others.
-    daemon: Daemon,
-    asking: Workload,
-    answering: Workload,
-    host: Host,
-}
+/// A street whose packets go straight.
+struct Lane(Street);
 
 impl Lane {
     #[track_caller]
     fn build(name: &str, layout: Layout) -> Self {
-        let host = Host::new(name);
-        let (asking, answering) = (host.workload("asking"), host.workload("answering"));
-        let answering = answering.at("10.2.0.5/24").at("2001:db8:2::5/64").bridged();
-        let asking = match layout {
-            Layout::Routed => asking.at("10.1.0.5/24").at("2001:db8:1::5/64").routed(),
-            Layout::Bridged => asking.at("10.2.0.6/24").at("2001:db8:2::6/64").bridged(),
-        };
+        let lane = Self(Street::build(name, layout));
         // As `tcpdump` has it, so that the bridge hears what it only bridges.
-        host.netns().ip(&format!("link set {BRIDGE} promisc on\n"));
-        let daemon = Daemon::start(&host);
-        daemon.wait_ready(&[asking.interface(), answering.interface()]);
-        daemon.apply("version = 1\n[network.all]\nprefixes = [\"10.0.0.0/8\", \"2001:db8::/32\"]\n");
-        let lane = Self { daemon, asking, answering, host };
+        lane.host().ip(&format!("link set {BRIDGE} promisc on\n"));
         lane.wait_straight();
         lane
     }
 
-    /// Packets that the host's stack has given to the one who is asked.
-    fn delivered(&self) -> u64 {
-        let output = self.host.netns().run("ip", &["-j", "-s", "link", "show", "dev", PORT]);
-        let shown: Value = serde_json::from_slice(&output.stdout).expect("ip writes JSON");
-        shown[0]["stats64"]["tx"]["packets"].as_u64().expect("packets are counted")
+    fn host(&self) -> &NetNs {
+        self.0.host.netns()
     }
 
-    /// A bridge hears of everybody from time to time, and neighbours ask for each other.
     #[track_caller]
     fn wait_straight(&self) {
-        wait::until("packets go straight", PATIENCE, || {
-            let before = self.delivered();
-            let answered = (0..QUESTIONS).all(|_| udp(&self.asking, self.answering.ipv4(), ECHO_PORT));
-            (answered && self.delivered() - before < QUESTIONS as u64 / 2).then_some(())
-        });
+        self.0.wait_straight(Family::V4);
     }
 
     #[track_caller]
     fn wait_told(&self, what: &str) {
         wait::until("`status` tells who listens", PATIENCE, || {
-            let shown = String::from_utf8(self.daemon.cli(&["status"]).stdout).unwrap();
+            let shown = String::from_utf8(self.0.daemon.cli(&["status"]).stdout).unwrap();
             shown.contains(what).then_some(())
         });
     }
 
     #[track_caller]
     fn converse(&self) -> Conversation {
-        Conversation::open(&self.asking, self.answering.ipv4(), ECHO_PORT).expect("they talk")
+        Conversation::open(&self.0.asking, self.0.answering.ipv4(), ECHO_PORT).expect("they talk")
     }
 
     /// What a packet to the one who is asked has in its header.
     fn addresses(&self) -> Vec<u8> {
-        match (self.asking.ipv4(), self.answering.ipv4()) {
+        match (self.0.asking.ipv4(), self.0.answering.ipv4()) {
             (IpAddr::V4(from), IpAddr::V4(to)) => [from.octets(), to.octets()].concat(),
             _ => unreachable!("both are of IPv4"),
         }
@@ -105,7 +69,7 @@ impl Lane {
 
     /// What is in anybody's way, if something is.
     fn barriers(&self) -> Option<Value> {
-        let fastpath = self.daemon.json(&["status"])["fastpath"].clone();
+        let fastpath = self.0.fastpath();
         let is_empty = |list: &str| fastpath[list].as_array().is_some_and(Vec::is_empty);
         let is_free = is_empty("barriers") && is_empty("barred");
         (!is_free).then_some(fastpath)
@@ -162,12 +126,12 @@ fn who_listens_on_the_way_hears_the_running_conversation(
 ) {
     let lane = Lane::build("tap", layout);
     let (mut conversation, addresses) = (lane.converse(), lane.addresses());
-    let tap = Tap::open(lane.host.netns(), interface, libc::ETH_P_ALL);
+    let tap = Tap::open(lane.host(), interface, libc::ETH_P_ALL);
     lane.wait_told(&format!("{PORT} not: somebody listens at {place} (packet socket)"));
     tap.heard(&addresses);
     assert!((0..QUESTIONS).all(|_| conversation.goes_on()), "TCP goes on by the stack");
     let heard = tap.heard(&addresses);
-    assert!(heard >= QUESTIONS, "each line is heard: {heard}");
+    assert!(heard >= QUESTIONS as usize, "each line is heard: {heard}");
     drop(tap);
     lane.wait_straight();
     assert!(conversation.goes_on(), "and straight again");
@@ -177,12 +141,12 @@ fn who_listens_on_the_way_hears_the_running_conversation(
 fn who_listens_everywhere_hears_each_packet_at_each_interface() {
     let lane = Lane::build("tap-any", Layout::Routed);
     let (mut conversation, addresses) = (lane.converse(), lane.addresses());
-    let capture = Capture::start(lane.host.netns());
+    let capture = Capture::start(lane.host());
     lane.wait_told("not: somebody listens at all interfaces (packet socket)");
     capture.find(&[&addresses]);
     assert!((0..QUESTIONS).all(|_| conversation.goes_on()), "TCP goes on by the stack");
     let heard = capture.find(&[&addresses]).len();
-    assert!(heard >= 3 * QUESTIONS, "it comes in, goes to the bridge, and out by its port: {heard}");
+    assert!(heard >= 3 * QUESTIONS as usize, "it comes in, goes to the bridge, and out by its port: {heard}");
     drop(capture);
     lane.wait_straight();
     assert!(conversation.goes_on(), "and straight again");
@@ -199,7 +163,7 @@ fn who_does_not_listen_to_everything_or_elsewhere_is_in_nobodys_way() {
         (PORT, 0),
         ("lo", libc::ETH_P_ALL),
     ];
-    let _others = others.map(|(interface, protocol)| Tap::open(lane.host.netns(), interface, protocol));
+    let _others = others.map(|(interface, protocol)| Tap::open(lane.host(), interface, protocol));
     let barriers = wait::within(LOOKS, || lane.barriers());
     assert!(barriers.is_none(), "{barriers:?}");
     lane.wait_straight();

@@ -9,7 +9,7 @@ use enforcer_tests::traffic::{self, Conversation, ECHO_PORT};
 use enforcer_tests::{Workload, wait};
 use rstest::rstest;
 
-use super::{Layout, NETWORK, PATIENCE, Street};
+use crate::street::{Layout, NETWORK, PATIENCE, Street};
 
 /// Where connections arrive, whichever port was asked.
 const PORT: u16 = 7000;
