@@ -8,9 +8,12 @@ use serde_json::Value;
 use super::server::Server;
 use crate::pair::Pair;
 
+/// What it hears unless told otherwise.
+const PORT: u16 = 5201;
+
 /// Starts its server; it hears both families.
 pub fn serve(pair: &Pair) -> Server {
-    Server::start(pair.b.netns(), "iperf3", &["--server"])
+    Server::hearing(PORT, pair.b.netns(), "iperf3", &["--server"])
 }
 
 /// Gigabits per second of one stream.

@@ -1,5 +1,6 @@
 //! A program that serves in a workload for as long as it is asked.
 
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -10,6 +11,11 @@ use nix::unistd::Pid;
 
 /// How long a program may take to end.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// And to start.
+const STARTING: Duration = Duration::from_secs(10);
+/// The state of a socket that listens, as `/proc/net/tcp` writes it (`TCP_LISTEN`, `include/net/tcp_states.h`).
+const LISTEN: &str = "0A";
 
 /// A program that runs, with those that it starts; ended when the value goes.
 pub struct Server(Child);
@@ -28,6 +34,29 @@ impl Server {
         Self(
             child.unwrap_or_else(|error| panic!("failed to start {program}: {error}; try cargo xtask setup")),
         )
+    }
+
+    /// Starts one that hears TCP at a port, and returns once it does.
+    pub fn hearing(port: u16, netns: &NetNs, program: &str, arguments: &[&str]) -> Self {
+        let mut server = Self::start(netns, program, arguments);
+        wait::until(&format!("{program} hears port {port}"), STARTING, || {
+            assert!(server.runs(), "{program} has ended instead of hearing port {port}");
+            server.hears(port).then_some(())
+        });
+        server
+    }
+
+    /// Whether a socket of its namespace listens at the port, as `/proc/PID/net/tcp` and `tcp6` tell.
+    fn hears(&self, port: u16) -> bool {
+        let local = format!(":{port:04X}");
+        ["tcp", "tcp6"].iter().any(|table| {
+            let sockets =
+                fs::read_to_string(format!("/proc/{}/net/{table}", self.0.id())).unwrap_or_default();
+            sockets.lines().any(|socket| {
+                let mut words = socket.split_whitespace().skip(1);
+                words.next().is_some_and(|at| at.ends_with(&local)) && words.nth(1) == Some(LISTEN)
+            })
+        })
     }
 
     /// Whether it has not ended by itself.

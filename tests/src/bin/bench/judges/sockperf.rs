@@ -7,17 +7,18 @@ use enforcer_tests::packet::{BLUE_B, Family};
 use super::server::Server;
 use crate::pair::Pair;
 
-const PORT: &str = "11111";
+const PORT: u16 = 11111;
 
 /// Starts its server, which hears IPv4.
 pub fn serve(pair: &Pair) -> Server {
-    Server::start(pair.b.netns(), "sockperf", &["server", "--tcp", "-p", PORT])
+    Server::hearing(PORT, pair.b.netns(), "sockperf", &["server", "--tcp", "-p", &PORT.to_string()])
 }
 
 /// How long half of all answers took at most, and 99 of 100; microseconds from question to answer.
 pub fn latency(pair: &Pair, family: Family) -> Result<Vec<f64>> {
     let to = BLUE_B.on(family).to_string();
-    let arguments = ["ping-pong", "-i", &to, "-p", PORT, "--tcp", "-t", "1", "--full-rtt"];
+    let port = PORT.to_string();
+    let arguments = ["ping-pong", "-i", &to, "-p", &port, "--tcp", "-t", "1", "--full-rtt"];
     let output = pair.a.netns().run("sockperf", &arguments);
     ensure!(output.status.success(), "sockperf: {}", transcript(&output));
     let told = String::from_utf8_lossy(&output.stdout);
