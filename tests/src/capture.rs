@@ -32,15 +32,31 @@ impl Capture {
 
     /// Those of the frames since the last look that have one of these sequences in them.
     pub fn find(&self, sequences: &[&[u8]]) -> Vec<Vec<u8>> {
-        let mut buffer = [0; LOOKED_AT];
+        let has =
+            |frame: &[u8], sequence: &[u8]| frame.windows(sequence.len()).any(|window| window == sequence);
         let mut found = Vec::new();
-        while let Ok(length) = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-            let frame = &buffer[..length];
-            let has = |sequence: &&[u8]| frame.windows(sequence.len()).any(|window| window == *sequence);
-            if sequences.iter().any(has) {
+        self.look(|frame, _| {
+            if sequences.iter().any(|sequence| has(frame, sequence)) {
                 found.push(frame.to_vec());
             }
-        }
+        });
         found
+    }
+
+    /// Bytes of each of the frames since the last look, those of a super-packet as long as it is whole.
+    pub fn lengths(&self) -> Vec<usize> {
+        let mut lengths = Vec::new();
+        self.look(|_, length| lengths.push(length));
+        lengths
+    }
+
+    /// Shows the beginning of each frame since the last look, and how long it is.
+    fn look(&self, mut show: impl FnMut(&[u8], usize)) {
+        let mut buffer = [0; LOOKED_AT];
+        // With `MSG_TRUNC` the length is that of the frame, whatever fits into the buffer.
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
+        while let Ok(length) = recv(self.0.as_raw_fd(), &mut buffer, flags) {
+            show(&buffer[..length.min(LOOKED_AT)], length);
+        }
     }
 }

@@ -7,12 +7,12 @@
 use std::{
     error::Error,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, anyhow, bail};
 use enforcer_common::control::{ControlWord, Generation};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     disk::{Directory, Disk},
@@ -47,7 +47,12 @@ pub struct Prepared {
 
 /// From text to tables: everything that can be refused, before anything is touched.
 pub fn prepare(sources: &[Source], ids: &Ids) -> anyhow::Result<Prepared> {
-    compile(Policy::parse(sources)?, ids)
+    let begun = Instant::now();
+    let policy = Policy::parse(sources)?;
+    let (parsed, begun) = (begun.elapsed(), Instant::now());
+    let prepared = compile(policy, ids)?;
+    debug!(?parsed, compiled = ?begun.elapsed(), "policy prepared");
+    Ok(prepared)
 }
 
 /// From a model to tables.
@@ -223,16 +228,23 @@ impl<D: Disk> Policies<D> {
         if saved.ids != self.ids {
             self.store.save_ids(&saved.ids)?;
         }
+        let begun = Instant::now();
         // Nobody reads that bank: it is no decision to fill it.
-        let fill = || kernel.build_bank(place.bank, &tables);
+        let fill = || {
+            let built = kernel.build_bank(place.bank, &tables);
+            built.map(|()| begun.elapsed())
+        };
         let kept = self.store.save_beside(&saved, deadline.is_some(), fill);
+        let kept_after = begun.elapsed();
         let built = kept.inspect_err(|_| self.unsettled = true)?;
         let word = if deadline.is_some() { place.word.unconfirmed() } else { place.word };
-        let shown = built.and_then(|()| self.show_built(kernel, Place { word, ..place }, record));
-        let record = shown.or_else(|error| {
+        let shown =
+            built.and_then(|built| Ok((built, self.show_built(kernel, Place { word, ..place }, record)?)));
+        let (built_after, record) = shown.or_else(|error| {
             self.settle();
             Err(error).context("the kernel did not take the policy; the one before still decides")
         })?;
+        debug!(built = ?built_after, built_and_saved = ?kept_after, published = ?begun.elapsed(), "policy published");
         self.since = Some(since.unwrap_or_else(|| Since::new(number)));
         self.restored = true;
         self.built(deadline.is_some());

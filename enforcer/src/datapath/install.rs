@@ -50,8 +50,12 @@ impl Installs {
         self.0.lock().expect("nobody panics with it").push(waiting);
     }
 
-    /// Puts tables into a bank, where packets find all of them when this returns.
+    /// Puts tables into a bank, where packets find all of them when this returns; everything is to be settled before.
     pub(super) fn put(&self, bank: u32, tables: Vec<Table<'_>>) -> Result<(), TableError> {
+        debug_assert!(
+            self.0.lock().expect("nobody panics with it").is_empty(),
+            "packets may still be in that bank"
+        );
         let begun: Vec<_> = tables.into_iter().map(|table| table.begin(bank)).collect();
         let arrived =
             begun.into_iter().map(|install| install.and_then(|install| self.await_arrival(install)));

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use aya::maps::{Array, HashMap, Map, MapData};
+use aya::maps::{HashMap, MapData};
+use enforcer::datapath::bpf;
 use enforcer_common::{
     fragment::{FragmentEntry, FragmentKey},
     state::StateSet,
@@ -14,17 +15,17 @@ impl Lab {
     /// Every open conversation has been silent for so much longer.
     pub fn silence(&mut self, time: Duration) {
         let id = self.datapath.tables.state_id().expect("the table is there");
-        let map = MapData::from_id(id).and_then(Map::from_map_data).expect("the table is there");
-        let mut state: Array<MapData, StateSet> = map.try_into().expect("it is an array");
-        let sets: Vec<StateSet> = state.iter().collect::<Result<_, _>>().expect("the table is readable");
+        let state = bpf::map_by_id(id).expect("the table is there");
+        // All at once: it has tens of thousands of sets.
+        let sets = bpf::entries::<u32, StateSet>(&state).expect("the table is readable");
         let mut open = 0;
-        for (index, mut set) in (0..).zip(sets) {
+        for (index, mut set) in sets {
             let used = set.entries.iter_mut().filter(|entry| entry.last_seen != 0);
             let aged =
                 used.map(|entry| entry.last_seen = entry.last_seen.wrapping_sub(time.as_nanos() as u64));
             let aged = aged.count();
             if aged > 0 {
-                state.set(index, set, 0).expect("the set is there already");
+                bpf::update(&state, &index, &set).expect("the set is there already");
             }
             open += aged;
         }

@@ -1,5 +1,8 @@
 //! Rungs whose workloads take turns at the same task, and are compared within a round.
 
+use std::thread;
+use std::time::Duration;
+
 use anyhow::Result;
 use enforcer_tests::packet::Family;
 
@@ -35,8 +38,15 @@ pub fn hold(
     let mut values: Vec<Vec<Vec<f64>>> = vec![Vec::new(); pairs.len()];
     for round in 0..rounds {
         for at in rounds::order(round, pairs.len()) {
-            let told = (task.measure)(&pairs[at], family);
             let (what, rung) = (task.figures[0].what, pairs[at].rung.name());
+            let measure = || (task.measure)(&pairs[at], family);
+            // A server of others closes its port for a moment after each client; on a noisy machine a second may pass without
+            // an answer.
+            let told = measure().or_else(|error| {
+                println!("    {what}, {rung}, once more: {error:#}");
+                thread::sleep(Duration::from_secs(1));
+                measure()
+            });
             values[at].push(told.unwrap_or_else(|error| panic!("{what}, {rung}: {error:#}")));
         }
     }

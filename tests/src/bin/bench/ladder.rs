@@ -36,6 +36,8 @@ pub enum Rung {
     KernelTables,
     /// The same of two, and the host's stack forwards.
     ByTheStack,
+    /// The same of two, with a guard where workloads send.
+    Guarded,
     /// The same of two, by another binary.
     Other(&'static Path),
 }
@@ -51,7 +53,7 @@ pub struct Doors<'name> {
 const FLOWS: u32 = 1 << 22;
 
 /// In the order of the table. All are compared with [`Rung::Routing`].
-pub const LADDER: [Rung; 18] = [
+pub const LADDER: [Rung; 19] = [
     Rung::FirstHop,
     Rung::RedirectPeer,
     Rung::Routing,
@@ -70,6 +72,7 @@ pub const LADDER: [Rung; 18] = [
     Rung::Edited,
     Rung::KernelTables,
     Rung::ByTheStack,
+    Rung::Guarded,
 ];
 
 impl Rung {
@@ -89,6 +92,7 @@ impl Rung {
             Self::Edited => "enforcer, 2 networks, edited before each measurement".to_owned(),
             Self::KernelTables => "enforcer, 2 networks, tables = \"kernel\"".to_owned(),
             Self::ByTheStack => "enforcer, 2 networks, fastpath = \"off\"".to_owned(),
+            Self::Guarded => "enforcer, 2 networks, guard (XDP) at the workloads".to_owned(),
             Self::Other(binary) => format!("{}, 2 networks", binary.display()),
         }
     }
@@ -111,6 +115,11 @@ impl Rung {
     /// Rules so many that a round with them takes long.
     pub fn is_slow(self) -> bool {
         matches!(self, Self::IptablesLegacy(rules) | Self::IptablesNft(rules) if rules >= 1_000)
+    }
+
+    /// Whether a quick run has it: neither what takes long, nor what differs from another one in its figures alone.
+    pub fn is_quick(self) -> bool {
+        !self.is_slow() && !matches!(self, Self::IptablesNft(_) | Self::Enforcer(10_000))
     }
 
     /// Whether it is also measured between a workload and a machine beyond an uplink.
@@ -137,9 +146,12 @@ impl Rung {
             Self::Ipset(prefixes) => ipset(netns, prefixes),
             Self::NftSet(prefixes) => nft(netns, &nft_set(prefixes)),
             Self::NftMap(pairs) => nft(netns, &nft_map(pairs)),
-            Self::Enforcer(_) | Self::Edited | Self::KernelTables | Self::ByTheStack | Self::Other(_) => {
-                return Some(Box::new(self.enforcer(host, doors)));
-            }
+            Self::Enforcer(_)
+            | Self::Edited
+            | Self::KernelTables
+            | Self::ByTheStack
+            | Self::Guarded
+            | Self::Other(_) => return Some(Box::new(self.enforcer(host, doors))),
         }
         None
     }
@@ -152,6 +164,9 @@ impl Rung {
             _ => "",
         };
         let mut config = format!("{ROOMY_CONFIG}[datapath]\nflows = {FLOWS}\n{datapath}");
+        if self == Self::Guarded {
+            writeln!(config, "[guard]\nmatch = {:?}", doors.endpoints).expect("a string");
+        }
         for uplink in doors.uplinks {
             writeln!(config, "[[uplink]]\nmatch = \"{uplink}\"\ntrust = \"fabric\"").expect("a string");
         }

@@ -46,7 +46,7 @@ use results::Results;
 struct Arguments {
     /// What to measure; everything unless given
     part: Option<Part>,
-    /// Less of everything, to see that it works; fails if that takes longer than two minutes
+    /// Less of everything, to see that it works: two minutes
     #[arg(long)]
     quick: bool,
     /// Only what forwarding costs, and beside what it costs by another `enforcer`; no paper is written

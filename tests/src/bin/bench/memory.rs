@@ -1,4 +1,4 @@
-//! What the daemon holds with a thousand workloads and a hundred thousand prefixes, and the kernel for a flow and for a
+//! What the daemon holds with a thousand workloads and a large policy, and the kernel for a flow and for a
 //! network.
 
 use std::fs;
@@ -34,8 +34,9 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     let mut readings = vec![reading("nothing to do", &daemon)];
     let _inside = crowd::arrive(&host, &daemon, "memory-inside", workloads);
     readings.push(reading(&format!("{workloads} workloads"), &daemon));
-    daemon.apply(&scale::policy(false));
-    readings.push(reading("and a hundred thousand prefixes", &daemon));
+    let extent = scale::usual(thoroughness);
+    daemon.apply(&scale::policy(extent));
+    readings.push(reading(&format!("and {}", extent.name), &daemon));
     daemon.restart();
     readings.push(reading("the same, started again", &daemon));
     daemon.json(&["networks"]);

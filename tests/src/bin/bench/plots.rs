@@ -34,6 +34,12 @@ pub fn draw(results: &Results, directory: &Path) -> Outcome {
     Ok(())
 }
 
+/// Where a logarithmic scale begins: noise may make nothing of a small cost, or less, and such a scale never gets there.
+fn least_positive(values: impl Iterator<Item = f64>) -> f64 {
+    let least = values.filter(|value| *value > 0.0).fold(f64::INFINITY, f64::min);
+    if least.is_finite() { least } else { 1.0 }
+}
+
 fn file_name(title: &str) -> String {
     let words = title.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     format!("{}.svg", words.collect::<Vec<_>>().join("-").to_lowercase())
@@ -46,8 +52,10 @@ fn bars(rows: &[Row], path: &Path) -> Outcome {
     const LEFT: i32 = 400;
     const RIGHT: i32 = 110;
     let Row { part, of, unit, .. } = &rows[0];
-    let values: Vec<f64> = rows.iter().map(|row| row.value.median.max(f64::MIN_POSITIVE)).collect();
-    let from = values.iter().copied().fold(f64::INFINITY, f64::min) / 10.0;
+    let values = || rows.iter().map(|row| row.value.median);
+    let least = least_positive(values());
+    let values: Vec<f64> = values().map(|value| value.max(least)).collect();
+    let from = least / 10.0;
     let to = values.iter().copied().fold(from, f64::max);
     let length =
         |value: f64| ((value / from).ln() / (to / from).ln() * f64::from(WIDTH - LEFT - RIGHT)) as i32;
@@ -73,10 +81,13 @@ fn bars(rows: &[Row], path: &Path) -> Outcome {
 /// A line for each series, both scales logarithmic.
 fn lines(points: &[&Point], path: &Path) -> Outcome {
     let Point { plot, against, unit, .. } = points[0];
-    let extent = |of: fn(&Point) -> f64| {
-        let values = || points.iter().map(|point| of(point).max(f64::MIN_POSITIVE));
-        values().fold(f64::INFINITY, f64::min)..values().fold(0.0, f64::max) * 1.5
+    let least = least_positive(points.iter().map(|point| point.y.median));
+    let at = |point: &Point| (point.x, point.y.median.max(least));
+    let extent = |values: &[f64]| {
+        let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+        least..values.iter().copied().fold(least, f64::max) * 1.5
     };
+    let (right, up): (Vec<f64>, Vec<f64>) = points.iter().map(|point| at(point)).unzip();
     let area = SVGBackend::new(path, LINES).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
@@ -84,19 +95,13 @@ fn lines(points: &[&Point], path: &Path) -> Outcome {
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(70)
-        .build_cartesian_2d(
-            extent(|point| point.x).log_scale(),
-            extent(|point| point.y.median).log_scale(),
-        )?;
+        .build_cartesian_2d(extent(&right).log_scale(), extent(&up).log_scale())?;
     chart.configure_mesh().x_desc(&**against).y_desc(unit.symbol()).draw()?;
     let names: BTreeSet<&str> = points.iter().map(|point| &*point.series).collect();
-    for (at, name) in names.into_iter().enumerate() {
-        let color = Palette99::pick(at).to_rgba();
-        let mut line: Vec<(f64, f64)> = points
-            .iter()
-            .filter(|point| point.series == name)
-            .map(|point| (point.x, point.y.median))
-            .collect();
+    for (number, name) in names.into_iter().enumerate() {
+        let color = Palette99::pick(number).to_rgba();
+        let own = points.iter().filter(|point| point.series == name);
+        let mut line: Vec<(f64, f64)> = own.map(|point| at(point)).collect();
         line.sort_unstable_by(|one, other| one.0.total_cmp(&other.0));
         chart
             .draw_series(LineSeries::new(line.iter().copied(), color.stroke_width(2)))?
@@ -111,4 +116,34 @@ fn lines(points: &[&Point], path: &Path) -> Outcome {
         .border_style(BLACK)
         .draw()?;
     Ok(area.present()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Unit;
+    use crate::statistics::Estimate;
+
+    fn draw_points(medians: [f64; 3]) {
+        let point = |(number, median): (u32, f64)| Point {
+            part: "forward".into(),
+            plot: "cost".to_owned(),
+            series: "enforcer".to_owned(),
+            against: "flows".into(),
+            x: f64::from(1 << number),
+            unit: Unit::Nanoseconds,
+            y: Estimate::of([median]),
+        };
+        let points: Vec<Point> = (0..).zip(medians).map(point).collect();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cost.svg");
+        lines(&points.iter().collect::<Vec<_>>(), &path).unwrap();
+        assert!(std::fs::read_to_string(path).unwrap().contains("</svg>"));
+    }
+
+    #[test]
+    fn what_noise_makes_less_than_nothing_is_drawn() {
+        draw_points([-5.0, 0.0, 250.0]);
+        draw_points([-5.0, -1.0, 0.0]);
+    }
 }

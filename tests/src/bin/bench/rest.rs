@@ -37,7 +37,9 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     );
     let mut hosts =
         WORKLOADS.map(|workloads| stand(if thoroughness.is_full() { workloads } else { workloads.min(FEW) }));
-    thread::sleep(SETTLING);
+    if thoroughness.is_full() {
+        thread::sleep(SETTLING);
+    }
     for _ in 0..thoroughness.of(ROUNDS) {
         round(&mut hosts);
     }

@@ -1,5 +1,5 @@
-//! A policy of ten thousand networks with a hundred thousand prefixes, and the same with every prefix
-//! also in one more network.
+//! A policy of ten thousand networks with a hundred thousand prefixes, the same with every prefix also in one more
+//! network, and as much of everything as a host is to hold.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -12,7 +12,31 @@ use crate::memory::{megabytes, of_maps, of_process};
 use crate::results::{Results, Unit};
 use crate::statistics::Estimate;
 
-const NETWORKS: u32 = 10_000;
+/// How large a policy is.
+#[derive(Clone, Copy)]
+pub struct Extent {
+    pub name: &'static str,
+    networks: u32,
+    /// Each of them from one network to another one.
+    rules: u32,
+    /// Whether every prefix is in one group more.
+    monitored: bool,
+}
+
+/// What most hosts never reach.
+pub const LARGE: Extent =
+    Extent { name: "10,000 networks, 100,000 prefixes", networks: 10_000, rules: 0, monitored: false };
+/// Of a quick run.
+const SMALL: Extent = Extent { name: "1,000 networks, 10,000 prefixes", networks: 1_000, ..LARGE };
+const MONITORED: Extent =
+    Extent { name: "the same, all prefixes in one group, too", monitored: true, ..LARGE };
+const LARGEST: Extent = Extent {
+    name: "100,000 networks, 1,000,000 prefixes, 10,000 rules",
+    networks: 100_000,
+    rules: 10_000,
+    monitored: false,
+};
+
 const PREFIXES_PER_NETWORK: u32 = 10;
 /// How often `apply` and `explain` are repeated.
 const RUNS: usize = 5;
@@ -27,13 +51,12 @@ const TOLD: [(&str, Unit); 5] = [
 ];
 
 pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
-    println!("\nscale: {NETWORKS} networks, {} prefixes", NETWORKS * PREFIXES_PER_NETWORK);
+    println!("\nscale: of large policies");
     println!("  `apply` and `explain` include starting the command; memory is what the policy adds");
-    let policies = [("each prefix in one network", false), ("and all of them in one group", true)];
-    let policies = if thoroughness.is_full() { &policies[..] } else { &policies[1..] };
-    let told: Vec<_> = policies
+    let extents: &[Extent] = if thoroughness.is_full() { &[LARGE, MONITORED, LARGEST] } else { &[SMALL] };
+    let told: Vec<_> = extents
         .iter()
-        .map(|(name, monitored)| (*name, try_out(&policy(*monitored), thoroughness.of(RUNS))))
+        .map(|extent| (extent.name, try_out(&policy(*extent), thoroughness.of(RUNS))))
         .collect();
     for (at, (of, unit)) in TOLD.into_iter().enumerate() {
         let values: Vec<_> = told.iter().map(|(name, told)| ((*name).to_owned(), told[at])).collect();
@@ -64,18 +87,38 @@ fn try_out(policy: &str, runs: usize) -> [Estimate; TOLD.len()] {
     [Estimate::of([megabytes(policy.len() as u64)]), applies, explains, rss, kernel]
 }
 
+/// What parts other than this one have on a host.
+pub fn usual(thoroughness: Thoroughness) -> Extent {
+    if thoroughness.is_full() { LARGE } else { SMALL }
+}
+
+/// As many others: not one network or prefix is in both.
+pub fn others(policy: &str) -> String {
+    // An IPv4 address becomes one above 200.0.0.0, and IPv6 is 2001 nowhere but in front.
+    policy.replace("tenant-", "other-").replace("\"1", "\"21").replace("\"2001:", "\"2002:")
+}
+
 /// Half of each network's prefixes are IPv4, half IPv6, scattered over the address space.
-pub fn policy(monitored: bool) -> String {
+pub fn policy(extent: Extent) -> String {
     let mut text = String::from("version = 1\n");
     let mut all = Vec::new();
-    for network in 0..NETWORKS {
+    for network in 0..extent.networks {
         let prefixes: Vec<String> = (0..PREFIXES_PER_NETWORK).map(|number| prefix(network, number)).collect();
         write!(text, "[network.tenant-{network}]\nprefixes = [\"{}\"]\n", prefixes.join("\", \""))
             .expect("a string");
         all.extend(prefixes);
     }
-    if monitored {
+    if extent.monitored {
         write!(text, "[group.monitoring]\nprefixes = [\"{}\"]\n", all.join("\", \"")).expect("a string");
+    }
+    for rule in 0..extent.rules {
+        let (from, to) = (rule, extent.networks - 1 - rule);
+        write!(
+            text,
+            "[[rule]]\nname = \"rule-{rule}\"\nfrom = [\"tenant-{from}\"]\nto = [\"tenant-{to}\"]\n\
+             allow = [\"tcp/5432\"]\n"
+        )
+        .expect("a string");
     }
     text
 }
@@ -85,7 +128,7 @@ fn prefix(network: u32, number: u32) -> String {
         let block = network * PREFIXES_PER_NETWORK / 2 + number / 2;
         format!("{}.{}.{}.0/24", 10 + (block >> 16), (block >> 8) & 0xff, block & 0xff)
     } else {
-        format!("2001:db8:{network:x}:{number:x}::/64")
+        format!("2001:{:x}:{:x}:{number:x}::/64", 0xdb8 + (network >> 16), network & 0xffff)
     }
 }
 

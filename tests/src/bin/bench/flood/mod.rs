@@ -24,6 +24,8 @@ use xdp_filter::XdpFilter;
 const ROUNDS: usize = 30;
 /// Frames of one round.
 const FRAMES: u32 = 100_000;
+/// Others that the workload's kernel may send meanwhile, of its own accord.
+const STRAYS: u64 = 8;
 const VETH: &str = "veth-a";
 const MACS: [&str; 2] = ["02:00:00:00:0a:01", "02:00:00:00:0a:02"];
 
@@ -138,7 +140,8 @@ impl Standing {
         let before = self.dropped(family);
         let took = generator.send(FRAMES);
         let dropped = self.dropped(family) - before;
-        assert_eq!(dropped, u64::from(FRAMES), "frames that {} dropped, of {FRAMES}", self.dropper.name());
+        let all = u64::from(FRAMES)..=u64::from(FRAMES) + STRAYS;
+        assert!(all.contains(&dropped), "{} dropped {dropped} frames of {FRAMES}", self.dropper.name());
         self.times.push(f64::from(took));
     }
 
