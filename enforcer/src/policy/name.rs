@@ -2,9 +2,9 @@
 //!
 //! On the policy's way: part of the model; what flows, counters and messages call them by.
 
-use std::{borrow::Borrow, fmt, str::FromStr};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 
 /// Longest name, in characters: fits a DNS label and a table column.
@@ -14,9 +14,10 @@ const MAX_LENGTH: usize = 63;
 const RESERVED: [&str; 3] = ["world", "host", "any"];
 
 /// The name of a network or group: 1 to 63 of `a-z 0-9 . _ -`, starting with a letter or digit, no reserved word.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Name(String);
+/// Model, ids and what was saved share one text.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Name(Arc<str>);
 
 /// Why a text is not a name.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -65,7 +66,7 @@ impl FromStr for Name {
         if RESERVED.contains(&text) {
             return Err(NameError::Reserved { name: text.to_owned() });
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 
@@ -81,9 +82,9 @@ impl Borrow<str> for Name {
     }
 }
 
-impl From<Name> for String {
-    fn from(name: Name) -> Self {
-        name.0
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

@@ -12,15 +12,15 @@ use std::{
 
 use enforcer_common::address::{Address, V4_PREFIX_OFFSET};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 
 /// An IPv4 or IPv6 prefix without host bits, never written in the v4-mapped form.
 ///
 /// Ordered as the kernel's trie is: by address in the 128-bit v4-mapped space, then by length, so
 /// that an enclosing prefix comes directly before what it encloses.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Prefix(IpNet);
 
 /// Why a text is not a prefix of a policy; each message says what to write instead.
@@ -135,7 +135,7 @@ impl Prefix {
 
     /// The first address as a number in the v4-mapped space.
     pub(super) fn start(&self) -> u128 {
-        number(self.0.network())
+        number(self.0.addr())
     }
 
     /// The last address as a number in the v4-mapped space.
@@ -176,9 +176,9 @@ impl fmt::Display for Prefix {
     }
 }
 
-impl From<Prefix> for String {
-    fn from(prefix: Prefix) -> Self {
-        prefix.to_string()
+impl Serialize for Prefix {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -3,7 +3,7 @@
 //! On the policy's way: behind the tables, for a bank. Built once, never changed.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
 };
 
@@ -13,6 +13,7 @@ use enforcer_common::{
     prefix_trie::{Key, Kind, Line, MAX_ROW, MIN_STRIDE, NODES_PER_LINE, Node, SINCE, Walk, root},
     since::{PER_LINE, Table, is_later},
 };
+use foldhash::{HashMap, HashMapExt};
 
 use super::{prefix::number, tables::TableEntry};
 

@@ -4,9 +4,10 @@
 //! union over all prefixes around it, minus the exceptions. The sweep keeps a stack of those that enclose
 //! the current one.
 
-use std::{collections::HashMap, fmt};
+use std::fmt;
 
 use enforcer_common::policy::{Membership, SetMember};
+use foldhash::{HashMap, HashMapExt};
 
 use super::{
     capacity::{Capacity, CompileError, NAMED},
@@ -72,8 +73,8 @@ fn sets(policy: &Policy, ids: &Ids, connections: &Connections) -> Result<Vec<Set
             _ => {}
         }
     }
-    let sets = all_sets(policy).map(|(name, set)| {
-        let network = policy.networks.contains_key(name).then(|| {
+    let sets = all_sets(policy).enumerate().map(|(index, (name, set))| {
+        let network = (index < policy.networks.len()).then(|| {
             let id = ids.networks.id(name).ok_or_else(|| CompileError::NoId { network: name.clone() })?;
             Ok((id, flag(set.mode())))
         });

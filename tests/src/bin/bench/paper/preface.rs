@@ -30,9 +30,11 @@ Where there are no rounds, what is compared is medians or single readings.
 - **judge**: one verdict on a packet that leaves its endpoint, among others: thousands of packets in one run of
   `BPF_PROG_TEST_RUN`, each another. What a program that decides nothing takes is measured in the same round, and subtracted.
   *Denied*: from one of both networks to the other; the daemon is told of none of these packets.
-- **scale**: 10,000 networks with ten prefixes each. `enforcer apply` and `enforcer explain` from their start to their end;
-  memory is what the policy adds.
-- **update**: an order at the daemon's socket at rest, to the first packet that passes for it.
+- **scale**: networks with ten prefixes each, half of them IPv4, and rules from one network to another one; the last policy
+  is as large as a host is to hold. `enforcer apply` and `enforcer explain` from their start to their end; memory is what the
+  policy adds.
+- **update**: an order at the daemon's socket at rest, to the first packet that passes for it. An order is the whole policy.
+  *All others replaced*: with the prefix, every other network makes room for one of another name with other prefixes.
 - **ready**: a veth whose workload floods from the first moment: from its link to its first packet at the host. By tcx,
   which is the default where the kernel has it, to attach takes two grace periods under the lock over all interfaces, and a
   link that comes up may have to wait for that; filters (`clsact`) make nobody wait.
