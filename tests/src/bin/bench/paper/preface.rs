@@ -41,7 +41,7 @@ Where there are no rounds, what is compared is medians or single readings.
 - **prefixes**: one look for an address among prefixes of many lengths, scattered over the address space. The address lies
   beside one of them and in none. Each look is one packet of many in one run of `BPF_PROG_TEST_RUN`; what a packet takes
   without it is measured in the same round, and subtracted. *A known flow* is measured as in *judge*: nobody looks for its
-  addresses any more. *Compiled and loaded*: from a policy that was read to tables that decide, once.
+  addresses any more. *Compiled and loaded*: from a policy that was read to tables that decide, where none did.
 - **memory**: *the daemon, resident*, one step after the other, and the most that it ever was until then. *The kernel*: the
   tables of flows, for each that they have room for; and what a policy of 100,000 networks with a prefix each adds, for each
   network. Room for the counters of networks is made before, and is not in it.
