@@ -1,8 +1,5 @@
 //! Rungs whose workloads take turns at the same task, and are compared within a round.
 
-use std::thread;
-use std::time::Duration;
-
 use anyhow::Result;
 use enforcer_tests::packet::Family;
 
@@ -39,14 +36,7 @@ pub fn hold(
     for round in 0..rounds {
         for at in rounds::order(round, pairs.len()) {
             let (what, rung) = (task.figures[0].what, pairs[at].rung.name());
-            let measure = || (task.measure)(&pairs[at], family);
-            // A server of others closes its port for a moment after each client; on a noisy machine a second may pass without
-            // an answer.
-            let told = measure().or_else(|error| {
-                println!("    {what}, {rung}, once more: {error:#}");
-                thread::sleep(Duration::from_secs(1));
-                measure()
-            });
+            let told = (task.measure)(&pairs[at], family);
             values[at].push(told.unwrap_or_else(|error| panic!("{what}, {rung}: {error:#}")));
         }
     }

@@ -6,6 +6,7 @@ use enforcer_tests::packet::{BLUE_B, Family};
 use serde_json::Value;
 
 use super::server::Server;
+use super::told;
 use crate::pair::Pair;
 
 /// What it hears unless told otherwise.
@@ -18,12 +19,12 @@ pub fn serve(pair: &Pair) -> Server {
 
 /// Gigabits per second of one stream.
 pub fn stream(pair: &Pair, family: Family) -> Result<Vec<f64>> {
-    streams_of(pair, family, "1")
+    told(|| streams_of(pair, family, "1"))
 }
 
 /// Gigabits per second of eight streams together.
 pub fn streams(pair: &Pair, family: Family) -> Result<Vec<f64>> {
-    streams_of(pair, family, "8")
+    told(|| streams_of(pair, family, "8"))
 }
 
 /// What the receiver had after a second.

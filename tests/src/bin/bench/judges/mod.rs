@@ -6,6 +6,10 @@ mod server;
 mod sockperf;
 mod trafgen;
 
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
 use enforcer_tests::packet::Family;
 
 use crate::contest::{self, Figure, Task};
@@ -19,6 +23,8 @@ const RUNGS: [Rung; 3] = [Rung::Routing, Rung::IptablesLegacy(10), Rung::Enforce
 const QUICK_RUNGS: [Rung; 2] = [Rung::Routing, Rung::Enforcer(2)];
 /// Each program takes seconds to tell.
 const ROUNDS: usize = 8;
+/// Before a second attempt.
+const PAUSE: Duration = Duration::from_secs(1);
 
 const ONE_STREAM: Task = Task {
     figures: &[Figure { what: "iperf3, one stream", unit: Unit::GigabitsPerSecond, goal: None }],
@@ -55,6 +61,16 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     for (task, family) in tasks(thoroughness) {
         contest::hold("judges", &pairs, (task, family), thoroughness.of(ROUNDS), results);
     }
+}
+
+/// What a program tells, at the second attempt if the first one fails: a server may close its port for a moment after each
+/// client, and on a noisy machine a second may pass without an answer.
+fn told<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
+    ask().or_else(|error| {
+        println!("    once more: {error:#}");
+        thread::sleep(PAUSE);
+        ask()
+    })
 }
 
 /// A quick run hears each of them once.
