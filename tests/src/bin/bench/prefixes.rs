@@ -137,8 +137,8 @@ fn host(look: Look, family: Family, addresses: usize, loads: usize) -> (Lab, Vec
     let policy = Policy::parse(&[source]).expect("the policy is valid");
     let memory = of_maps();
     let load = |lab: &mut Lab| {
-        let start = Instant::now();
-        lab.apply_policy(policy.clone());
+        let (policy, start) = (policy.clone(), Instant::now());
+        lab.apply_policy(policy);
         start.elapsed().as_secs_f64() * 1e3
     };
     let first = load(&mut lab);
