@@ -14,7 +14,7 @@ const MAX_LENGTH: usize = 63;
 const RESERVED: [&str; 3] = ["world", "host", "any"];
 
 /// The name of a network or group: 1 to 63 of `a-z 0-9 . _ -`, starting with a letter or digit, no reserved word.
-/// Model, ids and what was saved share one text.
+/// Copies share one text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Name(Arc<str>);
