@@ -164,7 +164,7 @@ const fn answering_type(protocol: u8, icmp_type: u8) -> u8 {
     }
 }
 
-/// What is known of one flow direction (value of the `DENIED` table, and in [`crate::flow_table`] behind its key).
+/// What is known of one flow direction (in [`crate::flow_table`] behind its key; value of the kernel's kind of tables).
 ///
 /// Generation and facts are the low halves of [`crate::control::Control`]'s: facts only have to differ
 /// from those of today; of generations it counts which came first. Times count [`TICK`]s of `CLOCK_MONOTONIC`.

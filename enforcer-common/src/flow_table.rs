@@ -10,6 +10,9 @@
 //!
 //! Memory that is far apart is slow memory: few flows lie in few sets, [`Room`], and close together.
 //!
+//! What is denied lies in a table of its own, by interface, and pushes out nothing that is allowed. In either, whoever speaks
+//! to all addresses and ports gives up places of his own first.
+//!
 //! ```text
 //! CPU 0: set 0 … set n-1 │ CPU 1: set 0 … set n-1 │ …        a set: way 0 … way 3        a way: key, entry
 //! ```
@@ -29,7 +32,7 @@ pub const CHOICES: usize = 2;
 /// Places of a key.
 const PLACES: u32 = (WAYS * CHOICES) as u32;
 
-/// A [`FlowKey`] without what it does not need, as words to compare and to digest: `WORDS` is 2 for IPv4 and 5 for IPv6.
+/// A [`FlowKey`] without what it does not need, as words to compare and to digest: `WORDS` is [`V4`], [`V6`] or [`DENIED`].
 /// Addresses, then ports, protocol, ICMP type, ICMP code and flags, as they lie in the [`FlowKey`].
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +42,8 @@ pub struct Key<const WORDS: usize>([u64; WORDS]);
 pub const V4: usize = 2;
 /// Words of the key of an IPv6 flow.
 pub const V6: usize = 5;
+/// Words of the key of a denied flow of either family: the last one holds the interface, twice.
+pub const DENIED: usize = 6;
 
 impl<const WORDS: usize> Key<WORDS> {
     /// Of a key with addresses of the family.
@@ -87,6 +92,7 @@ const fn halves<const WORDS: usize>(at: usize) -> [usize; 2] {
         // The last words of both addresses; then what is not an address.
         (V4, 0) => [3, 7],
         (V4, _) => [8, 9],
+        (DENIED, 5) => [10, 10],
         (_, at) => [2 * at, 2 * at + 1],
     }
 }
@@ -115,6 +121,12 @@ impl Digest {
         Self(sum)
     }
 
+    /// Of the same key where `ifindex` denied it.
+    #[inline(always)]
+    pub const fn at(self, ifindex: u32) -> Self {
+        Self(mix(self.0 ^ ifindex as u64))
+    }
+
     /// All ways of a choice, from where the key goes if it may choose: most are found at once. The next one shares a pair
     /// of cache lines with it, which processors fetch together.
     #[inline(always)]
@@ -124,7 +136,7 @@ impl Digest {
     }
 }
 
-/// A place for one direction of a flow. IPv6 slots are aligned so that none touches three cache lines.
+/// A place for one direction of a flow. Large slots are aligned so that none touches three cache lines.
 #[repr(C, align(32))]
 #[derive(Clone, Copy, Debug)]
 pub struct Slot<const WORDS: usize> {
@@ -135,7 +147,7 @@ pub struct Slot<const WORDS: usize> {
     pub entry: FlowEntry,
 }
 
-/// The places that a key may lie in (value of the `FLOWS4` and `FLOWS6` tables).
+/// The places that a key may lie in (value of the `FLOWS4`, `FLOWS6` and `DENIED_SETS` tables).
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct FlowSet<const WORDS: usize>(pub [Slot<WORDS>; WAYS]);
@@ -144,8 +156,11 @@ pub struct FlowSet<const WORDS: usize>(pub [Slot<WORDS>; WAYS]);
 pub type FlowSet4 = FlowSet<V4>;
 /// Sets of the `FLOWS6` table.
 pub type FlowSet6 = FlowSet<V6>;
+/// Sets of the `DENIED_SETS` table.
+pub type DeniedSet = FlowSet<DENIED>;
 
 const _: () = assert!(size_of::<FlowSet4>() == WAYS * 64 && size_of::<FlowSet6>() == WAYS * 96);
+const _: () = assert!(size_of::<DeniedSet>() == WAYS * 96);
 
 /// How much of its part of a table a CPU uses, kept by that CPU. It doubles when flows that are in use push each other out;
 /// what then lies where nobody looks for it is told to people all the same, and the first to go.
@@ -168,8 +183,10 @@ pub struct Room {
 const FIRST_SETS: u32 = 256;
 /// What was silent for longer is not in use, in ticks: a minute.
 const IN_USE: u32 = (60_000_000_000_u64 >> flow::TICK) as u32;
-/// The highest rank of a flow in use, [`Room::rank`].
-const IN_USE_RANK: u32 = IN_USE * PLACES + PLACES - 1;
+/// The highest rank of somebody else's flow in use, [`Room::rank`],
+const OTHERS_IN_USE: u32 = IN_USE * PLACES + PLACES - 1;
+/// and of any.
+const IN_USE_RANK: u32 = 2 * OTHERS_IN_USE + 1;
 /// So many of the crowded ones are waited for,
 const CROWD: u32 = 256;
 /// and the table grows when more than one packet in so many was of them: a judgement costs some ten known packets.
@@ -183,6 +200,12 @@ impl Room {
         Self { seed, first: cpu.wrapping_mul(sets), mask: used.wrapping_sub(1), packets: 0, crowded: 0 }
     }
 
+    /// The same, all of it used from the beginning: nobody waits for places of denied flows to be near.
+    #[inline(always)]
+    pub const fn whole(cpu: u32, sets: u32, seed: u64) -> Self {
+        Self { mask: sets.wrapping_sub(1), ..Self::new(cpu, sets, seed) }
+    }
+
     /// One of the sets that a key may lie in.
     #[inline(always)]
     pub const fn set_of(&self, digest: Digest, choice: usize) -> u32 {
@@ -190,13 +213,15 @@ impl Room {
     }
 
     /// How gladly the place that a key looks at in this turn is given to it: most of all where nothing was ever kept, then
-    /// of what is not in use, both the sooner looked at the better; else of who was silent for longest. Among those
-    /// of one tick ever another: two that always pushed out each other would never come to lie apart.
+    /// of what is not in use, both the sooner looked at the better; then of what is `mine`, of the sender who asks: whoever
+    /// speaks to all pushes out himself; else of who was silent for longest. Among those of one tick ever another: two that
+    /// always pushed out each other would never come to lie apart.
     #[inline(always)]
-    pub const fn rank(&self, silence: u32, turn: u32) -> u32 {
+    pub const fn rank(&self, silence: u32, turn: u32, mine: bool) -> u32 {
+        let before = if mine { OTHERS_IN_USE + 1 } else { 0 };
         match silence {
             u32::MAX => u32::MAX - turn,
-            ..=IN_USE => silence * PLACES + (turn ^ self.crowded) % PLACES,
+            ..=IN_USE => before + silence * PLACES + (turn ^ self.crowded) % PLACES,
             _ => u32::MAX - PLACES - turn,
         }
     }
@@ -240,6 +265,11 @@ mod tests {
         assert_eq!(Key::<V6>::new(&v4).flow_key(), v4);
         let v6 = key(Address([1, 2, 3, 4]), Address([5, 6, 7, 8]));
         assert_eq!(Key::<V6>::new(&v6).flow_key(), v6);
+        for denied in [v4, v6].map(|key| FlowKey { ifindex: 0x8000_0007, ..key }) {
+            let kept = Key::<DENIED>::new(&denied);
+            assert_eq!(kept.flow_key(), denied);
+            assert!(kept.is_of(&denied) && !kept.is_of(&FlowKey { ifindex: 7, ..denied }));
+        }
     }
 
     #[test]
@@ -264,6 +294,7 @@ mod tests {
         }
         assert!(Key::<V4>::new(&base).is_of(&base) && Key::<V6>::new(&base).is_of(&base));
         assert_ne!(v4, Digest::of::<V4>(&base, 8));
+        assert!(v4 != v4.at(7) && v4.at(7) != v4.at(8), "an interface each");
     }
 
     #[test]
@@ -278,14 +309,16 @@ mod tests {
     #[test]
     fn what_is_not_in_use_is_given_up_first() {
         let room = Room::new(0, FIRST_SETS, 7);
-        let blank = [0, 7].map(|turn| room.rank(u32::MAX, turn));
+        let blank = [0, 7].map(|turn| room.rank(u32::MAX, turn, true));
         let forgotten = [(u32::MAX - 1, 0), (IN_USE + 1, 1), (u32::MAX - 1, 7)];
-        let forgotten = forgotten.map(|(silence, turn)| room.rank(silence, turn));
-        let in_use = [(IN_USE, 3), (1, 0), (0, 5)].map(|(silence, turn)| room.rank(silence, turn));
-        let ranks = [&blank[..], &forgotten, &in_use].concat();
+        let forgotten = forgotten.map(|(silence, turn)| room.rank(silence, turn, false));
+        let in_use =
+            |mine| [(IN_USE, 3), (1, 0), (0, 5)].map(|(silence, turn)| room.rank(silence, turn, mine));
+        let (mine, in_use) = (in_use(true), in_use(false));
+        let ranks = [&blank[..], &forgotten, &mine, &in_use].concat();
         assert!(ranks.is_sorted_by(|one, next| one > next), "{ranks:?}");
-        assert!(forgotten[2] > IN_USE_RANK && in_use[0] <= IN_USE_RANK, "{ranks:?}");
-        let of_one_tick = |room: Room| (0..PLACES).max_by_key(|turn| room.rank(9, *turn));
+        assert!(forgotten[2] > IN_USE_RANK && mine[0] <= IN_USE_RANK, "{ranks:?}");
+        let of_one_tick = |room: Room| (0..PLACES).max_by_key(|turn| room.rank(9, *turn, false));
         let after = (0..PLACES).map(|crowded| of_one_tick(Room { crowded, ..room }));
         let after: std::collections::BTreeSet<_> = after.collect();
         assert_eq!(after.len(), PLACES as usize, "each in its turn");
@@ -312,7 +345,7 @@ mod tests {
             let rank = |(turn, place)| {
                 let (set, way) = at(place);
                 let (kept, seen) = table[set][way];
-                room.rank(if kept == u64::MAX { u32::MAX } else { now - seen }, turn)
+                room.rank(if kept == u64::MAX { u32::MAX } else { now - seen }, turn, false)
             };
             let (_, place) = (0..).zip(places()).max_by_key(|place| rank(*place)).expect("there are places");
             let (set, way) = at(place);

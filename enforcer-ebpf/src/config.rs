@@ -27,6 +27,10 @@ static KERNEL_TABLES: Global<u32> = Global::new(UNSET);
 #[unsafe(no_mangle)]
 static FLOW_SETS: Global<u32> = Global::new(UNSET);
 
+/// Sets of `DENIED_SETS` that belong to one CPU; a power of two.
+#[unsafe(no_mangle)]
+static DENIED_SETS_PER_CPU: Global<u32> = Global::new(UNSET);
+
 #[inline(always)]
 pub fn mark_mask() -> u32 {
     MARK_MASK.load()
@@ -50,4 +54,9 @@ pub fn kernel_tables() -> bool {
 #[inline(always)]
 pub fn flow_sets() -> u32 {
     FLOW_SETS.load()
+}
+
+#[inline(always)]
+pub fn denied_sets() -> u32 {
+    DENIED_SETS_PER_CPU.load()
 }

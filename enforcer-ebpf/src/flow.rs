@@ -52,10 +52,8 @@ pub fn recall(journey: &mut Journey, asking: Asking, ifindex: u32) -> Option<*mu
     {
         return Some(entry);
     }
-    journey.denied_key = denied(&journey.packet.key, ifindex);
-    let key = &journey.denied_key;
-    let entry = maps::DENIED.get_ptr_mut(key)?;
-    stands(entry, journey, asking, false).then_some(entry)
+    let entry = flow_table::find_denied(journey, ifindex)?;
+    stands(entry, journey, asking, !config::kernel_tables()).then_some(entry)
 }
 
 /// `alone` says that no other CPU writes to the entry.
@@ -139,8 +137,12 @@ pub fn record(journey: &Journey, ifindex: u32, weight: Weight) {
         return;
     }
     // Two stations, and neither calls the other: kernels before 6.8 count the stack of both then.
-    if admits && !config::kernel_tables() {
-        flow_table::flow_place();
+    if !config::kernel_tables() {
+        if admits {
+            flow_table::flow_place()
+        } else {
+            flow_table::flow_place_denied(ifindex)
+        };
     }
     flow_record(ifindex, weight.packets, weight.bytes);
 }
@@ -154,8 +156,7 @@ pub extern "C" fn flow_record(ifindex: u32, packets: u32, bytes: u32) -> u32 {
     if journey.judgement.is_admitted() {
         record_allowed(journey, weight);
     } else {
-        journey.denied_key = denied(&journey.packet.key, ifindex);
-        record_denied(journey, weight);
+        record_denied(journey, ifindex, weight);
     }
     0
 }
@@ -178,24 +179,32 @@ fn record_allowed(journey: &Journey, weight: Weight) {
 }
 
 #[inline(always)]
-fn record_denied(journey: &mut Journey, weight: Weight) {
-    let key = &journey.denied_key;
-    let known = maps::DENIED.get_ptr_mut(key);
-    if known.is_none() && !has_room(journey) {
-        return;
+fn record_denied(journey: &mut Journey, ifindex: u32, weight: Weight) {
+    let found = if config::kernel_tables() {
+        shared_denied(journey, ifindex)
+    } else {
+        flow_table::placed_denied(journey)
+    };
+    let Some(entry) = found else { return };
+    start_anew(entry, journey);
+    renew(entry, journey, 0);
+    count(entry, journey, weight, !config::kernel_tables());
+}
+
+#[inline(always)]
+fn shared_denied(journey: &mut Journey, ifindex: u32) -> Option<*mut FlowEntry> {
+    let known = flow_table::find_denied(journey, ifindex);
+    if known.is_some() || !has_room(journey) {
+        return known;
     }
-    if let Some(entry) = known.or_else(|| made(&maps::DENIED, &journey.denied_key, journey)) {
-        start_anew(entry, journey);
-        renew(entry, journey, 0);
-        count(entry, journey, weight, false);
-    }
+    made(&maps::DENIED, &journey.denied_key, journey)
 }
 
 /// Whether one more denied flow at an endpoint is remembered: who tries all ports is counted and told of, but must not
 /// push out what others are denied. What only a policy is against and a mode lets go on is wanted whole, for the policy
 /// that is made of it.
 #[inline(always)]
-fn has_room(journey: &mut Journey) -> bool {
+pub fn has_room(journey: &mut Journey) -> bool {
     let Journey { now, endpoint, judgement, allowances, .. } = journey;
     if judgement.would_drop() && judgement.is_of_proven_source() {
         return true;
@@ -264,7 +273,7 @@ pub fn touch(entry: *mut FlowEntry, journey: &Journey) {
     unsafe { (*entry).last_seen = tick(journey.now) }
 }
 
-/// Counts a packet of a recorded flow that is admitted. In tables of ours such a flow is this CPU's alone.
+/// Counts a packet of a recorded flow that is admitted. In tables of ours a flow is this CPU's alone.
 #[inline(always)]
 pub fn count_admitted(entry: *mut FlowEntry, journey: &Journey, weight: Weight) {
     count(entry, journey, weight, !config::kernel_tables());
@@ -274,7 +283,7 @@ pub fn count_admitted(entry: *mut FlowEntry, journey: &Journey, weight: Weight) 
 #[inline(always)]
 pub fn count_refused(entry: *mut FlowEntry, journey: &Journey, weight: Weight) {
     start_anew(entry, journey);
-    count(entry, journey, weight, false);
+    count(entry, journey, weight, !config::kernel_tables());
 }
 
 /// A record of what is not admitted counts packets of one verdict: another mode begins another count.
@@ -317,10 +326,4 @@ fn count(entry: *mut FlowEntry, journey: &Journey, weight: Weight, alone: bool) 
 unsafe fn atomic_add(counter: *mut u64, value: u64) {
     // SAFETY: the caller's promise.
     unsafe { asm!("lock *(u64 *)({p} + 0) += {v}", p = in(reg) counter, v = in(reg) value) }
-}
-
-/// Denials are kept apart by interface: who spoofs a flow must not touch its owner's record.
-#[inline(always)]
-const fn denied(key: &FlowKey, ifindex: u32) -> FlowKey {
-    FlowKey { ifindex, ..*key }
 }

@@ -1,12 +1,12 @@
-//! Where allowed flows are kept: this CPU's part of tables of our own, [`enforcer_common::flow_table`], or one table of
-//! the kernel's kind for all CPUs.
+//! Where flows are kept: this CPU's part of tables of our own, [`enforcer_common::flow_table`], or tables of the kernel's
+//! kind for all CPUs.
 
 use core::ptr;
 
 use aya_ebpf::{btf_maps::Array, helpers::bpf_get_smp_processor_id};
 use enforcer_common::{
-    flow::{FlowEntry, FlowKey, tick},
-    flow_table::{CHOICES, Digest, FlowSet, Key, Room, V4, WAYS},
+    flow::{FlowEntry, FlowKey, ShortId, tick},
+    flow_table::{CHOICES, DENIED, Digest, FlowSet, Key, Room, V4, V6, WAYS},
     forgotten::Forgotten,
 };
 
@@ -38,9 +38,9 @@ pub fn find(journey: &mut Journey) -> Option<*mut FlowEntry> {
         return maps::FLOWS.get_ptr_mut(key);
     }
     let found = if key.src.is_v4() {
-        find_first(&maps::FLOWS4, key, &mut journey.rooms[0], &mut journey.place)
+        find_first(&maps::FLOWS4, key, &mut journey.rooms[room_of::<V4>()], &mut journey.place)
     } else {
-        find_first(&maps::FLOWS6, key, &mut journey.rooms[1], &mut journey.place)
+        find_first(&maps::FLOWS6, key, &mut journey.rooms[room_of::<V6>()], &mut journey.place)
     };
     if found.is_none() && flow_elsewhere() != 0 { placed(journey) } else { found }
 }
@@ -53,11 +53,42 @@ pub extern "C" fn flow_elsewhere() -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
     let (key, place) = (&journey.packet.key, &mut journey.place);
     let found = if key.src.is_v4() {
-        search(&maps::FLOWS4, key, &journey.rooms[0], place, 1)
+        search(&maps::FLOWS4, key, &journey.rooms[room_of::<V4>()], place, 1)
     } else {
-        search(&maps::FLOWS6, key, &journey.rooms[1], place, 1)
+        search(&maps::FLOWS6, key, &journey.rooms[room_of::<V6>()], place, 1)
     };
     u32::from(found.is_some())
+}
+
+/// What was denied to the packet's flow at an interface: its entry, whatever it says. [`find`] was asked first.
+#[inline(always)]
+pub fn find_denied(journey: &mut Journey, ifindex: u32) -> Option<*mut FlowEntry> {
+    if config::kernel_tables() {
+        journey.denied_key = denied_key(&journey.packet.key, ifindex);
+        return maps::DENIED.get_ptr_mut(&journey.denied_key);
+    }
+    if flow_denied(ifindex) != 0 { placed_denied(journey) } else { None }
+}
+
+/// A station of its own, for the same reason: leaves in the journey where that is; else 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flow_denied(ifindex: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    journey.denied_key = denied_key(&journey.packet.key, ifindex);
+    let Journey { denied_key, place, rooms, .. } = journey;
+    let room = &mut rooms[room_of::<DENIED>()];
+    furnish::<DENIED>(room);
+    place.digest = place.digest.at(ifindex);
+    let found =
+        (0..CHOICES).any(|choice| search(&maps::DENIED_SETS, denied_key, room, place, choice).is_some());
+    u32::from(found)
+}
+
+/// Denials are kept apart by interface: who spoofs a flow must not touch its owner's record.
+#[inline(always)]
+pub const fn denied_key(key: &FlowKey, ifindex: u32) -> FlowKey {
+    FlowKey { ifindex, ..*key }
 }
 
 /// The entry where [`flow_elsewhere`] has found it, or [`flow_place`] has made it, in a table of ours.
@@ -71,16 +102,48 @@ pub fn placed(journey: &Journey) -> Option<*mut FlowEntry> {
     }
 }
 
+/// The entry where [`flow_denied`] has found it, or [`flow_place_denied`] has made it.
+#[inline(always)]
+pub fn placed_denied(journey: &Journey) -> Option<*mut FlowEntry> {
+    let place = &journey.place;
+    entry_at(maps::DENIED_SETS.get_ptr_mut(place.set.get())?, place)
+}
+
 /// A station of its own: leaves in the journey where the packet's flow is. Where it is not, a blank entry takes the
 /// place that is given up most gladly.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn flow_place() -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
-    if journey.packet.key.src.is_v4() {
-        make_in(&maps::FLOWS4, journey);
+    let newcomer = Newcomer::of(journey);
+    let Journey { packet, place, rooms, .. } = journey;
+    if packet.key.src.is_v4() {
+        place_in(&maps::FLOWS4, &packet.key, &mut rooms[room_of::<V4>()], place, newcomer);
     } else {
-        make_in(&maps::FLOWS6, journey);
+        place_in(&maps::FLOWS6, &packet.key, &mut rooms[room_of::<V6>()], place, newcomer);
+    }
+    0
+}
+
+/// The same of what is denied to it at an interface. Nowhere, where that is not to be remembered.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flow_place_denied(ifindex: u32) -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    let key = &journey.packet.key;
+    journey.place.digest = if key.src.is_v4() {
+        digest::<V4>(key, &mut journey.rooms[room_of::<V4>()])
+    } else {
+        digest::<V6>(key, &mut journey.rooms[room_of::<V6>()])
+    };
+    if flow_denied(ifindex) != 0 {
+        return 0;
+    }
+    journey.place.set.set(NOWHERE);
+    if flow::has_room(journey) {
+        let newcomer = Newcomer::of(journey);
+        let Journey { denied_key, place, rooms, .. } = journey;
+        make_in(&maps::DENIED_SETS, denied_key, &mut rooms[room_of::<DENIED>()], place, newcomer);
     }
     0
 }
@@ -92,10 +155,15 @@ fn find_first<const WORDS: usize>(
     room: &mut Room,
     place: &mut Place,
 ) -> Option<*mut FlowEntry> {
-    furnish(room);
+    place.digest = digest::<WORDS>(key, room);
     room.packets = room.packets.wrapping_add(1);
-    place.digest = Digest::of::<WORDS>(key, room.seed);
     search(table, key, room, place, 0)
+}
+
+#[inline(always)]
+fn digest<const WORDS: usize>(key: &FlowKey, room: &mut Room) -> Digest {
+    furnish::<WORDS>(room);
+    Digest::of::<WORDS>(key, room.seed)
 }
 
 /// Looks for a key in one of the sets that it may lie in.
@@ -121,26 +189,61 @@ fn search<const WORDS: usize>(
     None
 }
 
-#[inline(always)]
-fn make_in<const WORDS: usize>(table: &Table<WORDS>, journey: &mut Journey) -> Option<()> {
-    let (key, room) = (&journey.packet.key, &mut journey.rooms[usize::from(WORDS != V4)]);
-    let place = &mut journey.place;
-    // No set: a CPU that was added later has none, and another's are not its to write to.
-    place.set.set(u32::MAX);
-    furnish(room);
-    place.digest = Digest::of::<WORDS>(key, room.seed);
-    if (0..CHOICES).any(|choice| search(table, key, room, place, choice).is_some()) {
-        return Some(());
+/// Who asks for a place, when, and under which facts.
+#[derive(Clone, Copy)]
+struct Newcomer {
+    src: ShortId,
+    now: u32,
+    facts: u32,
+}
+
+impl Newcomer {
+    #[inline(always)]
+    fn of(journey: &Journey) -> Self {
+        Self {
+            src: ShortId::new(journey.judgement.src),
+            now: tick(journey.now),
+            facts: journey.control.facts as u32,
+        }
     }
-    let (now, facts) = (tick(journey.now), journey.control.facts as u32);
+}
+
+/// No set: a CPU that was added later has none, and another's are not its to write to.
+const NOWHERE: u32 = u32::MAX;
+
+#[inline(always)]
+fn place_in<const WORDS: usize>(
+    table: &Table<WORDS>,
+    key: &FlowKey,
+    room: &mut Room,
+    place: &mut Place,
+    newcomer: Newcomer,
+) {
+    place.digest = digest::<WORDS>(key, room);
+    if !(0..CHOICES).any(|choice| search(table, key, room, place, choice).is_some()) {
+        make_in(table, key, room, place, newcomer);
+    }
+}
+
+/// Makes a blank entry where there is none of the key.
+#[inline(always)]
+fn make_in<const WORDS: usize>(
+    table: &Table<WORDS>,
+    key: &FlowKey,
+    room: &mut Room,
+    place: &mut Place,
+    newcomer: Newcomer,
+) -> Option<()> {
+    place.set.set(NOWHERE);
     place.rank.set(0);
     for choice in 0..CHOICES {
         let number = room.set_of(place.digest, choice);
         let set = table.get_ptr_mut(number)?;
         for (turn, way) in place.digest.ways(choice).enumerate() {
             // SAFETY: see `search`.
-            let silence = unsafe { (*set).0[way].entry.silence(now) };
-            let rank = room.rank(silence, (turn + choice * WAYS) as u32);
+            let slot = unsafe { &(*set).0[way] };
+            let (silence, mine) = (slot.entry.silence(newcomer.now), slot.entry.src_endpoint == newcomer.src);
+            let rank = room.rank(silence, (turn + choice * WAYS) as u32, mine);
             if rank >= place.rank.get() {
                 place.set.set(number);
                 place.way.set(way as u32);
@@ -148,12 +251,12 @@ fn make_in<const WORDS: usize>(table: &Table<WORDS>, journey: &mut Journey) -> O
             }
         }
     }
-    room.pushed_out(place.rank.get(), config::flow_sets());
+    room.pushed_out(place.rank.get(), sets_of::<WORDS>());
     let set = table.get_ptr_mut(place.set.get())?;
     // SAFETY: see `search`. A reader in user space tells by the verdict that the slot is another flow's now.
     unsafe {
         let slot = &raw mut (*set).0[place.way.get() as usize % WAYS];
-        flow::wipe(&raw mut (*slot).entry, now, facts);
+        flow::wipe(&raw mut (*slot).entry, newcomer.now, newcomer.facts);
         ptr::write_volatile(&raw mut (*slot).key, Key::new(key));
     }
     Some(())
@@ -165,12 +268,29 @@ fn entry_at<const WORDS: usize>(set: *mut FlowSet<WORDS>, place: &Place) -> Opti
     Some(unsafe { &raw mut (*set).0[place.way.get() as usize % WAYS].entry })
 }
 
+/// Which of the journey's rooms is a table's.
+const fn room_of<const WORDS: usize>() -> usize {
+    match WORDS {
+        V4 => 0,
+        V6 => 1,
+        _ => 2,
+    }
+}
+
+/// How many sets of a table are this CPU's.
+#[inline(always)]
+fn sets_of<const WORDS: usize>() -> u32 {
+    if WORDS == DENIED { config::denied_sets() } else { config::flow_sets() }
+}
+
 /// Of the first packet of this CPU: what it uses of its part.
 #[inline(always)]
-fn furnish(room: &mut Room) {
-    if room.mask == 0 {
-        // SAFETY: the helper takes nothing and touches nothing.
-        let cpu = unsafe { bpf_get_smp_processor_id() };
-        *room = Room::new(cpu, config::flow_sets(), state::seed());
+fn furnish<const WORDS: usize>(room: &mut Room) {
+    if room.mask != 0 {
+        return;
     }
+    // SAFETY: the helper takes nothing and touches nothing.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let furnished = if WORDS == DENIED { Room::whole } else { Room::new };
+    *room = furnished(cpu, sets_of::<WORDS>(), state::seed());
 }

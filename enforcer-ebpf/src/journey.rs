@@ -48,8 +48,8 @@ pub struct Journey {
     pub weight: Weight,
     /// Where its flow is kept.
     pub place: Place,
-    /// How much of `FLOWS4` and of `FLOWS6` this CPU uses.
-    pub rooms: [Room; 2],
+    /// How much of `FLOWS4`, of `FLOWS6` and of `DENIED_SETS` this CPU uses.
+    pub rooms: [Room; 3],
     /// What it understood of the packet that an ICMP error quotes; of no meaning for others.
     pub quote: Packet,
     /// Who is asked about: the source and the destination of a question to the policy.

@@ -13,7 +13,7 @@ use enforcer_common::{
     endpoint::{AddressOwner, Endpoint, MaskedSender},
     event::{DropEvent, ErrorBudget, EventBudget},
     flow::{FlowEntry, FlowKey},
-    flow_table::{FlowSet4, FlowSet6},
+    flow_table::{DeniedSet, FlowSet4, FlowSet6},
     fragment::{FragmentEntry, FragmentKey},
     host::HostEnd,
     limits::*,
@@ -89,13 +89,18 @@ pub static FLOWS4: Array<FlowSet4, 1, MMAPABLE> = Array::new();
 #[btf_map]
 pub static FLOWS6: Array<FlowSet6, 1, MMAPABLE> = Array::new();
 
-/// The same of both where the kernel's own kind of table is asked for, [`crate::config::kernel_tables`].
+/// The same of what is denied, of both families; one CPU's are [`crate::config::denied_sets`].
+#[btf_map]
+pub static DENIED_SETS: Array<DeniedSet, 1, MMAPABLE> = Array::new();
+
+/// Allowed flow directions of both families where the kernel's own kind of table is asked for,
+/// [`crate::config::kernel_tables`].
 #[btf_map]
 pub static FLOWS: LruHashMap<FlowKey, FlowEntry, 1> = LruHashMap::new();
 
-/// Denied flow directions. The datapath writes, tools read.
+/// And denied ones.
 #[btf_map]
-pub static DENIED: LruHashMap<FlowKey, FlowEntry, { MAX_DENIED as usize }> = LruHashMap::new();
+pub static DENIED: LruHashMap<FlowKey, FlowEntry, 1> = LruHashMap::new();
 
 /// Sets of the state table; a power of two.
 pub const STATE_SETS: u32 = MAX_STATE / WAYS as u32;

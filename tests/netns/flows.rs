@@ -126,7 +126,7 @@ fn flow_tables_of_another_size_or_kind_replace_those_in_use() {
         let flows = town.daemon.json(&["flows", "--src", "10.1.0.5", "--dst", "10.2.0.5"]);
         flows.as_array().unwrap().iter().map(|flow| flow["packets_fwd"].as_u64().unwrap()).sum::<u64>()
     };
-    for sizes in ["flows = 100000", "tables = \"kernel\"\nflows = 5000", "flows = 1"] {
+    for sizes in ["flows = 100000", "tables = \"kernel\"\nflows = 5000", "flows = 1\ndenied = 1"] {
         wait::until("packets are counted", PATIENCE, || (counted(&town) > 4000).then_some(()));
         let total = passed(&town);
         let before = stream.sent();

@@ -1,8 +1,11 @@
-//! Where allowed flows are kept: a part for each CPU that grows, or a table of the kernel's kind for all.
+//! Where flows are kept: a part for each CPU, which grows where they are allowed, or a table of the kernel's kind for all.
 
 use std::time::{Duration, Instant};
 
-use enforcer::datapath::sizes::TableKind;
+use enforcer::datapath::{
+    load::Options,
+    sizes::{Sizes, TableKind},
+};
 use enforcer_common::{
     limits::DENIED_PER_SECOND,
     mode::Mode,
@@ -12,7 +15,7 @@ use enforcer_common::{
     },
 };
 use enforcer_tests::{
-    packet::{BLUE_A, BLUE_B, DB, Family, Family::*, from},
+    packet::{BLUE_A, BLUE_B, BLUE_FAR, DB, Family, Family::*, OUTSIDER, Party, from},
     prog_run::Lab,
 };
 use nix::{
@@ -25,6 +28,10 @@ use crate::{TENANTS, between, lab, populated};
 
 /// Flows that do not fit into what a CPU uses of its part at first.
 const MANY: u16 = 1_500;
+/// Those that fit anywhere.
+const FEW: u16 = 100;
+/// Those that do not fit in any case.
+const MOST: u32 = 2_048;
 
 fn stay_on(cpu: usize) {
     let mut cpus = CpuSet::new();
@@ -46,6 +53,19 @@ fn one_flow_on_two_processors_is_one_flow(mut lab: Lab, #[values(V4, V6)] family
     let flow = lab.flow(&packet);
     assert_eq!((flow.packets_fwd, flow.bytes_fwd), (4, 4 * packet.bytes().len() as u64));
     assert_eq!((flow.endpoint_src.as_deref(), flow.endpoint_dst.as_deref()), (Some("a"), Some("b")));
+}
+
+/// What is denied has a record on each processor, and counts as one.
+#[rstest]
+fn what_is_denied_on_two_processors_is_one_flow(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    let packet = between(family, BLUE_A, DB);
+    for round in 0..5 {
+        stay_on(round % 2);
+        lab.sent_by("a", &packet).drops(DefaultDeny);
+        lab.delivered_to("db", &packet).stamped_by("a").drops(DefaultDeny);
+    }
+    let denied: Vec<_> = lab.flows().into_iter().map(|flow| (flow.packets_fwd, flow.bytes_fwd)).collect();
+    assert_eq!(denied, [(5, 5 * packet.bytes().len() as u64); 2], "at either interface");
 }
 
 /// Who receives is not asked what a sender is: whether it may give addresses away.
@@ -126,6 +146,40 @@ fn a_scan_is_counted_and_hardly_recorded(mut lab: Lab, #[case] mode: Mode, #[val
             "{recorded} of {MANY} denied flows recorded, which took {seconds} s"
         );
     }
+}
+
+/// Of the eight places of a flow a sender takes one that is another's at most: then those that are his own.
+#[rstest]
+#[case::allowed(true, BLUE_FAR)]
+#[case::denied(false, OUTSIDER)]
+fn who_speaks_to_all_pushes_out_himself(
+    #[case] admitted: bool,
+    #[case] far: Party,
+    #[values(V4, V6)] family: Family,
+) {
+    let sizes = Sizes { tables: TableKind::Own, flows: MOST, denied: MOST, networks: 1_024, rules: 1_024 };
+    let mut lab = populated(Lab::loaded_with(&Options { sizes, ..Options::default() }));
+    lab.apply(TENANTS);
+    // So that a scan is recorded as fast as it comes.
+    lab.host_mode(Mode::Observe);
+    stay_on(0);
+    let mut send = |src: &str, address: Party, port: u16, service: u16| {
+        let run = lab.sent_by(src, from(address.on(family)).to(far.on(family)).udp(service).from_port(port));
+        if admitted {
+            run.passes(SharedNetwork)
+        } else {
+            run.would_drop(DefaultDeny)
+        };
+    };
+    for port in 1..=FEW {
+        send("b", BLUE_B, port, 1);
+    }
+    for port in 1..=MOST as u16 {
+        send("a", BLUE_A, port, 1);
+    }
+    let known = lab.flows();
+    let left = known.iter().filter(|flow| flow.endpoint_src.as_deref() == Some("b")).count();
+    assert_eq!(left, usize::from(FEW), "flows of b; of all {} are known", known.len());
 }
 
 #[rstest]

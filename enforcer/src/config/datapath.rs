@@ -42,6 +42,7 @@ pub(super) struct DatapathTable {
     fastpath: Fastpath,
     tables: TableKind,
     flows: Option<u32>,
+    denied: Option<u32>,
     networks: Option<u32>,
     rules: Option<u32>,
 }
@@ -77,6 +78,7 @@ impl DatapathTable {
         Ok(Sizes {
             tables: self.tables,
             flows: size("datapath.flows", self.flows, default.flows, MOST_FLOWS)?,
+            denied: size("datapath.denied", self.denied, default.denied, MOST_FLOWS)?,
             networks: size("datapath.networks", self.networks, default.networks, MAX_NETWORKS)?,
             rules: size("datapath.rules", self.rules, default.rules, MAX_RULES)?,
         })

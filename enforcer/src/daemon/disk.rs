@@ -1,15 +1,17 @@
 //! The state directory as the daemon needs it: small files that are there wholly or not at all.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, Write},
     panic,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::mpsc,
     thread,
 };
 
-/// Names are relative, with at most one directory in front.
+/// Names are relative, with at most one directory in front. A power failure may undo changes up to the latest
+/// [`keep`](Disk::keep), but leaves no file half-written.
 pub trait Disk: Sized {
     /// What people call a file.
     fn path(&self, name: &str) -> PathBuf;
@@ -19,6 +21,8 @@ pub trait Disk: Sized {
     fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
     /// Gives a file a second name, in place of whatever had it; takes no room.
     fn link(&mut self, name: &str, second: &str) -> io::Result<()>;
+    /// Makes files written and linked so far outlast a power failure.
+    fn keep(&mut self) -> io::Result<()>;
     /// Removes a file; returns whether there was one.
     fn remove(&mut self, name: &str) -> io::Result<bool>;
     /// The names of the files in a directory, without it; none if it does not exist.
@@ -38,59 +42,75 @@ pub trait Disk: Sized {
 
 /// A directory of the host.
 #[derive(Clone, Debug)]
-pub struct Directory(pub PathBuf);
+pub struct Directory {
+    path: PathBuf,
+    /// It and those in it whose entries changed since they were kept.
+    changed: BTreeSet<PathBuf>,
+}
 
 impl Directory {
-    /// Makes a change of the directory that `name` is in outlast a power failure.
-    fn sync(&self, name: &str) -> io::Result<()> {
-        let path = self.0.join(name);
-        fs::File::open(path.parent().unwrap_or(&self.0))?.sync_all()
+    /// Nothing is touched yet.
+    pub const fn new(path: PathBuf) -> Self {
+        Self { path, changed: BTreeSet::new() }
+    }
+
+    /// The entry of `name` changes; that of its directory may be new.
+    fn changes(&mut self, name: &str) {
+        self.changed.extend(Path::new(name).ancestors().skip(1).map(|directory| self.path.join(directory)));
     }
 }
 
 impl Disk for Directory {
     fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(self.0.join(name)) {
+        match fs::read(self.path.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             outcome => outcome.map(Some),
         }
     }
 
     fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().unwrap_or(&self.0))?;
+        let path = self.path.join(name);
+        fs::create_dir_all(path.parent().unwrap_or(&self.path))?;
         // In the state directory itself, so that nobody takes what a crash leaves for a file of ours.
-        let mut file = tempfile::NamedTempFile::new_in(&self.0)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
-        file.persist(&path).map_err(|error| error.error)?;
-        self.sync(name)
+        self.changes(name);
+        file.persist(&path).map(drop).map_err(|error| error.error)
     }
 
     fn link(&mut self, name: &str, second: &str) -> io::Result<()> {
         const BESIDE: &str = "link.new";
         // A link cannot replace a file, a rename can.
         self.remove(BESIDE)?;
-        fs::hard_link(self.0.join(name), self.0.join(BESIDE))?;
-        fs::rename(self.0.join(BESIDE), self.0.join(second))?;
+        fs::hard_link(self.path.join(name), self.path.join(BESIDE))?;
+        self.changes(second);
+        fs::rename(self.path.join(BESIDE), self.path.join(second))?;
         // Renaming a file to another name of itself does nothing at all.
-        self.remove(BESIDE)?;
-        self.sync(second)
+        self.remove(BESIDE).map(drop)
+    }
+
+    fn keep(&mut self) -> io::Result<()> {
+        while let Some(directory) = self.changed.first() {
+            fs::File::open(directory)?.sync_all()?;
+            self.changed.pop_first();
+        }
+        Ok(())
     }
 
     fn remove(&mut self, name: &str) -> io::Result<bool> {
-        match fs::remove_file(self.0.join(name)) {
+        match fs::remove_file(self.path.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             outcome => outcome.map(|()| true),
         }
     }
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
-        let entries = match fs::read_dir(self.0.join(directory)) {
+        let entries = match fs::read_dir(self.path.join(directory)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
         };
@@ -116,5 +136,36 @@ impl Disk for Directory {
             let changed = changing.join().unwrap_or_else(|payload| panic::resume_unwind(payload));
             changed.expect("it was given something").map(|()| done)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_kept_until_nothing_of_them_is_new() {
+        let root = tempfile::tempdir().unwrap();
+        let mut disk = Directory::new(root.path().to_owned());
+        disk.keep().unwrap();
+        disk.write("generations/1.json", b"one").unwrap();
+        assert_eq!(disk.changed, [root.path().to_owned(), root.path().join("generations")].into());
+        disk.keep().unwrap();
+        assert!(disk.changed.is_empty());
+        disk.link("generations/1.json", "policy.json").unwrap();
+        assert_eq!(disk.changed, [root.path().to_owned()].into());
+        assert_eq!(disk.read("policy.json").unwrap().as_deref(), Some(&b"one"[..]));
+    }
+
+    #[test]
+    fn what_could_not_be_kept_is_tried_again() {
+        let root = tempfile::tempdir().unwrap();
+        let mut disk = Directory::new(root.path().join("state"));
+        disk.write("policy.json", b"one").unwrap();
+        fs::rename(root.path().join("state"), root.path().join("away")).unwrap();
+        assert_eq!(disk.keep().unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::rename(root.path().join("away"), root.path().join("state")).unwrap();
+        disk.keep().unwrap();
+        assert!(disk.changed.is_empty());
     }
 }

@@ -244,16 +244,18 @@ impl<D: Disk> Policies<D> {
             self.settle();
             Err(error).context("the kernel did not take the policy; the one before still decides")
         })?;
-        debug!(built = ?built_after, built_and_saved = ?kept_after, published = ?begun.elapsed(), "policy published");
+        debug!(built = ?built_after, built_and_written = ?kept_after, published = ?begun.elapsed(), "policy published");
         self.since = Some(since.unwrap_or_else(|| Since::new(number)));
         self.restored = true;
         self.built(deadline.is_some());
         // Nobody need wait for this.
         self.store.prune();
-        if let Err(error) = self.store.discard_pending(deadline.map(|_| number)) {
+        if let Err(error) =
+            self.store.discard_pending(deadline.map(|_| number)).and_then(|()| self.store.keep())
+        {
             warn!(
                 error = &error as &dyn Error,
-                "the state directory keeps what awaits confirmation no longer"
+                "the policy decides, but the state directory is not as it ought to be; tried again"
             );
             self.unsettled = true;
         }

@@ -71,7 +71,7 @@ pub struct Store<D = Directory> {
 impl Store {
     /// Keeps state in `directory`; nothing is touched yet.
     pub const fn new(directory: PathBuf) -> Self {
-        Self::on(Directory(directory))
+        Self::on(Directory::new(directory))
     }
 
     /// Removes what was saved, and the directory if nothing else is in it.
@@ -82,9 +82,9 @@ impl Store {
         }
         // Somebody may keep other files there.
         for directory in [GENERATIONS, PENDING] {
-            drop(std::fs::remove_dir(self.disk.0.join(directory)));
+            drop(std::fs::remove_dir(self.disk.path(directory)));
         }
-        drop(std::fs::remove_dir(&self.disk.0));
+        drop(std::fs::remove_dir(self.disk.path("")));
         Ok(!found.is_empty())
     }
 }
@@ -145,6 +145,12 @@ impl<D: Disk> Store<D> {
         Ok(numbers)
     }
 
+    /// Makes what was saved so far outlast a power failure. Whoever publishes first and keeps then lets nobody wait for
+    /// the disk: a power failure takes what the kernel has, too.
+    pub fn keep(&mut self) -> Result<(), StoreError> {
+        self.disk.keep().map_err(self.failed("keep", ""))
+    }
+
     /// Saves a policy as the last good one, wholly or not at all.
     pub fn save(&mut self, saved: &Saved) -> Result<(), StoreError> {
         save(&mut self.disk, saved)
@@ -186,7 +192,8 @@ impl<D: Disk> Store<D> {
         for later in self.generations()?.into_iter().take_while(|later| *later > number) {
             self.remove(&history(later))?;
         }
-        self.discard_pending(pending)
+        self.discard_pending(pending)?;
+        self.keep()
     }
 
     /// The policy that awaits confirmation is the last good one from now on. Takes no room on the disk.

@@ -9,27 +9,36 @@ use std::{
 use aya::maps::MapData;
 use enforcer_common::{
     flow::{FlowEntry, FlowKey},
-    flow_table::{FlowSet, FlowSet4, FlowSet6, Key, Slot},
+    flow_table::{DeniedSet, FlowSet, FlowSet4, FlowSet6, Key, Slot},
+    verdict::Verdict,
 };
 
 use super::bpf::Mapped;
 
-/// The `FLOWS4` and `FLOWS6` tables. They are mapped only while they are read: their pages count as the reader's.
+/// The `FLOWS4`, `FLOWS6` and `DENIED_SETS` tables. They are mapped only while they are read: their pages count as the reader's.
 pub(super) struct FlowTable {
     pub(super) v4: MapData,
     pub(super) v6: MapData,
+    pub(super) denied: MapData,
 }
 
 /// Directions of flows by their keys.
 pub(super) type Directions = HashMap<FlowKey, FlowEntry>;
 
 impl FlowTable {
-    /// Adds what all processors know of each direction.
+    /// Adds what all processors know of each allowed direction.
     pub(super) fn add_to(&self, directions: &mut Directions) -> io::Result<()> {
         let v4: Mapped<FlowSet4> = mapped(&self.v4)?;
         read(&v4, |key, entry| add(directions, key.flow_key(), entry));
         let v6: Mapped<FlowSet6> = mapped(&self.v6)?;
         read(&v6, |key, entry| add(directions, key.flow_key(), entry));
+        Ok(())
+    }
+
+    /// The same of denied ones.
+    pub(super) fn add_denied_to(&self, directions: &mut Directions) -> io::Result<()> {
+        let denied: Mapped<DeniedSet> = mapped(&self.denied)?;
+        read(&denied, |key, entry| add(directions, key.flow_key(), entry));
         Ok(())
     }
 }
@@ -74,7 +83,7 @@ unsafe fn read_slot<const WORDS: usize>(slot: *const Slot<WORDS>) -> Option<(Key
 }
 
 /// Several processors may have carried packets of one direction: the judgement of the latest is told, within one tick
-/// that under the later policy and facts.
+/// that under the later policy and facts. What is not admitted counts packets of one verdict.
 fn add(directions: &mut Directions, key: FlowKey, entry: FlowEntry) {
     // It holds a judgement for a receiver whose sender's packets are counted elsewhere.
     if entry.packets == 0 {
@@ -89,6 +98,10 @@ fn add(directions: &mut Directions, key: FlowKey, entry: FlowEntry) {
         .is_ge();
     let is_first = order(entry.first_seen, known.first_seen).is_lt();
     let latest = if is_later { entry } else { *known };
+    if entry.verdict != known.verdict && !Verdict::is_admitted_code(latest.verdict) {
+        *known = latest;
+        return;
+    }
     *known = FlowEntry {
         packets: known.packets + entry.packets,
         bytes: known.bytes + entry.bytes,
@@ -99,6 +112,8 @@ fn add(directions: &mut Directions, key: FlowKey, entry: FlowEntry) {
 
 #[cfg(test)]
 mod tests {
+    use enforcer_common::verdict::DropReason;
+
     use super::*;
 
     #[test]
@@ -126,5 +141,23 @@ mod tests {
         assert_eq!(directions[&key], seen(u32::MAX - 9, 9, 9, 3));
         add(&mut directions, key, seen(8, 9, 1, 4));
         assert_eq!(directions[&key], seen(u32::MAX - 9, 9, 10, 4));
+    }
+
+    #[test]
+    fn what_a_mode_let_go_on_is_not_counted_with_what_was_dropped() {
+        let mut directions = Directions::new();
+        let reason = Verdict::Drop(DropReason::DefaultDeny).code();
+        let seen =
+            |last_seen, packets, verdict| FlowEntry { packets, last_seen, verdict, ..FlowEntry::default() };
+        let key = FlowKey { ifindex: 7, ..FlowKey::default() };
+        let dropped = seen(5, 3, reason);
+        add(&mut directions, key, dropped);
+        add(&mut directions, key, seen(4, 2, reason));
+        assert_eq!(directions[&key].packets, 5);
+        let relaxed = Verdict::relaxed_code(reason);
+        add(&mut directions, key, seen(3, 9, relaxed));
+        assert_eq!((directions[&key].packets, directions[&key].verdict), (5, reason));
+        add(&mut directions, key, seen(6, 1, relaxed));
+        assert_eq!((directions[&key].packets, directions[&key].verdict), (1, relaxed));
     }
 }

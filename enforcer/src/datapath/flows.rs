@@ -104,9 +104,11 @@ impl Tables {
     /// What was denied, or would have been.
     pub fn refused(&self, names: &impl Names) -> Result<Vec<Flow>, TableError> {
         let (clock, latest) = (Clock::now(), self.control().active.generation());
-        let mut denied = directions(&self.denied, "DENIED")?;
+        let mut denied: Directions = directions(&self.denied, "DENIED")?.into_iter().collect();
         // Of one that is just being made there is nothing to tell.
-        denied.retain(|(_, entry)| entry.packets > 0);
+        denied.retain(|_, entry| entry.packets > 0);
+        let unread = |source| TableError::Io { operation: "read", name: "DENIED_SETS", source };
+        self.flow_table.add_denied_to(&mut denied).map_err(unread)?;
         Ok(denied.iter().map(|(key, entry)| flow(key, entry, None, latest, names, &clock)).collect())
     }
 }

@@ -168,7 +168,7 @@ impl Datapath {
             loader.map_max_entries(name, entries);
         }
         let kernel_tables = u32::from(sizes.tables == TableKind::Kernel);
-        let flow_sets = sizes.flow_sets();
+        let (flow_sets, denied_sets) = (sizes.flow_sets(), sizes.denied_sets());
         loader
             .override_global("MARK_MASK", &options.mark_mask, true)
             .override_global("TICK", &ticks.length, true)
@@ -176,6 +176,7 @@ impl Datapath {
             .override_global(aya_log::LEVEL, &log_level, true)
             .override_global("KERNEL_TABLES", &kernel_tables, true)
             .override_global("FLOW_SETS", &flow_sets, true)
+            .override_global("DENIED_SETS_PER_CPU", &denied_sets, true)
             .verifier_log_level(VerifierLogLevel::DEBUG | VerifierLogLevel::STATS);
         let mut ebpf = loader.load(OBJECT)?;
         let mut tables = Tables::collect(|name| ebpf.take_map(name).ok_or(TableError::Missing(name)), true)?;

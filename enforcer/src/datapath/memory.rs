@@ -49,7 +49,7 @@ impl Memory {
 
     fn share(&mut self, table: &str) -> &mut u64 {
         match table {
-            "FLOWS4" | "FLOWS6" | "FLOWS" | "DENIED" => &mut self.flows,
+            "FLOWS4" | "FLOWS6" | "DENIED_SETS" | "FLOWS" | "DENIED" => &mut self.flows,
             "STATE" | "FRAGMENTS" => &mut self.conversations,
             "GENERATIONS" => &mut self.policies,
             name if is_of_banks(name) => &mut self.policies,
@@ -97,7 +97,7 @@ mod tests {
         }
         assert_eq!(
             memory,
-            Memory { flows: 4, conversations: 2, policies: 7, counters: 5, others: 10 },
+            Memory { flows: 5, conversations: 2, policies: 7, counters: 5, others: 10 },
             "a table that is new belongs somewhere"
         );
         assert_eq!(memory.total(), tables::NAMES.len() as u64);

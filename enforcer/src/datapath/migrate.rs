@@ -26,7 +26,7 @@ use bytemuck::Zeroable;
 use enforcer_common::{
     ABI_VERSION,
     control::{Control, ControlWord, Generation},
-    limits::MAX_DENIED,
+    limits::DENIED,
 };
 
 use super::{
@@ -185,7 +185,7 @@ pub fn tables_of(version: u32) -> impl Iterator<Item = &'static str> {
 
 /// The version that a table came with.
 fn since(name: &str) -> u32 {
-    if matches!(name, "FLOWS4" | "FLOWS6" | "PREFIXES") { 4 } else { OLDEST }
+    if matches!(name, "FLOWS4" | "FLOWS6" | "DENIED_SETS" | "PREFIXES") { 4 } else { OLDEST }
 }
 
 /// Whether version 4 has given a table another layout: flow records became shorter.
@@ -195,7 +195,7 @@ fn is_remade(name: &str) -> bool {
 
 /// Value and entries of a table that is remade for version 3.
 fn remade_for_v3(name: &str) -> (u32, u32) {
-    (72, if name == "FLOWS" { 262_144 } else { MAX_DENIED })
+    (72, if name == "FLOWS" { 262_144 } else { DENIED })
 }
 
 /// Whether counters have another size than version 3 takes, which knew only the one of the object.

@@ -6,7 +6,7 @@ use aya::maps::MapInfo;
 use aya_obj::Object;
 use enforcer_common::{
     flow_table::sets_per_cpu,
-    limits::{COUNTED_NETWORKS, FLOWS, FLOWS_PER_CPU, MAX_RULES},
+    limits::{COUNTED_NETWORKS, DENIED, DENIED_PER_CPU, FLOWS, FLOWS_PER_CPU, MAX_RULES},
 };
 use serde::Deserialize;
 use tracing::warn;
@@ -17,7 +17,7 @@ use super::{
     tables::TableError,
 };
 
-/// In which kind of table allowed flows and prefixes lie.
+/// In which kind of table flows and prefixes lie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TableKind {
@@ -31,11 +31,13 @@ pub enum TableKind {
 /// Sizes that are chosen when the tables are made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sizes {
-    /// In which kind of table allowed flows and prefixes lie.
+    /// In which kind of table flows and prefixes lie.
     pub tables: TableKind,
     /// Allowed flow directions that are remembered, over all processors: of each family in tables of our own, of both
     /// in the kernel's.
     pub flows: u32,
+    /// Denied ones of both.
+    pub denied: u32,
     /// Ids of networks that are counted by. What has a higher one is judged as well, but not counted by it. Making
     /// room for a counter on every processor is most of the work of making the tables.
     pub networks: u32,
@@ -48,6 +50,7 @@ impl Default for Sizes {
         Self {
             tables: TableKind::default(),
             flows: FLOWS.max(cpus().saturating_mul(FLOWS_PER_CPU)),
+            denied: DENIED.max(cpus().saturating_mul(DENIED_PER_CPU)),
             networks: COUNTED_NETWORKS,
             rules: MAX_RULES,
         }
@@ -66,7 +69,8 @@ fn cpus() -> u32 {
 }
 
 /// The tables of a size that is chosen.
-pub(super) const SIZED: [&str; 5] = ["FLOWS4", "FLOWS6", "FLOWS", "NETWORK_COUNTERS", "RULE_COUNTERS"];
+pub(super) const SIZED: [&str; 7] =
+    ["FLOWS4", "FLOWS6", "DENIED_SETS", "FLOWS", "DENIED", "NETWORK_COUNTERS", "RULE_COUNTERS"];
 
 impl Sizes {
     /// Sets of our flow tables that one processor gets; what the datapath is told.
@@ -74,14 +78,19 @@ impl Sizes {
         sets_per_cpu(self.flows, cpus())
     }
 
+    /// The same of denied flows.
+    pub(super) fn denied_sets(self) -> u32 {
+        sets_per_cpu(self.denied, cpus())
+    }
+
     /// How many entries each table of a size that is chosen has.
     pub(super) fn entries(self) -> [(&'static str, u32); SIZED.len()] {
-        let (own, kernel) = match self.tables {
-            TableKind::Own => (self.flow_sets() * cpus(), 1),
+        let (own, own_denied, kernel, kernel_denied) = match self.tables {
+            TableKind::Own => (self.flow_sets() * cpus(), self.denied_sets() * cpus(), 1, 1),
             // One entry says that the kernel's table is not used.
-            TableKind::Kernel => (1, self.flows.max(2)),
+            TableKind::Kernel => (1, 1, self.flows.max(2), self.denied),
         };
-        let entries = [own, own, kernel, self.networks, self.rules];
+        let entries = [own, own, own_denied, kernel, kernel_denied, self.networks, self.rules];
         std::array::from_fn(|at| (SIZED[at], entries[at]))
     }
 

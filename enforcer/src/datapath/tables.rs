@@ -22,7 +22,7 @@ use super::{
 };
 
 /// Every table by the name of its map; what is pinned and what is checked before reuse.
-pub const NAMES: [&str; 28] = [
+pub const NAMES: [&str; 29] = [
     "CONTROL",
     "GENERATIONS",
     "ENDPOINTS",
@@ -35,6 +35,7 @@ pub const NAMES: [&str; 28] = [
     "SERVICES",
     "FLOWS4",
     "FLOWS6",
+    "DENIED_SETS",
     "FLOWS",
     "DENIED",
     "STATE",
@@ -98,9 +99,11 @@ pub struct Tables {
     pub(super) set_members: MapData,
     pub(super) pairs: MapData,
     pub(super) services: MapData,
-    /// Allowed flows lie in one or the other.
+    /// Flows lie in these,
     pub(super) flow_table: FlowTable,
+    /// or in the kernel's kind of the same: allowed ones,
     pub(super) flows: MapData,
+    /// and denied ones.
     pub(super) denied: MapData,
     pub(super) state: MapData,
     pub(super) reasons: PerCpuArray<MapData, Counter>,
@@ -148,6 +151,7 @@ impl Tables {
             flow_table: FlowTable {
                 v4: data("FLOWS4", take("FLOWS4")?)?,
                 v6: data("FLOWS6", take("FLOWS6")?)?,
+                denied: data("DENIED_SETS", take("DENIED_SETS")?)?,
             },
             flows,
             denied: data("DENIED", take("DENIED")?)?,

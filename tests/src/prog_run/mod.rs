@@ -85,7 +85,9 @@ impl Lab {
     fn sizes(tables: TableKind) -> Sizes {
         // As many places on each processor.
         let flows = 4_096 * std::thread::available_parallelism().map_or(1, usize::from) as u32;
-        Sizes { tables, flows, networks: 1_024, rules: 1_024 }
+        // Those that come once lie apart only where there is plenty of room.
+        let denied = 4 * flows;
+        Sizes { tables, flows, denied, networks: 1_024, rules: 1_024 }
     }
 
     /// A fresh one, in a network namespace that this thread now lives in.

@@ -55,6 +55,10 @@ impl Disk for FakeDisk {
         })
     }
 
+    fn keep(&mut self) -> io::Result<()> {
+        self.faults.change(|| Ok(()))
+    }
+
     fn remove(&mut self, name: &str) -> io::Result<bool> {
         self.faults.change(|| Ok(self.files.borrow_mut().remove(name).is_some()))
     }

@@ -123,7 +123,7 @@ fn host(look: Look, family: Family, addresses: usize, loads: usize) -> (Lab, Vec
         Look::Nowhere => (1, TableKind::Own),
         Look::Among(size, kind) => (size, kind),
     };
-    let sizes = Sizes { tables: kind, flows: ROOM, networks: 1_024, rules: 1_024 };
+    let sizes = Sizes { tables: kind, flows: ROOM, networks: 1_024, rules: 1_024, ..Sizes::default() };
     let mut lab = Lab::loaded_with(&Options { sizes, ..Options::default() });
     lab.endpoint("a").owns([BLUE_A]);
     if look == Look::Nowhere {
