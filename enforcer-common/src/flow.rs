@@ -195,8 +195,8 @@ pub struct FlowEntry {
     pub verdict: u8,
     /// [`FlowEntry::CACHED`], [`FlowEntry::OPENS`], [`FlowEntry::ANSWERS`] …
     pub flags: u8,
-    /// Zero.
-    pub reserved: [u8; 2],
+    /// When the conversation that it opens was refreshed, [`second`]. The datapath's own.
+    pub refreshed: u16,
 }
 
 map_layout!(FlowEntry, 48);
@@ -208,6 +208,15 @@ pub const TICK: u32 = 23;
 #[inline(always)]
 pub const fn tick(now: u64) -> u32 {
     (now >> TICK) as u32
+}
+
+/// Nanoseconds of what is a second here, as a power of two: 1.07 s.
+pub const SECOND: u32 = 30;
+
+/// The second at `now` (`CLOCK_MONOTONIC`, ns); it wraps after 19 hours.
+#[inline(always)]
+pub const fn second(now: u64) -> u16 {
+    (now >> SECOND) as u16
 }
 
 /// Ticks that a packet may have been seen after the clock was read: more than any reading of a table takes.
@@ -293,11 +302,30 @@ impl FlowEntry {
     pub const fn silence(&self, now: u32) -> u32 {
         if self.verdict == 0 { u32::MAX } else { now.wrapping_sub(self.last_seen) }
     }
+
+    /// Whether the conversation that this flow opens was refreshed in the second of `now` (`CLOCK_MONOTONIC`, ns).
+    #[inline(always)]
+    pub const fn is_fresh(&self, now: u64) -> bool {
+        // Seconds wrap: of two that are alike long silence lies between.
+        self.refreshed == second(now) && tick(now).wrapping_sub(self.last_seen) <= 1 << (SECOND - TICK)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_conversation_is_fresh_for_the_rest_of_its_second() {
+        let now = 70_000 << SECOND;
+        let entry = FlowEntry { refreshed: second(now), last_seen: tick(now), ..FlowEntry::default() };
+        let fresh = [0, 1, (1 << SECOND) - 1, 1 << SECOND, 1 << (SECOND + 16)]
+            .map(|later| entry.is_fresh(now + later));
+        assert_eq!(fresh, [true, true, true, false, false], "seconds wrap, ticks do not");
+        // Another CPU saw a packet after the clock was read.
+        let ahead = FlowEntry { last_seen: tick(now) + 1, ..entry };
+        assert!(!ahead.is_fresh(now), "refreshed once too often");
+    }
 
     #[test]
     fn ids_survive_in_half_the_room() {

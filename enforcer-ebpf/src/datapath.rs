@@ -156,7 +156,7 @@ fn recall(
         Role::Receiver => Asking::Receiver { dst: endpoint.id, stamp: origin.stamp },
     };
     let entry = flow::recall(journey, asking, hook)?;
-    if !judge::still_holds(journey) {
+    if !judge::still_holds(journey, entry) {
         journey.judgement = Judgement::default();
         return None;
     }

@@ -8,7 +8,7 @@ use enforcer_common::{
     control::Control,
     counter::Weight,
     endpoint::EndpointId,
-    flow::{FlowEntry, FlowKey, ShortId, Why, tick},
+    flow::{FlowEntry, FlowKey, SECOND, ShortId, Why, protocol, second, tick},
     limits::DENIED_PER_SECOND,
     verdict::Verdict,
 };
@@ -21,9 +21,6 @@ use crate::{
 
 /// Endpoints that have an [`Allowance`] of their own; others share one. A power of two.
 pub const ALLOWANCES: usize = 256;
-
-/// Nanoseconds of what is a second here, as a power of two.
-const SECOND: u32 = 30;
 
 /// What one CPU has spent of [`DENIED_PER_SECOND`] on an endpoint.
 #[repr(C)]
@@ -264,6 +261,20 @@ fn renew(entry: *mut FlowEntry, journey: &Journey, more_flags: u8) {
         ptr::write_volatile(&raw mut (*entry).verdict, judgement.verdict);
         ptr::write_volatile(&raw mut (*entry).facts, facts);
     }
+}
+
+/// Whether a packet of a recorded flow refreshes the conversation that the flow opens: the first of a second. To look for
+/// one costs as much as all else. Of TCP each does, because each takes back a reset that was forged.
+#[inline(always)]
+pub fn refreshes(entry: *mut FlowEntry, journey: &Journey) -> bool {
+    // SAFETY: see `stands`.
+    let is_fresh = unsafe { (*entry).is_fresh(journey.now) };
+    if journey.looks_only || (is_fresh && journey.packet.key.protocol != protocol::TCP) {
+        return false;
+    }
+    // SAFETY: see `stands`; whoever else writes there has refreshed it, too.
+    unsafe { ptr::write_volatile(&raw mut (*entry).refreshed, second(journey.now)) }
+    true
 }
 
 /// A packet of a recorded flow that was counted elsewhere.

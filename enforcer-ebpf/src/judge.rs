@@ -9,7 +9,7 @@ use enforcer_common::{
 };
 
 use crate::{
-    endpoint, host,
+    endpoint, flow, host,
     journey::{Journey, Judgement, question},
     packet::Origin,
     parse::{Kind, Packet},
@@ -402,11 +402,12 @@ fn unless_asked(journey: &Journey, no: Judgement, rule: u32, network: u32) -> Ju
     }
 }
 
-/// What the state table has to do with a packet of a known flow; false when it changes the judgement.
+/// What the state table has to do with a packet of a known flow, which is recorded there; false when it changes the
+/// judgement.
 #[inline(always)]
-pub fn still_holds(journey: &Journey) -> bool {
+pub fn still_holds(journey: &Journey, record: *mut FlowEntry) -> bool {
     let judgement = &journey.judgement;
-    if judgement.flags & FlowEntry::OPENS != 0 {
+    if judgement.flags & FlowEntry::OPENS != 0 && flow::refreshes(record, journey) {
         state::open(journey, judgement.flags & FlowEntry::OUTSIDE != 0);
     }
     judgement.flags & FlowEntry::ANSWERS == 0 || judgement.is_pass() == state::answers(journey)

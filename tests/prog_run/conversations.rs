@@ -1,6 +1,8 @@
 //! What a rule lets one side ask the other side may answer: nothing else, nobody else, and only while the
 //! rule stands.
 
+use std::time::Duration;
+
 use enforcer_common::verdict::{DropReason::*, PassReason::*};
 use enforcer_tests::{
     packet::{BLUE_A, BLUE_B, CLIENT_PORT, DB, DB_FAR, Family, Family::*, Packet, from},
@@ -66,6 +68,31 @@ fn an_answer_of_tcp_acknowledges_or_resets(mut ruled: Lab, #[values(V4, V6)] fam
         // What answered before does not make an opening segment any better.
         ruled.sent_by("db", &back).drops(DefaultDeny);
     }
+}
+
+/// Who asks again and again keeps the answers coming, and whoever stops does not.
+#[rstest]
+#[case::udp(|packet: Packet| packet.udp(53), 180)]
+#[case::sctp(|packet: Packet| packet.sctp(3868), 3_600)]
+#[case::ping(Packet::ping, 30)]
+fn a_known_flow_keeps_its_conversation(
+    mut ruled: Lab,
+    #[case] make: fn(Packet) -> Packet,
+    #[case] seconds: u64,
+    #[values(V4, V6)] family: Family,
+) {
+    let question = make(from(BLUE_A.on(family)).to(DB.on(family)));
+    ruled.sent_by("a", &question).passes(AllowedByRule);
+    ruled.sent_by("db", question.answer()).passes(Reply);
+    for _ in 0..3 {
+        // In one second, and long after.
+        ruled.sent_by("a", &question).passes(AllowedByRule);
+        ruled.sent_by("a", &question).passes(AllowedByRule);
+        ruled.silence(Duration::from_secs(seconds - 5));
+    }
+    ruled.sent_by("db", question.answer()).passes(Reply);
+    ruled.silence(Duration::from_secs(seconds + 5));
+    ruled.sent_by("db", question.answer()).drops(DefaultDeny);
 }
 
 #[rstest]

@@ -7,6 +7,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context, Result};
 
@@ -14,6 +15,9 @@ use crate::{programs, setup, step};
 
 /// The kind of tables that tests are about which say nothing of it, as `enforcer_tests::tables` has it.
 const TABLES: &str = "ENFORCER_TABLES";
+
+/// How many tests run at a time, as cargo-nextest has it.
+const AT_A_TIME: &str = "NEXTEST_TEST_THREADS";
 
 /// Of hosts whose tables are all of the kernel's kind: what the datapath decides, and that nothing is lost. The daemon's work
 /// is the same.
@@ -45,6 +49,11 @@ pub fn nextest(workspace: &Path) -> Result<Command> {
     let mut nextest = Command::new(runner);
     nextest.current_dir(workspace);
     step::forget_this_package(&mut nextest);
+    if env::var_os(AT_A_TIME).is_none() {
+        // Those of namespaces, of which there are two, wait more than they work.
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        nextest.env(AT_A_TIME, (processors + 1).to_string());
+    }
     nextest.args(["nextest", "run"]);
     Ok(nextest)
 }

@@ -2,17 +2,30 @@
 
 use std::time::Duration;
 
-use aya::maps::{HashMap, MapData};
-use enforcer::datapath::bpf;
+use aya::{
+    Pod,
+    maps::{HashMap, MapData},
+};
+use enforcer::datapath::{bpf, load::FROM_ENDPOINT};
 use enforcer_common::{
+    flow::{FlowEntry, FlowKey, tick},
+    flow_table::{V4, V6, WAYS},
     fragment::{FragmentEntry, FragmentKey},
     state::StateSet,
 };
 
 use super::Lab;
 
+/// An entry of a flow table of ours, as words: where something is kept, it was seen so much earlier.
+fn age(words: &mut [u64], ticks: u32) {
+    let entry: &mut FlowEntry = bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(words));
+    if entry.verdict != 0 {
+        entry.last_seen = entry.last_seen.wrapping_sub(ticks);
+    }
+}
+
 impl Lab {
-    /// Every open conversation has been silent for so much longer.
+    /// Every open conversation has been silent for so much longer, and every flow.
     pub fn silence(&mut self, time: Duration) {
         let id = self.datapath.tables.state_id().expect("the table is there");
         let state = bpf::map_by_id(id).expect("the table is there");
@@ -30,6 +43,45 @@ impl Lab {
             open += aged;
         }
         assert!(open > 0, "no conversation is open");
+        let ticks = tick(time.as_nanos() as u64);
+        self.age_records::<u32, [[u64; 8]; WAYS]>("FLOWS4", |set| {
+            set.iter_mut().for_each(|slot| age(&mut slot[V4..], ticks));
+        });
+        self.age_records::<u32, [[u64; 12]; WAYS]>("FLOWS6", |set| {
+            set.iter_mut().for_each(|slot| age(&mut slot[V6..V6 + 6], ticks));
+        });
+        self.age_records::<FlowKey, FlowEntry>("FLOWS", |entry| {
+            entry.last_seen = entry.last_seen.wrapping_sub(ticks);
+        });
+    }
+
+    fn age_records<K, V>(&mut self, name: &str, age: impl Fn(&mut V))
+    where
+        K: Pod + Default,
+        V: Pod + Default + PartialEq,
+    {
+        let table = self.table(name);
+        for (key, found) in bpf::entries::<K, V>(table.fd()).expect("the table is readable") {
+            let mut aged = found;
+            age(&mut aged);
+            if aged != found {
+                bpf::update(table.fd(), &key, &aged).expect("the entry is there already");
+            }
+        }
+    }
+
+    /// A table by the programs that use it.
+    fn table(&mut self, name: &str) -> MapData {
+        let program = self.datapath.classifier(FROM_ENDPOINT).expect("the program loads");
+        let ids = program
+            .info()
+            .and_then(|info| Ok(info.map_ids()?))
+            .expect("the kernel tells")
+            .expect("and of maps");
+        let tables = ids.into_iter().map(|id| MapData::from_id(id).expect("the table is in use"));
+        let mut called =
+            tables.filter(|table| table.info().is_ok_and(|info| info.name_as_str() == Some(name)));
+        called.next().unwrap_or_else(|| panic!("no program uses {name}"))
     }
 
     /// Every first fragment was seen so much longer ago.

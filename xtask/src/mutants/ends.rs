@@ -1,13 +1,29 @@
-//! Mutants of what is beside workload and policy: senders behind NAT, uplinks, the host as an end, seeds.
+//! Mutants of what is beside workload and policy: senders behind NAT, uplinks, the host as an end, seeds; and whose records of
+//! flows give way.
 
 use crate::mutant::Mutant;
 
+const FLOW_TABLE: &str = "enforcer-ebpf/src/flow_table.rs";
 const JUDGE: &str = "enforcer-ebpf/src/judge.rs";
 const MASKED: &str = "enforcer-ebpf/src/masked.rs";
 const UPLINK: &str = "enforcer-ebpf/src/uplink.rs";
 const CONVERSATIONS: &str = "enforcer/src/datapath/conversations.rs";
 
 pub const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "flows-of-others-give-way",
+        file: FLOW_TABLE,
+        text: "slot.entry.src_endpoint == newcomer.src",
+        replacement: "slot.entry.src_endpoint == newcomer.src && newcomer.now == 0",
+        breaks: "who speaks to all pushes out what is known of others",
+    },
+    Mutant {
+        name: "denied-at-any-interface",
+        file: FLOW_TABLE,
+        text: "FlowKey { ifindex, ..*key }",
+        replacement: "FlowKey { ifindex: ifindex & 0, ..*key }",
+        breaks: "what is denied at two interfaces is one record, which whoever spoofs the other writes to",
+    },
     Mutant {
         name: "masked-stale-sender",
         file: MASKED,
