@@ -122,6 +122,7 @@ impl Digest {
     }
 
     /// Of the same key where `ifindex` denied it.
+    #[must_use]
     #[inline(always)]
     pub const fn at(self, ifindex: u32) -> Self {
         Self(mix(self.0 ^ ifindex as u64))

@@ -65,7 +65,8 @@ pub extern "C" fn flow_elsewhere() -> u32 {
 pub fn find_denied(journey: &mut Journey, ifindex: u32) -> Option<*mut FlowEntry> {
     if config::kernel_tables() {
         journey.denied_key = denied_key(&journey.packet.key, ifindex);
-        return maps::DENIED.get_ptr_mut(&journey.denied_key);
+        let key = &journey.denied_key;
+        return maps::DENIED.get_ptr_mut(key);
     }
     if flow_denied(ifindex) != 0 { placed_denied(journey) } else { None }
 }

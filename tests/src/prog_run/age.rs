@@ -16,11 +16,14 @@ use enforcer_common::{
 
 use super::Lab;
 
-/// An entry of a flow table of ours, as words: where something is kept, it was seen so much earlier.
-fn age(words: &mut [u64], ticks: u32) {
-    let entry: &mut FlowEntry = bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(words));
-    if entry.verdict != 0 {
-        entry.last_seen = entry.last_seen.wrapping_sub(ticks);
+/// The set of a flow table of ours: whatever is kept in its slots, behind a key of so many words, was seen earlier.
+fn age<const SLOT: usize>(set: &mut [[u64; SLOT]; WAYS], key: usize, ticks: u32) {
+    for slot in set {
+        let words = &mut slot[key..][..size_of::<FlowEntry>() / size_of::<u64>()];
+        let entry: &mut FlowEntry = bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(words));
+        if entry.verdict != 0 {
+            entry.last_seen = entry.last_seen.wrapping_sub(ticks);
+        }
     }
 }
 
@@ -44,12 +47,8 @@ impl Lab {
         }
         assert!(open > 0, "no conversation is open");
         let ticks = tick(time.as_nanos() as u64);
-        self.age_records::<u32, [[u64; 8]; WAYS]>("FLOWS4", |set| {
-            set.iter_mut().for_each(|slot| age(&mut slot[V4..], ticks));
-        });
-        self.age_records::<u32, [[u64; 12]; WAYS]>("FLOWS6", |set| {
-            set.iter_mut().for_each(|slot| age(&mut slot[V6..V6 + 6], ticks));
-        });
+        self.age_records::<u32, [[u64; 8]; WAYS]>("FLOWS4", |set| age(set, V4, ticks));
+        self.age_records::<u32, [[u64; 12]; WAYS]>("FLOWS6", |set| age(set, V6, ticks));
         self.age_records::<FlowKey, FlowEntry>("FLOWS", |entry| {
             entry.last_seen = entry.last_seen.wrapping_sub(ticks);
         });
@@ -73,11 +72,8 @@ impl Lab {
     /// A table by the programs that use it.
     fn table(&mut self, name: &str) -> MapData {
         let program = self.datapath.classifier(FROM_ENDPOINT).expect("the program loads");
-        let ids = program
-            .info()
-            .and_then(|info| Ok(info.map_ids()?))
-            .expect("the kernel tells")
-            .expect("and of maps");
+        let info = program.info().expect("the kernel tells");
+        let ids = info.map_ids().expect("the kernel tells").expect("also of tables");
         let tables = ids.into_iter().map(|id| MapData::from_id(id).expect("the table is in use"));
         let mut called =
             tables.filter(|table| table.info().is_ok_and(|info| info.name_as_str() == Some(name)));
