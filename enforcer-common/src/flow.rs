@@ -282,7 +282,7 @@ impl FlowEntry {
     /// The verdict depends only on generation, facts and key, and may be reused while the facts stay and neither address
     /// means anything else.
     pub const CACHED: u8 = 1;
-    /// A rule admits it: every packet opens or refreshes the conversation's state.
+    /// A rule admits it: its packets open and refresh a conversation.
     pub const OPENS: u8 = 2;
     /// With [`FlowEntry::OPENS`]: somebody outside opens it to the endpoint at this hook, which pays.
     pub const OUTSIDE: u8 = 8;

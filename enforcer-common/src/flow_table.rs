@@ -2,16 +2,16 @@
 //! one and a half for IPv6.
 //!
 //! Each CPU has its own part of an array and is alone in it, so that a packet is counted with plain adds and nobody
-//! waits for anybody; readers add up what the parts say of one key. Where all places of a key are taken, the entry that was
-//! silent for longest gives up its own. That costs a counter and the next packet a judgement, and never a verdict.
+//! waits for anybody; readers add up what the parts say of one key. Where all places of a key are taken, one that was
+//! silent gives up its own, [`Room::rank`]. That costs a counter and the next packet a judgement, and never a verdict.
 //!
 //! A key has places in two sets, so that flows that push each other out come to lie where they do not: with one set for
 //! each, one flow in seven of a table half full had four others in its way for good.
 //!
 //! Memory that is far apart is slow memory: few flows lie in few sets, [`Room`], and close together.
 //!
-//! What is denied lies in a table of its own, by interface, and pushes out nothing that is allowed. In either, whoever speaks
-//! to all addresses and ports gives up places of his own first.
+//! What is denied lies in a table of its own, by interface, and pushes out nothing that is allowed. Whoever tries all addresses
+//! and ports gives up places of his own first there.
 //!
 //! ```text
 //! CPU 0: set 0 … set n-1 │ CPU 1: set 0 … set n-1 │ …        a set: way 0 … way 3        a way: key, entry
@@ -32,7 +32,7 @@ pub const CHOICES: usize = 2;
 /// Places of a key.
 const PLACES: u32 = (WAYS * CHOICES) as u32;
 
-/// A [`FlowKey`] without what it does not need, as words to compare and to digest: `WORDS` is [`V4`], [`V6`] or [`DENIED`].
+/// A [`FlowKey`] without what it does not need, as words to compare and to digest: `WORDS` is [`V4`], [`V6`] or [`ANY`].
 /// Addresses, then ports, protocol, ICMP type, ICMP code and flags, as they lie in the [`FlowKey`].
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,7 +43,7 @@ pub const V4: usize = 2;
 /// Words of the key of an IPv6 flow.
 pub const V6: usize = 5;
 /// Words of the key of a denied flow of either family: the last one holds the interface, twice.
-pub const DENIED: usize = 6;
+pub const ANY: usize = 6;
 
 impl<const WORDS: usize> Key<WORDS> {
     /// Of a key with addresses of the family.
@@ -92,7 +92,7 @@ const fn halves<const WORDS: usize>(at: usize) -> [usize; 2] {
         // The last words of both addresses; then what is not an address.
         (V4, 0) => [3, 7],
         (V4, _) => [8, 9],
-        (DENIED, 5) => [10, 10],
+        (ANY, 5) => [10, 10],
         (_, at) => [2 * at, 2 * at + 1],
     }
 }
@@ -158,7 +158,7 @@ pub type FlowSet4 = FlowSet<V4>;
 /// Sets of the `FLOWS6` table.
 pub type FlowSet6 = FlowSet<V6>;
 /// Sets of the `DENIED_SETS` table.
-pub type DeniedSet = FlowSet<DENIED>;
+pub type DeniedSet = FlowSet<ANY>;
 
 const _: () = assert!(size_of::<FlowSet4>() == WAYS * 64 && size_of::<FlowSet6>() == WAYS * 96);
 const _: () = assert!(size_of::<DeniedSet>() == WAYS * 96);
@@ -214,8 +214,8 @@ impl Room {
     }
 
     /// How gladly the place that a key looks at in this turn is given to it: most of all where nothing was ever kept, then
-    /// of what is not in use, both the sooner looked at the better; then of what is `mine`, of the sender who asks: whoever
-    /// speaks to all pushes out himself; else of who was silent for longest. Among those of one tick ever another: two that
+    /// of what is not in use, both the sooner looked at the better; then of what is `mine`, where it matters whose it is; else of
+    /// who was silent for longest. Among those of one tick ever another: two that
     /// always pushed out each other would never come to lie apart.
     #[inline(always)]
     pub const fn rank(&self, silence: u32, turn: u32, mine: bool) -> u32 {
@@ -267,7 +267,7 @@ mod tests {
         let v6 = key(Address([1, 2, 3, 4]), Address([5, 6, 7, 8]));
         assert_eq!(Key::<V6>::new(&v6).flow_key(), v6);
         for denied in [v4, v6].map(|key| FlowKey { ifindex: 0x8000_0007, ..key }) {
-            let kept = Key::<DENIED>::new(&denied);
+            let kept = Key::<ANY>::new(&denied);
             assert_eq!(kept.flow_key(), denied);
             assert!(kept.is_of(&denied) && !kept.is_of(&FlowKey { ifindex: 7, ..denied }));
         }

@@ -46,7 +46,7 @@ pub const FLOWS_PER_CPU: u32 = 16_384;
 pub const DENIED: u32 = 65_536;
 
 /// Those that each CPU remembers at least, however many there are.
-pub const DENIED_PER_CPU: u32 = 4_096;
+pub const DENIED_PER_CPU: u32 = 16_384;
 
 /// Rule ids, and so per-rule counters. Id 0 means *no rule*.
 pub const MAX_RULES: u32 = 65_536;
@@ -80,7 +80,7 @@ pub const ROUTER_ERRORS_PER_SECOND: u32 = 100;
 pub const EVENT_RING_BYTES: u32 = 256 * 1024;
 
 /// Denied flows at one endpoint that one CPU adds to the records in a second; beyond it they are only counted. To fill
-/// a CPU's part of [`DENIED`] takes a scanner minutes then.
+/// a CPU's part of [`DENIED`] takes a scanner a minute then, and what was silent for a minute goes first.
 pub const DENIED_PER_SECOND: u32 = 256;
 
 /// Events that one CPU may emit per second; beyond it they are only counted.

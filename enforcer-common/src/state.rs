@@ -22,7 +22,7 @@ pub const WAYS: usize = 8;
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 pub struct StateEntry {
-    /// Latest packet in either direction, nanoseconds of `CLOCK_MONOTONIC`; 0 for a free entry.
+    /// Latest packet in either direction that looked for it, nanoseconds of `CLOCK_MONOTONIC`; 0 for a free entry.
     pub last_seen: u64,
     /// The initiator's direction.
     pub key: FlowKey,

@@ -45,19 +45,18 @@ pub enum Asking {
 #[inline(always)]
 pub fn recall(journey: &mut Journey, asking: Asking, ifindex: u32) -> Option<*mut FlowEntry> {
     if let Some(entry) = flow_table::find(journey)
-        && stands(entry, journey, asking, !config::kernel_tables())
+        && stands(entry, journey, asking)
     {
         return Some(entry);
     }
     let entry = flow_table::find_denied(journey, ifindex)?;
-    stands(entry, journey, asking, !config::kernel_tables()).then_some(entry)
+    stands(entry, journey, asking).then_some(entry)
 }
 
-/// `alone` says that no other CPU writes to the entry.
 #[inline(always)]
-fn stands(entry: *mut FlowEntry, journey: &mut Journey, asking: Asking, alone: bool) -> bool {
-    // SAFETY: the kernel keeps the entry readable until this program ends. Another CPU may be renewing a shared one:
-    // `facts` is read first here, and written last there.
+fn stands(entry: *mut FlowEntry, journey: &mut Journey, asking: Asking) -> bool {
+    // SAFETY: the kernel keeps the entry readable until this program ends. In the kernel's tables another CPU may be
+    // renewing it: `facts` is read first here, and written last there.
     let facts = unsafe { ptr::read_volatile(&raw const (*entry).facts) };
     if facts != journey.control.facts as u32 {
         return false;
@@ -73,7 +72,7 @@ fn stands(entry: *mut FlowEntry, journey: &mut Journey, asking: Asking, alone: b
     // What somebody sends to itself meets both hooks of one interface, which ask different questions.
     let to_itself = known.src_endpoint == known.dst_endpoint;
     let is_kept = checked && !to_itself && known.flags & FlowEntry::CACHED != 0;
-    if !is_kept || !still_holds(entry, &journey.control, alone) {
+    if !is_kept || !still_holds(entry, &journey.control) {
         return false;
     }
     journey.judgement = Judgement {
@@ -90,10 +89,10 @@ fn stands(entry: *mut FlowEntry, journey: &mut Journey, asking: Asking, alone: b
     true
 }
 
-/// Whether what an entry says under the facts of today holds under the generation that decides now. Where nobody else
-/// writes there it is from then on of that generation; a shared one may be another judgement by then.
+/// Whether what an entry says under the facts of today holds under the generation that decides now. It is from then on of
+/// that generation; not in the kernel's tables, where another CPU may have made it another judgement by then.
 #[inline(always)]
-fn still_holds(entry: *mut FlowEntry, control: &Control, alone: bool) -> bool {
+fn still_holds(entry: *mut FlowEntry, control: &Control) -> bool {
     let today = control.active.generation() as u32;
     // SAFETY: see `stands`.
     let generation = unsafe { ptr::read_volatile(&raw const (*entry).generation) };
@@ -103,10 +102,8 @@ fn still_holds(entry: *mut FlowEntry, control: &Control, alone: bool) -> bool {
     if config::kernel_tables() || policy::means_the_same_since(generation) == 0 {
         return false;
     }
-    if alone {
-        // SAFETY: see `stands`.
-        unsafe { ptr::write_volatile(&raw mut (*entry).generation, today) };
-    }
+    // SAFETY: see `stands`; no other CPU writes there.
+    unsafe { ptr::write_volatile(&raw mut (*entry).generation, today) };
     true
 }
 
@@ -185,7 +182,7 @@ fn record_denied(journey: &mut Journey, ifindex: u32, weight: Weight) {
     let Some(entry) = found else { return };
     start_anew(entry, journey);
     renew(entry, journey, 0);
-    count(entry, journey, weight, !config::kernel_tables());
+    count(entry, journey, weight);
 }
 
 #[inline(always)]
@@ -284,17 +281,17 @@ pub fn touch(entry: *mut FlowEntry, journey: &Journey) {
     unsafe { (*entry).last_seen = tick(journey.now) }
 }
 
-/// Counts a packet of a recorded flow that is admitted. In tables of ours a flow is this CPU's alone.
+/// Counts a packet of a recorded flow that is admitted.
 #[inline(always)]
 pub fn count_admitted(entry: *mut FlowEntry, journey: &Journey, weight: Weight) {
-    count(entry, journey, weight, !config::kernel_tables());
+    count(entry, journey, weight);
 }
 
 /// Counts a packet of a recorded flow that is not admitted.
 #[inline(always)]
 pub fn count_refused(entry: *mut FlowEntry, journey: &Journey, weight: Weight) {
     start_anew(entry, journey);
-    count(entry, journey, weight, !config::kernel_tables());
+    count(entry, journey, weight);
 }
 
 /// A record of what is not admitted counts packets of one verdict: another mode begins another count.
@@ -302,23 +299,25 @@ pub fn count_refused(entry: *mut FlowEntry, journey: &Journey, weight: Weight) {
 fn start_anew(entry: *mut FlowEntry, journey: &Journey) {
     // SAFETY: see `stands`; a packet that another CPU counts meanwhile may be lost.
     unsafe {
-        if (*entry).verdict == journey.judgement.verdict {
+        let verdict = (*entry).verdict;
+        // What says nothing counts nothing.
+        if verdict == journey.judgement.verdict || verdict == 0 {
             return;
         }
-        ptr::write_volatile(&raw mut (*entry).verdict, journey.judgement.verdict);
         ptr::write_volatile(&raw mut (*entry).packets, 0);
         ptr::write_volatile(&raw mut (*entry).bytes, 0);
         ptr::write_volatile(&raw mut (*entry).first_seen, tick(journey.now));
+        ptr::write_volatile(&raw mut (*entry).verdict, journey.judgement.verdict);
     }
 }
 
-/// `alone` says that no other CPU writes to the entry.
+/// In tables of ours a flow is this CPU's alone.
 #[inline(always)]
-fn count(entry: *mut FlowEntry, journey: &Journey, weight: Weight, alone: bool) {
+fn count(entry: *mut FlowEntry, journey: &Journey, weight: Weight) {
     let (packets, bytes) = (u64::from(weight.packets), u64::from(weight.bytes));
     // SAFETY: see `stands`; what is shared is only ever added to, atomically.
     unsafe {
-        if alone {
+        if !config::kernel_tables() {
             (*entry).packets = (*entry).packets.wrapping_add(packets);
             (*entry).bytes = (*entry).bytes.wrapping_add(bytes);
         } else {

@@ -6,7 +6,7 @@ use core::ptr;
 use aya_ebpf::{btf_maps::Array, helpers::bpf_get_smp_processor_id};
 use enforcer_common::{
     flow::{FlowEntry, FlowKey, ShortId, tick},
-    flow_table::{CHOICES, DENIED, Digest, FlowSet, Key, Room, V4, V6, WAYS},
+    flow_table::{ANY, CHOICES, Digest, FlowSet, Key, Room, V4, V6, WAYS},
     forgotten::Forgotten,
 };
 
@@ -78,8 +78,8 @@ pub extern "C" fn flow_denied(ifindex: u32) -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
     journey.denied_key = denied_key(&journey.packet.key, ifindex);
     let Journey { denied_key, place, rooms, .. } = journey;
-    let room = &mut rooms[room_of::<DENIED>()];
-    furnish::<DENIED>(room);
+    let room = &mut rooms[room_of::<ANY>()];
+    furnish::<ANY>(room);
     place.digest = place.digest.at(ifindex);
     let found =
         (0..CHOICES).any(|choice| search(&maps::DENIED_SETS, denied_key, room, place, choice).is_some());
@@ -144,7 +144,7 @@ pub extern "C" fn flow_place_denied(ifindex: u32) -> u32 {
     if flow::has_room(journey) {
         let newcomer = Newcomer::of(journey);
         let Journey { denied_key, place, rooms, .. } = journey;
-        make_in(&maps::DENIED_SETS, denied_key, &mut rooms[room_of::<DENIED>()], place, newcomer);
+        make_in(&maps::DENIED_SETS, denied_key, &mut rooms[room_of::<ANY>()], place, newcomer);
     }
     0
 }
@@ -243,7 +243,9 @@ fn make_in<const WORDS: usize>(
         for (turn, way) in place.digest.ways(choice).enumerate() {
             // SAFETY: see `search`.
             let slot = unsafe { &(*set).0[way] };
-            let (silence, mine) = (slot.entry.silence(newcomer.now), slot.entry.src_endpoint == newcomer.src);
+            let silence = slot.entry.silence(newcomer.now);
+            // What is denied is often tried once, and by who tries all.
+            let mine = WORDS == ANY && slot.entry.src_endpoint == newcomer.src;
             let rank = room.rank(silence, (turn + choice * WAYS) as u32, mine);
             if rank >= place.rank.get() {
                 place.set.set(number);
@@ -281,7 +283,7 @@ const fn room_of<const WORDS: usize>() -> usize {
 /// How many sets of a table are this CPU's.
 #[inline(always)]
 fn sets_of<const WORDS: usize>() -> u32 {
-    if WORDS == DENIED { config::denied_sets() } else { config::flow_sets() }
+    if WORDS == ANY { config::denied_sets() } else { config::flow_sets() }
 }
 
 /// Of the first packet of this CPU: what it uses of its part.
@@ -292,6 +294,6 @@ fn furnish<const WORDS: usize>(room: &mut Room) {
     }
     // SAFETY: the helper takes nothing and touches nothing.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    let furnished = if WORDS == DENIED { Room::whole } else { Room::new };
+    let furnished = if WORDS == ANY { Room::whole } else { Room::new };
     *room = furnished(cpu, sets_of::<WORDS>(), state::seed());
 }

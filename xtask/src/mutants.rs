@@ -323,8 +323,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "life-confirmed-in-the-kernel-first",
         file: POLICIES,
-        text: "        self.store.confirm(number).inspect_err(|_| self.unsettled = true)?;\n        self.show(kernel, self.generations.published().confirmed())?;",
-        replacement: "        self.show(kernel, self.generations.published().confirmed())?;\n        self.store.confirm(number).inspect_err(|_| self.unsettled = true)?;",
+        text: "        self.store.confirm(number).inspect_err(|_| self.go_back(last_good))?;\n        self.show(kernel, self.generations.published().confirmed())?;",
+        replacement: "        self.show(kernel, self.generations.published().confirmed())?;\n        self.store.confirm(number).inspect_err(|_| self.go_back(last_good))?;",
         breaks: "a confirmation that was refused holds",
     },
     Mutant {

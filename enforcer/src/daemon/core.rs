@@ -276,6 +276,12 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         if self.diverged {
             warnings.push("the kernel refuses facts, the log says which; they are tried again".to_owned());
         }
+        if self.policies.is_unsettled() {
+            warnings.push(
+                "the state directory is not as it ought to be, the log says why; this is tried again"
+                    .to_owned(),
+            );
+        }
         if let Some(reason) = &self.unfollowed {
             warnings.push(format!("members of networks are not what they should be: {reason}"));
         }

@@ -10,8 +10,8 @@ use std::{
     thread,
 };
 
-/// Names are relative, with at most one directory in front. A power failure may undo changes up to the latest
-/// [`keep`](Disk::keep), but leaves no file half-written.
+/// Names are relative, with at most one directory in front. A power failure may undo changes since the latest
+/// [`keep`](Disk::keep), and removals before it; it leaves no file half-written.
 pub trait Disk: Sized {
     /// What people call a file.
     fn path(&self, name: &str) -> PathBuf;
@@ -21,7 +21,7 @@ pub trait Disk: Sized {
     fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
     /// Gives a file a second name, in place of whatever had it; takes no room.
     fn link(&mut self, name: &str, second: &str) -> io::Result<()>;
-    /// Makes files written and linked so far outlast a power failure.
+    /// Makes files written and linked so far outlast a power failure, whoever did that.
     fn keep(&mut self) -> io::Result<()>;
     /// Removes a file; returns whether there was one.
     fn remove(&mut self, name: &str) -> io::Result<bool>;
@@ -46,12 +46,14 @@ pub struct Directory {
     path: PathBuf,
     /// It and those in it whose entries changed since they were kept.
     changed: BTreeSet<PathBuf>,
+    /// Somebody before us may have changed something, too.
+    is_inherited: bool,
 }
 
 impl Directory {
     /// Nothing is touched yet.
     pub const fn new(path: PathBuf) -> Self {
-        Self { path, changed: BTreeSet::new() }
+        Self { path, changed: BTreeSet::new(), is_inherited: true }
     }
 
     /// The entry of `name` changes; that of its directory may be new.
@@ -95,9 +97,20 @@ impl Disk for Directory {
     }
 
     fn keep(&mut self) -> io::Result<()> {
-        while let Some(directory) = self.changed.first() {
-            fs::File::open(directory)?.sync_all()?;
-            self.changed.pop_first();
+        if self.is_inherited {
+            self.changed.extend(directories(&self.path)?);
+            self.is_inherited = false;
+        }
+        // First those that lie in it: what a name stands for is there before the name is.
+        while let Some(directory) = self.changed.pop_last() {
+            match fs::File::open(&directory).and_then(|opened| opened.sync_all()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && directory != self.path => {}
+                Err(error) => {
+                    self.changed.insert(directory);
+                    return Err(error);
+                }
+                Ok(()) => {}
+            }
         }
         Ok(())
     }
@@ -139,6 +152,22 @@ impl Disk for Directory {
     }
 }
 
+/// A directory and those in it; none where it does not exist.
+fn directories(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = vec![path.to_owned()];
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +184,12 @@ mod tests {
         disk.link("generations/1.json", "policy.json").unwrap();
         assert_eq!(disk.changed, [root.path().to_owned()].into());
         assert_eq!(disk.read("policy.json").unwrap().as_deref(), Some(&b"one"[..]));
+        let all = directories(root.path()).unwrap();
+        assert_eq!(
+            all,
+            [root.path().to_owned(), root.path().join("generations")],
+            "what the next one keeps first"
+        );
     }
 
     #[test]

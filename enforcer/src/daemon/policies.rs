@@ -103,6 +103,10 @@ pub struct Policies<D = Directory> {
     since: Option<Since>,
 }
 
+/// An order was obeyed, and may not last.
+const UNKEPT: &str = "this decides now, but a power failure could bring back what did before: the state directory cannot be \
+                      synced, which is tried again";
+
 impl<D: Disk> Policies<D> {
     /// Takes over what the kernel and the disk hold; changes neither.
     pub fn open(kernel: &impl PolicyTables, store: Store<D>) -> Result<Self, TableError> {
@@ -191,13 +195,18 @@ impl<D: Disk> Policies<D> {
             && self.saved.as_deref().is_some_and(is_same)
         {
             match (self.generations.unconfirmed(), confirm) {
-                (None, _) => return Ok(Outcome { unchanged: true, ..Outcome::of(deciding) }),
+                (None, _) => {
+                    self.store.keep().context(UNKEPT)?;
+                    return Ok(Outcome { unchanged: true, ..Outcome::of(deciding) });
+                }
                 (Some(_), None) => return self.confirm(kernel),
                 // A new deadline is a new generation.
                 (Some(_), Some(_)) => {}
             }
         }
-        self.publish(kernel, prepared, confirm)
+        let outcome = self.publish(kernel, prepared, confirm)?;
+        self.store.keep().context(UNKEPT)?;
+        Ok(outcome)
     }
 
     fn publish(
@@ -228,34 +237,39 @@ impl<D: Disk> Policies<D> {
         if saved.ids != self.ids {
             self.store.save_ids(&saved.ids)?;
         }
-        let begun = Instant::now();
+        let (last_good, begun) = (self.last_good(), Instant::now());
         // Nobody reads that bank: it is no decision to fill it.
         let fill = || {
             let built = kernel.build_bank(place.bank, &tables);
             built.map(|()| begun.elapsed())
         };
-        let kept = self.store.save_beside(&saved, deadline.is_some(), fill);
-        let kept_after = begun.elapsed();
-        let built = kept.inspect_err(|_| self.unsettled = true)?;
+        let written = self.store.save_beside(&saved, deadline.is_some(), fill);
+        let written_after = begun.elapsed();
+        let built = written.inspect_err(|_| self.go_back(last_good))?;
         let word = if deadline.is_some() { place.word.unconfirmed() } else { place.word };
         let shown =
             built.and_then(|built| Ok((built, self.show_built(kernel, Place { word, ..place }, record)?)));
         let (built_after, record) = shown.or_else(|error| {
-            self.settle();
+            self.go_back(last_good);
             Err(error).context("the kernel did not take the policy; the one before still decides")
         })?;
-        debug!(built = ?built_after, built_and_written = ?kept_after, published = ?begun.elapsed(), "policy published");
+        debug!(built = ?built_after, built_and_written = ?written_after, published = ?begun.elapsed(), "policy published");
         self.since = Some(since.unwrap_or_else(|| Since::new(number)));
         self.restored = true;
         self.built(deadline.is_some());
-        // Nobody need wait for this.
+        // No packet waits for this.
         self.store.prune();
-        if let Err(error) =
-            self.store.discard_pending(deadline.map(|_| number)).and_then(|()| self.store.keep())
-        {
+        if let Err(error) = self.store.keep() {
             warn!(
                 error = &error as &dyn Error,
-                "the policy decides, but the state directory is not as it ought to be; tried again"
+                "a power failure could bring back the policy before; tried again"
+            );
+            self.unsettled = true;
+        }
+        if let Err(error) = self.store.discard_pending(deadline.map(|_| number)) {
+            warn!(
+                error = &error as &dyn Error,
+                "the state directory keeps what awaits confirmation no longer"
             );
             self.unsettled = true;
         }
@@ -312,7 +326,8 @@ impl<D: Disk> Policies<D> {
             bail!("nothing awaits confirmation: generation {} is confirmed", deciding.number);
         };
         let number = record.number;
-        self.store.confirm(number).inspect_err(|_| self.unsettled = true)?;
+        let last_good = self.last_good();
+        self.store.confirm(number).inspect_err(|_| self.go_back(last_good))?;
         self.show(kernel, self.generations.published().confirmed())?;
         self.store.prune();
         self.settle();
@@ -328,6 +343,7 @@ impl<D: Disk> Policies<D> {
         if self.generations.unconfirmed().is_some() && to.is_none_or(|to| to == fallback) {
             self.fall_back(kernel)?;
             info!(generation = fallback, "policy rolled back");
+            self.store.keep().context(UNKEPT)?;
         } else if !expired || to.is_some() {
             let target = self.earlier(to)?;
             return self.apply(kernel, compile(target.policy, &self.ids)?, None);
@@ -384,11 +400,29 @@ impl<D: Disk> Policies<D> {
             // The kernel knows nothing yet: the disk is right.
             return;
         }
+        self.go_back(confirmed);
+    }
+
+    /// The generation that is in force for good, or is to be.
+    fn last_good(&self) -> u64 {
+        match self.generations.confirmed().generation() {
+            0 if !self.restored => read(self.store.last_good()).map_or(0, |saved| saved.number),
+            confirmed => confirmed,
+        }
+    }
+
+    /// Leaves the disk with this generation as the last good one.
+    fn go_back(&mut self, last_good: u64) {
         let pending = self.generations.unconfirmed().map(|record| record.number);
-        let outcome = self.store.go_back(confirmed, self.saved.as_deref(), pending);
+        let outcome = self.store.go_back(last_good, self.saved.as_deref(), pending);
         self.unsettled = outcome.is_err();
         if let Err(error) = outcome {
-            warn!(error = &error as &dyn Error, "the state directory keeps what does not decide");
+            warn!(error = &error as &dyn Error, "the state directory is not as it ought to be; tried again");
         }
+    }
+
+    /// Whether the state directory may hold what does not decide, or may lose what does.
+    pub const fn is_unsettled(&self) -> bool {
+        self.unsettled
     }
 }

@@ -145,8 +145,8 @@ impl<D: Disk> Store<D> {
         Ok(numbers)
     }
 
-    /// Makes what was saved so far outlast a power failure. Whoever publishes first and keeps then lets nobody wait for
-    /// the disk: a power failure takes what the kernel has, too.
+    /// Makes what was saved so far outlast a power failure. Whoever publishes first and keeps then lets no
+    /// packet wait for that: a power failure takes what the kernel has, too.
     pub fn keep(&mut self) -> Result<(), StoreError> {
         self.disk.keep().map_err(self.failed("keep", ""))
     }
@@ -164,10 +164,10 @@ impl<D: Disk> Store<D> {
         awaits_confirmation: bool,
         meanwhile: impl FnOnce() -> T,
     ) -> Result<T, StoreError> {
-        let keep = |disk: &mut D| {
+        let write = |disk: &mut D| {
             if awaits_confirmation { write(disk, &pending(saved.number), saved) } else { save(disk, saved) }
         };
-        self.disk.beside(keep, meanwhile)
+        self.disk.beside(write, meanwhile)
     }
 
     /// The generation `number` is the last good one again, none if it is 0; `saved` is it, where that is
@@ -189,18 +189,25 @@ impl<D: Disk> Store<D> {
             self.link(&history(number), POLICY)
                 .or_else(|error| saved.map_or(Err(error), |it| self.save(it)))?;
         }
+        let forgotten = self.forget_later(number, pending);
+        // Also where something cannot be removed.
+        self.keep().and(forgotten)
+    }
+
+    fn forget_later(&mut self, number: u64, pending: Option<u64>) -> Result<(), StoreError> {
         for later in self.generations()?.into_iter().take_while(|later| *later > number) {
             self.remove(&history(later))?;
         }
-        self.discard_pending(pending)?;
-        self.keep()
+        self.discard_pending(pending)
     }
 
-    /// The policy that awaits confirmation is the last good one from now on. Takes no room on the disk.
+    /// The policy that awaits confirmation is the last good one from now on, and outlasts a power failure. Takes no room on
+    /// the disk.
     pub fn confirm(&mut self, number: u64) -> Result<(), StoreError> {
         let name = history(number);
         self.link(&pending(number), &name)?;
-        self.link(&name, POLICY).inspect_err(|_| drop(self.disk.remove(&name)))
+        self.link(&name, POLICY).inspect_err(|_| drop(self.disk.remove(&name)))?;
+        self.keep()
     }
 
     /// Nothing awaits confirmation any more, but perhaps `kept`.

@@ -1,7 +1,7 @@
 //! Makes conversations known that were opened before the programs saw them: the user half of the state table.
 //!
 //! The table is written by the programs without a lock, set by set. A set is read, changed and written back here,
-//! which may cost a conversation that began in between; its next packet opens it again.
+//! which may cost a conversation that began in between; a packet of its next second opens it again.
 
 use std::io;
 

@@ -73,7 +73,7 @@ pub const SCENARIOS: [Scenario; 24] = [
     row(Law::Networks, Kind::ArrivedSpoofed, "from_uplink, spoofed: dropped"),
     row(Law::Networks, Kind::Guarded, "xdp_guard at a veth: judged, passed"),
     row(Law::Networks, Kind::GuardedSpoofed, "xdp_guard at a veth, spoofed: dropped"),
-    row(Law::OneRule, Kind::RuleHit, "from_endpoint, rule hit: flow known, state refreshed, 1 rule"),
+    row(Law::OneRule, Kind::RuleHit, "from_endpoint, rule hit: flow known, 1 rule"),
     row(Law::ManyRules, Kind::RuleHit, "  10,000 rules"),
     row(Law::ManyPorts, Kind::RuleHit, "  10,000 rules, 10,000 ports in the one"),
     row(Law::OneRule, Kind::ReplyHit, "from_endpoint, reply hit: flow known, state asked, 1 rule"),

@@ -15,7 +15,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: FLOW_TABLE,
         text: "slot.entry.src_endpoint == newcomer.src",
         replacement: "slot.entry.src_endpoint == newcomer.src && newcomer.now == 0",
-        breaks: "who speaks to all pushes out what is known of others",
+        breaks: "who tries all pushes out what is known of others",
     },
     Mutant {
         name: "denied-at-any-interface",

@@ -2,25 +2,34 @@
 
 use std::{cell::RefCell, collections::BTreeMap, io, path::PathBuf, rc::Rc};
 
+type Files = BTreeMap<String, Rc<[u8]>>;
+
 use super::faults::Faults;
 use crate::daemon::disk::Disk;
 
 /// See the module; clones are the same disk.
 #[derive(Clone, Debug, Default)]
 pub struct FakeDisk {
-    files: Rc<RefCell<BTreeMap<String, Rc<[u8]>>>>,
+    files: Rc<RefCell<Files>>,
+    /// What outlasts a power failure.
+    kept: Rc<RefCell<Files>>,
     faults: Rc<Faults>,
 }
 
 impl FakeDisk {
     /// Empty.
     pub fn new(faults: Rc<Faults>) -> Self {
-        Self { files: Rc::default(), faults }
+        Self { files: Rc::default(), kept: Rc::default(), faults }
     }
 
     /// The same files, seen by somebody to whom nothing goes wrong.
     pub fn spared(&self) -> Self {
-        Self { files: self.files.clone(), faults: Rc::default() }
+        Self { faults: Rc::default(), ..self.clone() }
+    }
+
+    /// The power fails.
+    pub fn fail(&self) {
+        self.files.borrow_mut().clone_from(&self.kept.borrow());
     }
 
     /// Names of all files.
@@ -56,7 +65,13 @@ impl Disk for FakeDisk {
     }
 
     fn keep(&mut self) -> io::Result<()> {
-        self.faults.change(|| Ok(()))
+        if *self.files.borrow() == *self.kept.borrow() {
+            return Ok(());
+        }
+        self.faults.change(|| {
+            self.kept.borrow_mut().clone_from(&self.files.borrow());
+            Ok(())
+        })
     }
 
     fn remove(&mut self, name: &str) -> io::Result<bool> {

@@ -169,7 +169,10 @@ impl World {
             }
             Step::Damage { ifindex, what } => damage(&mut machine, ifindex, what),
             Step::Wait { seconds } => machine.now += seconds * SECOND,
-            Step::Reboot => machine.reboot(),
+            Step::Reboot => {
+                machine.reboot();
+                self.disk.fail();
+            }
             _ => {}
         }
         for interface in machine.host.interfaces.values_mut() {
