@@ -25,6 +25,7 @@ const POLICIES: &str = "enforcer/src/daemon/policies.rs";
 const GENERATIONS: &str = "enforcer/src/daemon/generations.rs";
 const RECONCILE: &str = "enforcer/src/daemon/reconcile.rs";
 const STEP: &str = "enforcer/src/daemon/step.rs";
+const STORE: &str = "enforcer/src/daemon/store.rs";
 const COMPILE_STATE: &str = "enforcer/src/policy/compile/state.rs";
 
 /// All of them, in the order in which they are tried.
@@ -312,6 +313,13 @@ const MUTANTS: &[Mutant] = &[
         text: "self.store.save_ids(&saved.ids)?;",
         replacement: "let _ = &saved.ids;",
         breaks: "another network counts under the id of what was rolled back",
+    },
+    Mutant {
+        name: "life-nothing-is-kept",
+        file: STORE,
+        text: "self.disk.keep().map_err(self.failed(\"keep\", \"\"))",
+        replacement: "{ let _ = self.failed(\"keep\", \"\"); Ok(()) }",
+        breaks: "what was acknowledged is gone after a power failure",
     },
     Mutant {
         name: "life-repair-never-writes",
