@@ -42,7 +42,8 @@ pub const FLOWS: u32 = 262_144;
 /// Those that each CPU remembers at least, however many there are.
 pub const FLOWS_PER_CPU: u32 = 16_384;
 
-/// The same of denied ones of both families, in a table of their own: they cannot push out allowed ones.
+/// Denied flow directions of both families that are remembered, over all CPUs, unless the host file says otherwise: in a
+/// table of their own, so that they cannot push out allowed ones.
 pub const DENIED: u32 = 65_536;
 
 /// Those that each CPU remembers at least, however many there are.

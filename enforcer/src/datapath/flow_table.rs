@@ -15,7 +15,8 @@ use enforcer_common::{
 
 use super::bpf::Mapped;
 
-/// The `FLOWS4`, `FLOWS6` and `DENIED_SETS` tables. They are mapped only while they are read: their pages count as the reader's.
+/// The `FLOWS4`, `FLOWS6` and `DENIED_SETS` tables. They are mapped only while they are read: their pages count as the
+/// reader's.
 pub(super) struct FlowTable {
     pub(super) v4: MapData,
     pub(super) v6: MapData,
