@@ -322,6 +322,20 @@ const MUTANTS: &[Mutant] = &[
         breaks: "what was acknowledged is gone after a power failure",
     },
     Mutant {
+        name: "life-promoted-before-it-is-whole",
+        file: STORE,
+        text: "        self.keep()?;\n        self.link(&history(number), POLICY)?;",
+        replacement: "        self.link(&history(number), POLICY)?;",
+        breaks: "a power failure damages the last good policy",
+    },
+    Mutant {
+        name: "life-draft-is-trusted",
+        file: STORE,
+        text: "Some(saved) => self.save(saved)?,",
+        replacement: "Some(_) => self.link(&history(number), POLICY)?,",
+        breaks: "what the disk refused is acknowledged",
+    },
+    Mutant {
         name: "life-repair-never-writes",
         file: RECONCILE,
         text: "broken.retain(|(broken, _)| self.repairs.mends(broken));",
@@ -331,8 +345,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "life-confirmed-in-the-kernel-first",
         file: POLICIES,
-        text: "        self.store.confirm(number).inspect_err(|_| self.go_back(last_good))?;\n        self.show(kernel, self.generations.published().confirmed())?;",
-        replacement: "        self.show(kernel, self.generations.published().confirmed())?;\n        self.store.confirm(number).inspect_err(|_| self.go_back(last_good))?;",
+        text: "        self.store.confirm(number).inspect_err(|_| drop(self.go_back(last_good)))?;\n        self.show(kernel, self.generations.published().confirmed())?;",
+        replacement: "        self.show(kernel, self.generations.published().confirmed())?;\n        self.store.confirm(number).inspect_err(|_| drop(self.go_back(last_good)))?;",
         breaks: "a confirmation that was refused holds",
     },
     Mutant {

@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Names are relative, with at most one directory in front. A power failure may undo changes since the latest
-/// [`keep`](Disk::keep), and removals before it; it leaves no file half-written.
+/// [`keep`](Disk::keep), and removals before it; it leaves no file half-written but a draft.
 pub trait Disk: Sized {
     /// What people call a file.
     fn path(&self, name: &str) -> PathBuf;
@@ -19,9 +19,12 @@ pub trait Disk: Sized {
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
     /// Writes a file, wholly or not at all.
     fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    /// The same without a wait for the disk. A power failure may damage it under all its names, unless it was kept
+    /// by the first `keep` after it.
+    fn draft(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
     /// Gives a file a second name, in place of whatever had it; takes no room.
     fn link(&mut self, name: &str, second: &str) -> io::Result<()>;
-    /// Makes files written and linked so far outlast a power failure, whoever did that.
+    /// Makes files drafted so far outlast a power failure, and all names given to files, whoever did that.
     fn keep(&mut self) -> io::Result<()>;
     /// Removes a file; returns whether there was one.
     fn remove(&mut self, name: &str) -> io::Result<bool>;
@@ -46,6 +49,7 @@ pub struct Directory {
     path: PathBuf,
     /// It and those in it whose entries changed since they were kept.
     changed: BTreeSet<PathBuf>,
+    drafts: BTreeSet<PathBuf>,
     /// Somebody before us may have changed something, too.
     is_inherited: bool,
 }
@@ -53,7 +57,35 @@ pub struct Directory {
 impl Directory {
     /// Nothing is touched yet.
     pub const fn new(path: PathBuf) -> Self {
-        Self { path, changed: BTreeSet::new(), is_inherited: true }
+        Self { path, changed: BTreeSet::new(), drafts: BTreeSet::new(), is_inherited: true }
+    }
+
+    fn put(
+        &mut self,
+        name: &str,
+        bytes: &[u8],
+        finish: impl FnOnce(&fs::File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let path = self.path.join(name);
+        fs::create_dir_all(path.parent().unwrap_or(&self.path))?;
+        // In the state directory itself, so that nobody takes what a crash leaves for a file of ours.
+        let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
+        file.write_all(bytes)?;
+        finish(file.as_file())?;
+        self.changes(name);
+        file.persist(&path).map(drop).map_err(|error| error.error)
+    }
+
+    fn keep_drafts(&mut self) -> io::Result<()> {
+        let mut outcome = Ok(());
+        // Once each: the kernel tells once that it could not write a file, and takes it for written ever after.
+        while let Some(draft) = self.drafts.pop_first() {
+            match fs::File::open(&draft).and_then(|opened| opened.sync_all()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => outcome = Err(error),
+                _ => {}
+            }
+        }
+        outcome
     }
 
     /// The entry of `name` changes; that of its directory may be new.
@@ -75,14 +107,13 @@ impl Disk for Directory {
     }
 
     fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let path = self.path.join(name);
-        fs::create_dir_all(path.parent().unwrap_or(&self.path))?;
-        // In the state directory itself, so that nobody takes what a crash leaves for a file of ours.
-        let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        self.changes(name);
-        file.persist(&path).map(drop).map_err(|error| error.error)
+        self.put(name, bytes, fs::File::sync_all)
+    }
+
+    fn draft(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.put(name, bytes, |_| Ok(()))?;
+        self.drafts.insert(self.path.join(name));
+        Ok(())
     }
 
     fn link(&mut self, name: &str, second: &str) -> io::Result<()> {
@@ -101,6 +132,7 @@ impl Disk for Directory {
             self.changed.extend(directories(&self.path)?);
             self.is_inherited = false;
         }
+        self.keep_drafts()?;
         // First those that lie in it: what a name stands for is there before the name is.
         while let Some(directory) = self.changed.pop_last() {
             match fs::File::open(&directory).and_then(|opened| opened.sync_all()) {
@@ -177,10 +209,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut disk = Directory::new(root.path().to_owned());
         disk.keep().unwrap();
-        disk.write("generations/1.json", b"one").unwrap();
+        disk.draft("generations/1.json", b"one").unwrap();
         assert_eq!(disk.changed, [root.path().to_owned(), root.path().join("generations")].into());
+        assert_eq!(disk.drafts, [root.path().join("generations/1.json")].into());
         disk.keep().unwrap();
-        assert!(disk.changed.is_empty());
+        assert!(disk.changed.is_empty() && disk.drafts.is_empty());
         disk.link("generations/1.json", "policy.json").unwrap();
         assert_eq!(disk.changed, [root.path().to_owned()].into());
         assert_eq!(disk.read("policy.json").unwrap().as_deref(), Some(&b"one"[..]));

@@ -1,7 +1,8 @@
 //! The life of a policy: prepared, applied, confirmed or not, gone back to. What the kernel decides by and
 //! what the state directory holds change together, here and nowhere else.
 //!
-//! The disk goes first where a crash in between may lead on, to a policy that was asked for; the kernel
+//! A policy is a draft on the disk before it decides, and the last good one there after that: a crash in between leads on
+//! where the kernel lives, and back where the power failed. A confirmation goes to the disk first, which may lead on; the kernel
 //! goes first where it may only lead back.
 
 use std::{
@@ -17,7 +18,7 @@ use tracing::{debug, info, warn};
 use super::{
     disk::{Directory, Disk},
     generations::{Generations, Place},
-    store::{Saved, Store, read},
+    store::{Saved, Store, StoreError, read},
 };
 use crate::{
     datapath::tables::TableError,
@@ -104,8 +105,16 @@ pub struct Policies<D = Directory> {
 }
 
 /// An order was obeyed, and may not last.
-const UNKEPT: &str = "this decides now, but a power failure could bring back what did before: the state directory cannot be \
-                      synced, which is tried again";
+pub(super) const UNKEPT: &str = "this decides now, but a power failure could bring back what did before: the state directory is not as it \
+                      ought to be, which is tried again";
+
+/// Whether something went wrong on the disk, which the log is told.
+fn told(outcome: &Result<(), StoreError>) -> bool {
+    if let Err(error) = outcome {
+        warn!(error = error as &dyn Error, "the state directory is not as it ought to be; tried again");
+    }
+    outcome.is_err()
+}
 
 impl<D: Disk> Policies<D> {
     /// Takes over what the kernel and the disk hold; changes neither.
@@ -196,7 +205,7 @@ impl<D: Disk> Policies<D> {
         {
             match (self.generations.unconfirmed(), confirm) {
                 (None, _) => {
-                    self.store.keep().context(UNKEPT)?;
+                    self.outlast()?;
                     return Ok(Outcome { unchanged: true, ..Outcome::of(deciding) });
                 }
                 (Some(_), None) => return self.confirm(kernel),
@@ -205,10 +214,11 @@ impl<D: Disk> Policies<D> {
             }
         }
         let outcome = self.publish(kernel, prepared, confirm)?;
-        self.store.keep().context(UNKEPT)?;
+        self.outlast()?;
         Ok(outcome)
     }
 
+    /// Makes a policy decide; whether that outlasts a power failure is not yet known.
     fn publish(
         &mut self,
         kernel: &mut impl PolicyTables,
@@ -243,14 +253,14 @@ impl<D: Disk> Policies<D> {
             let built = kernel.build_bank(place.bank, &tables);
             built.map(|()| begun.elapsed())
         };
-        let written = self.store.save_beside(&saved, deadline.is_some(), fill);
+        let written = self.store.draft_beside(&saved, deadline.is_some(), fill);
         let written_after = begun.elapsed();
-        let built = written.inspect_err(|_| self.go_back(last_good))?;
+        let built = written.inspect_err(|_| drop(self.go_back(last_good)))?;
         let word = if deadline.is_some() { place.word.unconfirmed() } else { place.word };
         let shown =
             built.and_then(|built| Ok((built, self.show_built(kernel, Place { word, ..place }, record)?)));
         let (built_after, record) = shown.or_else(|error| {
-            self.go_back(last_good);
+            drop(self.go_back(last_good));
             Err(error).context("the kernel did not take the policy; the one before still decides")
         })?;
         debug!(built = ?built_after, built_and_written = ?written_after, published = ?begun.elapsed(), "policy published");
@@ -259,24 +269,19 @@ impl<D: Disk> Policies<D> {
         self.built(deadline.is_some());
         // No packet waits for this.
         self.store.prune();
-        if let Err(error) = self.store.keep() {
-            warn!(
-                error = &error as &dyn Error,
-                "a power failure could bring back the policy before; tried again"
-            );
-            self.unsettled = true;
-        }
-        if let Err(error) = self.store.discard_pending(deadline.map(|_| number)) {
-            warn!(
-                error = &error as &dyn Error,
-                "the state directory keeps what awaits confirmation no longer"
-            );
-            self.unsettled = true;
-        }
+        let kept = if deadline.is_some() { self.store.keep() } else { self.store.promote(number) };
+        let pending = deadline.map(|_| number);
+        let outcome = kept.and(self.store.discard_pending(pending));
+        self.unsettled |= told(&outcome);
         info!(generation = number, networks = saved.policy.networks.len(), ?confirm, "policy applied");
         self.ids.clone_from(&saved.ids);
         self.saved = Some(Arc::new(saved));
         Ok(Outcome { seconds_left: confirm.map(|patience| patience.as_secs()), ..Outcome::of(record) })
+    }
+
+    /// What decides outlasts a power failure.
+    fn outlast(&mut self) -> anyhow::Result<()> {
+        if self.unsettled { self.settle().context(UNKEPT) } else { Ok(()) }
     }
 
     /// Since when addresses mean what they do in a policy that is about to be published as a generation; `None` where
@@ -327,11 +332,11 @@ impl<D: Disk> Policies<D> {
         };
         let number = record.number;
         let last_good = self.last_good();
-        self.store.confirm(number).inspect_err(|_| self.go_back(last_good))?;
+        self.store.confirm(number).inspect_err(|_| drop(self.go_back(last_good)))?;
         self.show(kernel, self.generations.published().confirmed())?;
         self.store.prune();
-        self.settle();
         info!(generation = number, "policy confirmed");
+        self.settle().context(UNKEPT)?;
         Ok(Outcome::of(deciding))
     }
 
@@ -343,7 +348,7 @@ impl<D: Disk> Policies<D> {
         if self.generations.unconfirmed().is_some() && to.is_none_or(|to| to == fallback) {
             self.fall_back(kernel)?;
             info!(generation = fallback, "policy rolled back");
-            self.store.keep().context(UNKEPT)?;
+            self.outlast()?;
         } else if !expired || to.is_some() {
             let target = self.earlier(to)?;
             return self.apply(kernel, compile(target.policy, &self.ids)?, None);
@@ -389,18 +394,18 @@ impl<D: Disk> Policies<D> {
         self.show(kernel, self.generations.confirmed())?;
         let deciding = self.generations.deciding(kernel.boottime());
         self.saved = self.saved_as(&deciding);
-        self.settle();
+        drop(self.settle());
         Ok(())
     }
 
     /// Leaves the disk with what the kernel holds as confirmed; tried again until that works.
-    fn settle(&mut self) {
+    fn settle(&mut self) -> Result<(), StoreError> {
         let confirmed = self.generations.confirmed().generation();
         if confirmed == 0 && !self.restored {
             // The kernel knows nothing yet: the disk is right.
-            return;
+            return Ok(());
         }
-        self.go_back(confirmed);
+        self.go_back(confirmed)
     }
 
     /// The generation that is in force for good, or is to be.
@@ -412,13 +417,11 @@ impl<D: Disk> Policies<D> {
     }
 
     /// Leaves the disk with this generation as the last good one.
-    fn go_back(&mut self, last_good: u64) {
+    fn go_back(&mut self, last_good: u64) -> Result<(), StoreError> {
         let pending = self.generations.unconfirmed().map(|record| record.number);
         let outcome = self.store.go_back(last_good, self.saved.as_deref(), pending);
-        self.unsettled = outcome.is_err();
-        if let Err(error) = outcome {
-            warn!(error = &error as &dyn Error, "the state directory is not as it ought to be; tried again");
-        }
+        self.unsettled = told(&outcome);
+        outcome
     }
 
     /// Whether the state directory may hold what does not decide, or may lose what does.

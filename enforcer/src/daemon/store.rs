@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! generations/N.json   every confirmed generation, as far back as is kept
-//! policy.json          the last good one: a second name of the newest, so that both are one write
+//! policy.json          the last good one: a second name of the newest, given when that is wholly on the disk
 //! pending/N.json       one that awaits confirmation; never restored after a reboot
 //! ids.json             the ids of everything that may ever have been counted, confirmed or not
 //! ```
@@ -156,18 +156,30 @@ impl<D: Disk> Store<D> {
         save(&mut self.disk, saved)
     }
 
-    /// The same, or as one that is not to be restored before it is confirmed; and does something else, as
-    /// [`Disk::beside`].
-    pub fn save_beside<T>(
+    /// Saves a policy that is about to decide, and does something else, as [`Disk::beside`]. It is the last good one
+    /// when it is [`promote`](Self::promote)d, or confirmed.
+    pub fn draft_beside<T>(
         &mut self,
         saved: &Saved,
         awaits_confirmation: bool,
         meanwhile: impl FnOnce() -> T,
     ) -> Result<T, StoreError> {
         let write = |disk: &mut D| {
-            if awaits_confirmation { write(disk, &pending(saved.number), saved) } else { save(disk, saved) }
+            if awaits_confirmation {
+                write(disk, &pending(saved.number), saved)
+            } else {
+                draft(disk, &history(saved.number), saved)
+            }
         };
         self.disk.beside(write, meanwhile)
+    }
+
+    /// A generation that was drafted, and decides, is the last good one, and outlasts a power failure.
+    pub fn promote(&mut self, number: u64) -> Result<(), StoreError> {
+        // What a name stands for is whole before it stands for it.
+        self.keep()?;
+        self.link(&history(number), POLICY)?;
+        self.keep()
     }
 
     /// The generation `number` is the last good one again, none if it is 0; `saved` is it, where that is
@@ -185,9 +197,11 @@ impl<D: Disk> Store<D> {
                 self.remove(POLICY)?;
             }
         } else if !matches!(last_good, Ok(Some(saved)) if saved.number == number) {
-            let saved = saved.filter(|saved| saved.number == number);
-            self.link(&history(number), POLICY)
-                .or_else(|error| saved.map_or(Err(error), |it| self.save(it)))?;
+            match saved.filter(|saved| saved.number == number) {
+                // Written once more: what lies there may be a draft that was never kept.
+                Some(saved) => self.save(saved)?,
+                None => self.link(&history(number), POLICY)?,
+            }
         }
         let forgotten = self.forget_later(number, pending);
         // Also where something cannot be removed.
@@ -201,13 +215,14 @@ impl<D: Disk> Store<D> {
         self.discard_pending(pending)
     }
 
-    /// The policy that awaits confirmation is the last good one from now on, and outlasts a power failure. Takes no room on
-    /// the disk.
+    /// The policy that awaits confirmation is the last good one from now on, unless the power fails before this is
+    /// [`keep`](Self::keep)t. Takes no room on the disk.
     pub fn confirm(&mut self, number: u64) -> Result<(), StoreError> {
         let name = history(number);
         self.link(&pending(number), &name)?;
-        self.link(&name, POLICY).inspect_err(|_| drop(self.disk.remove(&name)))?;
-        self.keep()
+        // Last, so that nothing need be taken back.
+        let shown = self.keep().and_then(|()| self.link(&name, POLICY));
+        shown.inspect_err(|_| drop(self.disk.remove(&name)))
     }
 
     /// Nothing awaits confirmation any more, but perhaps `kept`.
@@ -274,9 +289,17 @@ fn save<D: Disk>(disk: &mut D, saved: &Saved) -> Result<(), StoreError> {
 }
 
 fn write<D: Disk>(disk: &mut D, name: &str, content: &impl Serialize) -> Result<(), StoreError> {
-    let json = serde_json::to_vec(content)
-        .map_err(|source| StoreError::Damaged { path: disk.path(name), source })?;
+    let json = json(disk, name, content)?;
     disk.write(name, &json).map_err(failed(disk, "write", name))
+}
+
+fn draft<D: Disk>(disk: &mut D, name: &str, content: &impl Serialize) -> Result<(), StoreError> {
+    let json = json(disk, name, content)?;
+    disk.draft(name, &json).map_err(failed(disk, "write", name))
+}
+
+fn json<D: Disk>(disk: &D, name: &str, content: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(content).map_err(|source| StoreError::Damaged { path: disk.path(name), source })
 }
 
 fn link<D: Disk>(disk: &mut D, name: &str, second: &str) -> Result<(), StoreError> {

@@ -21,14 +21,14 @@ impl<D: Disk> Policies<D> {
     pub fn restore(&mut self, kernel: &mut impl PolicyTables, config: &Config) {
         if self.restored {
             if self.unsettled {
-                self.settle();
+                drop(self.settle());
             }
             return;
         }
         match self.try_restore(kernel, config) {
             Ok(()) => {
                 self.restored = true;
-                self.settle();
+                drop(self.settle());
             }
             Err(error) => warn!("no policy could be restored, which is tried again:\n{error:#}"),
         }
@@ -64,6 +64,15 @@ impl<D: Disk> Policies<D> {
             _ => {}
         }
         let deciding = self.generations.deciding(kernel.boottime());
+        // The daemon before died over its disk.
+        let decides_already = self.saved.as_ref().is_some_and(|saved| saved.number == deciding.number);
+        if decides_already && newest < deciding.number {
+            return Ok(());
+        }
+        if deciding.number == 0 && !is_damaged {
+            // Nothing that came later was ever answered, and of a draft nobody knows whether it is whole.
+            drop(self.go_back(newest));
+        }
         // Where there was none, what lies there was never confirmed.
         let stands_in = is_damaged && deciding.number == 0;
         let last_good = if stands_in { self.newest_readable() } else { last_good };

@@ -1,4 +1,5 @@
-//! A state directory in memory. Files are replaced whole, and a second name shares what the first one held.
+//! A state directory in memory. Files are replaced whole, and a second name shares what the first one held. A
+//! power failure undoes what was not kept, or damages it.
 
 use std::{cell::RefCell, collections::BTreeMap, io, path::PathBuf, rc::Rc};
 
@@ -13,13 +14,17 @@ pub struct FakeDisk {
     files: Rc<RefCell<Files>>,
     /// What outlasts a power failure.
     kept: Rc<RefCell<Files>>,
+    /// What files hold that are not wholly on the disk.
+    drafts: Rc<RefCell<Vec<Rc<[u8]>>>>,
+    /// Those that the disk refused.
+    lost: Rc<RefCell<Vec<Rc<[u8]>>>>,
     faults: Rc<Faults>,
 }
 
 impl FakeDisk {
     /// Empty.
     pub fn new(faults: Rc<Faults>) -> Self {
-        Self { files: Rc::default(), kept: Rc::default(), faults }
+        Self { files: Rc::default(), kept: Rc::default(), drafts: Rc::default(), lost: Rc::default(), faults }
     }
 
     /// The same files, seen by somebody to whom nothing goes wrong.
@@ -27,9 +32,19 @@ impl FakeDisk {
         Self { faults: Rc::default(), ..self.clone() }
     }
 
-    /// The power fails.
-    pub fn fail(&self) {
-        self.files.borrow_mut().clone_from(&self.kept.borrow());
+    /// The power fails: names that were not kept are gone, or are there and stand for nothing whole.
+    pub fn fail(&self, is_undone: bool) {
+        let drafts = [self.drafts.take(), self.lost.take()].concat();
+        let mut files = self.files.borrow_mut();
+        if is_undone {
+            files.clone_from(&self.kept.borrow());
+        }
+        for bytes in files.values_mut() {
+            if drafts.iter().any(|draft| Rc::ptr_eq(draft, bytes)) {
+                *bytes = Rc::from([]);
+            }
+        }
+        self.kept.borrow_mut().clone_from(&files);
     }
 
     /// Names of all files.
@@ -55,6 +70,15 @@ impl Disk for FakeDisk {
         })
     }
 
+    fn draft(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.faults.change(|| {
+            let bytes = Rc::<[u8]>::from(bytes);
+            self.drafts.borrow_mut().push(bytes.clone());
+            self.files.borrow_mut().insert(name.to_owned(), bytes);
+            Ok(())
+        })
+    }
+
     fn link(&mut self, name: &str, second: &str) -> io::Result<()> {
         self.faults.change(|| {
             let mut files = self.files.borrow_mut();
@@ -68,10 +92,13 @@ impl Disk for FakeDisk {
         if *self.files.borrow() == *self.kept.borrow() {
             return Ok(());
         }
-        self.faults.change(|| {
+        let kept = self.faults.change(|| {
             self.kept.borrow_mut().clone_from(&self.files.borrow());
+            self.drafts.take();
             Ok(())
-        })
+        });
+        self.lost.borrow_mut().extend(self.drafts.take());
+        kept
     }
 
     fn remove(&mut self, name: &str) -> io::Result<bool> {

@@ -18,19 +18,24 @@ fn is_well(steps: &[Step]) {
 
 #[test]
 fn what_awaited_confirmation_does_not_outlive_a_boot() {
-    is_well(&[Apply { policy: 2, confirm: Some(47) }, Reboot]);
+    is_well(&[Apply { policy: 2, confirm: Some(47) }, Reboot { is_undone: true }]);
 }
 
 #[test]
 fn a_policy_that_could_not_be_restored_is_tried_again() {
     let refused = Fault(Refuse { from: 1, count: 2, errno: 12 });
-    is_well(&[Apply { policy: 2, confirm: None }, refused, Reboot]);
+    is_well(&[Apply { policy: 2, confirm: None }, refused, Reboot { is_undone: true }]);
 }
 
 #[test]
 fn what_was_never_restored_is_nothing_to_fall_back_to() {
     let refused = Fault(Refuse { from: 0, count: 3, errno: 19 });
-    is_well(&[Apply { policy: 4, confirm: None }, refused, Reboot, Apply { policy: 4, confirm: Some(23) }]);
+    is_well(&[
+        Apply { policy: 4, confirm: None },
+        refused,
+        Reboot { is_undone: true },
+        Apply { policy: 4, confirm: Some(23) },
+    ]);
 }
 
 #[test]
@@ -124,7 +129,7 @@ fn what_could_not_be_confirmed_does_not_stand_in_for_a_policy_after_a_boot() {
             Apply { policy: 5, confirm: Some(55) },
             Fault(Refuse { from: 1, count, errno: 19 }),
             Confirm,
-            Reboot,
+            Reboot { is_undone: true },
         ]);
     }
 }

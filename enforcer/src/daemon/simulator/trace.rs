@@ -59,8 +59,8 @@ pub enum Step {
     Rollback { named: bool },
     /// The daemon ends, and another begins.
     Restart,
-    /// The host boots.
-    Reboot,
+    /// The power fails, and the host boots.
+    Reboot { is_undone: bool },
 }
 
 /// What somebody else breaks.
@@ -126,7 +126,7 @@ fn step(rng: &mut Rng) -> Step {
         87..91 => Step::Confirm,
         91..94 => Step::Rollback { named: rng.bool() },
         94..98 => Step::Restart,
-        _ => Step::Reboot,
+        _ => Step::Reboot { is_undone: rng.bool() },
     }
 }
 

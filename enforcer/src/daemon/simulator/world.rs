@@ -21,7 +21,7 @@ use crate::{
         containers::Running,
         core::Core,
         event::Event,
-        policies::{Outcome, compile},
+        policies::{Outcome, UNKEPT, compile},
         store::Store,
     },
 };
@@ -169,9 +169,9 @@ impl World {
             }
             Step::Damage { ifindex, what } => damage(&mut machine, ifindex, what),
             Step::Wait { seconds } => machine.now += seconds * SECOND,
-            Step::Reboot => {
+            Step::Reboot { is_undone } => {
                 machine.reboot();
-                self.disk.fail();
+                self.disk.fail(is_undone);
             }
             _ => {}
         }
@@ -221,7 +221,7 @@ impl World {
             }
             Step::Inspect => self.core().inspect(),
             Step::Tick => self.core().expire(),
-            Step::Restart | Step::Reboot => self.start(),
+            Step::Restart | Step::Reboot { .. } => self.start(),
             _ => {}
         }
     }
@@ -292,7 +292,8 @@ impl World {
             machine.ledger.ask_to_confirm(now);
         }
         let outcome = self.core().confirm();
-        if outcome.is_err() && !self.faults.is_dead() {
+        let is_refused = outcome.as_ref().err().is_some_and(|error| error.to_string() != UNKEPT);
+        if is_refused && !self.faults.is_dead() {
             // Whoever was refused counts on the deadline.
             self.machine.borrow_mut().ledger = before;
         }
@@ -376,7 +377,11 @@ impl World {
         if pending.len() != usize::from(machine.word.is_unconfirmed()) {
             return Err(format!("{:?} is published, and the disk holds {pending:?}", machine.word));
         }
-        let last_good = Store::on(self.disk.spared()).last_good().unwrap().map(|saved| saved.number);
+        let store = Store::on(self.disk.spared());
+        for number in store.generations().unwrap() {
+            store.generation(number).map_err(|error| format!("not one to go back to: {error}"))?;
+        }
+        let last_good = store.last_good().unwrap().map(|saved| saved.number);
         let confirmed = machine.deciding().filter(|_| !machine.word.is_unconfirmed());
         match confirmed {
             Some(confirmed) if last_good != Some(confirmed.number) => {
