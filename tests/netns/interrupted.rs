@@ -1,6 +1,7 @@
 //! A daemon that dies in the middle of an apply: the kernel has the old policy or the new one, and the next daemon
 //! goes on with that.
 
+use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -120,6 +121,7 @@ fn a_daemon_killed_during_an_apply_leaves_the_old_policy_or_the_new_one(
         kill_during_apply(&mut town, &old.other().policy(), delay);
         let left = in_kernel(&town);
         assert_only(left, &town, &when);
+        assert_explained(left, &town);
         let last_good = || friend_of(&digest_text(&store.last_good().unwrap().unwrap().policy.digest()));
         promoted += usize::from(last_good() != left);
         town.daemon.start_again();
@@ -139,6 +141,34 @@ fn a_daemon_killed_during_an_apply_leaves_the_old_policy_or_the_new_one(
         kept > 0 && replaced > 0,
         "never met in the middle: {kept} old, {replaced} new, at last up to {reach:?}"
     );
+}
+
+#[test]
+fn a_daemon_that_died_before_its_disk_was_told_leaves_what_decides() {
+    let mut town = Town::build("untold");
+    for friend in Friend::BOTH {
+        town.daemon.apply(&friend.policy());
+    }
+    town.daemon.kill();
+    let state = PathBuf::from(&town.daemon.environment()[2].1);
+    let store = Store::new(state.clone());
+    let newest_two = store.generations().unwrap();
+    let [deciding, before] = newest_two[..2] else { unreachable!("two were asked for") };
+    let is_behind = || {
+        fs::remove_file(state.join("policy.json")).unwrap();
+        fs::hard_link(state.join(format!("generations/{before}.json")), state.join("policy.json")).unwrap();
+    };
+    let last_good = || store.last_good().unwrap().unwrap().number;
+    is_behind();
+    assert_explained(Friend::Db, &town);
+    let output = town.daemon.cli(&["rollback", &deciding.to_string()]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(last_good(), deciding, "what is answered outlasts a power failure, also without a daemon");
+    is_behind();
+    town.daemon.start_again();
+    assert_eq!(in_kernel(&town), Friend::Db, "the next daemon goes on with what decided");
+    assert_eq!(last_good(), deciding);
+    assert_explained(Friend::Db, &town);
 }
 
 fn kill_during_apply(town: &mut Town, policy: &str, delay: Duration) {

@@ -24,6 +24,7 @@ const COMPILE_SERVICES: &str = "enforcer/src/policy/compile/services.rs";
 const POLICIES: &str = "enforcer/src/daemon/policies.rs";
 const GENERATIONS: &str = "enforcer/src/daemon/generations.rs";
 const RECONCILE: &str = "enforcer/src/daemon/reconcile.rs";
+const RESTORE: &str = "enforcer/src/daemon/policies/restore.rs";
 const STEP: &str = "enforcer/src/daemon/step.rs";
 const STORE: &str = "enforcer/src/daemon/store.rs";
 const COMPILE_STATE: &str = "enforcer/src/policy/compile/state.rs";
@@ -329,11 +330,11 @@ const MUTANTS: &[Mutant] = &[
         breaks: "a power failure damages the last good policy",
     },
     Mutant {
-        name: "life-draft-is-trusted",
-        file: STORE,
-        text: "Some(saved) => self.save(saved)?,",
-        replacement: "Some(_) => self.link(&history(number), POLICY)?,",
-        breaks: "what the disk refused is acknowledged",
+        name: "life-the-next-goes-back",
+        file: RESTORE,
+        text: "deciding.number >= newest",
+        replacement: "deciding.number == newest",
+        breaks: "a daemon that died over its disk takes its policy with it",
     },
     Mutant {
         name: "life-repair-never-writes",

@@ -1,12 +1,13 @@
-//! The state directory as the daemon needs it: small files that are there wholly or not at all.
+//! The state directory as the daemon needs it: small files that are there wholly or not at all, drafts as long as
+//! the power lasts.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, Write},
     panic,
     path::{Path, PathBuf},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread,
 };
 
@@ -19,9 +20,8 @@ pub trait Disk: Sized {
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
     /// Writes a file, wholly or not at all.
     fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
-    /// The same without a wait for the disk. A power failure may damage it under all its names, unless it was kept
-    /// by the first `keep` after it.
-    fn draft(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    /// The same without a wait for the disk: until it is kept, a power failure damages it under all its names.
+    fn draft(&mut self, name: &str, bytes: Vec<u8>) -> io::Result<()>;
     /// Gives a file a second name, in place of whatever had it; takes no room.
     fn link(&mut self, name: &str, second: &str) -> io::Result<()>;
     /// Makes files drafted so far outlast a power failure, and all names given to files, whoever did that.
@@ -47,17 +47,26 @@ pub trait Disk: Sized {
 #[derive(Clone, Debug)]
 pub struct Directory {
     path: PathBuf,
-    /// It and those in it whose entries changed since they were kept.
+    /// It and those in it whose entries changed since they were kept, and files that somebody before us may have drafted.
     changed: BTreeSet<PathBuf>,
-    drafts: BTreeSet<PathBuf>,
+    /// By name.
+    drafts: BTreeMap<String, Draft>,
     /// Somebody before us may have changed something, too.
     is_inherited: bool,
+}
+
+/// A file that is not known to be on the disk.
+#[derive(Clone, Debug)]
+struct Draft {
+    bytes: Vec<u8>,
+    /// `None` once the disk refused it: the kernel tells that once, and takes it for written ever after.
+    file: Option<Arc<fs::File>>,
 }
 
 impl Directory {
     /// Nothing is touched yet.
     pub const fn new(path: PathBuf) -> Self {
-        Self { path, changed: BTreeSet::new(), drafts: BTreeSet::new(), is_inherited: true }
+        Self { path, changed: BTreeSet::new(), drafts: BTreeMap::new(), is_inherited: true }
     }
 
     fn put(
@@ -65,7 +74,7 @@ impl Directory {
         name: &str,
         bytes: &[u8],
         finish: impl FnOnce(&fs::File) -> io::Result<()>,
-    ) -> io::Result<()> {
+    ) -> io::Result<fs::File> {
         let path = self.path.join(name);
         fs::create_dir_all(path.parent().unwrap_or(&self.path))?;
         // In the state directory itself, so that nobody takes what a crash leaves for a file of ours.
@@ -73,19 +82,22 @@ impl Directory {
         file.write_all(bytes)?;
         finish(file.as_file())?;
         self.changes(name);
-        file.persist(&path).map(drop).map_err(|error| error.error)
+        self.drafts.remove(name);
+        file.persist(&path).map_err(|error| error.error)
     }
 
     fn keep_drafts(&mut self) -> io::Result<()> {
-        let mut outcome = Ok(());
-        // Once each: the kernel tells once that it could not write a file, and takes it for written ever after.
-        while let Some(draft) = self.drafts.pop_first() {
-            match fs::File::open(&draft).and_then(|opened| opened.sync_all()) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => outcome = Err(error),
-                _ => {}
+        while let Some((name, draft)) = self.drafts.pop_first() {
+            let kept = match &draft.file {
+                Some(file) => file.sync_all(),
+                None => self.put(&name, &draft.bytes, fs::File::sync_all).map(drop),
+            };
+            if let Err(error) = kept {
+                self.drafts.insert(name, Draft { file: None, ..draft });
+                return Err(error);
             }
         }
-        outcome
+        Ok(())
     }
 
     /// The entry of `name` changes; that of its directory may be new.
@@ -107,12 +119,12 @@ impl Disk for Directory {
     }
 
     fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.put(name, bytes, fs::File::sync_all)
+        self.put(name, bytes, fs::File::sync_all).map(drop)
     }
 
-    fn draft(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.put(name, bytes, |_| Ok(()))?;
-        self.drafts.insert(self.path.join(name));
+    fn draft(&mut self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
+        let file = self.put(name, &bytes, |_| Ok(()))?;
+        self.drafts.insert(name.to_owned(), Draft { bytes, file: Some(file.into()) });
         Ok(())
     }
 
@@ -123,22 +135,23 @@ impl Disk for Directory {
         fs::hard_link(self.path.join(name), self.path.join(BESIDE))?;
         self.changes(second);
         fs::rename(self.path.join(BESIDE), self.path.join(second))?;
-        // Renaming a file to another name of itself does nothing at all.
-        self.remove(BESIDE).map(drop)
+        // Renaming a file to another name of itself does nothing at all. In nobody's way where that fails.
+        drop(self.remove(BESIDE));
+        Ok(())
     }
 
     fn keep(&mut self) -> io::Result<()> {
         if self.is_inherited {
-            self.changed.extend(directories(&self.path)?);
+            self.changed.extend(inherited(&self.path)?);
             self.is_inherited = false;
         }
         self.keep_drafts()?;
         // First those that lie in it: what a name stands for is there before the name is.
-        while let Some(directory) = self.changed.pop_last() {
-            match fs::File::open(&directory).and_then(|opened| opened.sync_all()) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && directory != self.path => {}
+        while let Some(path) = self.changed.pop_last() {
+            match fs::File::open(&path).and_then(|opened| opened.sync_all()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && path != self.path => {}
                 Err(error) => {
-                    self.changed.insert(directory);
+                    self.changed.insert(path);
                     return Err(error);
                 }
                 Ok(()) => {}
@@ -148,6 +161,7 @@ impl Disk for Directory {
     }
 
     fn remove(&mut self, name: &str) -> io::Result<bool> {
+        self.drafts.remove(name);
         match fs::remove_file(self.path.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             outcome => outcome.map(|()| true),
@@ -184,17 +198,21 @@ impl Disk for Directory {
     }
 }
 
-/// A directory and those in it; none where it does not exist.
-fn directories(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
+/// A directory, those in it, and the files in these; nothing where it does not exist.
+fn inherited(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
     let mut found = vec![path.to_owned()];
-    for entry in entries {
-        let path = entry?.path();
-        if path.is_dir() {
-            found.push(path);
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push(entry.path());
+            for file in fs::read_dir(entry.path())? {
+                let file = file?;
+                // Opening something else may take forever.
+                found.extend(file.file_type()?.is_file().then(|| file.path()));
+            }
         }
     }
     Ok(found)
@@ -209,20 +227,40 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut disk = Directory::new(root.path().to_owned());
         disk.keep().unwrap();
-        disk.draft("generations/1.json", b"one").unwrap();
+        disk.draft("generations/1.json", b"one".to_vec()).unwrap();
         assert_eq!(disk.changed, [root.path().to_owned(), root.path().join("generations")].into());
-        assert_eq!(disk.drafts, [root.path().join("generations/1.json")].into());
+        assert!(disk.drafts.contains_key("generations/1.json"));
         disk.keep().unwrap();
         assert!(disk.changed.is_empty() && disk.drafts.is_empty());
         disk.link("generations/1.json", "policy.json").unwrap();
         assert_eq!(disk.changed, [root.path().to_owned()].into());
         assert_eq!(disk.read("policy.json").unwrap().as_deref(), Some(&b"one"[..]));
-        let all = directories(root.path()).unwrap();
-        assert_eq!(
-            all,
-            [root.path().to_owned(), root.path().join("generations")],
-            "what the next one keeps first"
-        );
+        let next =
+            [root.path().to_owned(), root.path().join("generations"), root.path().join("generations/1.json")];
+        assert_eq!(inherited(root.path()).unwrap(), next, "what the next one keeps first");
+    }
+
+    #[test]
+    fn a_draft_that_the_disk_refused_is_written_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let mut disk = Directory::new(root.path().to_owned());
+        disk.draft("generations/1.json", b"one".to_vec()).unwrap();
+        disk.drafts.get_mut("generations/1.json").unwrap().file = None;
+        fs::write(root.path().join("generations/1.json"), b"").unwrap();
+        disk.keep().unwrap();
+        assert_eq!(disk.read("generations/1.json").unwrap().as_deref(), Some(&b"one"[..]));
+        assert!(disk.drafts.is_empty());
+    }
+
+    #[test]
+    fn a_draft_that_was_removed_stays_away() {
+        let root = tempfile::tempdir().unwrap();
+        let mut disk = Directory::new(root.path().to_owned());
+        disk.draft("generations/1.json", b"one".to_vec()).unwrap();
+        disk.drafts.get_mut("generations/1.json").unwrap().file = None;
+        assert!(disk.remove("generations/1.json").unwrap());
+        disk.keep().unwrap();
+        assert_eq!(disk.read("generations/1.json").unwrap(), None);
     }
 
     #[test]

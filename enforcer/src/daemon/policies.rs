@@ -122,15 +122,13 @@ impl<D: Disk> Policies<D> {
         let (published, records) = kernel.generations()?;
         let generations = Generations::adopt(published, records);
         let deciding = generations.deciding(kernel.boottime());
-        let ids = read(store.ids()).or_else(|| read(store.last_good()).map(|saved| saved.ids));
-        let ids = ids.unwrap_or_default();
         // Nothing was built yet.
         let resolved = (published.generation() == 0).then(Labels::none);
         let mut policies = Self {
             store,
             generations,
             saved: None,
-            ids,
+            ids: Ids::default(),
             unsettled: false,
             restored: false,
             labels: Labels::none(),
@@ -139,6 +137,9 @@ impl<D: Disk> Policies<D> {
             since: None,
         };
         policies.saved = policies.saved_as(&deciding);
+        let saved = || policies.saved.as_ref().map(|saved| saved.ids.clone());
+        let last_good = || read(policies.store.last_good()).map(|saved| saved.ids);
+        policies.ids = read(policies.store.ids()).or_else(saved).or_else(last_good).unwrap_or_default();
         Ok(policies)
     }
 
@@ -281,7 +282,7 @@ impl<D: Disk> Policies<D> {
 
     /// What decides outlasts a power failure.
     fn outlast(&mut self) -> anyhow::Result<()> {
-        if self.unsettled { self.settle().context(UNKEPT) } else { Ok(()) }
+        if self.unsettled || !self.restored { self.settle().context(UNKEPT) } else { Ok(()) }
     }
 
     /// Since when addresses mean what they do in a policy that is about to be published as a generation; `None` where
@@ -365,11 +366,12 @@ impl<D: Disk> Policies<D> {
             });
         }
         let current = self.saved.as_deref();
-        let before = |number: &u64| current.is_none_or(|current| *number < current.number);
-        for number in self.store.generations()?.into_iter().filter(before) {
-            let saved = self.store.generation(number)?;
-            let differs = |saved: &Saved| current.is_none_or(|current| current.policy != saved.policy);
-            if let Some(saved) = saved.filter(differs) {
+        let differs = |saved: &Saved| {
+            current.is_none_or(|current| saved.number < current.number && saved.policy != current.policy)
+        };
+        for saved in self.store.history()? {
+            let saved = saved?;
+            if differs(&saved) {
                 return Ok(saved);
             }
         }
@@ -405,19 +407,22 @@ impl<D: Disk> Policies<D> {
             // The kernel knows nothing yet: the disk is right.
             return Ok(());
         }
-        self.go_back(confirmed)
+        self.go_back(Some(confirmed))
     }
 
-    /// The generation that is in force for good, or is to be.
-    fn last_good(&self) -> u64 {
+    /// The generation that is in force for good, or is to be; `None` if nobody knows.
+    fn last_good(&self) -> Option<u64> {
         match self.generations.confirmed().generation() {
-            0 if !self.restored => read(self.store.last_good()).map_or(0, |saved| saved.number),
-            confirmed => confirmed,
+            0 if !self.restored => {
+                self.store.last_good().ok().map(|saved| saved.map_or(0, |saved| saved.number))
+            }
+            confirmed => Some(confirmed),
         }
     }
 
-    /// Leaves the disk with this generation as the last good one.
-    fn go_back(&mut self, last_good: u64) -> Result<(), StoreError> {
+    /// Leaves the disk with this generation as the last good one, and as it is where nobody knows which that is.
+    fn go_back(&mut self, last_good: Option<u64>) -> Result<(), StoreError> {
+        let Some(last_good) = last_good else { return Ok(()) };
         let pending = self.generations.unconfirmed().map(|record| record.number);
         let outcome = self.store.go_back(last_good, self.saved.as_deref(), pending);
         self.unsettled = told(&outcome);

@@ -2,7 +2,7 @@
 //! confirmation.
 //!
 //! ```text
-//! generations/N.json   every confirmed generation, as far back as is kept
+//! generations/N.json   every generation that was to decide for good, as far back as is kept; drafts at first
 //! policy.json          the last good one: a second name of the newest, given when that is wholly on the disk
 //! pending/N.json       one that awaits confirmation; never restored after a reboot
 //! ids.json             the ids of everything that may ever have been counted, confirmed or not
@@ -105,10 +105,15 @@ impl<D: Disk> Store<D> {
         self.read(&pending(number))
     }
 
-    /// What was saved of the generation `number`, which decides: it may await confirmation.
+    /// What was saved of the generation `number`, which decides: it may await confirmation, or the last good one may be
+    /// older.
     pub fn deciding(&self, number: u64) -> Result<Option<Saved>, StoreError> {
-        let pending = self.pending(number)?;
-        pending.map_or_else(|| self.last_good(), |pending| Ok(Some(pending)))
+        for file in [Self::pending, Self::generation] {
+            if let Some(saved) = file(self, number)? {
+                return Ok(Some(saved));
+            }
+        }
+        self.last_good()
     }
 
     /// The ids of everything that may ever have been counted.
@@ -121,9 +126,18 @@ impl<D: Disk> Store<D> {
         self.write(IDS, ids)
     }
 
-    /// The policy of a confirmed generation; `None` if it is not kept.
+    /// The policy of a generation that awaits no confirmation; `None` if it is not kept.
     pub fn generation(&self, number: u64) -> Result<Option<Saved>, StoreError> {
         self.read(&history(number))
+    }
+
+    /// All of these, newest first. The log is told of those that are damaged.
+    pub fn history(&self) -> Result<impl Iterator<Item = Result<Saved, StoreError>>, StoreError> {
+        let all = self.generations()?.into_iter().map(|number| self.generation(number));
+        Ok(all.filter_map(|saved| match saved {
+            Err(error @ StoreError::Damaged { .. }) => read(Err(error)),
+            saved => saved.transpose(),
+        }))
     }
 
     /// Numbers of the generations kept, newest first.
@@ -151,9 +165,11 @@ impl<D: Disk> Store<D> {
         self.disk.keep().map_err(self.failed("keep", ""))
     }
 
-    /// Saves a policy as the last good one, wholly or not at all.
+    /// Saves a policy as the last good one.
     pub fn save(&mut self, saved: &Saved) -> Result<(), StoreError> {
-        save(&mut self.disk, saved)
+        let name = history(saved.number);
+        self.write(&name, saved)?;
+        self.link(&name, POLICY)
     }
 
     /// Saves a policy that is about to decide, and does something else, as [`Disk::beside`]. It is the last good one
@@ -197,11 +213,8 @@ impl<D: Disk> Store<D> {
                 self.remove(POLICY)?;
             }
         } else if !matches!(last_good, Ok(Some(saved)) if saved.number == number) {
-            match saved.filter(|saved| saved.number == number) {
-                // Written once more: what lies there may be a draft that was never kept.
-                Some(saved) => self.save(saved)?,
-                None => self.link(&history(number), POLICY)?,
-            }
+            let saved = saved.filter(|saved| saved.number == number);
+            self.promote(number).or_else(|error| saved.map_or(Err(error), |it| self.save(it)))?;
         }
         let forgotten = self.forget_later(number, pending);
         // Also where something cannot be removed.
@@ -220,9 +233,9 @@ impl<D: Disk> Store<D> {
     pub fn confirm(&mut self, number: u64) -> Result<(), StoreError> {
         let name = history(number);
         self.link(&pending(number), &name)?;
-        // Last, so that nothing need be taken back.
-        let shown = self.keep().and_then(|()| self.link(&name, POLICY));
-        shown.inspect_err(|_| drop(self.disk.remove(&name)))
+        self.keep()?;
+        // Last, so that it is refused as a whole.
+        self.link(&name, POLICY)
     }
 
     /// Nothing awaits confirmation any more, but perhaps `kept`.
@@ -270,7 +283,7 @@ impl<D: Disk> Store<D> {
     }
 
     fn link(&mut self, name: &str, second: &str) -> Result<(), StoreError> {
-        link(&mut self.disk, name, second)
+        self.disk.link(name, second).map_err(self.failed("replace", second))
     }
 
     fn remove(&mut self, name: &str) -> Result<bool, StoreError> {
@@ -282,12 +295,6 @@ impl<D: Disk> Store<D> {
     }
 }
 
-fn save<D: Disk>(disk: &mut D, saved: &Saved) -> Result<(), StoreError> {
-    let name = history(saved.number);
-    write(disk, &name, saved)?;
-    link(disk, &name, POLICY).inspect_err(|_| drop(disk.remove(&name)))
-}
-
 fn write<D: Disk>(disk: &mut D, name: &str, content: &impl Serialize) -> Result<(), StoreError> {
     let json = json(disk, name, content)?;
     disk.write(name, &json).map_err(failed(disk, "write", name))
@@ -295,15 +302,11 @@ fn write<D: Disk>(disk: &mut D, name: &str, content: &impl Serialize) -> Result<
 
 fn draft<D: Disk>(disk: &mut D, name: &str, content: &impl Serialize) -> Result<(), StoreError> {
     let json = json(disk, name, content)?;
-    disk.draft(name, &json).map_err(failed(disk, "write", name))
+    disk.draft(name, json).map_err(failed(disk, "write", name))
 }
 
 fn json<D: Disk>(disk: &D, name: &str, content: &impl Serialize) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(content).map_err(|source| StoreError::Damaged { path: disk.path(name), source })
-}
-
-fn link<D: Disk>(disk: &mut D, name: &str, second: &str) -> Result<(), StoreError> {
-    disk.link(name, second).map_err(failed(disk, "replace", second))
 }
 
 fn failed<D: Disk>(

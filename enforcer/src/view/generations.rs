@@ -25,15 +25,16 @@ impl View<'_> {
             _ => "kept",
         };
         let pending = seconds_left.map(|_| store.pending(number)).transpose()?.flatten();
-        let kept = store.generations()?.into_iter().map(|number| store.generation(number));
-        let mut reports = Vec::new();
-        for saved in pending.map(|pending| Ok(Some(pending))).into_iter().chain(kept) {
-            if let Some(saved) = saved? {
+        pending
+            .map(Ok)
+            .into_iter()
+            .chain(store.history()?)
+            .map(|saved| {
+                let saved = saved?;
                 let left = seconds_left.filter(|_| saved.number == number);
-                reports.push(report(&saved, state(&saved), left));
-            }
-        }
-        Ok(reports)
+                Ok(report(&saved, state(&saved), left))
+            })
+            .collect()
     }
 }
 

@@ -41,6 +41,16 @@ impl<D: Disk> Policies<D> {
         }
     }
 
+    /// The same for who orders something in the place of a daemon: nothing else is published.
+    pub fn take_over(&mut self, kernel: &mut impl PolicyTables) -> anyhow::Result<()> {
+        let last_good = read(self.store.last_good());
+        if self.goes_on(kernel, last_good.as_ref())? {
+            self.restored = true;
+            drop(self.settle());
+        }
+        Ok(())
+    }
+
     fn try_restore(&mut self, kernel: &mut impl PolicyTables, config: &Config) -> anyhow::Result<()> {
         let (last_good, is_damaged) = match self.store.last_good() {
             // Not the same as nothing: it may be read the next time.
@@ -50,39 +60,17 @@ impl<D: Disk> Policies<D> {
                 (read(outcome), is_damaged)
             }
         };
-        let newest = last_good.as_ref().map_or(0, |saved| saved.number);
-        match self.generations.unconfirmed().map(|record| record.number) {
-            // Its confirmation was interrupted between disk and kernel.
-            Some(number) if newest == number => {
-                self.show(kernel, self.generations.published().confirmed())?;
-                self.saved = last_good.map(Arc::new);
-                return Ok(());
-            }
-            Some(number) if newest < number => {
-                return self.expire(kernel).map(drop);
-            }
-            _ => {}
+        if self.goes_on(kernel, last_good.as_ref())? {
+            return self.expire(kernel).map(drop);
         }
-        let deciding = self.generations.deciding(kernel.boottime());
-        // The daemon before died over its disk.
-        let decides_already = self.saved.as_ref().is_some_and(|saved| saved.number == deciding.number);
-        if decides_already && newest < deciding.number {
-            return Ok(());
-        }
-        if deciding.number == 0 && !is_damaged {
-            // Nothing that came later was ever answered, and of a draft nobody knows whether it is whole.
-            drop(self.go_back(newest));
-        }
+        let decides = self.generations.deciding(kernel.boottime()).number > 0;
         // Where there was none, what lies there was never confirmed.
-        let stands_in = is_damaged && deciding.number == 0;
-        let last_good = if stands_in { self.newest_readable() } else { last_good };
+        let stands_in = is_damaged && !decides;
+        let last_good = if stands_in { self.newest_readable()? } else { last_good };
         let prepared = match last_good {
-            Some(saved) if saved.number == deciding.number && saved.policy.digest() == deciding.digest => {
-                return Ok(());
-            }
             Some(saved) => Some(compile(saved.policy, &self.ids)),
             // The files may be older than what decides.
-            None if deciding.number > 0 => None,
+            None if decides => None,
             None => policy_files(config, &self.ids),
         };
         match prepared {
@@ -91,11 +79,35 @@ impl<D: Disk> Policies<D> {
         }
     }
 
+    /// Whether what the kernel decides by is what ought to. Finishes what was interrupted between kernel and disk.
+    fn goes_on(&mut self, kernel: &mut impl PolicyTables, last_good: Option<&Saved>) -> anyhow::Result<bool> {
+        let newest = last_good.map_or(0, |saved| saved.number);
+        match self.generations.unconfirmed().map(|record| record.number) {
+            // Its confirmation was interrupted between disk and kernel.
+            Some(number) if newest == number => {
+                self.show(kernel, self.generations.published().confirmed())?;
+                self.saved = last_good.cloned().map(Arc::new);
+                return Ok(true);
+            }
+            Some(number) if newest < number => return Ok(true),
+            _ => {}
+        }
+        let deciding = self.generations.deciding(kernel.boottime());
+        if deciding.number > newest && self.saved.is_none() {
+            // Not the same as nothing, either.
+            if let Err(error @ StoreError::Io { .. }) = self.store.generation(deciding.number) {
+                return Err(error.into());
+            }
+            self.saved = self.saved_as(&deciding);
+        }
+        // Newer than the last good one where a daemon died over its disk.
+        Ok(deciding.number > 0 && deciding.number >= newest && self.saved.is_some())
+    }
+
     /// Stands in for a last good policy that cannot be read.
-    fn newest_readable(&self) -> Option<Saved> {
-        let numbers = self.store.generations().unwrap_or_default();
-        let found = numbers.into_iter().find_map(|number| read(self.store.generation(number)));
-        found.inspect(|saved| warn!(generation = saved.number, "an earlier policy is restored instead"))
+    fn newest_readable(&self) -> anyhow::Result<Option<Saved>> {
+        let found = self.store.history()?.next().transpose()?;
+        Ok(found.inspect(|saved| warn!(generation = saved.number, "an earlier policy is restored instead")))
     }
 }
 

@@ -16,15 +16,13 @@ pub struct FakeDisk {
     kept: Rc<RefCell<Files>>,
     /// What files hold that are not wholly on the disk.
     drafts: Rc<RefCell<Vec<Rc<[u8]>>>>,
-    /// Those that the disk refused.
-    lost: Rc<RefCell<Vec<Rc<[u8]>>>>,
     faults: Rc<Faults>,
 }
 
 impl FakeDisk {
     /// Empty.
     pub fn new(faults: Rc<Faults>) -> Self {
-        Self { files: Rc::default(), kept: Rc::default(), drafts: Rc::default(), lost: Rc::default(), faults }
+        Self { files: Rc::default(), kept: Rc::default(), drafts: Rc::default(), faults }
     }
 
     /// The same files, seen by somebody to whom nothing goes wrong.
@@ -34,7 +32,7 @@ impl FakeDisk {
 
     /// The power fails: names that were not kept are gone, or are there and stand for nothing whole.
     pub fn fail(&self, is_undone: bool) {
-        let drafts = [self.drafts.take(), self.lost.take()].concat();
+        let drafts = self.drafts.take();
         let mut files = self.files.borrow_mut();
         if is_undone {
             files.clone_from(&self.kept.borrow());
@@ -70,7 +68,7 @@ impl Disk for FakeDisk {
         })
     }
 
-    fn draft(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    fn draft(&mut self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
         self.faults.change(|| {
             let bytes = Rc::<[u8]>::from(bytes);
             self.drafts.borrow_mut().push(bytes.clone());
@@ -92,13 +90,11 @@ impl Disk for FakeDisk {
         if *self.files.borrow() == *self.kept.borrow() {
             return Ok(());
         }
-        let kept = self.faults.change(|| {
+        self.faults.change(|| {
             self.kept.borrow_mut().clone_from(&self.files.borrow());
             self.drafts.take();
             Ok(())
-        });
-        self.lost.borrow_mut().extend(self.drafts.take());
-        kept
+        })
     }
 
     fn remove(&mut self, name: &str) -> io::Result<bool> {

@@ -97,17 +97,23 @@ impl World {
         self.core = None;
         self.mail.clear();
         self.faults.revive();
-        {
+        let decided = {
             let mut machine = self.machine.borrow_mut();
             machine.daemon += 1;
             // No packet is under way for as long as a process needs to start.
             machine.before = ControlWord::default();
-        }
+            // Of a trial it may be the end.
+            machine.deciding().filter(|_| !machine.word.is_unconfirmed()).map(|record| record.digest)
+        };
         let kernel = FakeKernel { machine: self.machine.clone(), faults: self.faults.clone() };
         if let Ok(mut core) = Core::new(self.config.clone(), kernel, Store::on(self.disk.clone())) {
             core.restore_policy(&self.config);
             core.handle(self.observed());
             self.core = Some(core);
+        }
+        let decides = self.machine.borrow().deciding().map(|record| record.digest);
+        if decided.is_some() && decides != decided {
+            self.fail("the next daemon does not go on with the policy that decided".to_owned());
         }
         if self.faults.is_dead() {
             self.faults.begin(None);
@@ -378,9 +384,6 @@ impl World {
             return Err(format!("{:?} is published, and the disk holds {pending:?}", machine.word));
         }
         let store = Store::on(self.disk.spared());
-        for number in store.generations().unwrap() {
-            store.generation(number).map_err(|error| format!("not one to go back to: {error}"))?;
-        }
         let last_good = store.last_good().unwrap().map(|saved| saved.number);
         let confirmed = machine.deciding().filter(|_| !machine.word.is_unconfirmed());
         match confirmed {
