@@ -43,6 +43,8 @@ enum Policy {
     OneForAll,
     /// One rule, or ten thousand.
     Rules(Law),
+    /// One rule, and it is about connections.
+    TcpRule,
 }
 
 /// Whose verdict is measured.
@@ -73,6 +75,7 @@ fn cases(thoroughness: Thoroughness) -> Vec<Case> {
         Policy::OneForAll,
         Policy::Rules(Law::OneRule),
         Policy::Rules(Law::ManyRules),
+        Policy::TcpRule,
     ];
     let policies = if thoroughness.is_full() { &policies[..] } else { &policies[3..] };
     let mut cases = vec![Case::Nothing];
@@ -118,9 +121,17 @@ fn turn(case: Case, family: Family) -> turns::Turn {
         // Of what is dropped only some is remembered in a second; of what only should be, all.
         lab.host_mode(Mode::Audit);
         fill.mean_duration((FILLS * flows) as u32);
+        if policy == Policy::TcpRule {
+            let answers = (0..flows).map(|flow| packet(family, policy, flow).answer());
+            lab.stream(Hook::FromEndpoint, "db", answers).mean_duration(flows as u32);
+        }
         lab.host_mode(Mode::Enforce);
     }
-    let stream = lab.stream(Hook::FromEndpoint, "a", packets(family, policy, flows.number()));
+    let packets = packets(family, policy, flows.number());
+    let stream = match flows {
+        Flows::New => lab.stream(Hook::FromEndpoint, "a", packets),
+        Flows::Known(_) => lab.stream(Hook::FromEndpoint, "a", packets.map(Packet::ack)),
+    };
     Box::new(move || {
         // The program is the lab's, where nobody hears of drops.
         if policy == Policy::Apart {
@@ -149,6 +160,7 @@ impl Policy {
             Self::Networks => many_networks(family, ALL_NETWORKS, false),
             Self::OneForAll => many_networks(family, ALL_NETWORKS, true),
             Self::Rules(law) => law.policy(),
+            Self::TcpRule => Law::OneRule.policy().replacen("udp/53", "tcp/53", 1),
         }
     }
 
@@ -157,7 +169,7 @@ impl Policy {
         match self {
             Self::Two | Self::Networks | Self::OneForAll => Some(PassReason::SharedNetwork),
             Self::Apart => None,
-            Self::Rules(_) => Some(PassReason::AllowedByRule),
+            Self::Rules(_) | Self::TcpRule => Some(PassReason::AllowedByRule),
         }
     }
 
@@ -169,6 +181,7 @@ impl Policy {
             Self::OneForAll => format!("{} networks, one with everybody", ALL_NETWORKS + 2),
             Self::Rules(Law::OneRule) => "1 rule".to_owned(),
             Self::Rules(_) => "10001 rules".to_owned(),
+            Self::TcpRule => "1 rule, TCP".to_owned(),
         }
     }
 }
@@ -201,12 +214,14 @@ fn packets(family: Family, policy: Policy, flows: usize) -> impl Iterator<Item =
 fn packet(family: Family, policy: Policy, flow: usize) -> Packet {
     let port = 1_000 + (flow >> 15) as u16;
     let (to, port) = match policy {
-        Policy::Rules(_) => (DB, 53),
+        Policy::Rules(_) | Policy::TcpRule => (DB, 53),
         Policy::Apart => (DB, port),
         Policy::Two | Policy::Networks | Policy::OneForAll => (BLUE_B, port),
     };
     let from_port = 20_000 + (flow & 0x7fff) as u16;
-    from(BLUE_A.on(family)).to(to.on(family)).udp(port).from_port(from_port).payload(22)
+    let packet = from(BLUE_A.on(family)).to(to.on(family));
+    let packet = if policy == Policy::TcpRule { packet.tcp(port) } else { packet.udp(port) };
+    packet.from_port(from_port).payload(22)
 }
 
 fn report(hosts: &[Standing], family: Family, results: &mut Results) {
