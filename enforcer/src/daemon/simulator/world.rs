@@ -111,8 +111,8 @@ impl World {
             core.handle(self.observed());
             self.core = Some(core);
         }
-        let decides = self.machine.borrow().deciding().map(|record| record.digest);
-        if decided.is_some() && decides != decided {
+        let goes_on = self.machine.borrow().deciding().map(|record| record.digest);
+        if decided.is_some() && goes_on != decided {
             self.fail("the next daemon does not go on with the policy that decided".to_owned());
         }
         if self.faults.is_dead() {
