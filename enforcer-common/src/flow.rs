@@ -195,7 +195,7 @@ pub struct FlowEntry {
     pub verdict: u8,
     /// [`FlowEntry::CACHED`], [`FlowEntry::OPENS`], [`FlowEntry::ANSWERS`] …
     pub flags: u8,
-    /// When the conversation that it opens was refreshed, [`second`]. The datapath's own.
+    /// When the conversation that it opens was refreshed, [`FlowEntry::freshness`]. The datapath's own.
     pub refreshed: u16,
 }
 
@@ -303,11 +303,20 @@ impl FlowEntry {
         if self.verdict == 0 { u32::MAX } else { now.wrapping_sub(self.last_seen) }
     }
 
-    /// Whether the conversation that this flow opens was refreshed in the second of `now` (`CLOCK_MONOTONIC`, ns).
+    /// Another number in each second of `now` (`CLOCK_MONOTONIC`, ns), and behind each of `resets`.
     #[inline(always)]
-    pub const fn is_fresh(&self, now: u64) -> bool {
-        // Seconds wrap: of two that are alike long silence lies between.
-        self.refreshed == second(now) && tick(now).wrapping_sub(self.last_seen) <= 1 << (SECOND - TICK)
+    pub const fn freshness(now: u64, resets: u16) -> u16 {
+        // Neither goes back, so that the sum is another one when either is.
+        second(now).wrapping_add(resets)
+    }
+
+    /// Whether the conversation that this flow opens was refreshed in the second of `now` (`CLOCK_MONOTONIC`, ns), and behind
+    /// the last of so many `resets` that it may have met.
+    #[inline(always)]
+    pub const fn is_fresh(&self, now: u64, resets: u16) -> bool {
+        // They wrap: of two that are alike long silence lies between.
+        self.refreshed == Self::freshness(now, resets)
+            && tick(now).wrapping_sub(self.last_seen) <= 1 << (SECOND - TICK)
     }
 }
 
@@ -320,11 +329,12 @@ mod tests {
         let now = 70_000 << SECOND;
         let entry = FlowEntry { refreshed: second(now), last_seen: tick(now), ..FlowEntry::default() };
         let fresh = [0, 1, (1 << SECOND) - 1, 1 << SECOND, 1 << (SECOND + 16)]
-            .map(|later| entry.is_fresh(now + later));
+            .map(|later| entry.is_fresh(now + later, 0));
         assert_eq!(fresh, [true, true, true, false, false], "seconds wrap, ticks do not");
         // Another CPU saw a packet after the clock was read.
         let ahead = FlowEntry { last_seen: tick(now) + 1, ..entry };
-        assert!(!ahead.is_fresh(now), "refreshed once too often");
+        assert!(!ahead.is_fresh(now, 0), "refreshed once too often");
+        assert!(!entry.is_fresh(now, 1) && !entry.is_fresh(now + (1 << SECOND), 1), "reset since");
     }
 
     #[test]

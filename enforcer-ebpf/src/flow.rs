@@ -8,7 +8,7 @@ use enforcer_common::{
     control::Control,
     counter::Weight,
     endpoint::EndpointId,
-    flow::{FlowEntry, FlowKey, SECOND, ShortId, Why, protocol, second, tick},
+    flow::{FlowEntry, FlowKey, SECOND, ShortId, Why, tcp, tick},
     limits::DENIED_PER_SECOND,
     verdict::Verdict,
 };
@@ -16,7 +16,7 @@ use enforcer_common::{
 use crate::{
     config, flow_table,
     journey::{Journey, Judgement},
-    maps, policy,
+    maps, policy, state,
 };
 
 /// Endpoints that have an [`Allowance`] of their own; others share one. A power of two.
@@ -260,17 +260,19 @@ fn renew(entry: *mut FlowEntry, journey: &Journey, more_flags: u8) {
     }
 }
 
-/// Whether a packet of a recorded flow refreshes the conversation that the flow opens: the first of a second. To look for
-/// one costs as much as all else. Of TCP each does, because each takes back a reset that was forged.
+/// Whether a packet of a recorded flow refreshes the conversation that the flow opens: the first of a second, the first
+/// behind a reset, which it takes back, and of TCP who changes it. To look for one costs as much as all else.
 #[inline(always)]
 pub fn refreshes(entry: *mut FlowEntry, journey: &Journey) -> bool {
+    let resets = state::resets(&journey.packet.key);
+    let changes = journey.packet.tcp_flags & (tcp::SYN | tcp::FIN | tcp::RST) != 0;
     // SAFETY: see `stands`.
-    let is_fresh = unsafe { (*entry).is_fresh(journey.now) };
-    if journey.looks_only || (is_fresh && journey.packet.key.protocol != protocol::TCP) {
+    let is_fresh = unsafe { (*entry).is_fresh(journey.now, resets) };
+    if journey.looks_only || (is_fresh && !changes) {
         return false;
     }
     // SAFETY: see `stands`; whoever else writes there has refreshed it, too.
-    unsafe { ptr::write_volatile(&raw mut (*entry).refreshed, second(journey.now)) }
+    unsafe { ptr::write_volatile(&raw mut (*entry).refreshed, FlowEntry::freshness(journey.now, resets)) }
     true
 }
 

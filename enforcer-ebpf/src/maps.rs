@@ -110,6 +110,14 @@ pub const STATE_SETS: u32 = MAX_STATE / WAYS as u32;
 #[btf_map]
 pub static STATE: Array<StateSet, { STATE_SETS as usize }> = Array::new();
 
+/// Counts of resets, by the ports of the connection; a power of two.
+pub const RESET_SLOTS: u32 = 1 << 10;
+
+/// How many resets were seen, so that who goes on talking looks at his conversation again. Datapath only, and not pinned: other
+/// programs begin anew, and look.
+#[btf_map]
+pub static RESETS: Array<u32, { RESET_SLOTS as usize }> = Array::new();
+
 /// Seed of the state table's digests; never 0 once the table is in use.
 #[btf_map]
 pub static SEED: Array<u64, 1> = Array::new();

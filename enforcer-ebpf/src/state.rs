@@ -7,7 +7,7 @@ use core::ptr;
 
 use enforcer_common::{
     endpoint::EndpointId,
-    flow::{FlowKey, icmp, protocol},
+    flow::{FlowKey, icmp, protocol, tcp},
     state::{self, StateEntry, StateSet, WAYS},
 };
 
@@ -63,6 +63,34 @@ const NOT_OF_HOST: u32 = 4;
 fn can_answer(packet: &Packet) -> bool {
     let later = packet.fragment.place.get() == Place::Later;
     (later || state::can_answer(packet.key.protocol, packet.tcp_flags)) && speaks_back(&packet.key)
+}
+
+/// How many resets were seen of connections with these ports, in either direction; 0 for other protocols.
+#[inline(always)]
+pub fn resets(key: &FlowKey) -> u16 {
+    if key.protocol != protocol::TCP {
+        return 0;
+    }
+    // SAFETY: an array entry lives as long as the program.
+    maps::RESETS.get_ptr(reset_slot(key)).map_or(0, |count| unsafe { ptr::read_volatile(count) as u16 })
+}
+
+/// Behind what it does to the conversation: who sees the count finds that done.
+#[inline(always)]
+fn note_reset(packet: &Packet) {
+    if packet.tcp_flags & tcp::RST == 0 {
+        return;
+    }
+    if let Some(count) = maps::RESETS.get_ptr_mut(reset_slot(&packet.key)) {
+        // SAFETY: see `resets`; of two CPUs at once either leaves another number.
+        unsafe { ptr::write_volatile(count, ptr::read_volatile(count).wrapping_add(1)) }
+    }
+}
+
+/// Cheap, and the same for both directions. Who chooses ports to meet somebody else's costs him a look.
+#[inline(always)]
+const fn reset_slot(key: &FlowKey) -> u32 {
+    (key.src_port ^ key.dst_port) as u32 & (maps::RESET_SLOTS - 1)
 }
 
 /// Whether the conversation that a [`question`] is about is open.
@@ -129,6 +157,7 @@ pub extern "C" fn state_open(payer: u32, flags: u32) -> u32 {
             }
             (*entry).last_seen = now;
         }
+        note_reset(&journey.packet);
         return 1;
     }
     // Who answers opens nothing: else a conversation would outlive the rule that it was opened by.
@@ -151,6 +180,7 @@ pub extern "C" fn state_open(payer: u32, flags: u32) -> u32 {
         (*entry).flags = flags;
         ptr::write_volatile(&raw mut (*entry).check, check_of(digest));
     }
+    note_reset(&journey.packet);
     1
 }
 
@@ -193,6 +223,7 @@ fn answer(journey: &Journey, found: u32) -> bool {
             (*entry).last_seen = packet::now();
         }
     }
+    note_reset(&journey.packet);
     true
 }
 

@@ -78,9 +78,14 @@ fn a_port_used_again_begins_a_connection_anew(mut ruled: Lab, #[values(V4, V6)] 
 
 /// What somebody has said is no proof: who goes on talking was not reset.
 #[rstest]
-fn a_forged_reset_ends_nothing(mut ruled: Lab, #[values(V4, V6)] family: Family) {
+#[case::in_its_own_name(State::ResetByClient)]
+#[case::in_the_name_of_who_answers(State::ResetByServer)]
+fn a_forged_reset_ends_nothing(mut ruled: Lab, #[case] state: State, #[values(V4, V6)] family: Family) {
     let question = between(family, BLUE_A, DB);
-    talk(&mut ruled, family, State::ResetByClient);
+    talk(&mut ruled, family, State::Established);
+    // In the second in which it was looked for.
+    ruled.sent_by("a", question.clone().ack()).passes(AllowedByRule);
+    talk(&mut ruled, family, state);
     ruled.sent_by("a", question.clone().ack()).passes(AllowedByRule);
     ruled.silence(Duration::from_secs(7_000));
     ruled.sent_by("db", question.answer().ack()).passes(Reply);

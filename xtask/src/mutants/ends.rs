@@ -4,6 +4,8 @@
 use crate::mutant::Mutant;
 
 const FLOW_TABLE: &str = "enforcer-ebpf/src/flow_table.rs";
+const FLOW: &str = "enforcer-ebpf/src/flow.rs";
+const STATE: &str = "enforcer-ebpf/src/state.rs";
 const JUDGE: &str = "enforcer-ebpf/src/judge.rs";
 const MASKED: &str = "enforcer-ebpf/src/masked.rs";
 const UPLINK: &str = "enforcer-ebpf/src/uplink.rs";
@@ -16,6 +18,20 @@ pub const MUTANTS: &[Mutant] = &[
         text: "slot.entry.src_endpoint == newcomer.src",
         replacement: "slot.entry.src_endpoint == newcomer.src && newcomer.now == 0",
         breaks: "who tries all pushes out what is known of others",
+    },
+    Mutant {
+        name: "resets-are-not-noted",
+        file: STATE,
+        text: "if packet.tcp_flags & tcp::RST == 0 {",
+        replacement: "if packet.tcp_flags & tcp::RST != u8::MAX {",
+        breaks: "a reset that somebody forged ends a connection that goes on",
+    },
+    Mutant {
+        name: "closing-is-not-looked-at",
+        file: FLOW,
+        text: "journey.packet.tcp_flags & (tcp::SYN | tcp::FIN | tcp::RST) != 0",
+        replacement: "journey.packet.tcp_flags & tcp::SYN != 0",
+        breaks: "who closes or resets a connection keeps it open",
     },
     Mutant {
         name: "denied-at-any-interface",
