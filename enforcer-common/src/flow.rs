@@ -306,7 +306,7 @@ impl FlowEntry {
     /// Another number in each second of `now` (`CLOCK_MONOTONIC`, ns), and behind each of `resets`.
     #[inline(always)]
     pub const fn freshness(now: u64, resets: u16) -> u16 {
-        // Neither goes back, so that the sum is another one when either is.
+        // Both only grow, but for what is lost of the count: the sum is another one when either is.
         second(now).wrapping_add(resets)
     }
 

@@ -113,8 +113,8 @@ pub static STATE: Array<StateSet, { STATE_SETS as usize }> = Array::new();
 /// Counts of resets, by the ports of the connection; a power of two.
 pub const RESET_SLOTS: u32 = 1 << 10;
 
-/// How many resets were seen, so that who goes on talking looks at his conversation again. Datapath only, and not pinned: other
-/// programs begin anew, and look.
+/// How many resets were seen, so that who goes on talking looks at his conversation again. Datapath only, and not pinned: what
+/// other programs saw is looked at in another second.
 #[btf_map]
 pub static RESETS: Array<u32, { RESET_SLOTS as usize }> = Array::new();
 

@@ -82,7 +82,7 @@ fn note_reset(packet: &Packet) {
         return;
     }
     if let Some(count) = maps::RESETS.get_ptr_mut(reset_slot(&packet.key)) {
-        // SAFETY: see `resets`; of two CPUs at once either leaves another number.
+        // SAFETY: see `resets`; where two CPUs count at once one may be lost, and is looked at in another second.
         unsafe { ptr::write_volatile(count, ptr::read_volatile(count).wrapping_add(1)) }
     }
 }

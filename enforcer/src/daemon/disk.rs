@@ -24,7 +24,8 @@ pub trait Disk: Sized {
     fn draft(&mut self, name: &str, bytes: Vec<u8>) -> io::Result<()>;
     /// Gives a file a second name, in place of whatever had it; takes no room.
     fn link(&mut self, name: &str, second: &str) -> io::Result<()>;
-    /// Makes files drafted so far outlast a power failure, and all names given to files, whoever did that.
+    /// Makes files drafted so far outlast a power failure, and all names given to files, whoever did that. What the disk
+    /// refused to somebody before is not noticed.
     fn keep(&mut self) -> io::Result<()>;
     /// Removes a file; returns whether there was one.
     fn remove(&mut self, name: &str) -> io::Result<bool>;

@@ -41,7 +41,7 @@ impl<D: Disk> Policies<D> {
         }
     }
 
-    /// The same for who orders something in the place of a daemon: nothing else is published.
+    /// The same for who orders something in the place of a daemon: no policy is built for it.
     pub fn take_over(&mut self, kernel: &mut impl PolicyTables) -> anyhow::Result<()> {
         let last_good = read(self.store.last_good());
         if self.goes_on(kernel, last_good.as_ref())? {
