@@ -20,7 +20,7 @@ use crate::{
     config::Provides,
     daemon::{
         op::Owned,
-        store::{Saved, Store},
+        store::{Saved, Store, read},
     },
     datapath::{
         attach::Mechanism,
@@ -346,8 +346,8 @@ impl Offline {
         }
         let tables = Tables::open_pinned(&pins)?;
         let store = Store::new(state_dir.to_owned());
-        let deciding = tables.generation()?.map_or(0, |generation| generation.number);
-        let saved = store.deciding(deciding)?.unwrap_or_default();
+        let saved =
+            tables.generation()?.and_then(|deciding| read(store.saved_as(&deciding))).unwrap_or_default();
         let linked = pins.list_links()?.len() > pins.list_guards()?.len();
         Ok(Self {
             tables,

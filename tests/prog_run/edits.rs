@@ -8,8 +8,6 @@ use enforcer_common::verdict::{DropReason, PassReason};
 use enforcer_tests::packet::{BLUE_A, BLUE_B, DB, Family, Packet, from};
 use enforcer_tests::prog_run::{Lab, Run};
 use enforcer_tests::wait;
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 use rstest::rstest;
 
 const BLUE: &str = "10.1.0.0/24\", \"10.7.3.0/26\", \"2001:db8:1::/64\", \"2001:db8:73::/64";
@@ -24,8 +22,7 @@ fn policy(blue: &str, others: &str) -> String {
     )
 }
 
-/// Everybody's endpoints, and a policy that is not the first: of what was before the first nobody knows. All on one
-/// processor, for each has flow tables of its own.
+/// Everybody's endpoints, and a policy that is not the first: of what was before the first nobody knows.
 fn lab() -> Lab {
     populated(Lab::new())
 }
@@ -36,12 +33,6 @@ fn remembering() -> Lab {
 }
 
 fn populated(mut lab: Lab) -> Lab {
-    let this = Pid::from_raw(0);
-    let ours = sched_getaffinity(this).expect("a thread has processors");
-    let first = (0..CpuSet::count()).find(|cpu| ours.is_set(*cpu) == Ok(true)).expect("and at least one");
-    let mut one = CpuSet::new();
-    one.set(first).expect("it is one of the set");
-    sched_setaffinity(this, &one).expect("a thread may do with less");
     for (name, party) in [("a", BLUE_A), ("b", BLUE_B), ("db", DB)] {
         lab.endpoint(name).owns([party]);
     }

@@ -16,11 +16,8 @@ use enforcer_common::{
 };
 use enforcer_tests::{
     packet::{BLUE_A, BLUE_B, DB, Family, Family::*, OUTSIDER, Party, from},
+    processor::stay_on,
     prog_run::Lab,
-};
-use nix::{
-    sched::{CpuSet, sched_setaffinity},
-    unistd::Pid,
 };
 use rstest::rstest;
 
@@ -32,12 +29,6 @@ const MANY: u16 = 1_500;
 const FEW: u16 = 100;
 /// Those that do not fit in any case.
 const MOST: u32 = 2_048;
-
-fn stay_on(cpu: usize) {
-    let mut cpus = CpuSet::new();
-    cpus.set(cpu).expect("there are so few");
-    sched_setaffinity(Pid::from_raw(0), &cpus).expect("this machine has more than one processor");
-}
 
 /// Who sends on one CPU is delivered on another: nothing is counted twice, and nothing that one CPU keeps for receivers
 /// is taken for a sender's.

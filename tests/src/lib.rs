@@ -50,6 +50,7 @@ pub mod numbered;
 pub mod packet;
 pub mod ping;
 pub mod pktgen;
+pub mod processor;
 pub mod prog_run;
 pub mod proxy;
 pub mod router;

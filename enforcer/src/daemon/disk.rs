@@ -76,13 +76,11 @@ impl Directory {
         bytes: &[u8],
         finish: impl FnOnce(&fs::File) -> io::Result<()>,
     ) -> io::Result<fs::File> {
-        let path = self.path.join(name);
-        fs::create_dir_all(path.parent().unwrap_or(&self.path))?;
+        let path = self.place(name)?;
         // In the state directory itself, so that nobody takes what a crash leaves for a file of ours.
         let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
         file.write_all(bytes)?;
         finish(file.as_file())?;
-        self.changes(name);
         self.drafts.remove(name);
         file.persist(&path).map_err(|error| error.error)
     }
@@ -101,9 +99,12 @@ impl Directory {
         Ok(())
     }
 
-    /// The entry of `name` changes; that of its directory may be new.
-    fn changes(&mut self, name: &str) {
+    /// Where `name` is about to lie: its entry changes, that of its directory may be new.
+    fn place(&mut self, name: &str) -> io::Result<PathBuf> {
+        let path = self.path.join(name);
         self.changed.extend(Path::new(name).ancestors().skip(1).map(|directory| self.path.join(directory)));
+        fs::create_dir_all(path.parent().unwrap_or(&self.path))?;
+        Ok(path)
     }
 }
 
@@ -134,8 +135,8 @@ impl Disk for Directory {
         // A link cannot replace a file, a rename can.
         self.remove(BESIDE)?;
         fs::hard_link(self.path.join(name), self.path.join(BESIDE))?;
-        self.changes(second);
-        fs::rename(self.path.join(BESIDE), self.path.join(second))?;
+        let place = self.place(second)?;
+        fs::rename(self.path.join(BESIDE), place)?;
         // Renaming a file to another name of itself does nothing at all. In nobody's way where that fails.
         drop(self.remove(BESIDE));
         Ok(())

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use enforcer_common::control::{ControlWord, Generation};
 use tracing::{debug, info, warn};
 
@@ -105,8 +105,8 @@ pub struct Policies<D = Directory> {
 }
 
 /// An order was obeyed, and may not last.
-pub(super) const UNKEPT: &str = "this decides now, but a power failure could bring back what did before: the state directory is not as it \
-                      ought to be, which is tried again";
+pub(super) const UNKEPT: &str = "this decides now, but the state directory is not as it ought to be, which is tried again: until then a \
+                      power failure could bring back another policy";
 
 /// Whether something went wrong on the disk, which the log is told.
 fn told(outcome: &Result<(), StoreError>) -> bool {
@@ -143,13 +143,9 @@ impl<D: Disk> Policies<D> {
         Ok(policies)
     }
 
-    /// What was saved of a generation that the kernel holds.
+    /// What was saved of a generation that the kernel holds; `None` also where it cannot be read, which the log is told.
     fn saved_as(&self, record: &Generation) -> Option<Arc<Saved>> {
-        let number = record.number;
-        let files = [Store::pending, Store::generation].map(|file| read(file(&self.store, number)));
-        let last_good = read(self.store.last_good());
-        let is_it = |saved: &Saved| saved.number == number && saved.policy.digest() == record.digest;
-        files.into_iter().chain([last_good]).flatten().find(is_it).map(Arc::new)
+        read(self.store.saved_as(record)).map(Arc::new)
     }
 
     /// What decides, as it was saved; `None` if nothing was or it cannot be read.
@@ -256,12 +252,12 @@ impl<D: Disk> Policies<D> {
         };
         let written = self.store.draft_beside(&saved, deadline.is_some(), fill);
         let written_after = begun.elapsed();
-        let built = written.inspect_err(|_| drop(self.go_back(last_good)))?;
+        let built = written.inspect_err(|_| self.take_back(number, last_good))?;
         let word = if deadline.is_some() { place.word.unconfirmed() } else { place.word };
         let shown =
             built.and_then(|built| Ok((built, self.show_built(kernel, Place { word, ..place }, record)?)));
         let (built_after, record) = shown.or_else(|error| {
-            drop(self.go_back(last_good));
+            self.take_back(number, last_good);
             Err(error).context("the kernel did not take the policy; the one before still decides")
         })?;
         debug!(built = ?built_after, built_and_written = ?written_after, published = ?begun.elapsed(), "policy published");
@@ -272,8 +268,7 @@ impl<D: Disk> Policies<D> {
         self.store.prune();
         let kept = if deadline.is_some() { self.store.keep() } else { self.store.promote(number) };
         let pending = deadline.map(|_| number);
-        let outcome = kept.and(self.store.discard_pending(pending));
-        self.unsettled |= told(&outcome);
+        self.unsettled |= told(&kept) | told(&self.store.discard_pending(pending));
         info!(generation = number, networks = saved.policy.networks.len(), ?confirm, "policy applied");
         self.ids.clone_from(&saved.ids);
         self.saved = Some(Arc::new(saved));
@@ -333,7 +328,7 @@ impl<D: Disk> Policies<D> {
         };
         let number = record.number;
         let last_good = self.last_good();
-        self.store.confirm(number).inspect_err(|_| drop(self.go_back(last_good)))?;
+        self.store.confirm(number).inspect_err(|_| self.take_back(number, last_good))?;
         self.show(kernel, self.generations.published().confirmed())?;
         self.store.prune();
         info!(generation = number, "policy confirmed");
@@ -369,13 +364,7 @@ impl<D: Disk> Policies<D> {
         let differs = |saved: &Saved| {
             current.is_none_or(|current| saved.number < current.number && saved.policy != current.policy)
         };
-        for saved in self.store.history()? {
-            let saved = saved?;
-            if differs(&saved) {
-                return Ok(saved);
-            }
-        }
-        Err(anyhow!("there is no earlier policy to go back to"))
+        self.store.history()?.find(differs).context("there is no earlier policy to go back to")
     }
 
     /// Ends what was not confirmed in time, for good; the kernel obeys it no longer already. Returns its number.
@@ -418,6 +407,13 @@ impl<D: Disk> Policies<D> {
             }
             confirmed => Some(confirmed),
         }
+    }
+
+    /// Leaves the disk without a generation that was not to be.
+    fn take_back(&mut self, number: u64, last_good: Option<u64>) {
+        let forgotten = told(&self.store.forget(number));
+        drop(self.go_back(last_good));
+        self.unsettled |= forgotten;
     }
 
     /// Leaves the disk with this generation as the last good one, and as it is where nobody knows which that is.

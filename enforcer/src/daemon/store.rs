@@ -10,6 +10,7 @@
 
 use std::{error::Error, io, path::PathBuf};
 
+use enforcer_common::control::Generation;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::warn;
 
@@ -105,15 +106,24 @@ impl<D: Disk> Store<D> {
         self.read(&pending(number))
     }
 
-    /// What was saved of the generation `number`, which decides: it may await confirmation, or the last good one may be
-    /// older.
-    pub fn deciding(&self, number: u64) -> Result<Option<Saved>, StoreError> {
-        for file in [Self::pending, Self::generation] {
-            if let Some(saved) = file(self, number)? {
-                return Ok(Some(saved));
+    /// What was saved of a generation that the kernel holds; an error if it may lie where nothing can be read. The log is
+    /// told of what is damaged.
+    pub fn saved_as(&self, record: &Generation) -> Result<Option<Saved>, StoreError> {
+        let number = record.number;
+        let mut unread = None;
+        for name in [&pending(number), &history(number), POLICY] {
+            match self.read(name) {
+                Err(error @ StoreError::Io { .. }) => unread = Some(error),
+                outcome => {
+                    let is_it =
+                        |saved: &Saved| saved.number == number && saved.policy.digest() == record.digest;
+                    if let Some(saved) = read(outcome).filter(is_it) {
+                        return Ok(Some(saved));
+                    }
+                }
             }
         }
-        self.last_good()
+        unread.map_or(Ok(None), Err)
     }
 
     /// The ids of everything that may ever have been counted.
@@ -131,13 +141,9 @@ impl<D: Disk> Store<D> {
         self.read(&history(number))
     }
 
-    /// All of these, newest first. The log is told of those that are damaged.
-    pub fn history(&self) -> Result<impl Iterator<Item = Result<Saved, StoreError>>, StoreError> {
-        let all = self.generations()?.into_iter().map(|number| self.generation(number));
-        Ok(all.filter_map(|saved| match saved {
-            Err(error @ StoreError::Damaged { .. }) => read(Err(error)),
-            saved => saved.transpose(),
-        }))
+    /// All of these that can be read, newest first. The log is told of the others.
+    pub fn history(&self) -> Result<impl Iterator<Item = Saved>, StoreError> {
+        Ok(self.generations()?.into_iter().filter_map(|number| read(self.generation(number))))
     }
 
     /// Numbers of the generations kept, newest first.
@@ -199,7 +205,8 @@ impl<D: Disk> Store<D> {
     }
 
     /// The generation `number` is the last good one again, none if it is 0; `saved` is it, where that is
-    /// known. What came after it and was not confirmed is nobody's any more, but for `pending`.
+    /// known. What came after it and was not confirmed is nobody's any more, but for `pending`; where there was none
+    /// before, what else is kept may be all that is left of one that was lost, and stays.
     pub fn go_back(
         &mut self,
         number: u64,
@@ -207,25 +214,34 @@ impl<D: Disk> Store<D> {
         pending: Option<u64>,
     ) -> Result<(), StoreError> {
         let last_good = self.last_good();
-        if number == 0 {
+        let later = if number == 0 {
             // What is damaged was confirmed once: its owner may want it.
-            if last_good.is_ok() {
+            let unconfirmed = last_good.ok().flatten().map(|saved| saved.number);
+            if unconfirmed.is_some() {
                 self.remove(POLICY)?;
             }
-        } else if !matches!(last_good, Ok(Some(saved)) if saved.number == number) {
-            let saved = saved.filter(|saved| saved.number == number);
-            self.promote(number).or_else(|error| saved.map_or(Err(error), |it| self.save(it)))?;
-        }
-        let forgotten = self.forget_later(number, pending);
+            unconfirmed.into_iter().chain(pending).collect()
+        } else {
+            if !matches!(last_good, Ok(Some(saved)) if saved.number == number) {
+                self.reinstate(number, saved.filter(|saved| saved.number == number))?;
+            }
+            let mut later = self.generations()?;
+            later.retain(|later| *later > number);
+            later
+        };
+        let forgotten = later.into_iter().try_for_each(|later| self.forget(later));
+        let discarded = self.discard_pending(pending);
         // Also where something cannot be removed.
-        self.keep().and(forgotten)
+        self.keep().and(forgotten).and(discarded)
     }
 
-    fn forget_later(&mut self, number: u64, pending: Option<u64>) -> Result<(), StoreError> {
-        for later in self.generations()?.into_iter().take_while(|later| *later > number) {
-            self.remove(&history(later))?;
+    /// What another daemon wrote its disk may have refused, and nobody hears of that again: it is written anew where
+    /// there is room.
+    fn reinstate(&mut self, number: u64, saved: Option<&Saved>) -> Result<(), StoreError> {
+        match saved {
+            Some(saved) => self.save(saved).or_else(|_| self.promote(number)),
+            None => self.promote(number),
         }
-        self.discard_pending(pending)
     }
 
     /// The policy that awaits confirmation is the last good one from now on, unless the power fails before this is
@@ -327,9 +343,70 @@ fn pending(number: u64) -> String {
 }
 
 /// What can be read; what cannot is told.
-pub(super) fn read<T>(outcome: Result<Option<T>, StoreError>) -> Option<T> {
+pub(crate) fn read<T>(outcome: Result<Option<T>, StoreError>) -> Option<T> {
     outcome.unwrap_or_else(|error| {
         warn!(error = &error as &dyn Error, "a saved policy cannot be used");
         None
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saved(number: u64) -> Saved {
+        Saved { number, ..Saved::default() }
+    }
+
+    /// A store with two generations that were good once.
+    fn store() -> (tempfile::TempDir, Store) {
+        let root = tempfile::tempdir().unwrap();
+        let mut store = Store::new(root.path().to_owned());
+        store.save(&saved(1)).unwrap();
+        store.save(&saved(2)).unwrap();
+        (root, store)
+    }
+
+    #[test]
+    fn where_the_last_good_one_was_lost_those_before_it_stay() {
+        let (root, mut store) = store();
+        std::fs::remove_file(root.path().join(POLICY)).unwrap();
+        store.go_back(0, None, None).unwrap();
+        assert_eq!(store.generations().unwrap(), [2, 1]);
+    }
+
+    #[test]
+    fn what_was_not_to_be_is_gone_though_there_was_nothing_before_it() {
+        let root = tempfile::tempdir().unwrap();
+        let mut store = Store::new(root.path().to_owned());
+        store.draft_beside(&saved(3), true, || ()).unwrap();
+        store.confirm(3).unwrap();
+        // The kernel did not take that.
+        store.go_back(0, None, Some(3)).unwrap();
+        assert_eq!(store.files().unwrap(), [pending(3)]);
+        store.go_back(0, None, None).unwrap();
+        assert!(store.files().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_gone_back_to_is_written_anew_where_it_is_known() {
+        let (root, mut store) = store();
+        std::fs::write(root.path().join(history(1)), "").unwrap();
+        store.go_back(1, Some(&saved(1)), None).unwrap();
+        assert_eq!((store.last_good().unwrap(), store.generations().unwrap()), (Some(saved(1)), vec![1]));
+    }
+
+    #[test]
+    fn a_generation_is_found_behind_a_damaged_file() {
+        let (root, store) = store();
+        // Under that name only.
+        std::fs::remove_file(root.path().join(history(2))).unwrap();
+        std::fs::write(root.path().join(history(2)), "{").unwrap();
+        let record = Generation { number: 2, digest: Policy::default().digest(), ..Generation::default() };
+        assert_eq!(store.saved_as(&record).unwrap(), Some(saved(2)));
+        let other = Generation { digest: [7; 32], ..record };
+        assert_eq!(store.saved_as(&other).unwrap(), None);
+        let kept: Vec<u64> = store.history().unwrap().map(|saved| saved.number).collect();
+        assert_eq!(kept, [1]);
+    }
 }

@@ -6,7 +6,7 @@ use super::View;
 use crate::{
     daemon::{
         disk::Disk,
-        store::{Saved, Store},
+        store::{Saved, Store, read},
     },
     report::{GenerationReport, digest_text},
 };
@@ -24,17 +24,10 @@ impl View<'_> {
             of if Some(of) == fallback => "fallback",
             _ => "kept",
         };
-        let pending = seconds_left.map(|_| store.pending(number)).transpose()?.flatten();
-        pending
-            .map(Ok)
-            .into_iter()
-            .chain(store.history()?)
-            .map(|saved| {
-                let saved = saved?;
-                let left = seconds_left.filter(|_| saved.number == number);
-                Ok(report(&saved, state(&saved), left))
-            })
-            .collect()
+        let left = |saved: &Saved| seconds_left.filter(|_| saved.number == number);
+        let pending = seconds_left.and_then(|_| read(store.pending(number)));
+        let all = pending.into_iter().chain(store.history()?);
+        Ok(all.map(|saved| report(&saved, state(&saved), left(&saved))).collect())
     }
 }
 

@@ -5,10 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
-
-use crate::wait;
+use crate::{processor, wait};
 
 /// The pause between two bursts, at least.
 const TICK: Duration = Duration::from_millis(1);
@@ -91,26 +88,17 @@ impl Window {
     }
 }
 
-/// Starts a thread that stays on one of our processors: a sender that moves overtakes packets it left in the backlog
+/// Starts a thread that stays on one of our processors, which seats take in turns: a sender that moves overtakes packets it left in the backlog
 /// of the processor before.
 pub fn spawn_pinned<T: Send + 'static>(
     seat: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {
     thread::spawn(move || {
-        pin(seat).expect("failed to stay on a processor");
+        let ours = processor::ours();
+        processor::stay_on(ours[seat % ours.len()]);
         work()
     })
-}
-
-/// Keeps the calling thread on the processor of a seat; seats take turns over all that we may use.
-fn pin(seat: usize) -> nix::Result<()> {
-    let this = Pid::from_raw(0);
-    let ours = sched_getaffinity(this)?;
-    let usable: Vec<usize> = (0..CpuSet::count()).filter(|cpu| ours.is_set(*cpu).unwrap_or(false)).collect();
-    let mut one = CpuSet::new();
-    one.set(usable[seat % usable.len()])?;
-    sched_setaffinity(this, &one)
 }
 
 #[cfg(test)]

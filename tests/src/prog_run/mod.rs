@@ -19,7 +19,7 @@ mod stream;
 
 use std::{collections::BTreeMap, net::IpAddr, process::Command};
 
-use aya::programs::ProgramInfo;
+use aya::{programs::ProgramInfo, util::nr_cpus};
 use enforcer::{
     daemon::generations::Generations,
     datapath::{
@@ -42,7 +42,7 @@ pub use outcome::{Judged, Outcome};
 pub use run::Run;
 pub use stream::Stream;
 
-use crate::{packet::Packet, tables};
+use crate::{packet::Packet, processor, tables};
 
 /// A host of its own, with the datapath loaded and no facts and no policy in it.
 pub struct Lab {
@@ -84,7 +84,7 @@ impl Lab {
     /// Flows and ids of networks and rules that one has room for: more would take longer than most tests.
     fn sizes(tables: TableKind) -> Sizes {
         // As many places on each processor.
-        let flows = 4_096 * std::thread::available_parallelism().map_or(1, usize::from) as u32;
+        let flows = 4_096 * nr_cpus().expect("the kernel says how many") as u32;
         // Those that come once lie apart only where there is plenty of room.
         let denied = 4 * flows;
         Sizes { tables, flows, denied, networks: 1_024, rules: 1_024 }
@@ -100,10 +100,12 @@ impl Lab {
         Self::loaded_with(&Options { sizes: Self::sizes(tables), ..Options::default() })
     }
 
-    /// One whose datapath is loaded in a certain way.
+    /// One whose datapath is loaded in a certain way. The thread stays on its processor, for each has flow tables of its
+    /// own: what one remembers of a packet the other does not know.
     pub fn loaded_with(options: &Options) -> Self {
         let namespace = Namespace::enter_new();
         let datapath = Datapath::open(options).unwrap_or_else(|error| panic!("the datapath loads: {error}"));
+        processor::stay_here();
         Self {
             datapath,
             interfaces: BTreeMap::new(),

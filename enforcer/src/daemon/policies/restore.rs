@@ -9,8 +9,9 @@ use crate::{
     config::Config,
     daemon::{
         disk::Disk,
-        store::{Saved, StoreError, read},
+        store::{Saved, Store, StoreError, read},
     },
+    datapath::tables::TableError,
     policy::{self, Ids},
 };
 
@@ -41,14 +42,15 @@ impl<D: Disk> Policies<D> {
         }
     }
 
-    /// The same for who orders something in the place of a daemon: no policy is built for it.
-    pub fn take_over(&mut self, kernel: &mut impl PolicyTables) -> anyhow::Result<()> {
-        let last_good = read(self.store.last_good());
-        if self.goes_on(kernel, last_good.as_ref())? {
-            self.restored = true;
-            drop(self.settle());
+    /// The same for who orders something in the place of a daemon: nothing is built, and nothing else confirmed.
+    pub fn stand_in(kernel: &impl PolicyTables, store: Store<D>) -> Result<Self, TableError> {
+        let mut policies = Self::open(kernel, store)?;
+        let newest = read(policies.store.last_good()).map_or(0, |saved| saved.number);
+        if policies.goes_on(kernel, newest) {
+            policies.restored = true;
+            drop(policies.settle());
         }
-        Ok(())
+        Ok(policies)
     }
 
     fn try_restore(&mut self, kernel: &mut impl PolicyTables, config: &Config) -> anyhow::Result<()> {
@@ -60,10 +62,16 @@ impl<D: Disk> Policies<D> {
                 (read(outcome), is_damaged)
             }
         };
-        if self.goes_on(kernel, last_good.as_ref())? {
-            return self.expire(kernel).map(drop);
+        let deciding = self.generations.deciding(kernel.boottime());
+        if deciding.number > 0 && self.saved.is_none() {
+            // Not the same as nothing, either.
+            self.saved = self.store.saved_as(&deciding)?.map(Arc::new);
         }
-        let decides = self.generations.deciding(kernel.boottime()).number > 0;
+        if self.goes_on(kernel, last_good.as_ref().map_or(0, |saved| saved.number)) {
+            self.expire(kernel)?;
+            return self.finish_confirmation(kernel, last_good);
+        }
+        let decides = deciding.number > 0;
         // Where there was none, what lies there was never confirmed.
         let stands_in = is_damaged && !decides;
         let last_good = if stands_in { self.newest_readable()? } else { last_good };
@@ -79,34 +87,32 @@ impl<D: Disk> Policies<D> {
         }
     }
 
-    /// Whether what the kernel decides by is what ought to. Finishes what was interrupted between kernel and disk.
-    fn goes_on(&mut self, kernel: &mut impl PolicyTables, last_good: Option<&Saved>) -> anyhow::Result<bool> {
-        let newest = last_good.map_or(0, |saved| saved.number);
-        match self.generations.unconfirmed().map(|record| record.number) {
-            // Its confirmation was interrupted between disk and kernel.
-            Some(number) if newest == number => {
-                self.show(kernel, self.generations.published().confirmed())?;
-                self.saved = last_good.cloned().map(Arc::new);
-                return Ok(true);
-            }
-            Some(number) if newest < number => return Ok(true),
-            _ => {}
-        }
-        let deciding = self.generations.deciding(kernel.boottime());
-        if deciding.number > newest && self.saved.is_none() {
-            // Not the same as nothing, either.
-            if let Err(error @ StoreError::Io { .. }) = self.store.generation(deciding.number) {
-                return Err(error.into());
-            }
-            self.saved = self.saved_as(&deciding);
+    /// Whether what the kernel decides by is what ought to; `newest` is the last good generation on the disk.
+    fn goes_on(&self, kernel: &impl PolicyTables, newest: u64) -> bool {
+        if self.generations.unconfirmed().is_some_and(|record| record.number >= newest) {
+            return true;
         }
         // Newer than the last good one where a daemon died over its disk.
-        Ok(deciding.number > 0 && deciding.number >= newest && self.saved.is_some())
+        let deciding = self.generations.deciding(kernel.boottime()).number;
+        deciding > 0 && deciding >= newest && self.saved.is_some()
+    }
+
+    /// A confirmation may have been interrupted between disk and kernel.
+    fn finish_confirmation(
+        &mut self,
+        kernel: &mut impl PolicyTables,
+        last_good: Option<Saved>,
+    ) -> anyhow::Result<()> {
+        let on_trial = self.generations.unconfirmed().map(|record| record.number);
+        let Some(saved) = last_good.filter(|saved| Some(saved.number) == on_trial) else { return Ok(()) };
+        self.show(kernel, self.generations.published().confirmed())?;
+        self.saved = Some(Arc::new(saved));
+        Ok(())
     }
 
     /// Stands in for a last good policy that cannot be read.
-    fn newest_readable(&self) -> anyhow::Result<Option<Saved>> {
-        let found = self.store.history()?.next().transpose()?;
+    fn newest_readable(&self) -> Result<Option<Saved>, StoreError> {
+        let found = self.store.history()?.next();
         Ok(found.inspect(|saved| warn!(generation = saved.number, "an earlier policy is restored instead")))
     }
 }

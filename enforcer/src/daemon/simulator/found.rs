@@ -1,11 +1,28 @@
 //! Lives that went wrong once, as short as they became: what is mended stays mended.
 
+use std::{path::Path, rc::Rc};
+
 use super::{
-    faults::Fault::{DieAfter, DieBefore, Refuse},
+    disk::FakeDisk,
+    faults::{
+        Fault::{DieAfter, DieBefore, Refuse},
+        Faults,
+    },
+    host::CONFIG,
+    kernel::FakeKernel,
     live,
+    pool::POOL,
     trace::{
         self,
         Step::{self, *},
+    },
+};
+use crate::{
+    config::Config,
+    daemon::{
+        disk::Disk,
+        policies::Policies,
+        store::{Saved, Store},
     },
 };
 
@@ -42,7 +59,7 @@ fn what_was_never_restored_is_nothing_to_fall_back_to() {
 fn the_ids_of_what_was_rolled_back_are_nobody_elses_after_a_restart() {
     is_well(&[
         Apply { policy: 1, confirm: Some(51) },
-        Rollback { named: false },
+        Rollback { named: false, is_alone: false },
         Restart,
         Apply { policy: 2, confirm: Some(26) },
     ]);
@@ -54,7 +71,7 @@ fn what_awaits_confirmation_outlives_a_daemon_that_died_over_the_next() {
         Apply { policy: 2, confirm: Some(16) },
         Fault(DieAfter(3)),
         Apply { policy: 1, confirm: Some(5) },
-        Confirm,
+        Confirm { is_alone: false },
     ]);
 }
 
@@ -128,7 +145,7 @@ fn what_could_not_be_confirmed_does_not_stand_in_for_a_policy_after_a_boot() {
         is_well(&[
             Apply { policy: 5, confirm: Some(55) },
             Fault(Refuse { from: 1, count, errno: 19 }),
-            Confirm,
+            Confirm { is_alone: false },
             Reboot { is_undone: true },
         ]);
     }
@@ -140,7 +157,7 @@ fn what_was_judged_on_trial_does_not_stand_after_it() {
         is_well(&[
             Apply { policy: 1, confirm: None },
             Apply { policy: 2, confirm: Some(10) },
-            Rollback { named: false },
+            Rollback { named: false, is_alone: false },
             Apply { policy: next, confirm: None },
         ]);
     }
@@ -153,4 +170,30 @@ fn an_edit_of_who_is_known_by_labels_may_be_about_everybody() {
         Apply { policy: 2, confirm: None },
         Apply { policy: 6, confirm: None },
     ]);
+}
+
+#[test]
+fn what_the_kernel_refuses_to_restore_is_not_kept_again_and_again() {
+    let config = Config::parse(Path::new("enforcer.toml"), CONFIG).unwrap();
+    let faults = Rc::<Faults>::default();
+    let mut disk = FakeDisk::new(faults.clone());
+    let saved = Saved { number: 1, policy: POOL[1].policy.clone(), ..Saved::default() };
+    Store::on(disk.clone()).save(&saved).unwrap();
+    disk.write("policy.json", b"damaged").unwrap();
+    let mut kernel = FakeKernel { machine: Rc::default(), faults: faults.clone() };
+    let mut policies = Policies::open(&kernel, Store::on(disk.clone())).unwrap();
+    // Before these come the ids and the draft.
+    for from in 0..6 {
+        faults.begin(Some(Refuse { from, count: 1, errno: libc::ENOMEM }));
+        policies.restore(&mut kernel, &config);
+        faults.begin(None);
+        if kernel.machine.borrow().deciding().is_some() {
+            break;
+        }
+        let mut names = disk.names();
+        names.retain(|name| name != "ids.json");
+        assert_eq!(names, ["generations/1.json", "policy.json"], "operation {from} was refused");
+    }
+    policies.restore(&mut kernel, &config);
+    assert!(kernel.machine.borrow().deciding().is_some());
 }

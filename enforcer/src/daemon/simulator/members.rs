@@ -127,7 +127,11 @@ fn what_is_refused_to_the_kernel_is_not_learned_of_it() {
 #[test]
 fn a_trial_that_ends_leaves_its_fallback_with_todays_members() {
     let applies = [Apply { policy: 6, confirm: None }, Apply { policy: 7, confirm: Some(20) }];
-    for end in [&[Wait { seconds: 25 }][..], &[Wait { seconds: 25 }, Tick], &[Rollback { named: false }]] {
+    for end in [
+        &[Wait { seconds: 25 }][..],
+        &[Wait { seconds: 25 }, Tick],
+        &[Rollback { named: false, is_alone: false }],
+    ] {
         is_well(&[&applies, &BEGIN, &HANDED_ON, end, &[Look]]);
         is_well(&[&BEGIN, &applies, &HANDED_ON, end, &[Look]]);
         for at in 0..10 {

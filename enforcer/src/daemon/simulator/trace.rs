@@ -53,10 +53,10 @@ pub enum Step {
     Wait { seconds: u64 },
     /// Somebody applies a policy, perhaps to be confirmed within so many seconds.
     Apply { policy: usize, confirm: Option<u64> },
-    /// Somebody confirms.
-    Confirm,
+    /// Somebody confirms, perhaps while no daemon runs.
+    Confirm { is_alone: bool },
     /// Somebody goes back; to the oldest generation that is kept or to none that he names.
-    Rollback { named: bool },
+    Rollback { named: bool, is_alone: bool },
     /// The daemon ends, and another begins.
     Restart,
     /// The power fails, and the host boots.
@@ -123,8 +123,8 @@ fn step(rng: &mut Rng) -> Step {
             let first = if rng.bool() { by_label } else { 0 };
             Step::Apply { policy: rng.usize(first..POOL.len()), confirm: rng.bool().then(|| rng.u64(5..60)) }
         }
-        87..91 => Step::Confirm,
-        91..94 => Step::Rollback { named: rng.bool() },
+        87..91 => Step::Confirm { is_alone: rng.bool() },
+        91..94 => Step::Rollback { named: rng.bool(), is_alone: rng.bool() },
         94..98 => Step::Restart,
         _ => Step::Reboot { is_undone: rng.bool() },
     }

@@ -21,7 +21,7 @@ use crate::{
         containers::Running,
         core::Core,
         event::Event,
-        policies::{Outcome, UNKEPT, compile},
+        policies::{Outcome, Policies, UNKEPT, compile},
         store::Store,
     },
 };
@@ -94,19 +94,15 @@ impl World {
 
     /// A new daemon, which dies as often as it is to: but a step brings one fault only.
     fn start(&mut self) {
-        self.core = None;
+        self.replace_process();
         self.mail.clear();
         self.faults.revive();
         let decided = {
-            let mut machine = self.machine.borrow_mut();
-            machine.daemon += 1;
-            // No packet is under way for as long as a process needs to start.
-            machine.before = ControlWord::default();
+            let machine = self.machine.borrow();
             // Of a trial it may be the end.
             machine.deciding().filter(|_| !machine.word.is_unconfirmed()).map(|record| record.digest)
         };
-        let kernel = FakeKernel { machine: self.machine.clone(), faults: self.faults.clone() };
-        if let Ok(mut core) = Core::new(self.config.clone(), kernel, Store::on(self.disk.clone())) {
+        if let Ok(mut core) = Core::new(self.config.clone(), self.kernel(), Store::on(self.disk.clone())) {
             core.restore_policy(&self.config);
             core.handle(self.observed());
             self.core = Some(core);
@@ -130,7 +126,7 @@ impl World {
         self.host_changes(step);
         self.daemon_hears(step);
         self.somebody_orders(step);
-        if self.faults.is_dead() {
+        if self.core.is_none() || self.faults.is_dead() {
             self.faults.begin(None);
             self.start();
         }
@@ -267,8 +263,8 @@ impl World {
     fn somebody_orders(&mut self, step: Step) {
         match step {
             Step::Apply { policy, confirm } => self.apply(policy, confirm),
-            Step::Confirm => self.confirm(),
-            Step::Rollback { named } => self.rollback(named),
+            Step::Confirm { is_alone } => self.confirm(is_alone),
+            Step::Rollback { named, is_alone } => self.rollback(named, is_alone),
             _ => {}
         }
     }
@@ -290,14 +286,14 @@ impl World {
         self.acknowledge(&outcome);
     }
 
-    fn confirm(&mut self) {
+    fn confirm(&mut self, is_alone: bool) {
         let before = self.machine.borrow().ledger.clone();
         {
             let mut machine = self.machine.borrow_mut();
             let now = machine.now;
             machine.ledger.ask_to_confirm(now);
         }
-        let outcome = self.core().confirm();
+        let outcome = if is_alone { self.alone(Policies::confirm) } else { self.core().confirm() };
         let is_refused = outcome.as_ref().err().is_some_and(|error| error.to_string() != UNKEPT);
         if is_refused && !self.faults.is_dead() {
             // Whoever was refused counts on the deadline.
@@ -306,7 +302,7 @@ impl World {
         self.acknowledge(&outcome);
     }
 
-    fn rollback(&mut self, named: bool) {
+    fn rollback(&mut self, named: bool, is_alone: bool) {
         let store = Store::on(self.disk.spared());
         let kept = store.generations().unwrap();
         {
@@ -317,8 +313,36 @@ impl World {
                 machine.ledger.ask(policy, FOR_GOOD);
             }
         }
-        let outcome = self.core().rollback(kept.last().copied().filter(|_| named));
+        let to = kept.last().copied().filter(|_| named);
+        let outcome = if is_alone {
+            self.alone(|policies, kernel| policies.rollback(kernel, to))
+        } else {
+            self.core().rollback(to)
+        };
         self.acknowledge(&outcome);
+    }
+
+    /// Carries out an order while no daemon runs; the next one finds what it left.
+    fn alone(
+        &mut self,
+        order: impl FnOnce(&mut Policies<FakeDisk>, &mut FakeKernel) -> anyhow::Result<Outcome>,
+    ) -> anyhow::Result<Outcome> {
+        self.replace_process();
+        let mut kernel = self.kernel();
+        let mut policies = Policies::stand_in(&kernel, Store::on(self.disk.clone()))?;
+        order(&mut policies, &mut kernel)
+    }
+
+    fn replace_process(&mut self) {
+        self.core = None;
+        let mut machine = self.machine.borrow_mut();
+        machine.daemon += 1;
+        // No packet is under way for as long as one needs to start.
+        machine.before = ControlWord::default();
+    }
+
+    fn kernel(&self) -> FakeKernel {
+        FakeKernel { machine: self.machine.clone(), faults: self.faults.clone() }
     }
 
     /// What somebody was told holds from now on; nothing does that the dead said.

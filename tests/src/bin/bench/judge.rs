@@ -11,12 +11,13 @@ use enforcer_common::mode::Mode;
 use enforcer_common::verdict::{DropReason, PassReason};
 use enforcer_tests::cost::{Law, NETWORKS};
 use enforcer_tests::packet::{BLUE_A, BLUE_B, DB, Family, Packet, from};
+use enforcer_tests::processor;
 use enforcer_tests::prog_run::{Lab, Stream};
 
 use crate::draw::Draw;
 use crate::results::{Goal, Point, Results, Row, Unit};
 use crate::statistics::Estimate;
-use crate::{Thoroughness, processor, turns};
+use crate::{Thoroughness, turns};
 
 const ROUNDS: usize = 60;
 /// Packets of a host in one round, and those of flows that nobody knows.

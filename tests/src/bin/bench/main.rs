@@ -21,7 +21,6 @@ mod pair;
 mod paper;
 mod plots;
 mod prefixes;
-mod processor;
 mod readout;
 mod ready;
 mod rest;

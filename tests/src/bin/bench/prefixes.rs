@@ -16,6 +16,7 @@ use enforcer::policy::{Policy, Source};
 use enforcer_common::event::Hook;
 use enforcer_common::verdict::PassReason;
 use enforcer_tests::packet::{BLUE_A, BLUE_FAR, Family, Packet, from};
+use enforcer_tests::processor;
 use enforcer_tests::prog_run::{Lab, Stream};
 use ipnet::IpNet;
 
@@ -23,7 +24,7 @@ use crate::draw::Draw;
 use crate::memory::of_maps;
 use crate::results::{Goal, Point, Results, Row, Unit};
 use crate::statistics::Estimate;
-use crate::{Thoroughness, processor, turns};
+use crate::{Thoroughness, turns};
 
 const FEW: usize = 1_000;
 const MANY: usize = 1_000_000;

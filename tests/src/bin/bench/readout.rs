@@ -4,8 +4,8 @@
 use std::any::Any;
 use std::time::Instant;
 
-use enforcer_tests::Daemon;
 use enforcer_tests::packet::Family;
+use enforcer_tests::{Daemon, processor};
 
 use crate::forward::course::Course;
 use crate::forward::mix::Mix;
@@ -13,7 +13,7 @@ use crate::forward::stage::{self, Stage, Wiring};
 use crate::ladder::Rung;
 use crate::results::{Point, Results, Row, Unit};
 use crate::statistics::Estimate;
-use crate::{Thoroughness, processor, rounds};
+use crate::{Thoroughness, rounds};
 
 const FLOWS: [usize; 3] = [1, 65_536, 1 << 20];
 const QUICK_FLOWS: [usize; 2] = [1, 4_096];

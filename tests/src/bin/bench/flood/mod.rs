@@ -13,12 +13,12 @@ use enforcer_tests::daemon::ROOMY_CONFIG;
 use enforcer_tests::live_frames::{self, Leaving};
 use enforcer_tests::packet::{BLUE_A, BLUE_B, BLUE_FAR, DB, Family, from};
 use enforcer_tests::workload::INSIDE;
-use enforcer_tests::{Daemon, Host, NetNs};
+use enforcer_tests::{Daemon, Host, NetNs, processor};
 
 use crate::ladder::feed;
 use crate::results::{Goal, Results, Row, Unit};
 use crate::statistics::Estimate;
-use crate::{Thoroughness, processor, rounds};
+use crate::{Thoroughness, rounds};
 use xdp_filter::XdpFilter;
 
 const ROUNDS: usize = 30;

@@ -16,12 +16,13 @@ use std::path::Path;
 use std::rc::Rc;
 
 use enforcer_tests::packet::Family;
+use enforcer_tests::processor;
 
 use crate::Thoroughness;
 use crate::ladder::{self, Rung};
 use crate::results::{Goal, Point, Results, Row, Unit};
+use crate::rounds;
 use crate::statistics::Estimate;
-use crate::{processor, rounds};
 use chooser::Chooser;
 use course::Course;
 use mix::{Length, Mix};

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use enforcer_tests::packet::Family;
+use enforcer_tests::processor;
 
+use crate::Thoroughness;
 use crate::contest::{self, Figure, Task};
 use crate::ladder::Rung;
 use crate::pair::Pair;
 use crate::results::{Results, Unit};
-use crate::{Thoroughness, processor};
 use server::Server;
 
 const RUNGS: [Rung; 3] = [Rung::Routing, Rung::IptablesLegacy(10), Rung::Enforcer(2)];

@@ -6,12 +6,13 @@ mod client;
 mod server;
 
 use enforcer_tests::packet::{BLUE_B, Family};
+use enforcer_tests::processor;
 
+use crate::Thoroughness;
 use crate::contest::{self, Figure, Task};
 use crate::ladder::Rung;
 use crate::pair::Pair;
 use crate::results::{Results, Unit};
-use crate::{Thoroughness, processor};
 
 const RUNGS: [Rung; 5] = [
     Rung::Routing,

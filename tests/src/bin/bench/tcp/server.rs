@@ -4,10 +4,9 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::thread;
 
-use enforcer_tests::NetNs;
+use enforcer_tests::{NetNs, processor};
 
 use super::{CHUNK, ECHO, PORT, STREAM, STREAMS};
-use crate::processor;
 
 /// Serves as many connections at a time as there are streams. No thread is made for a connection: that would be measured.
 pub fn start(netns: &NetNs, address: IpAddr) -> io::Result<()> {
