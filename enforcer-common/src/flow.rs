@@ -195,7 +195,7 @@ pub struct FlowEntry {
     pub verdict: u8,
     /// [`FlowEntry::CACHED`], [`FlowEntry::OPENS`], [`FlowEntry::ANSWERS`] …
     pub flags: u8,
-    /// When the conversation that it opens was refreshed, [`FlowEntry::freshness`]. The datapath's own.
+    /// When the conversation that it opens or answers was refreshed, [`FlowEntry::freshness`]. The datapath's own.
     pub refreshed: u16,
 }
 
@@ -286,8 +286,8 @@ impl FlowEntry {
     pub const OPENS: u8 = 2;
     /// With [`FlowEntry::OPENS`]: somebody outside opens it to the endpoint at this hook, which pays.
     pub const OUTSIDE: u8 = 8;
-    /// It passes as an answer if the state table knows the question, which is asked for every packet anew:
-    /// a recorded pass holds only if it does, a recorded drop only if it does not.
+    /// It passes as an answer if the state table knows the question: a recorded pass holds only if it does, a recorded drop
+    /// only if it does not. Of a pass that is asked when it is no longer [fresh](FlowEntry::is_fresh), of a drop for every packet.
     pub const ANSWERS: u8 = 4;
     /// Of a recorded drop: what denies it is being audited, so that it goes on in every mode.
     pub const AUDITED: u8 = 16;
@@ -306,17 +306,16 @@ impl FlowEntry {
     /// Another number in each second of `now` (`CLOCK_MONOTONIC`, ns), and behind each of `resets`.
     #[inline(always)]
     pub const fn freshness(now: u64, resets: u16) -> u16 {
-        // Both only grow, but for what is lost of the count: the sum is another one when either is.
+        // Both only grow: the sum is another one when either is.
         second(now).wrapping_add(resets)
     }
 
-    /// Whether the conversation that this flow opens was refreshed in the second of `now` (`CLOCK_MONOTONIC`, ns), and behind
-    /// the last of so many `resets` that it may have met.
+    /// Whether the conversation of this flow was refreshed at the [`freshness`](Self::freshness) of `now` (`CLOCK_MONOTONIC`,
+    /// ns).
     #[inline(always)]
-    pub const fn is_fresh(&self, now: u64, resets: u16) -> bool {
-        // They wrap: of two that are alike long silence lies between.
-        self.refreshed == Self::freshness(now, resets)
-            && tick(now).wrapping_sub(self.last_seen) <= 1 << (SECOND - TICK)
+    pub const fn is_fresh(&self, now: u64, freshness: u16) -> bool {
+        // Seconds wrap: of two that are alike long silence lies between.
+        self.refreshed == freshness && tick(now).wrapping_sub(self.last_seen) <= 1 << (SECOND - TICK)
     }
 }
 
@@ -328,13 +327,14 @@ mod tests {
     fn a_conversation_is_fresh_for_the_rest_of_its_second() {
         let now = 70_000 << SECOND;
         let entry = FlowEntry { refreshed: second(now), last_seen: tick(now), ..FlowEntry::default() };
-        let fresh = [0, 1, (1 << SECOND) - 1, 1 << SECOND, 1 << (SECOND + 16)]
-            .map(|later| entry.is_fresh(now + later, 0));
+        let is_fresh = |now, resets| entry.is_fresh(now, FlowEntry::freshness(now, resets));
+        let fresh =
+            [0, 1, (1 << SECOND) - 1, 1 << SECOND, 1 << (SECOND + 16)].map(|later| is_fresh(now + later, 0));
         assert_eq!(fresh, [true, true, true, false, false], "seconds wrap, ticks do not");
         // Another CPU saw a packet after the clock was read.
         let ahead = FlowEntry { last_seen: tick(now) + 1, ..entry };
-        assert!(!ahead.is_fresh(now, 0), "refreshed once too often");
-        assert!(!entry.is_fresh(now, 1) && !entry.is_fresh(now + (1 << SECOND), 1), "reset since");
+        assert!(!ahead.is_fresh(now, second(now)), "refreshed once too often");
+        assert!(!is_fresh(now, 1) && !is_fresh(now + (1 << SECOND), 1), "reset since");
     }
 
     #[test]

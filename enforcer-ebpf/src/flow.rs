@@ -8,7 +8,7 @@ use enforcer_common::{
     control::Control,
     counter::Weight,
     endpoint::EndpointId,
-    flow::{FlowEntry, FlowKey, SECOND, ShortId, Why, tcp, tick},
+    flow::{FlowEntry, FlowKey, SECOND, ShortId, Why, tick},
     limits::DENIED_PER_SECOND,
     verdict::Verdict,
 };
@@ -255,25 +255,33 @@ fn renew(entry: *mut FlowEntry, journey: &Journey, more_flags: u8) {
         ptr::write_volatile(&raw mut (*entry).dst_endpoint, ShortId::new(judgement.dst));
         ptr::write_volatile(&raw mut (*entry).flags, judgement.flags | more_flags);
         ptr::write_volatile(&raw mut (*entry).stamp, judgement.stamp);
+        // Not what another flow left there.
+        ptr::write_volatile(&raw mut (*entry).refreshed, 0);
         ptr::write_volatile(&raw mut (*entry).verdict, judgement.verdict);
         ptr::write_volatile(&raw mut (*entry).facts, facts);
     }
 }
 
-/// Whether a packet of a recorded flow refreshes the conversation that the flow opens: the first of a second, the first
-/// behind a reset, which it takes back, and of TCP who changes it. To look for one costs as much as all else.
+/// Of a packet, before it refreshes anything: its own reset is not among those that it may take back.
 #[inline(always)]
-pub fn refreshes(entry: *mut FlowEntry, journey: &Journey) -> bool {
-    let resets = state::resets(&journey.packet.key);
-    let changes = journey.packet.tcp_flags & (tcp::SYN | tcp::FIN | tcp::RST) != 0;
+pub fn freshness(journey: &Journey) -> u16 {
+    FlowEntry::freshness(journey.now, state::resets(&journey.packet.key))
+}
+
+/// Whether the conversation of a recorded flow was refreshed in this second, and behind all resets that it may have met.
+#[inline(always)]
+pub fn is_fresh(entry: *mut FlowEntry, journey: &Journey, freshness: u16) -> bool {
     // SAFETY: see `stands`.
-    let is_fresh = unsafe { (*entry).is_fresh(journey.now, resets) };
-    if journey.looks_only || (is_fresh && !changes) {
-        return false;
+    unsafe { (*entry).is_fresh(journey.now, freshness) }
+}
+
+/// The conversation of a recorded flow was refreshed.
+#[inline(always)]
+pub fn refresh(entry: *mut FlowEntry, journey: &Journey, freshness: u16) {
+    if !journey.looks_only {
+        // SAFETY: see `stands`; whoever else writes there has refreshed it, too.
+        unsafe { ptr::write_volatile(&raw mut (*entry).refreshed, freshness) }
     }
-    // SAFETY: see `stands`; whoever else writes there has refreshed it, too.
-    unsafe { ptr::write_volatile(&raw mut (*entry).refreshed, FlowEntry::freshness(journey.now, resets)) }
-    true
 }
 
 /// A packet of a recorded flow that was counted elsewhere.
@@ -335,7 +343,7 @@ fn count(entry: *mut FlowEntry, journey: &Journey, weight: Weight) {
 /// # Safety
 /// `counter` points to an aligned, live u64.
 #[inline(always)]
-unsafe fn atomic_add(counter: *mut u64, value: u64) {
+pub unsafe fn atomic_add(counter: *mut u64, value: u64) {
     // SAFETY: the caller's promise.
     unsafe { asm!("lock *(u64 *)({p} + 0) += {v}", p = in(reg) counter, v = in(reg) value) }
 }

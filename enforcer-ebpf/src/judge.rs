@@ -403,12 +403,28 @@ fn unless_asked(journey: &Journey, no: Judgement, rule: u32, network: u32) -> Ju
 }
 
 /// What the state table has to do with a packet of a known flow, which is recorded there; false when it changes the
-/// judgement.
+/// judgement. To ask it costs more than all else.
 #[inline(always)]
 pub fn still_holds(journey: &Journey, record: *mut FlowEntry) -> bool {
     let judgement = &journey.judgement;
-    if judgement.flags & FlowEntry::OPENS != 0 && flow::refreshes(record, journey) {
+    let (opens, answers) =
+        (judgement.flags & FlowEntry::OPENS != 0, judgement.flags & FlowEntry::ANSWERS != 0);
+    if !opens && !answers {
+        return true;
+    }
+    let freshness = flow::freshness(journey);
+    // What is no answer yet is one from the moment on that somebody asks.
+    let waits = answers && !judgement.is_pass();
+    let goes_on = state::goes_on(&journey.packet);
+    if goes_on && !waits && flow::is_fresh(record, journey, freshness) {
+        return true;
+    }
+    if opens {
         state::open(journey, judgement.flags & FlowEntry::OUTSIDE != 0);
     }
-    judgement.flags & FlowEntry::ANSWERS == 0 || judgement.is_pass() == state::answers(journey)
+    let holds = !answers || judgement.is_pass() == state::answers(journey);
+    if holds && goes_on {
+        flow::refresh(record, journey, freshness);
+    }
+    holds
 }

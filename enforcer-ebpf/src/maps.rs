@@ -116,7 +116,7 @@ pub const RESET_SLOTS: u32 = 1 << 10;
 /// How many resets were seen, so that who goes on talking looks at his conversation again. Datapath only, and not pinned: what
 /// other programs saw is looked at in another second.
 #[btf_map]
-pub static RESETS: Array<u32, { RESET_SLOTS as usize }> = Array::new();
+pub static RESETS: Array<u64, { RESET_SLOTS as usize }> = Array::new();
 
 /// Seed of the state table's digests; never 0 once the table is in use.
 #[btf_map]

@@ -12,6 +12,7 @@ use enforcer_common::{
 };
 
 use crate::{
+    flow,
     journey::{Journey, question},
     maps, packet,
     parse::{Packet, Place},
@@ -65,6 +66,14 @@ fn can_answer(packet: &Packet) -> bool {
     (later || state::can_answer(packet.key.protocol, packet.tcp_flags)) && speaks_back(&packet.key)
 }
 
+/// Whether a packet says of its conversation only that it goes on. A fragment of TCP behind the first does not even say
+/// that: it takes no reset back.
+#[inline(always)]
+pub fn goes_on(packet: &Packet) -> bool {
+    const TELLING: u8 = tcp::SYN | tcp::FIN | tcp::RST | tcp::ACK;
+    packet.key.protocol != protocol::TCP || packet.tcp_flags & TELLING == tcp::ACK
+}
+
 /// How many resets were seen of connections with these ports, in either direction; 0 for other protocols.
 #[inline(always)]
 pub fn resets(key: &FlowKey) -> u16 {
@@ -82,8 +91,8 @@ fn note_reset(packet: &Packet) {
         return;
     }
     if let Some(count) = maps::RESETS.get_ptr_mut(reset_slot(&packet.key)) {
-        // SAFETY: see `resets`; where two CPUs count at once one may be lost, and is looked at in another second.
-        unsafe { ptr::write_volatile(count, ptr::read_volatile(count).wrapping_add(1)) }
+        // SAFETY: see `resets`.
+        unsafe { flow::atomic_add(count, 1) }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use enforcer_common::verdict::{DropReason::*, PassReason::*};
+use enforcer_common::{
+    state::StateEntry,
+    verdict::{DropReason::*, PassReason::*},
+};
 use enforcer_tests::{
     packet::{BLUE_A, DB, Family, Family::*},
     prog_run::Lab,
@@ -89,6 +92,25 @@ fn a_forged_reset_ends_nothing(mut ruled: Lab, #[case] state: State, #[values(V4
     ruled.sent_by("a", question.clone().ack()).passes(AllowedByRule);
     ruled.silence(Duration::from_secs(7_000));
     ruled.sent_by("db", question.answer().ack()).passes(Reply);
+}
+
+/// It does not say that it acknowledges anything.
+#[rstest]
+fn a_later_fragment_takes_no_reset_back(mut ruled: Lab, #[values(V4, V6)] family: Family) {
+    let question = between(family, BLUE_A, DB);
+    let is_reset = |lab: &Lab| {
+        let conversation = lab.conversation(&question).expect("it is open");
+        conversation.flags & StateEntry::RESET != 0
+    };
+    talk(&mut ruled, family, State::Established);
+    let datagram = question.clone().ack().payload(64).id(7);
+    ruled.sent_by("a", datagram.clone().fragment(0, true)).passes(AllowedByRule);
+    ruled.sent_by("db", question.answer().rst()).passes(Reply);
+    ruled.sent_by("a", datagram.fragment(185, false)).passes(AllowedByRule);
+    assert!(is_reset(&ruled));
+    // Nor is that left to another second.
+    ruled.sent_by("a", question.clone().ack()).passes(AllowedByRule);
+    assert!(!is_reset(&ruled));
 }
 
 #[rstest]

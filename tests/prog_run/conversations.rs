@@ -65,9 +65,21 @@ fn an_answer_of_tcp_acknowledges_or_resets(mut ruled: Lab, #[values(V4, V6)] fam
     ruled.sent_by("db", back.clone().no_flags()).drops(DefaultDeny);
     for answer in [question.answer(), back.clone().ack(), back.clone().fin(), back.clone().rst()] {
         ruled.sent_by("db", answer).passes(Reply);
-        // What answered before does not make an opening segment any better.
+        // What answered before does not make an opening segment any better, or one that says nothing.
         ruled.sent_by("db", &back).drops(DefaultDeny);
+        ruled.sent_by("db", back.clone().no_flags()).drops(DefaultDeny);
     }
+}
+
+/// However often it was refused before.
+#[rstest]
+fn an_answer_passes_from_the_question_on(mut ruled: Lab, #[values(V4, V6)] family: Family) {
+    let question = from(BLUE_A.on(family)).to(DB.on(family)).udp(53);
+    for _ in 0..4 {
+        ruled.sent_by("db", question.answer()).drops(DefaultDeny);
+    }
+    ruled.sent_by("a", &question).passes(AllowedByRule);
+    ruled.sent_by("db", question.answer()).passes(Reply);
 }
 
 /// Who asks again and again keeps the answers coming, and whoever stops does not.

@@ -157,8 +157,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "state-known-answer-not-asked-for",
         file: JUDGE,
-        text: "judgement.flags & FlowEntry::ANSWERS == 0 || judgement.is_pass() == state::answers(journey)",
-        replacement: "{ let _ = FlowEntry::ANSWERS; true }",
+        text: "!answers || judgement.is_pass() == state::answers(journey)",
+        replacement: "!answers || judgement.is_pass()",
         breaks: "a known answer passes when its conversation is over, a refused one never",
     },
     Mutant {
@@ -332,8 +332,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "life-the-next-goes-back",
         file: RESTORE,
-        text: "deciding.number >= newest",
-        replacement: "deciding.number == newest",
+        text: "deciding >= newest",
+        replacement: "deciding == newest",
         breaks: "a daemon that died over its disk takes its policy with it",
     },
     Mutant {
@@ -346,8 +346,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "life-confirmed-in-the-kernel-first",
         file: POLICIES,
-        text: "        self.store.confirm(number).inspect_err(|_| drop(self.go_back(last_good)))?;\n        self.show(kernel, self.generations.published().confirmed())?;",
-        replacement: "        self.show(kernel, self.generations.published().confirmed())?;\n        self.store.confirm(number).inspect_err(|_| drop(self.go_back(last_good)))?;",
+        text: "        self.store.confirm(number).inspect_err(|_| self.take_back(number, last_good))?;\n        self.show(kernel, self.generations.published().confirmed())?;",
+        replacement: "        self.show(kernel, self.generations.published().confirmed())?;\n        self.store.confirm(number).inspect_err(|_| self.take_back(number, last_good))?;",
         breaks: "a confirmation that was refused holds",
     },
     Mutant {

@@ -227,6 +227,7 @@ impl Talk {
         let packets = prop_oneof![
             2 => Just(vec![(true, SYN), (false, SYN | ACK), (true, ACK), (false, ACK), (true, 0x11), (false, 0x11)]),
             1 => Just(vec![(false, ACK), (true, SYN), (false, SYN), (false, 0x14), (false, ACK)]),
+            1 => Just(vec![(true, SYN), (false, ACK), (false, ACK), (false, ACK), (false, 0), (false, SYN), (false, ACK)]),
             3 => vec((any::<bool>(), flags), 2..7),
         ];
         let nat = weighted(0.3, (any::<bool>(), any::<Index>()));

@@ -17,7 +17,12 @@ mod outcome;
 mod run;
 mod stream;
 
-use std::{collections::BTreeMap, net::IpAddr, process::Command};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use aya::{programs::ProgramInfo, util::nr_cpus};
 use enforcer::{
@@ -146,6 +151,16 @@ impl Lab {
     pub fn publish(&mut self, word: ControlWord) {
         self.generations.publish(word);
         self.datapath.tables.publish(word);
+    }
+
+    /// Lets what decides decide once more, and says how long that took.
+    pub fn publish_again(&mut self) -> Duration {
+        let word = self.generations.published();
+        let record = *self.generations.record(word);
+        let begun = Instant::now();
+        self.datapath.tables.write_generation(word.slot(), record).expect("the record is written");
+        self.datapath.tables.publish(word);
+        begun.elapsed()
     }
 
     /// Builds `text` and publishes it until `deadline` (`CLOCK_BOOTTIME`, ns); then what decides now decides

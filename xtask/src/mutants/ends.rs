@@ -4,7 +4,6 @@
 use crate::mutant::Mutant;
 
 const FLOW_TABLE: &str = "enforcer-ebpf/src/flow_table.rs";
-const FLOW: &str = "enforcer-ebpf/src/flow.rs";
 const STATE: &str = "enforcer-ebpf/src/state.rs";
 const JUDGE: &str = "enforcer-ebpf/src/judge.rs";
 const MASKED: &str = "enforcer-ebpf/src/masked.rs";
@@ -28,10 +27,24 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "closing-is-not-looked-at",
-        file: FLOW,
-        text: "journey.packet.tcp_flags & (tcp::SYN | tcp::FIN | tcp::RST) != 0",
-        replacement: "journey.packet.tcp_flags & tcp::SYN != 0",
+        file: STATE,
+        text: "const TELLING: u8 = tcp::SYN | tcp::FIN | tcp::RST | tcp::ACK;",
+        replacement: "const TELLING: u8 = tcp::SYN | tcp::ACK;",
         breaks: "who closes or resets a connection keeps it open",
+    },
+    Mutant {
+        name: "what-acknowledges-nothing-goes-on",
+        file: STATE,
+        text: "packet.tcp_flags & TELLING == tcp::ACK",
+        replacement: "packet.tcp_flags & (TELLING ^ tcp::ACK) == 0",
+        breaks: "a segment that is no answer passes as one behind others, and a later fragment takes a reset back",
+    },
+    Mutant {
+        name: "refused-answers-wait-for-another-second",
+        file: JUDGE,
+        text: "let waits = answers && !judgement.is_pass();",
+        replacement: "let waits = answers && judgement.flags == 0;",
+        breaks: "who was refused an answer before is asked, and answers in vain",
     },
     Mutant {
         name: "denied-at-any-interface",

@@ -53,6 +53,8 @@ enum Policy {
 enum Flows {
     /// Any of so many that are known.
     Known(usize),
+    /// The answers to these, known as well.
+    Answers(usize),
     /// Each packet is the first of its flow.
     New,
 }
@@ -85,7 +87,9 @@ fn cases(thoroughness: Thoroughness) -> Vec<Case> {
         cases.extend(flows.map(|flows| Case::Verdict(kind, Policy::Two, flows)));
     }
     for policy in policies {
+        let answers = matches!(policy, Policy::Rules(Law::OneRule) | Policy::TcpRule);
         let flows = [Flows::Known(SOME), Flows::New];
+        let flows = flows.into_iter().chain(answers.then_some(Flows::Answers(SOME)));
         cases.extend(flows.map(|flows| Case::Verdict(TableKind::Own, *policy, flows)));
     }
     cases
@@ -116,13 +120,13 @@ fn turn(case: Case, family: Family) -> turns::Turn {
         Some(reason) => first.passes(reason),
         None => first.drops(DropReason::DefaultDeny),
     };
-    if let Flows::Known(flows) = flows {
+    if let Flows::Known(flows) | Flows::Answers(flows) = flows {
         // In an order of their own: tables of the kernel put one flow behind the other as they come.
         let fill = lab.stream(Hook::FromEndpoint, "a", (0..flows).map(|flow| packet(family, policy, flow)));
         // Of what is dropped only some is remembered in a second; of what only should be, all.
         lab.host_mode(Mode::Audit);
         fill.mean_duration((FILLS * flows) as u32);
-        if policy == Policy::TcpRule {
+        if policy.opens() {
             let answers = (0..flows).map(|flow| packet(family, policy, flow).answer());
             lab.stream(Hook::FromEndpoint, "db", answers).mean_duration(flows as u32);
         }
@@ -132,6 +136,9 @@ fn turn(case: Case, family: Family) -> turns::Turn {
     let stream = match flows {
         Flows::New => lab.stream(Hook::FromEndpoint, "a", packets),
         Flows::Known(_) => lab.stream(Hook::FromEndpoint, "a", packets.map(Packet::ack)),
+        Flows::Answers(_) => {
+            lab.stream(Hook::FromEndpoint, "db", packets.map(|packet| packet.answer().ack()))
+        }
     };
     Box::new(move || {
         // The program is the lab's, where nobody hears of drops.
@@ -172,6 +179,11 @@ impl Policy {
             Self::Apart => None,
             Self::Rules(_) | Self::TcpRule => Some(PassReason::AllowedByRule),
         }
+    }
+
+    /// Whether packets open conversations.
+    fn opens(self) -> bool {
+        self.passes() == Some(PassReason::AllowedByRule)
     }
 
     fn name(self) -> String {
@@ -240,7 +252,7 @@ fn report(hosts: &[Standing], family: Family, results: &mut Results) {
             TableKind::Kernel,
             Policy::Two,
             match flows {
-                Flows::Known(_) if policy != Policy::Two => Flows::Known(SOME),
+                Flows::Known(_) | Flows::Answers(_) if policy != Policy::Two => Flows::Known(SOME),
                 flows => flows,
             },
         );
@@ -298,7 +310,7 @@ impl Flows {
     /// How many there are; new ones for all rounds.
     fn number(self) -> usize {
         match self {
-            Self::Known(flows) => flows,
+            Self::Known(flows) | Self::Answers(flows) => flows,
             Self::New => ROUNDS * NEW_PACKETS as usize,
         }
     }
@@ -307,6 +319,7 @@ impl Flows {
         match self {
             Self::Known(1) => "known flow".to_owned(),
             Self::Known(flows) => format!("known flow, of {flows}"),
+            Self::Answers(flows) => format!("known answer, of {flows}"),
             Self::New => "new flow".to_owned(),
         }
     }

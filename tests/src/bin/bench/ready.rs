@@ -61,7 +61,7 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     for row in &rows {
         let name = format!("among {} others{}", row.others, row.attach.name());
         let waits = [&row.waits, &rows[0].waits].map(Vec::as_slice);
-        results.waits(("ready", "a new workload"), &name, waits, "the same alone");
+        results.waits(("ready", "a new workload"), &name, Unit::Milliseconds, waits, "the same alone");
     }
     let most = rows.iter().map(|row| row.others).max();
     let crowded: Vec<&Standing> = rows.iter().filter(|row| Some(row.others) == most).collect();

@@ -166,11 +166,12 @@ impl Results {
         }
     }
 
-    /// Adds how long half of all waits took at most, and 99 of 100, in milliseconds and as multiples of others'.
+    /// Adds how long half of all waits took at most, and 99 of 100, and as multiples of others'.
     pub fn waits(
         &mut self,
         (part, of): (&'static str, &str),
         name: &str,
+        unit: Unit,
         [waits, others]: [&[f64]; 2],
         of_what: &'static str,
     ) {
@@ -180,7 +181,7 @@ impl Results {
                 part: part.into(),
                 of: of.to_owned(),
                 what: format!("{name}: {most} within"),
-                unit: Unit::Milliseconds,
+                unit,
                 value: Estimate::of([value]),
                 times: Estimate::of([value / base]),
                 of_what: of_what.into(),

@@ -1,5 +1,5 @@
 //! One prefix comes into a network, and everything else stays or makes room for others: from the order at the daemon's
-//! socket to the first packet that passes for it.
+//! socket to the first packet that passes for it; and what of that the last step takes, in which the kernel changes its mind.
 
 use std::net::{IpAddr, UdpSocket};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,11 +13,12 @@ use enforcer_tests::cost::NETWORKS;
 use enforcer_tests::daemon::ROOMY_CONFIG;
 use enforcer_tests::flood::Flood;
 use enforcer_tests::packet::from;
+use enforcer_tests::prog_run::Lab;
 use enforcer_tests::workload::INSIDE;
 use enforcer_tests::{Daemon, Host, Workload};
 
 use crate::Thoroughness;
-use crate::results::{Goal, Results};
+use crate::results::{Goal, Results, Unit};
 use crate::scale;
 use crate::statistics::{Estimate, quantile};
 
@@ -32,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_millis(20);
 /// What may take so long for 99 of 100 changes.
 const GOAL: f64 = 5.0;
+/// Policies that are made to decide, and microseconds that 99 of 100 may take.
+const WRITES: usize = 20_000;
+const WRITE_GOAL: f64 = 5.0;
 
 pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     println!("\nupdate: one prefix more, from the order to the first packet that it lets pass");
@@ -49,12 +53,32 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
         .collect();
     let few = &rows[0].2;
     for (what, name, times) in &rows {
-        results.waits(("update", *what), name, [times, few], "one prefix more with 2 networks");
+        results.waits(
+            ("update", *what),
+            name,
+            Unit::Milliseconds,
+            [times, few],
+            "one prefix more with 2 networks",
+        );
         if **what == *rows[0].0 {
             let what = format!("{what}, {name}: ms to the first packet, 99 of 100");
             results.goals.push(Goal::at_most("update", what, GOAL, Estimate::of([quantile(times, 0.99)])));
         }
     }
+    let (what, writes) = ("a built policy decides", writes(thoroughness.of(WRITES)));
+    let few: Vec<f64> = few.iter().map(|milliseconds| milliseconds * 1e3).collect();
+    let of_what = "one prefix more with 2 networks";
+    results.waits(("update", what), "its record and the word", Unit::Microseconds, [&writes, &few], of_what);
+    let what = format!("{what}: µs for its record and the word, 99 of 100");
+    let measured = Estimate::of([quantile(&writes, 0.99)]);
+    results.goals.push(Goal::at_most("update", what, WRITE_GOAL, measured));
+}
+
+/// Microseconds that each write of the tables took that lets a policy decide which is built.
+fn writes(count: usize) -> Vec<f64> {
+    let mut lab = Lab::new();
+    lab.apply(NETWORKS);
+    std::iter::repeat_with(|| lab.publish_again().as_secs_f64() * 1e6).take(count).collect()
 }
 
 /// Milliseconds that each change took, beside others: those before it, and those after it.
