@@ -94,7 +94,9 @@ fn leave_the_pattern_and_come_back(town: &Town) {
     host.ip("link set veth-web down\nlink set veth-web name other0\nlink set other0 up\n");
     wait::until("it is forgotten", PATIENCE, || endpoint(town, "veth-web").is_none().then_some(()));
     let ifindex = host.enter(|| nix::net::if_::if_nametoindex("other0")).unwrap();
-    assert_eq!(programs(host, ifindex), [0, 0], "nobody's business any more");
+    wait::until("it is nobody's business any more", PATIENCE, || {
+        (programs(host, ifindex) == [0, 0]).then_some(())
+    });
     host.ip("link set other0 down\nlink set other0 name veth-web\n");
     lead_to(&town.web, town);
     town.daemon.wait_ready(&["veth-web"]);

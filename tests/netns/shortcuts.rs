@@ -231,10 +231,12 @@ fn check(layout: Layout, raise: &str, lower: &str, then: Then) {
             assert!(!conversation.goes_on(), "TCP ends, too");
         }
     }
-    let fastpath = street.fastpath();
-    let is_told = !fastpath["barriers"].as_array().unwrap().is_empty()
-        || !fastpath["barred"].as_array().unwrap().is_empty();
-    assert!(is_told, "`status` says why: {fastpath}");
+    // The programs may have seen it before the daemon has.
+    wait::until("`status` says why", PATIENCE, || {
+        let fastpath = street.fastpath();
+        let is_told = |what: &str| !fastpath[what].as_array().unwrap().is_empty();
+        (is_told("barriers") || is_told("barred")).then_some(())
+    });
     street.on_host(lower);
     if !raise.contains("iptables-legacy") {
         // Their tables stay once they were used.
