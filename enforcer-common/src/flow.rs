@@ -303,11 +303,17 @@ impl FlowEntry {
         if self.verdict == 0 { u32::MAX } else { now.wrapping_sub(self.last_seen) }
     }
 
-    /// Another number in each second of `now` (`CLOCK_MONOTONIC`, ns), and behind each of `resets`.
+    /// Another number in each second of `now` (`CLOCK_MONOTONIC`, ns), and behind each of `turns` that connections took.
     #[inline(always)]
-    pub const fn freshness(now: u64, resets: u16) -> u16 {
-        // Both only grow: the sum is another one when either is.
-        second(now).wrapping_add(resets)
+    pub const fn freshness(now: u64, turns: u16) -> u16 {
+        // A half each, so that no number of turns makes one second look like another.
+        second(now) << 8 | turns & 0xff
+    }
+
+    /// Of a flow of which no packet has refreshed anything at `now` (`CLOCK_MONOTONIC`, ns).
+    #[inline(always)]
+    pub const fn stale(now: u64) -> u16 {
+        Self::freshness(now, 0) ^ 1 << 15
     }
 
     /// Whether the conversation of this flow was refreshed at the [`freshness`](Self::freshness) of `now` (`CLOCK_MONOTONIC`,
@@ -326,15 +332,20 @@ mod tests {
     #[test]
     fn a_conversation_is_fresh_for_the_rest_of_its_second() {
         let now = 70_000 << SECOND;
-        let entry = FlowEntry { refreshed: second(now), last_seen: tick(now), ..FlowEntry::default() };
-        let is_fresh = |now, resets| entry.is_fresh(now, FlowEntry::freshness(now, resets));
+        let refreshed = FlowEntry::freshness(now, 0);
+        let entry = FlowEntry { refreshed, last_seen: tick(now), ..FlowEntry::default() };
+        let is_fresh = |now, turns| entry.is_fresh(now, FlowEntry::freshness(now, turns));
         let fresh =
-            [0, 1, (1 << SECOND) - 1, 1 << SECOND, 1 << (SECOND + 16)].map(|later| is_fresh(now + later, 0));
+            [0, 1, (1 << SECOND) - 1, 1 << SECOND, 1 << (SECOND + 8)].map(|later| is_fresh(now + later, 0));
         assert_eq!(fresh, [true, true, true, false, false], "seconds wrap, ticks do not");
         // Another CPU saw a packet after the clock was read.
         let ahead = FlowEntry { last_seen: tick(now) + 1, ..entry };
-        assert!(!ahead.is_fresh(now, second(now)), "refreshed once too often");
-        assert!(!is_fresh(now, 1) && !is_fresh(now + (1 << SECOND), 1), "reset since");
+        assert!(!ahead.is_fresh(now, refreshed), "refreshed once too often");
+        assert!(!is_fresh(now, 1) && !is_fresh(now + (1 << SECOND), 1), "a turn since");
+        let next = now + (1 << SECOND);
+        assert!((0..=u16::MAX).all(|turns| FlowEntry::freshness(next, turns) != refreshed));
+        let new = FlowEntry { refreshed: FlowEntry::stale(now), ..entry };
+        assert!((0..=u16::MAX).all(|turns| !new.is_fresh(now, FlowEntry::freshness(now, turns))));
     }
 
     #[test]

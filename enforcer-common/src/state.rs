@@ -146,7 +146,7 @@ impl StateEntry {
 }
 
 /// Whether a packet can be an answer at all: of TCP it acknowledges something or resets, and so opens
-/// nothing. `tcp_flags` are `None` for a later fragment, whose first was judged.
+/// nothing. Not for a later fragment, whose flags nobody knows and whose first was judged.
 #[inline(always)]
 pub const fn can_answer(protocol: u8, tcp_flags: u8) -> bool {
     protocol != protocol::TCP || tcp_flags & (tcp::ACK | tcp::RST) != 0

@@ -1,7 +1,7 @@
 //! Flow records: what a packet costs when its flow is known. What is denied lies in a table of its own, so that it
 //! cannot push out allowed flows; all are observation and cache, never truth.
 
-use core::{arch::asm, ptr};
+use core::ptr;
 
 use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::LruHashMap};
 use enforcer_common::{
@@ -256,19 +256,19 @@ fn renew(entry: *mut FlowEntry, journey: &Journey, more_flags: u8) {
         ptr::write_volatile(&raw mut (*entry).flags, judgement.flags | more_flags);
         ptr::write_volatile(&raw mut (*entry).stamp, judgement.stamp);
         // Not what another flow left there.
-        ptr::write_volatile(&raw mut (*entry).refreshed, 0);
+        ptr::write_volatile(&raw mut (*entry).refreshed, FlowEntry::stale(journey.now));
         ptr::write_volatile(&raw mut (*entry).verdict, judgement.verdict);
         ptr::write_volatile(&raw mut (*entry).facts, facts);
     }
 }
 
-/// Of a packet, before it refreshes anything: its own reset is not among those that it may take back.
+/// Of a packet, before it looks: what another CPU sees meanwhile, the next packet looks at.
 #[inline(always)]
 pub fn freshness(journey: &Journey) -> u16 {
-    FlowEntry::freshness(journey.now, state::resets(&journey.packet.key))
+    FlowEntry::freshness(journey.now, state::turns(&journey.packet.key))
 }
 
-/// Whether the conversation of a recorded flow was refreshed in this second, and behind all resets that it may have met.
+/// Whether the conversation of a recorded flow was refreshed in this second, and behind all turns that it may have taken.
 #[inline(always)]
 pub fn is_fresh(entry: *mut FlowEntry, journey: &Journey, freshness: u16) -> bool {
     // SAFETY: see `stands`.
@@ -331,19 +331,9 @@ fn count(entry: *mut FlowEntry, journey: &Journey, weight: Weight) {
             (*entry).packets = (*entry).packets.wrapping_add(packets);
             (*entry).bytes = (*entry).bytes.wrapping_add(bytes);
         } else {
-            atomic_add(&raw mut (*entry).packets, packets);
-            atomic_add(&raw mut (*entry).bytes, bytes);
+            maps::atomic_add(&raw mut (*entry).packets, packets);
+            maps::atomic_add(&raw mut (*entry).bytes, bytes);
         }
         (*entry).last_seen = tick(journey.now);
     }
-}
-
-/// Several CPUs may carry packets of one flow at once, and a count that loses packets is none.
-///
-/// # Safety
-/// `counter` points to an aligned, live u64.
-#[inline(always)]
-pub unsafe fn atomic_add(counter: *mut u64, value: u64) {
-    // SAFETY: the caller's promise.
-    unsafe { asm!("lock *(u64 *)({p} + 0) += {v}", p = in(reg) counter, v = in(reg) value) }
 }

@@ -86,8 +86,8 @@ pub struct Judgement {
     pub stamp: u32,
     /// [`Verdict::code`]. Zero is no verdict, and so not a pass.
     pub verdict: u8,
-    /// [`FlowEntry::CACHED`] where the verdict depends on generation, facts and key alone, and what to
-    /// do with the state table for every packet.
+    /// [`FlowEntry::CACHED`] where the verdict depends on generation, facts and key alone, and what later packets have to
+    /// do with the state table.
     pub flags: u8,
     pub reserved: [u8; 2],
 }

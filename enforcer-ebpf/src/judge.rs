@@ -415,15 +415,15 @@ pub fn still_holds(journey: &Journey, record: *mut FlowEntry) -> bool {
     let freshness = flow::freshness(journey);
     // What is no answer yet is one from the moment on that somebody asks.
     let waits = answers && !judgement.is_pass();
-    let goes_on = state::goes_on(&journey.packet);
-    if goes_on && !waits && flow::is_fresh(record, journey, freshness) {
+    let only_goes_on = state::only_goes_on(&journey.packet);
+    if only_goes_on && !waits && flow::is_fresh(record, journey, freshness) {
         return true;
     }
     if opens {
         state::open(journey, judgement.flags & FlowEntry::OUTSIDE != 0);
     }
     let holds = !answers || judgement.is_pass() == state::answers(journey);
-    if holds && goes_on {
+    if holds && only_goes_on {
         flow::refresh(record, journey, freshness);
     }
     holds

@@ -1,6 +1,8 @@
 //! Every table of the datapath. Layouts live in `enforcer-common`; unless said otherwise the daemon
 //! writes and the datapath reads.
 
+use core::arch::asm;
+
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
@@ -110,13 +112,13 @@ pub const STATE_SETS: u32 = MAX_STATE / WAYS as u32;
 #[btf_map]
 pub static STATE: Array<StateSet, { STATE_SETS as usize }> = Array::new();
 
-/// Counts of resets, by the ports of the connection; a power of two.
-pub const RESET_SLOTS: u32 = 1 << 10;
+/// Counts of turns, by the ports of the connection; a power of two.
+pub const TURN_SLOTS: u32 = 1 << 10;
 
-/// How many resets were seen, so that who goes on talking looks at his conversation again. Datapath only, and not pinned: what
-/// other programs saw is looked at in another second.
+/// How many turns connections took, a reset or a new beginning, so that who goes on talking looks at his conversation again.
+/// Datapath only, and not pinned: what other programs saw is looked at in another second.
 #[btf_map]
-pub static RESETS: Array<u64, { RESET_SLOTS as usize }> = Array::new();
+pub static TURNS: Array<u64, { TURN_SLOTS as usize }> = Array::new();
 
 /// Seed of the state table's digests; never 0 once the table is in use.
 #[btf_map]
@@ -187,3 +189,13 @@ pub static JOURNEY: PerCpuArray<Journey, 1> = PerCpuArray::new();
 /// This CPU's rate limit of events, and how many were lost. The datapath writes, tools read.
 #[btf_map]
 pub static EVENT_BUDGET: PerCpuArray<EventBudget, 1> = PerCpuArray::new();
+
+/// Several CPUs may count at once, and a count that loses some is none.
+///
+/// # Safety
+/// `counter` points to an aligned, live u64.
+#[inline(always)]
+pub unsafe fn atomic_add(counter: *mut u64, value: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("lock *(u64 *)({p} + 0) += {v}", p = in(reg) counter, v = in(reg) value) }
+}

@@ -12,7 +12,6 @@ use enforcer_common::{
 };
 
 use crate::{
-    flow,
     journey::{Journey, question},
     maps, packet,
     parse::{Packet, Place},
@@ -69,37 +68,38 @@ fn can_answer(packet: &Packet) -> bool {
 /// Whether a packet says of its conversation only that it goes on. A fragment of TCP behind the first does not even say
 /// that: it takes no reset back.
 #[inline(always)]
-pub fn goes_on(packet: &Packet) -> bool {
+pub fn only_goes_on(packet: &Packet) -> bool {
     const TELLING: u8 = tcp::SYN | tcp::FIN | tcp::RST | tcp::ACK;
     packet.key.protocol != protocol::TCP || packet.tcp_flags & TELLING == tcp::ACK
 }
 
-/// How many resets were seen of connections with these ports, in either direction; 0 for other protocols.
+/// How many turns connections with these ports took, in either direction; 0 for other protocols.
 #[inline(always)]
-pub fn resets(key: &FlowKey) -> u16 {
+pub fn turns(key: &FlowKey) -> u16 {
     if key.protocol != protocol::TCP {
         return 0;
     }
     // SAFETY: an array entry lives as long as the program.
-    maps::RESETS.get_ptr(reset_slot(key)).map_or(0, |count| unsafe { ptr::read_volatile(count) as u16 })
+    maps::TURNS.get_ptr(turn_slot(key)).map_or(0, |count| unsafe { ptr::read_volatile(count) as u16 })
 }
 
-/// Behind what it does to the conversation: who sees the count finds that done.
+/// Counts a packet behind which either side has to look at the conversation: a reset, and a SYN in an answered one. Behind
+/// what it does there: who sees the count finds that done.
 #[inline(always)]
-fn note_reset(packet: &Packet) {
-    if packet.tcp_flags & tcp::RST == 0 {
+fn note_turn(packet: &Packet, begins_anew: bool) {
+    if packet.tcp_flags & tcp::RST == 0 && !begins_anew {
         return;
     }
-    if let Some(count) = maps::RESETS.get_ptr_mut(reset_slot(&packet.key)) {
-        // SAFETY: see `resets`.
-        unsafe { flow::atomic_add(count, 1) }
+    if let Some(count) = maps::TURNS.get_ptr_mut(turn_slot(&packet.key)) {
+        // SAFETY: see `turns`.
+        unsafe { maps::atomic_add(count, 1) }
     }
 }
 
 /// Cheap, and the same for both directions. Who chooses ports to meet somebody else's costs him a look.
 #[inline(always)]
-const fn reset_slot(key: &FlowKey) -> u32 {
-    (key.src_port ^ key.dst_port) as u32 & (maps::RESET_SLOTS - 1)
+const fn turn_slot(key: &FlowKey) -> u32 {
+    (key.src_port ^ key.dst_port) as u32 & (maps::TURN_SLOTS - 1)
 }
 
 /// Whether the conversation that a [`question`] is about is open.
@@ -160,13 +160,15 @@ pub extern "C" fn state_open(payer: u32, flags: u32) -> u32 {
     let now = packet::now();
     if let Some(entry) = entry(found) {
         // SAFETY: see `state_find`; whole words, and the last writer wins.
-        unsafe {
+        let begins_anew = unsafe {
+            let before = (*entry).flags;
             if journey.packet.fragment.place.get() != Place::Later {
-                (*entry).flags = StateEntry::asked((*entry).flags, journey.packet.tcp_flags);
+                (*entry).flags = StateEntry::asked(before, journey.packet.tcp_flags);
             }
             (*entry).last_seen = now;
-        }
-        note_reset(&journey.packet);
+            before & !(*entry).flags & StateEntry::ANSWERED != 0
+        };
+        note_turn(&journey.packet, begins_anew);
         return 1;
     }
     // Who answers opens nothing: else a conversation would outlive the rule that it was opened by.
@@ -189,7 +191,7 @@ pub extern "C" fn state_open(payer: u32, flags: u32) -> u32 {
         (*entry).flags = flags;
         ptr::write_volatile(&raw mut (*entry).check, check_of(digest));
     }
-    note_reset(&journey.packet);
+    note_turn(&journey.packet, false);
     1
 }
 
@@ -232,7 +234,7 @@ fn answer(journey: &Journey, found: u32) -> bool {
             (*entry).last_seen = packet::now();
         }
     }
-    note_reset(&journey.packet);
+    note_turn(&journey.packet, false);
     true
 }
 

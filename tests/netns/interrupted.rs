@@ -155,6 +155,8 @@ fn a_daemon_that_died_before_its_disk_was_told_leaves_what_decides() {
     let newest_two = store.generations().unwrap();
     let [deciding, before] = newest_two[..2] else { unreachable!("two were asked for") };
     let is_behind = || {
+        let deciding = format!("{deciding}.json");
+        fs::rename(state.join("generations").join(&deciding), state.join("pending").join(&deciding)).unwrap();
         fs::remove_file(state.join("policy.json")).unwrap();
         fs::hard_link(state.join(format!("generations/{before}.json")), state.join("policy.json")).unwrap();
     };

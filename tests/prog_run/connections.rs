@@ -94,6 +94,20 @@ fn a_forged_reset_ends_nothing(mut ruled: Lab, #[case] state: State, #[values(V4
     ruled.sent_by("db", question.answer().ack()).passes(Reply);
 }
 
+/// A SYN that comes late, or from somebody else, is answered by an acknowledgement of what was said (RFC 5961 §4).
+#[rstest]
+fn a_forged_beginning_ends_nothing(mut ruled: Lab, #[values(V4, V6)] family: Family) {
+    let question = between(family, BLUE_A, DB);
+    talk(&mut ruled, family, State::Established);
+    for _ in 0..2 {
+        ruled.sent_by("db", question.answer().ack()).passes(Reply);
+    }
+    ruled.sent_by("a", &question).passes(AllowedByRule);
+    ruled.sent_by("db", question.answer().ack()).passes(Reply);
+    ruled.silence(Duration::from_secs(7_000));
+    ruled.sent_by("db", question.answer().ack()).passes(Reply);
+}
+
 /// It does not say that it acknowledges anything.
 #[rstest]
 fn a_later_fragment_takes_no_reset_back(mut ruled: Lab, #[values(V4, V6)] family: Family) {

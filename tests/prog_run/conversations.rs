@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use enforcer_common::verdict::{DropReason::*, PassReason::*};
+use enforcer_common::verdict::{DropReason::*, PassReason::*, Verdict};
 use enforcer_tests::{
     packet::{BLUE_A, BLUE_B, CLIENT_PORT, DB, DB_FAR, Family, Family::*, Packet, from},
-    prog_run::Lab,
+    prog_run::{Judged, Lab},
+    wait,
 };
 use rstest::rstest;
 
@@ -69,6 +70,37 @@ fn an_answer_of_tcp_acknowledges_or_resets(mut ruled: Lab, #[values(V4, V6)] fam
         ruled.sent_by("db", &back).drops(DefaultDeny);
         ruled.sent_by("db", back.clone().no_flags()).drops(DefaultDeny);
     }
+}
+
+/// Also while answers keep coming, which are looked at once in a second.
+#[rstest]
+fn an_answer_to_what_is_forgotten_passes_no_longer_than_a_second(
+    mut ruled: Lab,
+    #[values(V4, V6)] family: Family,
+) {
+    let question = from(BLUE_A.on(family)).to(DB.on(family)).udp(53);
+    ruled.sent_by("a", &question).passes(AllowedByRule);
+    ruled.sent_by("db", question.answer()).passes(Reply);
+    ruled.sent_by("db", question.answer()).passes(Reply);
+    ruled.lose(&question);
+    wait::until("the answers end", Duration::from_secs(5), || {
+        let judged = ruled.sent_by("db", question.answer()).outcome().judged;
+        (judged == Judged::As(Verdict::Drop(DefaultDeny))).then_some(())
+    });
+}
+
+/// Of what the guard has seen the hook behind it has seen nothing yet.
+#[rstest]
+fn a_guard_keeps_no_conversation(mut ruled: Lab, #[values(V4, V6)] family: Family) {
+    let question = from(BLUE_A.on(family)).to(DB.on(family)).udp(53);
+    ruled.sent_by("a", &question).passes(AllowedByRule);
+    ruled.sent_by("db", question.answer()).passes(Reply);
+    for _ in 0..2 {
+        ruled.silence(Duration::from_secs(170));
+        ruled.guarded_by("a", &question).passes_uncounted();
+        ruled.sent_by("a", &question).passes(AllowedByRule);
+    }
+    ruled.sent_by("db", question.answer()).passes(Reply);
 }
 
 /// However often it was refused before.

@@ -159,7 +159,7 @@ const MUTANTS: &[Mutant] = &[
         file: JUDGE,
         text: "!answers || judgement.is_pass() == state::answers(journey)",
         replacement: "!answers || judgement.is_pass()",
-        breaks: "a known answer passes when its conversation is over, a refused one never",
+        breaks: "a known answer passes when its conversation is over",
     },
     Mutant {
         name: "flow-kept-for-receivers-taken-by-senders",
@@ -325,15 +325,15 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "life-promoted-before-it-is-whole",
         file: STORE,
-        text: "        self.keep()?;\n        self.link(&history(number), POLICY)?;",
-        replacement: "        self.link(&history(number), POLICY)?;",
+        text: "        self.keep()?;\n        self.link(&pending(number), POLICY)\n",
+        replacement: "        self.link(&pending(number), POLICY)\n",
         breaks: "a power failure damages the last good policy",
     },
     Mutant {
         name: "life-the-next-goes-back",
         file: RESTORE,
-        text: "deciding >= newest",
-        replacement: "deciding == newest",
+        text: "(decides && self.saved.is_some())",
+        replacement: "(decides && self.saved.is_none())",
         breaks: "a daemon that died over its disk takes its policy with it",
     },
     Mutant {
@@ -346,9 +346,23 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "life-confirmed-in-the-kernel-first",
         file: POLICIES,
-        text: "        self.store.confirm(number).inspect_err(|_| self.take_back(number, last_good))?;\n        self.show(kernel, self.generations.published().confirmed())?;",
-        replacement: "        self.show(kernel, self.generations.published().confirmed())?;\n        self.store.confirm(number).inspect_err(|_| self.take_back(number, last_good))?;",
+        text: "        self.store.promote(number).inspect_err(|_| drop(self.go_back(last_good)))?;\n        self.show(kernel, self.generations.published().confirmed())?;",
+        replacement: "        self.show(kernel, self.generations.published().confirmed())?;\n        self.store.promote(number).inspect_err(|_| drop(self.go_back(last_good)))?;",
         breaks: "a confirmation that was refused holds",
+    },
+    Mutant {
+        name: "life-ended-in-the-kernel-first",
+        file: POLICIES,
+        text: "drop(self.go_back(Some(self.generations.confirmed().generation())));",
+        replacement: "",
+        breaks: "a confirmation that came too late holds after all",
+    },
+    Mutant {
+        name: "life-what-was-not-confirmed-stays",
+        file: STORE,
+        text: "&& self.numbers(PENDING)?.contains(&saved.number)",
+        replacement: "&& saved.number == 0",
+        breaks: "a confirmation that came too late holds after all",
     },
     Mutant {
         name: "life-index-inherits",

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Names are relative, with at most one directory in front. A power failure may undo changes since the latest
-/// [`keep`](Disk::keep), and removals before it; it leaves no file half-written but a draft.
+/// [`keep`](Disk::keep); it leaves no file half-written but a draft.
 pub trait Disk: Sized {
     /// What people call a file.
     fn path(&self, name: &str) -> PathBuf;
@@ -81,8 +81,9 @@ impl Directory {
         let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
         file.write_all(bytes)?;
         finish(file.as_file())?;
+        let file = file.persist(&path).map_err(|error| error.error)?;
         self.drafts.remove(name);
-        file.persist(&path).map_err(|error| error.error)
+        Ok(file)
     }
 
     fn keep_drafts(&mut self) -> io::Result<()> {
@@ -102,9 +103,13 @@ impl Directory {
     /// Where `name` is about to lie: its entry changes, that of its directory may be new.
     fn place(&mut self, name: &str) -> io::Result<PathBuf> {
         let path = self.path.join(name);
-        self.changed.extend(Path::new(name).ancestors().skip(1).map(|directory| self.path.join(directory)));
         fs::create_dir_all(path.parent().unwrap_or(&self.path))?;
+        self.changes(name);
         Ok(path)
+    }
+
+    fn changes(&mut self, name: &str) {
+        self.changed.extend(Path::new(name).ancestors().skip(1).map(|directory| self.path.join(directory)));
     }
 }
 
@@ -165,9 +170,11 @@ impl Disk for Directory {
     fn remove(&mut self, name: &str) -> io::Result<bool> {
         self.drafts.remove(name);
         match fs::remove_file(self.path.join(name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            outcome => outcome.map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            outcome => outcome?,
         }
+        self.changes(name);
+        Ok(true)
     }
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {

@@ -1,9 +1,9 @@
 //! The life of a policy: prepared, applied, confirmed or not, gone back to. What the kernel decides by and
 //! what the state directory holds change together, here and nowhere else.
 //!
-//! A policy is a draft on the disk before it decides, and the last good one there after that: a crash in between leads on
-//! where the kernel lives, and back where the power failed. A confirmation goes to the disk first, which may lead on; the kernel
-//! goes first where it may only lead back.
+//! A policy is pending on the disk before it decides, and the last good one there after that: a crash in between leads on
+//! where the kernel lives, and back where the power failed. A confirmation comes to the disk before the kernel, and so does
+//! its end, as far as the disk can be changed: whoever finds the two apart must know which way it was.
 
 use std::{
     error::Error,
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use enforcer_common::control::{ControlWord, Generation};
 use tracing::{debug, info, warn};
 
@@ -250,14 +250,14 @@ impl<D: Disk> Policies<D> {
             let built = kernel.build_bank(place.bank, &tables);
             built.map(|()| begun.elapsed())
         };
-        let written = self.store.draft_beside(&saved, deadline.is_some(), fill);
+        let written = self.store.draft_beside(&saved, fill);
         let written_after = begun.elapsed();
-        let built = written.inspect_err(|_| self.take_back(number, last_good))?;
+        let built = written.inspect_err(|_| drop(self.go_back(last_good)))?;
         let word = if deadline.is_some() { place.word.unconfirmed() } else { place.word };
         let shown =
             built.and_then(|built| Ok((built, self.show_built(kernel, Place { word, ..place }, record)?)));
         let (built_after, record) = shown.or_else(|error| {
-            self.take_back(number, last_good);
+            drop(self.go_back(last_good));
             Err(error).context("the kernel did not take the policy; the one before still decides")
         })?;
         debug!(built = ?built_after, built_and_written = ?written_after, published = ?begun.elapsed(), "policy published");
@@ -265,10 +265,11 @@ impl<D: Disk> Policies<D> {
         self.restored = true;
         self.built(deadline.is_some());
         // No packet waits for this.
-        self.store.prune();
-        let kept = if deadline.is_some() { self.store.keep() } else { self.store.promote(number) };
-        let pending = deadline.map(|_| number);
-        self.unsettled |= told(&kept) | told(&self.store.discard_pending(pending));
+        let kept = match deadline {
+            Some(_) => self.store.discard_pending(Some(number)).and(self.store.keep()),
+            None => self.store.promote(number).and_then(|()| self.store.conclude(number, None)),
+        };
+        self.unsettled |= told(&kept);
         info!(generation = number, networks = saved.policy.networks.len(), ?confirm, "policy applied");
         self.ids.clone_from(&saved.ids);
         self.saved = Some(Arc::new(saved));
@@ -328,9 +329,8 @@ impl<D: Disk> Policies<D> {
         };
         let number = record.number;
         let last_good = self.last_good();
-        self.store.confirm(number).inspect_err(|_| self.take_back(number, last_good))?;
+        self.store.promote(number).inspect_err(|_| drop(self.go_back(last_good)))?;
         self.show(kernel, self.generations.published().confirmed())?;
-        self.store.prune();
         info!(generation = number, "policy confirmed");
         self.settle().context(UNKEPT)?;
         Ok(Outcome::of(deciding))
@@ -361,10 +361,13 @@ impl<D: Disk> Policies<D> {
             });
         }
         let current = self.saved.as_deref();
-        let differs = |saved: &Saved| {
-            current.is_none_or(|current| saved.number < current.number && saved.policy != current.policy)
-        };
-        self.store.history()?.find(differs).context("there is no earlier policy to go back to")
+        for saved in self.store.history(current.map(|current| current.number))? {
+            let saved = saved?;
+            if current.is_none_or(|current| saved.policy != current.policy) {
+                return Ok(saved);
+            }
+        }
+        Err(anyhow!("there is no earlier policy to go back to"))
     }
 
     /// Ends what was not confirmed in time, for good; the kernel obeys it no longer already. Returns its number.
@@ -382,6 +385,8 @@ impl<D: Disk> Policies<D> {
     }
 
     fn fall_back(&mut self, kernel: &mut impl PolicyTables) -> anyhow::Result<()> {
+        // A confirmation may have come as far as the disk, which afterwards nobody could tell from a good one.
+        drop(self.go_back(Some(self.generations.confirmed().generation())));
         self.show(kernel, self.generations.confirmed())?;
         let deciding = self.generations.deciding(kernel.boottime());
         self.saved = self.saved_as(&deciding);
@@ -391,12 +396,11 @@ impl<D: Disk> Policies<D> {
 
     /// Leaves the disk with what the kernel holds as confirmed; tried again until that works.
     fn settle(&mut self) -> Result<(), StoreError> {
-        let confirmed = self.generations.confirmed().generation();
-        if confirmed == 0 && !self.restored {
+        if self.generations.published().generation() == 0 && !self.restored {
             // The kernel knows nothing yet: the disk is right.
             return Ok(());
         }
-        self.go_back(Some(confirmed))
+        self.go_back(Some(self.generations.confirmed().generation()))
     }
 
     /// The generation that is in force for good, or is to be; `None` if nobody knows.
@@ -409,18 +413,15 @@ impl<D: Disk> Policies<D> {
         }
     }
 
-    /// Leaves the disk without a generation that was not to be.
-    fn take_back(&mut self, number: u64, last_good: Option<u64>) {
-        let forgotten = told(&self.store.forget(number));
-        drop(self.go_back(last_good));
-        self.unsettled |= forgotten;
-    }
-
-    /// Leaves the disk with this generation as the last good one, and as it is where nobody knows which that is.
+    /// Leaves the disk with this generation as the last good one, 0 for none, and with the one that is there where nobody
+    /// knows which.
     fn go_back(&mut self, last_good: Option<u64>) -> Result<(), StoreError> {
-        let Some(last_good) = last_good else { return Ok(()) };
-        let pending = self.generations.unconfirmed().map(|record| record.number);
-        let outcome = self.store.go_back(last_good, self.saved.as_deref(), pending);
+        let on_trial = self.generations.unconfirmed().map(|record| record.number);
+        let outcome = match last_good {
+            None => self.store.discard_pending(on_trial),
+            Some(0) => self.store.go_back_to_none(on_trial),
+            Some(number) => self.store.go_back(number, self.saved.as_deref(), on_trial),
+        };
         self.unsettled = told(&outcome);
         outcome
     }

@@ -2,9 +2,9 @@
 //! confirmation.
 //!
 //! ```text
-//! generations/N.json   every generation that was to decide for good, as far back as is kept; drafts at first
-//! policy.json          the last good one: a second name of the newest, given when that is wholly on the disk
-//! pending/N.json       one that awaits confirmation; never restored after a reboot
+//! pending/N.json       a generation that is about to decide, or decides until it is confirmed; never restored after a reboot
+//! policy.json          the last good one, which is: one that was pending gets this name when it is wholly on the disk
+//! generations/N.json   every one that was that, as far back as is kept
 //! ids.json             the ids of everything that may ever have been counted, confirmed or not
 //! ```
 
@@ -101,7 +101,7 @@ impl<D: Disk> Store<D> {
         self.read(POLICY)
     }
 
-    /// The policy of a generation that awaits confirmation.
+    /// The policy of a generation that is pending.
     pub fn pending(&self, number: u64) -> Result<Option<Saved>, StoreError> {
         self.read(&pending(number))
     }
@@ -136,14 +136,22 @@ impl<D: Disk> Store<D> {
         self.write(IDS, ids)
     }
 
-    /// The policy of a generation that awaits no confirmation; `None` if it is not kept.
+    /// The policy of a generation that was the last good one; `None` if it is not kept.
     pub fn generation(&self, number: u64) -> Result<Option<Saved>, StoreError> {
         self.read(&history(number))
     }
 
-    /// All of these that can be read, newest first. The log is told of the others.
-    pub fn history(&self) -> Result<impl Iterator<Item = Saved>, StoreError> {
-        Ok(self.generations()?.into_iter().filter_map(|number| read(self.generation(number))))
+    /// All of these, or those before one, newest first. The log is told of those that are damaged.
+    pub fn history(
+        &self,
+        before: Option<u64>,
+    ) -> Result<impl Iterator<Item = Result<Saved, StoreError>>, StoreError> {
+        let numbers =
+            self.generations()?.into_iter().filter(move |number| before.is_none_or(|it| *number < it));
+        Ok(numbers.map(|number| self.generation(number)).filter_map(|saved| match saved {
+            Err(error @ StoreError::Damaged { .. }) => read(Err(error)),
+            saved => saved.transpose(),
+        }))
     }
 
     /// Numbers of the generations kept, newest first.
@@ -171,95 +179,74 @@ impl<D: Disk> Store<D> {
         self.disk.keep().map_err(self.failed("keep", ""))
     }
 
-    /// Saves a policy as the last good one.
-    pub fn save(&mut self, saved: &Saved) -> Result<(), StoreError> {
-        let name = history(saved.number);
-        self.write(&name, saved)?;
-        self.link(&name, POLICY)
+    /// Saves a policy that is about to decide, and does something else, as [`Disk::beside`].
+    pub fn draft_beside<T>(&mut self, saved: &Saved, meanwhile: impl FnOnce() -> T) -> Result<T, StoreError> {
+        self.disk.beside(|disk| draft(disk, &pending(saved.number), saved), meanwhile)
     }
 
-    /// Saves a policy that is about to decide, and does something else, as [`Disk::beside`]. It is the last good one
-    /// when it is [`promote`](Self::promote)d, or confirmed.
-    pub fn draft_beside<T>(
-        &mut self,
-        saved: &Saved,
-        awaits_confirmation: bool,
-        meanwhile: impl FnOnce() -> T,
-    ) -> Result<T, StoreError> {
-        let write = |disk: &mut D| {
-            if awaits_confirmation {
-                write(disk, &pending(saved.number), saved)
-            } else {
-                draft(disk, &history(saved.number), saved)
-            }
-        };
-        self.disk.beside(write, meanwhile)
-    }
-
-    /// A generation that was drafted, and decides, is the last good one, and outlasts a power failure.
+    /// A generation that is pending is the last good one from now on, unless the power fails before this is
+    /// [`keep`](Self::keep)t. Takes no room on the disk.
     pub fn promote(&mut self, number: u64) -> Result<(), StoreError> {
         // What a name stands for is whole before it stands for it.
         self.keep()?;
-        self.link(&history(number), POLICY)?;
-        self.keep()
+        self.link(&pending(number), POLICY)
     }
 
-    /// The generation `number` is the last good one again, none if it is 0; `saved` is it, where that is
-    /// known. What came after it and was not confirmed is nobody's any more, but for `pending`; where there was none
-    /// before, what else is kept may be all that is left of one that was lost, and stays.
+    /// The generation `number`, which is the last good one, is one to go back to, and none is pending any more but perhaps
+    /// one. All that outlasts a power failure, also where something cannot be removed.
+    pub fn conclude(&mut self, number: u64, awaits_confirmation: Option<u64>) -> Result<(), StoreError> {
+        let archived = self.archive(number);
+        let discarded = self.discard_pending(awaits_confirmation);
+        self.prune();
+        self.keep().and(archived).and(discarded)
+    }
+
+    fn archive(&mut self, number: u64) -> Result<(), StoreError> {
+        if self.generations()?.contains(&number) { Ok(()) } else { self.link(POLICY, &history(number)) }
+    }
+
+    /// The generation `number` is the last good one again; `saved` is it, where that is known. Then as
+    /// [`conclude`](Self::conclude).
     pub fn go_back(
         &mut self,
         number: u64,
         saved: Option<&Saved>,
-        pending: Option<u64>,
+        awaits_confirmation: Option<u64>,
     ) -> Result<(), StoreError> {
-        let last_good = self.last_good();
-        let later = if number == 0 {
-            // What is damaged was confirmed once: its owner may want it.
-            let unconfirmed = last_good.ok().flatten().map(|saved| saved.number);
-            if unconfirmed.is_some() {
-                self.remove(POLICY)?;
+        if !matches!(self.last_good(), Ok(Some(last_good)) if last_good.number == number) {
+            match saved.filter(|saved| saved.number == number) {
+                // What somebody before us wrote the disk may have refused, and nobody hears of that again.
+                Some(saved) => self.write(POLICY, saved).or_else(|_| self.reinstate(number))?,
+                None => self.reinstate(number)?,
             }
-            unconfirmed.into_iter().chain(pending).collect()
-        } else {
-            if !matches!(last_good, Ok(Some(saved)) if saved.number == number) {
-                self.reinstate(number, saved.filter(|saved| saved.number == number))?;
-            }
-            let mut later = self.generations()?;
-            later.retain(|later| *later > number);
-            later
-        };
-        let forgotten = later.into_iter().try_for_each(|later| self.forget(later));
-        let discarded = self.discard_pending(pending);
-        // Also where something cannot be removed.
-        self.keep().and(forgotten).and(discarded)
-    }
-
-    /// What another daemon wrote its disk may have refused, and nobody hears of that again: it is written anew where
-    /// there is room.
-    fn reinstate(&mut self, number: u64, saved: Option<&Saved>) -> Result<(), StoreError> {
-        match saved {
-            Some(saved) => self.save(saved).or_else(|_| self.promote(number)),
-            None => self.promote(number),
         }
+        self.conclude(number, awaits_confirmation)
     }
 
-    /// The policy that awaits confirmation is the last good one from now on, unless the power fails before this is
-    /// [`keep`](Self::keep)t. Takes no room on the disk.
-    pub fn confirm(&mut self, number: u64) -> Result<(), StoreError> {
-        let name = history(number);
-        self.link(&pending(number), &name)?;
+    /// What is kept of a generation is the last good one. It takes no room.
+    fn reinstate(&mut self, number: u64) -> Result<(), StoreError> {
         self.keep()?;
-        // Last, so that it is refused as a whole.
-        self.link(&name, POLICY)
+        self.link(&history(number), POLICY).or_else(|_| self.link(&pending(number), POLICY))
     }
 
-    /// Nothing awaits confirmation any more, but perhaps `kept`.
-    pub fn discard_pending(&mut self, kept: Option<u64>) -> Result<(), StoreError> {
-        for number in self.numbers(PENDING)?.into_iter().filter(|number| Some(*number) != kept) {
-            self.remove(&pending(number))?;
+    /// There is no last good policy: one that is still pending was not confirmed. What else lies there may be all that is
+    /// left of one that was lost, and stays.
+    pub fn go_back_to_none(&mut self, awaits_confirmation: Option<u64>) -> Result<(), StoreError> {
+        if let Ok(Some(saved)) = self.last_good()
+            && self.numbers(PENDING)?.contains(&saved.number)
+        {
+            self.remove(POLICY)?;
+            // Before that is forgotten.
+            self.keep()?;
         }
-        Ok(())
+        self.discard_pending(awaits_confirmation)?;
+        self.keep()
+    }
+
+    /// Nothing is pending any more, but perhaps one.
+    pub fn discard_pending(&mut self, kept: Option<u64>) -> Result<(), StoreError> {
+        let others = self.numbers(PENDING)?.into_iter().filter(|number| Some(*number) != kept);
+        others.fold(Ok(()), |so_far, number| so_far.and(self.remove(&pending(number)).map(drop)))
     }
 
     /// A generation is no longer one to go back to.
@@ -268,7 +255,7 @@ impl<D: Disk> Store<D> {
     }
 
     /// Forgets the oldest generations. They are in nobody's way: what cannot be removed stays.
-    pub fn prune(&mut self) {
+    fn prune(&mut self) {
         for number in self.generations().unwrap_or_default().into_iter().skip(HISTORY) {
             drop(self.disk.remove(&history(number)));
         }
@@ -358,12 +345,19 @@ mod tests {
         Saved { number, ..Saved::default() }
     }
 
+    fn make_good(store: &mut Store, number: u64) {
+        store.draft_beside(&saved(number), || ()).unwrap();
+        store.promote(number).unwrap();
+        store.conclude(number, None).unwrap();
+    }
+
     /// A store with two generations that were good once.
     fn store() -> (tempfile::TempDir, Store) {
         let root = tempfile::tempdir().unwrap();
         let mut store = Store::new(root.path().to_owned());
-        store.save(&saved(1)).unwrap();
-        store.save(&saved(2)).unwrap();
+        make_good(&mut store, 1);
+        make_good(&mut store, 2);
+        assert_eq!(store.files().unwrap(), [POLICY.to_owned(), history(2), history(1)]);
         (root, store)
     }
 
@@ -371,21 +365,29 @@ mod tests {
     fn where_the_last_good_one_was_lost_those_before_it_stay() {
         let (root, mut store) = store();
         std::fs::remove_file(root.path().join(POLICY)).unwrap();
-        store.go_back(0, None, None).unwrap();
+        store.go_back_to_none(None).unwrap();
         assert_eq!(store.generations().unwrap(), [2, 1]);
     }
 
     #[test]
-    fn what_was_not_to_be_is_gone_though_there_was_nothing_before_it() {
+    fn what_was_not_confirmed_is_gone_though_there_was_nothing_before_it() {
         let root = tempfile::tempdir().unwrap();
         let mut store = Store::new(root.path().to_owned());
-        store.draft_beside(&saved(3), true, || ()).unwrap();
-        store.confirm(3).unwrap();
+        store.draft_beside(&saved(3), || ()).unwrap();
+        store.promote(3).unwrap();
         // The kernel did not take that.
-        store.go_back(0, None, Some(3)).unwrap();
+        store.go_back_to_none(Some(3)).unwrap();
         assert_eq!(store.files().unwrap(), [pending(3)]);
-        store.go_back(0, None, None).unwrap();
+        store.go_back_to_none(None).unwrap();
         assert!(store.files().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_last_good_one_that_nobody_doubts_stays() {
+        let (_root, mut store) = store();
+        store.draft_beside(&saved(3), || ()).unwrap();
+        store.go_back_to_none(None).unwrap();
+        assert_eq!(store.files().unwrap(), [POLICY.to_owned(), history(2), history(1)]);
     }
 
     #[test]
@@ -393,7 +395,7 @@ mod tests {
         let (root, mut store) = store();
         std::fs::write(root.path().join(history(1)), "").unwrap();
         store.go_back(1, Some(&saved(1)), None).unwrap();
-        assert_eq!((store.last_good().unwrap(), store.generations().unwrap()), (Some(saved(1)), vec![1]));
+        assert_eq!(store.last_good().unwrap(), Some(saved(1)));
     }
 
     #[test]
@@ -406,7 +408,7 @@ mod tests {
         assert_eq!(store.saved_as(&record).unwrap(), Some(saved(2)));
         let other = Generation { digest: [7; 32], ..record };
         assert_eq!(store.saved_as(&other).unwrap(), None);
-        let kept: Vec<u64> = store.history().unwrap().map(|saved| saved.number).collect();
+        let kept: Vec<u64> = store.history(None).unwrap().map(|saved| saved.unwrap().number).collect();
         assert_eq!(kept, [1]);
     }
 }

@@ -26,7 +26,8 @@ impl View<'_> {
         };
         let left = |saved: &Saved| seconds_left.filter(|_| saved.number == number);
         let pending = seconds_left.and_then(|_| read(store.pending(number)));
-        let all = pending.into_iter().chain(store.history()?);
+        let kept = store.history(None)?.filter_map(|saved| read(saved.map(Some)));
+        let all = pending.into_iter().chain(kept);
         Ok(all.map(|saved| report(&saved, state(&saved), left(&saved))).collect())
     }
 }

@@ -76,7 +76,7 @@ pub const SCENARIOS: [Scenario; 24] = [
     row(Law::OneRule, Kind::RuleHit, "from_endpoint, rule hit: flow known, 1 rule"),
     row(Law::ManyRules, Kind::RuleHit, "  10,000 rules"),
     row(Law::ManyPorts, Kind::RuleHit, "  10,000 rules, 10,000 ports in the one"),
-    row(Law::OneRule, Kind::ReplyHit, "from_endpoint, reply hit: flow known, state asked, 1 rule"),
+    row(Law::OneRule, Kind::ReplyHit, "from_endpoint, reply hit: flow known, 1 rule"),
     row(Law::ManyRules, Kind::ReplyHit, "  10,000 rules"),
     row(Law::ManyPorts, Kind::ReplyHit, "  10,000 rules, 10,000 ports in the one"),
     row(Law::OneRule, Kind::RuleMissed, "from_endpoint, rule miss: judged anew, passed, 1 rule *"),

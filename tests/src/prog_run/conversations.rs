@@ -1,6 +1,7 @@
 //! The state table, as tests look at it and write it.
 
 use aya::maps::{Array, Map, MapData};
+use enforcer::datapath::bpf;
 use enforcer_common::{
     flow::FlowKey,
     state::{StateEntry, StateSet},
@@ -28,6 +29,19 @@ impl Lab {
             .into_iter()
             .flat_map(|set| set.entries)
             .find(|entry| entry.last_seen != 0 && entry.key == key)
+    }
+
+    /// The table had no room for it any more.
+    pub fn lose(&mut self, question: &Packet) {
+        let id = self.datapath.tables.state_id().expect("the table is there");
+        let state = bpf::map_by_id(id).expect("the table is there");
+        let key = key(question);
+        let is_it = |entry: &StateEntry| entry.last_seen != 0 && entry.key == key;
+        let sets = bpf::entries::<u32, StateSet>(&state).expect("the table is readable");
+        let found = sets.into_iter().find(|(_, set)| set.entries.iter().any(is_it));
+        let (index, mut set) = found.expect("the conversation is open");
+        set.entries.iter_mut().filter(|entry| is_it(entry)).for_each(|entry| *entry = StateEntry::default());
+        bpf::update(&state, &index, &set).expect("the set is there already");
     }
 
     /// How many there are, silent ones too.

@@ -4,6 +4,7 @@
 use crate::mutant::Mutant;
 
 const FLOW_TABLE: &str = "enforcer-ebpf/src/flow_table.rs";
+const FLOW: &str = "enforcer-ebpf/src/flow.rs";
 const STATE: &str = "enforcer-ebpf/src/state.rs";
 const JUDGE: &str = "enforcer-ebpf/src/judge.rs";
 const MASKED: &str = "enforcer-ebpf/src/masked.rs";
@@ -21,9 +22,30 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "resets-are-not-noted",
         file: STATE,
-        text: "if packet.tcp_flags & tcp::RST == 0 {",
-        replacement: "if packet.tcp_flags & tcp::RST != u8::MAX {",
+        text: "if packet.tcp_flags & tcp::RST == 0 && !begins_anew {",
+        replacement: "if !begins_anew {",
         breaks: "a reset that somebody forged ends a connection that goes on",
+    },
+    Mutant {
+        name: "new-beginnings-are-not-noted",
+        file: STATE,
+        text: "if packet.tcp_flags & tcp::RST == 0 && !begins_anew {",
+        replacement: "if packet.tcp_flags & tcp::RST == 0 || begins_anew {",
+        breaks: "a SYN that somebody forged ends a connection that goes on",
+    },
+    Mutant {
+        name: "a-guard-refreshes",
+        file: FLOW,
+        text: "if !journey.looks_only {\n        // SAFETY: see `stands`; whoever else writes there has refreshed",
+        replacement: "if journey.now != 0 {\n        // SAFETY: see `stands`; whoever else writes there has refreshed",
+        breaks: "the guard says that a conversation was refreshed, and nobody does it",
+    },
+    Mutant {
+        name: "refreshed-once-and-for-all",
+        file: FLOW,
+        text: "FlowEntry::freshness(journey.now, state::turns(&journey.packet.key))",
+        replacement: "FlowEntry::freshness(0, state::turns(&journey.packet.key))",
+        breaks: "who is answered again and again need not be known any more",
     },
     Mutant {
         name: "closing-is-not-looked-at",

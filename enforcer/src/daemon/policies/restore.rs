@@ -45,8 +45,7 @@ impl<D: Disk> Policies<D> {
     /// The same for who orders something in the place of a daemon: nothing is built, and nothing else confirmed.
     pub fn stand_in(kernel: &impl PolicyTables, store: Store<D>) -> Result<Self, TableError> {
         let mut policies = Self::open(kernel, store)?;
-        let newest = read(policies.store.last_good()).map_or(0, |saved| saved.number);
-        if policies.goes_on(kernel, newest) {
+        if policies.goes_on(kernel) {
             policies.restored = true;
             drop(policies.settle());
         }
@@ -54,27 +53,25 @@ impl<D: Disk> Policies<D> {
     }
 
     fn try_restore(&mut self, kernel: &mut impl PolicyTables, config: &Config) -> anyhow::Result<()> {
-        let (last_good, is_damaged) = match self.store.last_good() {
-            // Not the same as nothing: it may be read the next time.
-            Err(error @ StoreError::Io { .. }) => return Err(error.into()),
-            outcome => {
-                let is_damaged = outcome.is_err();
-                (read(outcome), is_damaged)
-            }
-        };
         let deciding = self.generations.deciding(kernel.boottime());
-        if deciding.number > 0 && self.saved.is_none() {
-            // Not the same as nothing, either.
+        let decides = deciding.number > 0;
+        if decides && self.saved.is_none() {
+            // What cannot be read is not nothing: it may be read the next time.
             self.saved = self.store.saved_as(&deciding)?.map(Arc::new);
         }
-        if self.goes_on(kernel, last_good.as_ref().map_or(0, |saved| saved.number)) {
+        if self.goes_on(kernel) {
             self.expire(kernel)?;
-            return self.finish_confirmation(kernel, last_good);
+            return self.finish_confirmation(kernel);
         }
-        let decides = deciding.number > 0;
-        // Where there was none, what lies there was never confirmed.
-        let stands_in = is_damaged && !decides;
-        let last_good = if stands_in { self.newest_readable()? } else { last_good };
+        let last_good = match self.store.last_good() {
+            Err(error @ StoreError::Io { .. }) => return Err(error.into()),
+            // Where something decides it is older.
+            Err(error) if !decides => {
+                drop(read::<Saved>(Err(error)));
+                self.newest_readable()?
+            }
+            outcome => read(outcome),
+        };
         let prepared = match last_good {
             Some(saved) => Some(compile(saved.policy, &self.ids)),
             // The files may be older than what decides.
@@ -87,32 +84,24 @@ impl<D: Disk> Policies<D> {
         }
     }
 
-    /// Whether what the kernel decides by is what ought to; `newest` is the last good generation on the disk.
-    fn goes_on(&self, kernel: &impl PolicyTables, newest: u64) -> bool {
-        if self.generations.unconfirmed().is_some_and(|record| record.number >= newest) {
-            return true;
-        }
-        // Newer than the last good one where a daemon died over its disk.
-        let deciding = self.generations.deciding(kernel.boottime()).number;
-        deciding > 0 && deciding >= newest && self.saved.is_some()
+    /// Whether what the kernel decides by is known, or ends by itself.
+    fn goes_on(&self, kernel: &impl PolicyTables) -> bool {
+        let decides = self.generations.deciding(kernel.boottime()).number > 0;
+        self.generations.unconfirmed().is_some() || (decides && self.saved.is_some())
     }
 
     /// A confirmation may have been interrupted between disk and kernel.
-    fn finish_confirmation(
-        &mut self,
-        kernel: &mut impl PolicyTables,
-        last_good: Option<Saved>,
-    ) -> anyhow::Result<()> {
-        let on_trial = self.generations.unconfirmed().map(|record| record.number);
-        let Some(saved) = last_good.filter(|saved| Some(saved.number) == on_trial) else { return Ok(()) };
-        self.show(kernel, self.generations.published().confirmed())?;
-        self.saved = Some(Arc::new(saved));
+    fn finish_confirmation(&mut self, kernel: &mut impl PolicyTables) -> anyhow::Result<()> {
+        let Some(number) = self.generations.unconfirmed().map(|record| record.number) else { return Ok(()) };
+        if read(self.store.last_good()).is_some_and(|last_good| last_good.number == number) {
+            self.show(kernel, self.generations.published().confirmed())?;
+        }
         Ok(())
     }
 
     /// Stands in for a last good policy that cannot be read.
     fn newest_readable(&self) -> Result<Option<Saved>, StoreError> {
-        let found = self.store.history()?.next();
+        let found = self.store.history(None)?.next().transpose()?;
         Ok(found.inspect(|saved| warn!(generation = saved.number, "an earlier policy is restored instead")))
     }
 }

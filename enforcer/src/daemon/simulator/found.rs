@@ -1,6 +1,6 @@
 //! Lives that went wrong once, as short as they became: what is mended stays mended.
 
-use std::{path::Path, rc::Rc};
+use std::{path::Path, rc::Rc, time::Duration};
 
 use super::{
     disk::FakeDisk,
@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     daemon::{
         disk::Disk,
-        policies::Policies,
+        policies::{Policies, compile},
         store::{Saved, Store},
     },
 };
@@ -178,11 +178,13 @@ fn what_the_kernel_refuses_to_restore_is_not_kept_again_and_again() {
     let faults = Rc::<Faults>::default();
     let mut disk = FakeDisk::new(faults.clone());
     let saved = Saved { number: 1, policy: POOL[1].policy.clone(), ..Saved::default() };
-    Store::on(disk.clone()).save(&saved).unwrap();
+    let mut store = Store::on(disk.clone());
+    store.draft_beside(&saved, || ()).unwrap();
+    store.promote(1).and_then(|()| store.conclude(1, None)).unwrap();
     disk.write("policy.json", b"damaged").unwrap();
     let mut kernel = FakeKernel { machine: Rc::default(), faults: faults.clone() };
     let mut policies = Policies::open(&kernel, Store::on(disk.clone())).unwrap();
-    // Before these come the ids and the draft.
+    // The first of them are the disk's.
     for from in 0..6 {
         faults.begin(Some(Refuse { from, count: 1, errno: libc::ENOMEM }));
         policies.restore(&mut kernel, &config);
@@ -196,4 +198,51 @@ fn what_the_kernel_refuses_to_restore_is_not_kept_again_and_again() {
     }
     policies.restore(&mut kernel, &config);
     assert!(kernel.machine.borrow().deciding().is_some());
+}
+
+#[test]
+fn a_confirmation_that_came_too_late_does_not_hold() {
+    for died in 0..9 {
+        for again in 0..9 {
+            is_well(&[
+                Apply { policy: 1, confirm: None },
+                Apply { policy: 2, confirm: Some(10) },
+                Fault(DieAfter(died)),
+                Absence { seconds: 20 },
+                Confirm { is_alone: false },
+                Fault(DieAfter(again)),
+                Restart,
+                Restart,
+            ]);
+        }
+    }
+}
+
+#[test]
+fn a_confirmation_that_came_too_late_leaves_nothing_where_nothing_was() {
+    let config = Config::parse(Path::new("enforcer.toml"), CONFIG).unwrap();
+    for died in 0..9 {
+        let faults = Rc::<Faults>::default();
+        let disk = FakeDisk::new(faults.clone());
+        let mut kernel = FakeKernel { machine: Rc::default(), faults: faults.clone() };
+        let next = |kernel: &FakeKernel| Policies::open(kernel, Store::on(disk.clone())).unwrap();
+        let mut policies = next(&kernel);
+        policies.restore(&mut kernel, &config);
+        let prepared = compile(POOL[1].policy.clone(), policies.ids()).unwrap();
+        let number =
+            policies.apply(&mut kernel, prepared, Some(Duration::from_secs(10))).unwrap().deciding.number;
+        // A confirmation comes as far as the disk.
+        Store::on(disk.clone()).promote(number).unwrap();
+        kernel.machine.borrow_mut().now += 20_000_000_000;
+        faults.begin(Some(DieAfter(died)));
+        drop(next(&kernel).expire(&mut kernel));
+        faults.begin(None);
+        faults.revive();
+        for _ in 0..2 {
+            next(&kernel).restore(&mut kernel, &config);
+        }
+        assert!(kernel.machine.borrow().deciding().is_none(), "it died after operation {died}");
+        let names: Vec<String> = disk.names().into_iter().filter(|name| name != "ids.json").collect();
+        assert!(names.is_empty(), "it died after operation {died}, and left {names:?}");
+    }
 }

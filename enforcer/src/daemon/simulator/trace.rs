@@ -57,6 +57,8 @@ pub enum Step {
     Confirm { is_alone: bool },
     /// Somebody goes back; to the oldest generation that is kept or to none that he names.
     Rollback { named: bool, is_alone: bool },
+    /// When the daemon ends next, it is so long until another begins, in seconds.
+    Absence { seconds: u64 },
     /// The daemon ends, and another begins.
     Restart,
     /// The power fails, and the host boots.
@@ -117,7 +119,8 @@ fn step(rng: &mut Rng) -> Step {
         62..65 => Step::Damage { ifindex, what: damage(rng) },
         65..68 => Step::Inspect,
         68..70 => Step::Tick,
-        70..75 => Step::Wait { seconds: rng.u64(1..40) },
+        70..71 => Step::Absence { seconds: rng.u64(1..60) },
+        71..75 => Step::Wait { seconds: rng.u64(1..40) },
         75..87 => {
             let by_label = POOL.len() - 2;
             let first = if rng.bool() { by_label } else { 0 };

@@ -42,6 +42,8 @@ pub struct World {
     disk: FakeDisk,
     mail: Mail,
     next: Option<Fault>,
+    /// Nanoseconds until the next daemon.
+    absence: u64,
     core: Option<Core<FakeKernel, FakeDisk>>,
 }
 
@@ -86,6 +88,7 @@ impl World {
             disk,
             mail: Mail::new(),
             next: None,
+            absence: 0,
             core: None,
         };
         world.start();
@@ -98,9 +101,12 @@ impl World {
         self.mail.clear();
         self.faults.revive();
         let decided = {
-            let machine = self.machine.borrow();
+            let mut machine = self.machine.borrow_mut();
+            machine.now += std::mem::take(&mut self.absence);
+            let on_trial =
+                machine.word.is_unconfirmed() && machine.now < machine.record(machine.word).deadline;
             // Of a trial it may be the end.
-            machine.deciding().filter(|_| !machine.word.is_unconfirmed()).map(|record| record.digest)
+            machine.deciding().filter(|_| !on_trial).map(|record| record.digest)
         };
         if let Ok(mut core) = Core::new(self.config.clone(), self.kernel(), Store::on(self.disk.clone())) {
             core.restore_policy(&self.config);
@@ -118,9 +124,10 @@ impl World {
     }
 
     fn step(&mut self, step: Step) {
-        if let Step::Fault(fault) = step {
-            self.next = Some(fault);
-            return;
+        match step {
+            Step::Fault(fault) => return self.next = Some(fault),
+            Step::Absence { seconds } => return self.absence = seconds * SECOND,
+            _ => {}
         }
         self.faults.begin(self.next.take());
         self.host_changes(step);
@@ -409,13 +416,18 @@ impl World {
         }
         let store = Store::on(self.disk.spared());
         let last_good = store.last_good().unwrap().map(|saved| saved.number);
-        let confirmed = machine.deciding().filter(|_| !machine.word.is_unconfirmed());
-        match confirmed {
-            Some(confirmed) if last_good != Some(confirmed.number) => {
-                Err(format!("generation {} decides, the disk holds {last_good:?}", confirmed.number))
-            }
-            _ => Ok(()),
+        let confirmed = if machine.word.is_unconfirmed() {
+            machine.record(machine.word).fallback.generation()
+        } else {
+            machine.word.generation()
+        };
+        let newest = store.generations().unwrap().first().copied();
+        if last_good != Some(confirmed).filter(|number| *number != 0) || newest != last_good {
+            return Err(format!(
+                "generation {confirmed} is confirmed, the disk holds {last_good:?} and keeps {newest:?}"
+            ));
         }
+        Ok(())
     }
 }
 

@@ -68,17 +68,17 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     let (what, writes) = ("a built policy decides", writes(thoroughness.of(WRITES)));
     let few: Vec<f64> = few.iter().map(|milliseconds| milliseconds * 1e3).collect();
     let of_what = "one prefix more with 2 networks";
-    results.waits(("update", what), "its record and the word", Unit::Microseconds, [&writes, &few], of_what);
-    let what = format!("{what}: µs for its record and the word, 99 of 100");
+    results.waits(("update", what), "its record is written", Unit::Microseconds, [&writes, &few], of_what);
+    let what = format!("{what}: µs to write its record, before one store, 99 of 100");
     let measured = Estimate::of([quantile(&writes, 0.99)]);
     results.goals.push(Goal::at_most("update", what, WRITE_GOAL, measured));
 }
 
-/// Microseconds that each write of the tables took that lets a policy decide which is built.
+/// Microseconds that each write of a table took behind which one store lets a policy decide that is built.
 fn writes(count: usize) -> Vec<f64> {
     let mut lab = Lab::new();
     lab.apply(NETWORKS);
-    std::iter::repeat_with(|| lab.publish_again().as_secs_f64() * 1e6).take(count).collect()
+    std::iter::repeat_with(|| lab.record_again().as_secs_f64() * 1e6).take(count).collect()
 }
 
 /// Milliseconds that each change took, beside others: those before it, and those after it.
