@@ -245,8 +245,12 @@ impl<D: Disk> Store<D> {
 
     /// Nothing is pending any more, but perhaps one.
     pub fn discard_pending(&mut self, kept: Option<u64>) -> Result<(), StoreError> {
-        let others = self.numbers(PENDING)?.into_iter().filter(|number| Some(*number) != kept);
-        others.fold(Ok(()), |so_far, number| so_far.and(self.remove(&pending(number)).map(drop)))
+        let mut outcome = Ok(());
+        for number in self.numbers(PENDING)?.into_iter().filter(|number| Some(*number) != kept) {
+            // One that stays is in nobody else's way.
+            outcome = outcome.and(self.remove(&pending(number)).map(drop));
+        }
+        outcome
     }
 
     /// A generation is no longer one to go back to.
