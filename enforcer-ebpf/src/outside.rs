@@ -16,7 +16,7 @@ use crate::{
     maps,
     packet::{Frame, Framed, Ipv4Front, Ipv6Front},
     parse::Kind,
-    shortcut::{hand_on, largest_packet, next_link},
+    shortcut::{hand_on, largest_for, largest_packet, next_link},
     skb::Skb,
 };
 
@@ -104,7 +104,7 @@ fn into(skb: Skb) -> Option<i32> {
         return None;
     }
     let to = maps::SHORTCUTS.get(endpoint::owner(key.dst).endpoint.0)?;
-    if kinds & to.flags == 0 || largest_packet(skb, journey) > to.mtu {
+    if kinds & to.flags == 0 || largest_for(to, skb, journey) > to.mtu {
         return None;
     }
     hand_on(skb, key.src.is_v4(), |ethernet| next_link(to, ethernet))?;

@@ -43,7 +43,7 @@ pub fn take(skb: Skb, journey: &Journey) -> Option<i32> {
         return None;
     }
     let is_v4 = journey.packet.key.src.is_v4();
-    let way = from.way(to, kinds, skb.destination()?, is_v4, largest_packet(skb, journey));
+    let way = from.way(to, kinds, skb.destination()?, is_v4, largest_for(to, skb, journey));
     if way == Way::Stack {
         return None;
     }
@@ -60,6 +60,15 @@ pub fn take(skb: Skb, journey: &Journey) -> Option<i32> {
     Some(skb.redirect_peer(to.ifindex))
 }
 
+/// [`largest_packet`] towards an endpoint. There the kernel may tell what only the stack would have known.
+#[inline(always)]
+pub fn largest_for(to: &Shortcut, skb: Skb, journey: &Journey) -> u32 {
+    match largest_packet(skb, journey) {
+        UNKNOWN if skb.pieces_fit(to.mtu, to.ifindex) => to.mtu,
+        bytes => bytes,
+    }
+}
+
 /// Bytes of the largest packet that the frame becomes, from the IP header on.
 #[inline(always)]
 pub fn largest_packet(skb: Skb, journey: &Journey) -> u32 {
@@ -67,10 +76,13 @@ pub fn largest_packet(skb: Skb, journey: &Journey) -> u32 {
     match skb.segment() {
         0 => skb.length() - packet::ETHERNET,
         // Of others it may be what a tunnel carries that is cut: only the stack knows how large the pieces are.
-        _ if journey.packet.key.protocol != protocol::TCP => u32::MAX,
+        _ if journey.packet.key.protocol != protocol::TCP => UNKNOWN,
         payload => headers - packet::ETHERNET + payload,
     }
 }
+
+/// Larger than any packet.
+const UNKNOWN: u32 = u32::MAX;
 
 /// A router's work (RFC 1812 §5.3.1, RFC 8200 §3): one hop less, and a frame of the next link. Who has no hop left
 /// is told so by the stack.

@@ -3,8 +3,8 @@
 use aya_ebpf::{
     bindings::{__sk_buff, bpf_redir_neigh},
     helpers::{
-        bpf_csum_update, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_change_type,
-        bpf_skb_pull_data,
+        bpf_check_mtu, bpf_csum_update, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer,
+        bpf_skb_change_type, bpf_skb_pull_data,
     },
     programs::TcContext,
 };
@@ -17,6 +17,9 @@ use crate::{
 
 /// `PACKET_HOST` of linux/if_packet.h.
 const PACKET_HOST: u32 = 0;
+/// `BPF_MTU_CHK_SEGS` and `BPF_MTU_CHK_RET_SUCCESS` of linux/bpf.h.
+const PIECES: u64 = 1;
+const FITS: i64 = 0;
 
 /// The kernel's socket buffer, seen through the tc context.
 #[derive(Clone, Copy)]
@@ -63,6 +66,19 @@ impl Skb {
     pub fn segment(self) -> u32 {
         // SAFETY: see above.
         unsafe { (*self.0).gso_size }
+    }
+
+    /// Whether each packet that the frame is to be cut into has no more than so many bytes, from the IP header on, which are
+    /// all that an interface takes. Not, where that is another limit than the interface's own.
+    #[inline(always)]
+    pub fn pieces_fit(self, bytes: u32, ifindex: u32) -> bool {
+        if !config::measures_pieces() {
+            return false;
+        }
+        let mut limit = 0;
+        // SAFETY: the helper reads and writes this number, and reads the buffer.
+        let told = unsafe { bpf_check_mtu(self.0.cast(), ifindex, &raw mut limit, 0, PIECES) };
+        told == FITS && limit == bytes
     }
 
     /// The first headers, to be written to; `None` when the packet ends before, or they lie where the program cannot read

@@ -1,22 +1,15 @@
 //! What the kernel lacks is told and done without; one that is too old is refused.
 
-use std::fs;
 use std::path::Path;
 use std::process::Output;
 
 use enforcer_tests::daemon::DEFAULT_CONFIG;
+use enforcer_tests::kernel::version;
 use enforcer_tests::traffic::{ECHO_PORT, tcp};
 use enforcer_tests::{Daemon, Host};
 use serde_json::{Value, json};
 
 use crate::town::POLICY;
-
-/// Major and minor number of the running kernel.
-fn version() -> (u32, u32) {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let mut numbers = release.split(['.', '-', '+']).map(|number| number.parse().unwrap());
-    (numbers.next().unwrap(), numbers.next().unwrap())
-}
 
 /// What `status` is to say on a kernel that distributions have left as it was: what is used, and what is lacking.
 fn expected() -> (Value, Value) {
@@ -32,6 +25,13 @@ fn expected() -> (Value, Value) {
             "counted for the control group",
             "locked, its limit lifted",
             "counting for control groups (5.11)",
+        ),
+        (
+            "pieces",
+            since((5, 12)),
+            "measured on the fast path",
+            "by the host's stack, but those of TCP",
+            "a measure of what packets are cut into (5.12)",
         ),
         (
             "prefixes",

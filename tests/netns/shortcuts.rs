@@ -2,6 +2,7 @@
 //! with each thing in the way everything is as if there were no shortcut, also when it comes while people talk.
 
 mod nat;
+mod pieces;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -22,9 +23,6 @@ use crate::street::{Layout, PATIENCE, QUESTIONS, Street};
 
 /// Nobody listens there; NAT may lead to who does.
 const PUBLISHED: u16 = 8080;
-
-/// Bytes that no frame of a single segment has.
-const SEVERAL_SEGMENTS: usize = 2 * 1514;
 
 /// What becomes of packets when something is in the way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,31 +81,6 @@ fn what_nothing_is_in_the_way_of_goes_straight(
     );
     let shown = String::from_utf8(street.daemon.cli(&["status"]).stdout).unwrap();
     assert!(shown.contains("fast path:    all, at 2 endpoints"), "{shown}");
-}
-
-/// What a sender's TCP hands over as one packet of many segments is that to the receiver, too.
-#[rstest]
-fn super_packets_go_straight_in_one_piece(
-    #[values(Layout::Routed, Layout::Bridged)] layout: Layout,
-    #[values(Family::V4, Family::V6)] family: Family,
-) {
-    let street = Street::build(&format!("whole-{layout:?}-{family:?}").to_lowercase(), layout);
-    street.wait_straight(family);
-    let to = SocketAddr::new(street.address(family), 7000);
-    let connection = Connection::open(&street.asking, &street.answering, to).unwrap();
-    let heard = Capture::start(street.answering.netns());
-    let mut last = None;
-    let went = wait::within(PATIENCE, || {
-        heard.lengths();
-        let before = street.delivered(&street.answering);
-        connection.upload(4 << 20).expect("much gets there");
-        let by_stack = street.delivered(&street.answering) - before;
-        let whole = heard.lengths().into_iter().filter(|length| *length > SEVERAL_SEGMENTS).count() as u64;
-        last = Some((whole, by_stack));
-        // A daemon that a busy machine kept from looking around lets all of them go by the stack.
-        (whole > 10 && by_stack < whole / 2).then_some(())
-    });
-    assert!(went.is_some(), "super-packets that arrived whole, and packets that went by the stack: {last:?}");
 }
 
 /// A listener inside the workload shares the frame with whoever writes the next one over its headers.

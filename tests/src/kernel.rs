@@ -34,8 +34,18 @@ pub fn leave_out(feature: Feature) {
 
 /// Whether the running kernel is too old to be sure that it has this.
 pub fn may_lack(feature: Feature) -> bool {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    feature.may_be_missing(&release) == Some(true)
+    feature.may_be_missing(&release()) == Some(true)
+}
+
+/// Major and minor number of the running kernel.
+pub fn version() -> (u32, u32) {
+    let release = release();
+    let mut numbers = release.split(['.', '-', '+']).map(|number| number.parse().expect("a number"));
+    (numbers.next().expect("a major one"), numbers.next().expect("a minor one"))
+}
+
+fn release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()
 }
 
 /// Ends the test where there is no tcx.

@@ -169,6 +169,7 @@ impl Datapath {
         }
         let kernel_tables = u32::from(sizes.tables == TableKind::Kernel);
         let (flow_sets, denied_sets) = (sizes.flow_sets(), sizes.denied_sets());
+        let measures_pieces = u32::from(probe::measured_pieces());
         loader
             .override_global("MARK_MASK", &options.mark_mask, true)
             .override_global("TICK", &ticks.length, true)
@@ -177,6 +178,7 @@ impl Datapath {
             .override_global("KERNEL_TABLES", &kernel_tables, true)
             .override_global("FLOW_SETS", &flow_sets, true)
             .override_global("DENIED_SETS_PER_CPU", &denied_sets, true)
+            .override_global("MEASURES_PIECES", &measures_pieces, true)
             .verifier_log_level(VerifierLogLevel::DEBUG | VerifierLogLevel::STATS);
         let mut ebpf = loader.load(OBJECT)?;
         let mut tables = Tables::collect(|name| ebpf.take_map(name).ok_or(TableError::Missing(name)), true)?;

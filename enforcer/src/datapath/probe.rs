@@ -79,11 +79,19 @@ pub fn ticks() -> Option<Ticks> {
 /// Tables counted for the control group of who makes them (5.11), not as memory that a process may lock. Nothing
 /// shows it; it came with a clock of tick resolution, by which libbpf tells it, too.
 pub fn counted_memory() -> bool {
-    static THERE: LazyLock<bool> = LazyLock::new(|| {
-        is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns)
-            .unwrap_or(false)
-    });
+    static THERE: LazyLock<bool> = LazyLock::new(|| has_function(BpfHelper::BPF_FUNC_ktime_get_coarse_ns));
     *THERE
+}
+
+/// A measure of what a packet is to be cut into (5.12), as the host's stack takes it (`bpf_check_mtu`).
+pub fn measured_pieces() -> bool {
+    static THERE: LazyLock<bool> = LazyLock::new(|| has_function(BpfHelper::BPF_FUNC_check_mtu));
+    *THERE
+}
+
+/// Whether a tc program may call it.
+fn has_function(function: BpfHelper) -> bool {
+    is_helper_supported(ProgramType::SchedClassifier, function).unwrap_or(false)
 }
 
 /// Many entries of a prefix table written with one call (5.12). Without it they are written one by one, into tables

@@ -17,7 +17,7 @@ struct Feature {
     lacks: &'static str,
 }
 
-const ALL: [Feature; 5] = [
+const ALL: [Feature; 6] = [
     Feature {
         name: ATTACH,
         is_there: probe::tcx,
@@ -45,6 +45,13 @@ const ALL: [Feature; 5] = [
         uses: "counted for the control group",
         instead: "locked, its limit lifted",
         lacks: "counting for control groups (5.11)",
+    },
+    Feature {
+        name: "pieces",
+        is_there: probe::measured_pieces,
+        uses: "measured on the fast path",
+        instead: "by the host's stack, but those of TCP",
+        lacks: "a measure of what packets are cut into (5.12)",
     },
     Feature {
         name: "prefixes",
