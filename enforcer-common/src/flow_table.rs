@@ -104,21 +104,44 @@ fn word<const WORDS: usize>(key: &FlowKey, at: usize) -> u64 {
     bytemuck::cast([words[first], words[second]])
 }
 
-/// Where a key may lie. Keyed: which keys meet in one set is not known to who does not know the seed.
+/// What keys are digested with: a number for each word.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
+pub struct Secret([u64; V6]);
+
+impl Secret {
+    /// Of a seed that nobody else knows.
+    #[inline(always)]
+    pub const fn of(seed: u64) -> Self {
+        let mut numbers = [0; V6];
+        let (mut at, mut number) = (0, seed);
+        while at < V6 {
+            number = mix(number.wrapping_add(GOLDEN));
+            numbers[at] = number;
+            at += 1;
+        }
+        Self(numbers)
+    }
+}
+
+/// The step of splitmix64: 2⁶⁴ by the golden ratio.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Where a key may lie. Keyed: which keys meet in one set is not known to who does not know the secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Digest(u64);
 
 impl Digest {
-    /// Of a key with addresses of the family.
+    /// Of a key with addresses of the family. The sum is UMAC's *NH* (RFC 4418 §5.2.2): no product waits for another one.
     #[inline(always)]
-    pub fn of<const WORDS: usize>(key: &FlowKey, seed: u64) -> Self {
-        let mut sum = seed;
-        let mut at = 0;
+    pub fn of<const WORDS: usize>(key: &FlowKey, secret: &Secret) -> Self {
+        let (mut sum, mut at) = (0_u64, 0);
         while at < WORDS {
-            sum = mix(sum ^ word::<WORDS>(key, at));
+            let keyed = word::<WORDS>(key, at).wrapping_add(secret.0[at]);
+            sum = sum.wrapping_add((keyed & u32::MAX as u64).wrapping_mul(keyed >> 32));
             at += 1;
         }
-        Self(sum)
+        Self(mix(sum))
     }
 
     /// Of the same key where `ifindex` denied it.
@@ -163,13 +186,12 @@ pub type DeniedSet = FlowSet<ANY>;
 const _: () = assert!(size_of::<FlowSet4>() == WAYS * 64 && size_of::<FlowSet6>() == WAYS * 96);
 const _: () = assert!(size_of::<DeniedSet>() == WAYS * 96);
 
-/// How much of its part of a table a CPU uses, kept by that CPU. It doubles when flows that are in use push each other out;
-/// what then lies where nobody looks for it is told to people all the same, and the first to go.
+/// How much of its part of a table a CPU uses, kept by that CPU. It doubles when flows that are in use push each other out,
+/// and halves with each minute that few flows would do; what then lies where nobody looks for it is told to people all the
+/// same, and the first to go.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 pub struct Room {
-    /// Seed of its digests.
-    pub seed: u64,
     /// Its first set.
     pub first: u32,
     /// Sets in use, less one; they are a power of two. 0 before the first packet.
@@ -178,6 +200,12 @@ pub struct Room {
     pub packets: u32,
     /// Those that pushed out a flow that was in use.
     pub crowded: u32,
+    /// The minute that `flows` is of, [`Room::MINUTE`].
+    pub minute: u32,
+    /// Flows that were met in it, some of them twice.
+    pub flows: u32,
+    /// Of its digests.
+    pub secret: Secret,
 }
 
 /// Sets that are used at first.
@@ -192,13 +220,19 @@ const IN_USE_RANK: u32 = 2 * OTHERS_IN_USE + 1;
 const CROWD: u32 = 256;
 /// and the table grows when more than one packet in so many was of them: a judgement costs some ten known packets.
 const TOLERABLE: u32 = 64;
+/// It shrinks when the flows of a minute would fill less than one place in so many: what is left is far from crowded.
+const SPARSE: u32 = 8;
 
 impl Room {
+    /// A minute, near enough: 69 seconds, as so many bits of a number of ticks.
+    pub const MINUTE: u32 = 36 - flow::TICK;
+
     /// The room of a CPU that has `sets` in all.
     #[inline(always)]
     pub const fn new(cpu: u32, sets: u32, seed: u64) -> Self {
         let used = if sets < FIRST_SETS { sets } else { FIRST_SETS };
-        Self { seed, first: cpu.wrapping_mul(sets), mask: used.wrapping_sub(1), packets: 0, crowded: 0 }
+        let (first, mask) = (cpu.wrapping_mul(sets), used.wrapping_sub(1));
+        Self { first, mask, packets: 0, crowded: 0, minute: 0, flows: 0, secret: Secret::of(seed) }
     }
 
     /// The same, all of it used from the beginning: nobody waits for places of denied flows to be near.
@@ -225,6 +259,27 @@ impl Room {
             ..=IN_USE => before + silence * PLACES + (turn ^ self.crowded) % PLACES,
             _ => u32::MAX - PLACES - turn,
         }
+    }
+
+    /// A flow is met that was last seen then; both in ticks.
+    #[inline(always)]
+    pub const fn meets(&mut self, last_seen: u32, now: u32) {
+        if (last_seen ^ now) >> Self::MINUTE != 0 {
+            self.counts(now);
+        }
+    }
+
+    /// A flow is met for the first time in this minute. With the first one of all it is known what the last minute needed.
+    #[inline(always)]
+    pub const fn counts(&mut self, now: u32) {
+        let minute = now >> Self::MINUTE;
+        if self.minute != minute {
+            if self.mask >= FIRST_SETS && self.flows < (self.mask + 1) / SPARSE * WAYS as u32 {
+                self.mask >>= 1;
+            }
+            (self.minute, self.flows) = (minute, 0);
+        }
+        self.flows += 1;
     }
 
     /// A place of this rank was given up.
@@ -284,7 +339,8 @@ mod tests {
             FlowKey { icmp_type: 8, ..base },
             FlowKey { icmp_code: 1, ..base },
         ];
-        let digests = |key: &FlowKey| (Digest::of::<V4>(key, 7), Digest::of::<V6>(key, 7));
+        let secret = Secret::of(7);
+        let digests = |key: &FlowKey| (Digest::of::<V4>(key, &secret), Digest::of::<V6>(key, &secret));
         let (v4, v6) = digests(&base);
         for other in others {
             assert!(v4 != digests(&other).0 && v6 != digests(&other).1, "{other:?}");
@@ -294,8 +350,52 @@ mod tests {
             );
         }
         assert!(Key::<V4>::new(&base).is_of(&base) && Key::<V6>::new(&base).is_of(&base));
-        assert_ne!(v4, Digest::of::<V4>(&base, 8));
+        assert_ne!(v4, Digest::of::<V4>(&base, &Secret::of(8)));
         assert!(v4 != v4.at(7) && v4.at(7) != v4.at(8), "an interface each");
+    }
+
+    /// How unevenly a table of that many sets is filled by flows that differ in one thing: 1 as if they were drawn.
+    fn unevenness(digest: impl Fn(u32) -> Digest, choice: usize) -> f64 {
+        const SETS: u32 = 4_096;
+        const EACH: u32 = 16;
+        let room = Room { mask: SETS - 1, ..Room::new(0, SETS, 7) };
+        let mut sets = vec![0_u32; SETS as usize];
+        for flow in 0..SETS * EACH {
+            sets[room.set_of(digest(flow), choice) as usize] += 1;
+        }
+        let apart: f64 = sets.iter().map(|flows| f64::from(flows.abs_diff(EACH)).powi(2)).sum();
+        apart / f64::from(SETS * EACH)
+    }
+
+    #[test]
+    fn keys_that_are_alike_lie_apart() {
+        let by_port = |port: u32, key| FlowKey { src_port: (port as u16).to_be(), ..key };
+        let flows: [(&str, fn(u32) -> [Address; 2]); 3] = [
+            ("sources", |flow| [flow, 0x0200_000a].map(|address| Address::from_v4(address.to_be()))),
+            ("destinations", |flow| [0x0200_000a, flow].map(|address| Address::from_v4(address.to_be()))),
+            ("sources of IPv6", |flow| [Address([0x20, 0, flow.to_be(), 0]), Address([0x20, 0, 0, 9])]),
+        ];
+        let secret = Secret::of(7);
+        let check = |what: &str, flow: &dyn Fn(u32) -> FlowKey| {
+            let digests: [(&str, &dyn Fn(u32) -> Digest); 3] = [
+                ("V4", &|at| Digest::of::<V4>(&flow(at), &secret)),
+                ("V6", &|at| Digest::of::<V6>(&flow(at), &secret)),
+                ("denied", &|at| Digest::of::<V6>(&flow(at), &secret).at(7)),
+            ];
+            let is_v6 = |what: &str| what.ends_with("IPv6");
+            for (words, digest) in digests.iter().filter(|(words, _)| *words != "V4" || !is_v6(what)) {
+                for choice in 0..CHOICES {
+                    let unevenness = unevenness(digest, choice);
+                    // The deviation is √(2 / sets), 0.02.
+                    assert!(unevenness < 1.15, "{what}, {words}, choice {choice}: {unevenness:.2}");
+                }
+            }
+        };
+        for (what, addresses) in flows {
+            let [src, dst] = addresses(1);
+            check(what, &|at| key(addresses(at)[0], addresses(at)[1]));
+            check(&format!("ports among {what}"), &|at| by_port(at, key(src, dst)));
+        }
     }
 
     #[test]
@@ -370,7 +470,7 @@ mod tests {
     #[test]
     fn a_room_grows_while_flows_in_use_push_each_other_out() {
         let mut room = Room::new(3, 4 * FIRST_SETS, 7);
-        assert_eq!((room.first, room.mask, room.seed), (12 * FIRST_SETS, FIRST_SETS - 1, 7));
+        assert_eq!((room.first, room.mask, room.secret), (12 * FIRST_SETS, FIRST_SETS - 1, Secret::of(7)));
         let push = |room: &mut Room, packets: u32, rank| {
             for _ in 0..CROWD {
                 room.packets += packets;
@@ -385,6 +485,37 @@ mod tests {
         assert_eq!(push(&mut room, TOLERABLE - 1, 0), 4 * FIRST_SETS);
         assert_eq!(push(&mut room, 1, 0), 4 * FIRST_SETS, "that is all there is");
         assert_eq!(Room::new(0, 2, 7).mask, 1, "there are fewer than it would use");
+    }
+
+    /// Meets so many flows in each of these minutes; how many sets are in use behind each first one.
+    fn minutes(room: &mut Room, flows: u32, minutes: core::ops::Range<u32>) -> Vec<u32> {
+        let mut sets = Vec::new();
+        for minute in minutes {
+            let now = minute << Room::MINUTE;
+            for flow in 0..flows {
+                room.meets(now - 1, now + flow);
+                room.meets(now, now + flow);
+                if flow == 0 {
+                    sets.push(room.mask + 1);
+                }
+            }
+        }
+        sets
+    }
+
+    #[test]
+    fn what_few_flows_do_not_need_is_given_up_by_halves() {
+        let places = FIRST_SETS * WAYS as u32;
+        let mut room = Room { mask: 8 * FIRST_SETS - 1, minute: 8, flows: places, ..Room::new(0, places, 7) };
+        let sets = |halves: [u32; 4]| halves.map(|of| of * FIRST_SETS);
+        assert_eq!(minutes(&mut room, places, 9..13), sets([8, 8, 8, 8]), "an eighth of the places are used");
+        assert_eq!(minutes(&mut room, places - 1, 13..17), sets([8, 4, 4, 4]), "a quarter of what is left");
+        assert_eq!(minutes(&mut room, 1, 17..21), sets([4, 2, 1, 1]), "as at first");
+        let small = &mut Room { minute: 8, ..Room::new(0, 1, 7) };
+        assert_eq!(minutes(small, 1, 9..12), [1, 1, 1], "and no fewer");
+        let whole = &mut Room { minute: u32::MAX >> Room::MINUTE, mask: 1_023, ..Room::new(0, places, 7) };
+        whole.meets(u32::MAX, 0);
+        assert_eq!((whole.minute, whole.mask), (0, 511), "where ticks begin anew");
     }
 
     #[test]

@@ -37,10 +37,11 @@ pub fn find(journey: &mut Journey) -> Option<*mut FlowEntry> {
     if config::kernel_tables() {
         return maps::FLOWS.get_ptr_mut(key);
     }
+    let now = tick(journey.now);
     let found = if key.src.is_v4() {
-        find_first(&maps::FLOWS4, key, &mut journey.rooms[room_of::<V4>()], &mut journey.place)
+        find_first(&maps::FLOWS4, key, &mut journey.rooms[room_of::<V4>()], &mut journey.place, now)
     } else {
-        find_first(&maps::FLOWS6, key, &mut journey.rooms[room_of::<V6>()], &mut journey.place)
+        find_first(&maps::FLOWS6, key, &mut journey.rooms[room_of::<V6>()], &mut journey.place, now)
     };
     if found.is_none() && flow_elsewhere() != 0 { placed(journey) } else { found }
 }
@@ -51,11 +52,11 @@ pub fn find(journey: &mut Journey) -> Option<*mut FlowEntry> {
 #[inline(never)]
 pub extern "C" fn flow_elsewhere() -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
-    let (key, place) = (&journey.packet.key, &mut journey.place);
+    let (key, place, now) = (&journey.packet.key, &mut journey.place, tick(journey.now));
     let found = if key.src.is_v4() {
-        search(&maps::FLOWS4, key, &journey.rooms[room_of::<V4>()], place, 1)
+        meet(&maps::FLOWS4, key, &mut journey.rooms[room_of::<V4>()], place, 1, now)
     } else {
-        search(&maps::FLOWS6, key, &journey.rooms[room_of::<V6>()], place, 1)
+        meet(&maps::FLOWS6, key, &mut journey.rooms[room_of::<V6>()], place, 1, now)
     };
     u32::from(found.is_some())
 }
@@ -155,16 +156,33 @@ fn find_first<const WORDS: usize>(
     key: &FlowKey,
     room: &mut Room,
     place: &mut Place,
+    now: u32,
 ) -> Option<*mut FlowEntry> {
     place.digest = digest::<WORDS>(key, room);
     room.packets = room.packets.wrapping_add(1);
-    search(table, key, room, place, 0)
+    meet(table, key, room, place, 0, now)
+}
+
+/// [`search`] for the flow of a packet.
+#[inline(always)]
+fn meet<const WORDS: usize>(
+    table: &Table<WORDS>,
+    key: &FlowKey,
+    room: &mut Room,
+    place: &mut Place,
+    choice: usize,
+    now: u32,
+) -> Option<*mut FlowEntry> {
+    let found = search(table, key, room, place, choice)?;
+    // SAFETY: see `search`.
+    room.meets(unsafe { (*found).last_seen }, now);
+    Some(found)
 }
 
 #[inline(always)]
 fn digest<const WORDS: usize>(key: &FlowKey, room: &mut Room) -> Digest {
     furnish::<WORDS>(room);
-    Digest::of::<WORDS>(key, room.seed)
+    Digest::of::<WORDS>(key, &room.secret)
 }
 
 /// Looks for a key in one of the sets that it may lie in.
@@ -255,6 +273,10 @@ fn make_in<const WORDS: usize>(
         }
     }
     room.pushed_out(place.rank.get(), sets_of::<WORDS>());
+    // Of what is denied all of its part is used.
+    if WORDS != ANY {
+        room.counts(newcomer.now);
+    }
     let set = table.get_ptr_mut(place.set.get())?;
     // SAFETY: see `search`. A reader in user space tells by the verdict that the slot is another flow's now.
     unsafe {

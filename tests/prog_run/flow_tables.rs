@@ -17,7 +17,7 @@ use enforcer_common::{
 use enforcer_tests::{
     packet::{BLUE_A, BLUE_B, DB, Family, Family::*, OUTSIDER, Party, from},
     processor::stay_on,
-    prog_run::Lab,
+    prog_run::{Lab, rooms::wait_for_a_minute_that_lasts},
 };
 use rstest::rstest;
 
@@ -103,6 +103,43 @@ fn more_flows_than_there_was_room_for_are_all_counted(mut lab: Lab, #[values(V4,
     // A flow that was pushed out before there was room for it has lost a count.
     assert!(known > usize::from(MANY) * 9 / 10, "{known} of {MANY} flows are known");
     assert!(counted > u64::from(MANY) * 2, "{counted} packets of {MANY} flows, three each");
+}
+
+/// What many flows needed few do not, a minute later: they lie close together again, and lose hardly a count.
+#[rstest]
+fn few_flows_move_together_again(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    stay_on(0);
+    wait_for_a_minute_that_lasts(Duration::from_secs(8));
+    let send = |lab: &mut Lab, flows: u16| {
+        for port in 1..=flows {
+            let packet = from(BLUE_A.on(family)).to(BLUE_B.on(family)).udp(53).from_port(port);
+            lab.sent_by("a", packet).passes(SharedNetwork);
+        }
+    };
+    send(&mut lab, FEW);
+    let at_first = lab.sets_in_use();
+    for _ in 0..3 {
+        send(&mut lab, MANY);
+    }
+    let grown = lab.sets_in_use();
+    assert!(grown > at_first, "{MANY} flows do not fit into {at_first} sets");
+    let counted = |lab: &mut Lab| -> u64 {
+        let few = lab.flows().into_iter().filter(|flow| flow.src_port <= FEW);
+        few.map(|flow| flow.packets_fwd).sum()
+    };
+    // Each minute shows with its first packet what the one before needed.
+    let in_a_minute = |lab: &mut Lab, flows| {
+        lab.pass_a_minute();
+        send(lab, flows);
+        lab.sets_in_use()
+    };
+    assert_eq!(in_a_minute(&mut lab, MANY), grown, "they are still many");
+    let before = counted(&mut lab);
+    let minutes = [FEW; 3].map(|flows| in_a_minute(&mut lab, flows));
+    assert_eq!(minutes, [grown, grown / 2, at_first], "of {grown} sets");
+    // Where a flow was before its record is as good as silent, and gone when somebody needs the place.
+    let after = counted(&mut lab) - before;
+    assert!(after >= u64::from(FEW) * 29 / 10, "{after} packets of {FEW} flows, three each");
 }
 
 /// Who tries one port after the other is counted, and takes little of the room that all have for what they are denied. What

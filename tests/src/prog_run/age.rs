@@ -46,7 +46,11 @@ impl Lab {
             open += aged;
         }
         assert!(open > 0, "no conversation is open");
-        let ticks = tick(time.as_nanos() as u64);
+        self.silence_flows(tick(time.as_nanos() as u64));
+    }
+
+    /// Every flow has been silent for so many ticks longer.
+    pub(super) fn silence_flows(&mut self, ticks: u32) {
         self.age_records::<u32, [[u64; 8]; WAYS]>("FLOWS4", |set| age(set, V4, ticks));
         self.age_records::<u32, [[u64; 12]; WAYS]>("FLOWS6", |set| age(set, V6, ticks));
         self.age_records::<FlowKey, FlowEntry>("FLOWS", |entry| {
@@ -70,7 +74,7 @@ impl Lab {
     }
 
     /// A table by the programs that use it.
-    fn table(&mut self, name: &str) -> MapData {
+    pub(super) fn table(&mut self, name: &str) -> MapData {
         let program = self.datapath.classifier(FROM_ENDPOINT).expect("the program loads");
         let info = program.info().expect("the kernel tells");
         let ids = info.map_ids().expect("the kernel tells").expect("also of tables");

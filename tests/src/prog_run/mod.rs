@@ -14,6 +14,7 @@ mod frame;
 mod namespace;
 mod observe;
 mod outcome;
+pub mod rooms;
 mod run;
 mod stream;
 

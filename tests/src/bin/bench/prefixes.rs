@@ -98,7 +98,7 @@ fn stand(look: Look, family: Family, thoroughness: Thoroughness) -> Standing {
             let _ = &lab;
             let look = turns::mean_of(&looks, PACKETS);
             // What was looked through lies in the caches, and more of it the more there is.
-            known.mean_duration(u32::from(FLOWS));
+            known.mean_duration(40 * u32::from(FLOWS));
             Took { look, known: turns::mean_of(&known, PACKETS) }
         };
         (Box::new(turn), built)

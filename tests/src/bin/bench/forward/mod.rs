@@ -38,6 +38,9 @@ const SUPER_PACKETS: usize = 500;
 const SLOW_PACKETS: usize = 50;
 /// So many times that are sent first and not measured: the processor's caches hold what the rung before had use for.
 const WARM_UP: usize = 2;
+/// And before them a packet of each flow, unless there are more: a host meets all of them ever again, and its caches hold
+/// as many as they can.
+const ALL_IN_TURN: usize = 65_536;
 
 /// What is sent to the outside and back.
 const OUTSIDE: Mix = Mix::plain(4_096);
@@ -61,10 +64,12 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     let flows: &[usize] = if thoroughness.is_full() { &[1, 4_096, 65_536, 1 << 20] } else { &[4_096] };
     // Many flows, and super-packets.
     let others = if thoroughness.is_full() { &mix::OTHERS[..] } else { &[mix::OTHERS[0], mix::OTHERS[3]] };
+    let plain = flows.iter().map(|flows| (Mix::plain(*flows), ROUNDS));
+    let mut mixes: Vec<_> = plain.chain(others.iter().map(|mix| (*mix, ROUNDS_OF_OTHERS))).collect();
+    // Few flows first: tables that grew for many stay large for a while.
+    mixes.sort_by_key(|(mix, _)| mix.flows);
     for family in Family::BOTH {
-        let plain = flows.iter().map(|flows| (Mix::plain(*flows), ROUNDS));
-        let others = others.iter().map(|mix| (*mix, ROUNDS_OF_OTHERS));
-        for (mix, rounds) in plain.chain(others) {
+        for &(mix, rounds) in &mixes {
             climb(&mut ladder, family, mix, thoroughness.of(rounds));
             report(Course::Within, &ladder, family, mix, results);
             if mix.is_plain() {
@@ -174,12 +179,16 @@ impl Standing {
         let mut drawn =
             |count| -> Vec<&[u8]> { (0..count).map(|_| frames[self.chooser.next()].as_slice()).collect() };
         let (first, drawn) = (drawn(WARM_UP * count), drawn(count));
+        let in_turn: Vec<&[u8]> = match length {
+            Length::Frame(_) if frames.len() <= ALL_IN_TURN => frames.iter().map(Vec::as_slice).collect(),
+            _ => Vec::new(),
+        };
         if let (Rung::Edited, Some(daemon)) =
             (self.rung, self.kept.as_deref().and_then(<dyn Any>::downcast_ref))
         {
             ladder::edit(daemon, self.times.len());
         }
-        self.stage.run(&first, self.rung.forwards());
+        self.stage.run(&[in_turn, first].concat(), self.rung.forwards());
         // Else the first rung of a round would fetch them from memory for all.
         black_box(drawn.iter().flat_map(|frame| frame.iter()).fold(0, |all: u8, byte| all ^ byte));
         let took = self.stage.run(&drawn, self.rung.forwards());

@@ -1,0 +1,72 @@
+//! How much of its part of a flow table this processor uses.
+
+use std::time::Duration;
+
+use aya::maps::MapData;
+use enforcer::datapath::bpf;
+use enforcer_common::{
+    flow::TICK,
+    flow_table::{Room, Secret},
+};
+use nix::{
+    sched::sched_getcpu,
+    time::{ClockId, clock_gettime},
+};
+
+use super::Lab;
+use crate::wait;
+
+/// The table that the programs keep it in: for each processor a value, of which only they know the layout.
+const TABLE: &str = "JOURNEY";
+
+/// Waits until the minute that the programs count will not end for so long.
+#[track_caller]
+pub fn wait_for_a_minute_that_lasts(time: Duration) {
+    const MINUTE: Duration = Duration::from_nanos(1 << (Room::MINUTE + TICK));
+    wait::until("a minute begins", 2 * MINUTE, || {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("there is a clock");
+        let left = MINUTE.as_nanos() - Duration::from(now).as_nanos() % MINUTE.as_nanos();
+        (left > time.as_nanos()).then_some(())
+    });
+}
+
+impl Lab {
+    /// Sets that the flows of the one family that was met here may lie in.
+    pub fn sets_in_use(&mut self) -> u32 {
+        let (table, secret) = (self.table(TABLE), self.secret());
+        room_of_flows(&mut values(&table), secret).mask + 1
+    }
+
+    /// A minute passes in which nobody sends.
+    pub fn pass_a_minute(&mut self) {
+        self.silence_flows(1 << Room::MINUTE);
+        let (table, secret) = (self.table(TABLE), self.secret());
+        let mut values = values(&table);
+        room_of_flows(&mut values, secret).minute -= 1;
+        bpf::write_entry(table.fd(), 0, &values).expect("nobody else writes there now");
+    }
+
+    fn secret(&mut self) -> Secret {
+        let mut seed = [0; 8];
+        bpf::read_entry(self.table("SEED").fd(), 0, &mut seed).expect("the table is readable");
+        Secret::of(u64::from_ne_bytes(seed))
+    }
+}
+
+/// Of all processors.
+fn values(table: &MapData) -> Vec<u8> {
+    let each = table.info().expect("the kernel tells").value_size().next_multiple_of(8) as usize;
+    let mut values = vec![0; each * aya::util::nr_cpus().expect("the kernel tells")];
+    bpf::read_entry(table.fd(), 0, &mut values).expect("the table is readable");
+    values
+}
+
+/// The first one with the secret: that of what is denied lies behind those of both families.
+fn room_of_flows(values: &mut [u8], secret: Secret) -> &mut Room {
+    let (each, cpu) = (values.len() / aya::util::nr_cpus().expect("the kernel tells"), sched_getcpu());
+    let own = &mut values[each * cpu.expect("the kernel tells")..][..each];
+    let secret: &[u8] = bytemuck::bytes_of(&secret);
+    let found = own.windows(secret.len()).position(|bytes| bytes == secret);
+    let until = found.expect("a flow was met here") + secret.len();
+    bytemuck::from_bytes_mut(&mut own[until - size_of::<Room>()..until])
+}
