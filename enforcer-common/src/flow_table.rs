@@ -8,7 +8,8 @@
 //! A key has places in two sets, so that flows that push each other out come to lie where they do not: with one set for
 //! each, one flow in seven of a table half full had four others in its way for good.
 //!
-//! Memory that is far apart is slow memory: few flows lie in few sets, [`Room`], and close together.
+//! Memory that is far apart is slow memory: few flows lie in few sets, [`Room`], and close together; and a flow that is met
+//! behind places that became free moves there, so that most are found in the first line that is read.
 //!
 //! What is denied lies in a table of its own, by interface, and pushes out nothing that is allowed. Whoever tries all addresses
 //! and ports gives up places of his own first there.
@@ -56,6 +57,17 @@ impl<const WORDS: usize> Key<WORDS> {
             at += 1;
         }
         Self(words)
+    }
+
+    /// Where a key may lie.
+    #[inline(always)]
+    pub fn digest(&self, secret: &Secret) -> Digest {
+        let (mut sum, mut at) = (Sum::default(), 0);
+        while at < WORDS {
+            sum.add(self.0[at], secret.0[at]);
+            at += 1;
+        }
+        sum.digest()
     }
 
     /// Whether this is of `key`: word by word from where it lies, for the stack of the datapath, and without a branch
@@ -132,16 +144,15 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 pub struct Digest(u64);
 
 impl Digest {
-    /// Of a key with addresses of the family. The sum is UMAC's *NH* (RFC 4418 §5.2.2): no product waits for another one.
+    /// [`Key::digest`] of a key with addresses of the family, from where it lies.
     #[inline(always)]
     pub fn of<const WORDS: usize>(key: &FlowKey, secret: &Secret) -> Self {
-        let (mut sum, mut at) = (0_u64, 0);
+        let (mut sum, mut at) = (Sum::default(), 0);
         while at < WORDS {
-            let keyed = word::<WORDS>(key, at).wrapping_add(secret.0[at]);
-            sum = sum.wrapping_add((keyed & u32::MAX as u64).wrapping_mul(keyed >> 32));
+            sum.add(word::<WORDS>(key, at), secret.0[at]);
             at += 1;
         }
-        Self(mix(sum))
+        sum.digest()
     }
 
     /// Of the same key where `ifindex` denied it.
@@ -151,12 +162,35 @@ impl Digest {
         Self(mix(self.0 ^ ifindex as u64))
     }
 
+    /// Whether its flow is looked at for a better place in this tick: one of a few, in which others are not.
+    #[inline(always)]
+    pub const fn may_move(self, tick: u32) -> bool {
+        (self.0 as u32 ^ tick) & (MOVES - 1) == 0
+    }
+
     /// All ways of a choice, from where the key goes if it may choose: most are found at once. The next one shares a pair
     /// of cache lines with it, which processors fetch together.
     #[inline(always)]
     pub fn ways(self, choice: usize) -> impl Iterator<Item = usize> {
         let first = (self.0 >> (60 + 2 * choice)) as usize % WAYS;
         (0..WAYS).map(move |turn| first ^ turn)
+    }
+}
+
+/// Of words, each with a number of the secret: UMAC's *NH* (RFC 4418 §5.2.2), in which no product waits for another one.
+#[derive(Default)]
+struct Sum(u64);
+
+impl Sum {
+    #[inline(always)]
+    const fn add(&mut self, word: u64, secret: u64) {
+        let keyed = word.wrapping_add(secret);
+        self.0 = self.0.wrapping_add((keyed & u32::MAX as u64).wrapping_mul(keyed >> 32));
+    }
+
+    #[inline(always)]
+    const fn digest(self) -> Digest {
+        Digest(mix(self.0))
     }
 }
 
@@ -220,6 +254,8 @@ const IN_USE_RANK: u32 = 2 * OTHERS_IN_USE + 1;
 const CROWD: u32 = 256;
 /// and the table grows when more than one packet in so many was of them: a judgement costs some ten known packets.
 const TOLERABLE: u32 = 64;
+/// A flow is looked at for a better place in one tick of so many, a power of two: to digest the keys in its way takes longer than a verdict.
+const MOVES: u32 = 8;
 /// It shrinks when the flows of a minute would fill less than one place in so many: what is left is far from crowded.
 const SPARSE: u32 = 8;
 
@@ -245,6 +281,12 @@ impl Room {
     #[inline(always)]
     pub const fn set_of(&self, digest: Digest, choice: usize) -> u32 {
         self.first.wrapping_add((digest.0 >> (32 * choice)) as u32 & self.mask)
+    }
+
+    /// Whether nobody looks in this set for what has this digest: it came here when fewer sets were in use, or more.
+    #[inline(always)]
+    pub const fn has_lost(&self, set: u32, digest: Digest) -> bool {
+        set != self.set_of(digest, 0) && set != self.set_of(digest, 1)
     }
 
     /// How gladly the place that a key looks at in this turn is given to it: most of all where nothing was ever kept, then
@@ -352,6 +394,8 @@ mod tests {
         assert!(Key::<V4>::new(&base).is_of(&base) && Key::<V6>::new(&base).is_of(&base));
         assert_ne!(v4, Digest::of::<V4>(&base, &Secret::of(8)));
         assert!(v4 != v4.at(7) && v4.at(7) != v4.at(8), "an interface each");
+        let of_kept = (Key::<V4>::new(&base).digest(&secret), Key::<V6>::new(&base).digest(&secret));
+        assert_eq!(of_kept, (v4, v6), "the same of what is kept");
     }
 
     /// How unevenly a table of that many sets is filled by flows that differ in one thing: 1 as if they were drawn.
@@ -367,34 +411,31 @@ mod tests {
         apart / f64::from(SETS * EACH)
     }
 
+    /// One of the flows that differ in nothing else.
+    fn differing_in(what: &str, number: u32) -> FlowKey {
+        let v4 = |number: u32| Address::from_v4(number.to_be());
+        match what {
+            "source" => key(v4(number), v4(9)),
+            "destination" => key(v4(9), v4(number)),
+            "port" => FlowKey { src_port: (number as u16).to_be(), ..key(v4(8), v4(9)) },
+            _ => key(Address([0x20, number.to_be(), 0, 8]), Address([0x20, 0, 0, 9])),
+        }
+    }
+
     #[test]
     fn keys_that_are_alike_lie_apart() {
-        let by_port = |port: u32, key| FlowKey { src_port: (port as u16).to_be(), ..key };
-        let flows: [(&str, fn(u32) -> [Address; 2]); 3] = [
-            ("sources", |flow| [flow, 0x0200_000a].map(|address| Address::from_v4(address.to_be()))),
-            ("destinations", |flow| [0x0200_000a, flow].map(|address| Address::from_v4(address.to_be()))),
-            ("sources of IPv6", |flow| [Address([0x20, 0, flow.to_be(), 0]), Address([0x20, 0, 0, 9])]),
-        ];
         let secret = Secret::of(7);
-        let check = |what: &str, flow: &dyn Fn(u32) -> FlowKey| {
-            let digests: [(&str, &dyn Fn(u32) -> Digest); 3] = [
-                ("V4", &|at| Digest::of::<V4>(&flow(at), &secret)),
-                ("V6", &|at| Digest::of::<V6>(&flow(at), &secret)),
-                ("denied", &|at| Digest::of::<V6>(&flow(at), &secret).at(7)),
-            ];
-            let is_v6 = |what: &str| what.ends_with("IPv6");
-            for (words, digest) in digests.iter().filter(|(words, _)| *words != "V4" || !is_v6(what)) {
-                for choice in 0..CHOICES {
-                    let unevenness = unevenness(digest, choice);
-                    // The deviation is √(2 / sets), 0.02.
-                    assert!(unevenness < 1.15, "{what}, {words}, choice {choice}: {unevenness:.2}");
-                }
+        let each =
+            ["source", "destination", "port", "prefix"].into_iter().flat_map(|what| [(what, 0), (what, 1)]);
+        for (what, choice) in each {
+            let flow = |number| differing_in(what, number);
+            let v6 = |number| Digest::of::<V6>(&flow(number), &secret);
+            let mut all = vec![unevenness(v6, choice), unevenness(|number| v6(number).at(7), choice)];
+            if flow(1).src.is_v4() {
+                all.push(unevenness(|number| Digest::of::<V4>(&flow(number), &secret), choice));
             }
-        };
-        for (what, addresses) in flows {
-            let [src, dst] = addresses(1);
-            check(what, &|at| key(addresses(at)[0], addresses(at)[1]));
-            check(&format!("ports among {what}"), &|at| by_port(at, key(src, dst)));
+            // The deviation is √(2 / sets), 0.02.
+            assert!(all.iter().all(|unevenness| *unevenness < 1.15), "{what}, choice {choice}: {all:.2?}");
         }
     }
 
@@ -405,6 +446,16 @@ mod tests {
         assert_eq!([0, 1].map(|choice| room.set_of(digest, choice)), [3, 5], "the halves of the digest");
         let ways = [0, 1].map(|choice| digest.ways(choice).collect::<Vec<_>>());
         assert_eq!(ways, [[1, 0, 3, 2], [2, 3, 0, 1]], "pairs of neighbours");
+    }
+
+    #[test]
+    fn nobody_looks_where_a_key_lay_before() {
+        let digest = Digest(0x0000_0005_0000_0103);
+        let lost = |mask, set| Room { mask, ..Room::new(0, FIRST_SETS, 7) }.has_lost(set, digest);
+        assert_eq!([3, 5, 0x103].map(|set| lost(0xff, set)), [false, false, true]);
+        assert_eq!([3, 5, 0x103].map(|set| lost(0x1ff, set)), [true, false, false]);
+        let ticks = (0..4 * MOVES).filter(|tick| digest.may_move(*tick)).count();
+        assert_eq!(ticks, 4, "in one tick of {MOVES}");
     }
 
     #[test]

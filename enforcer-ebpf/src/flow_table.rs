@@ -6,7 +6,7 @@ use core::ptr;
 use aya_ebpf::{btf_maps::Array, helpers::bpf_get_smp_processor_id};
 use enforcer_common::{
     flow::{FlowEntry, FlowKey, ShortId, tick},
-    flow_table::{ANY, CHOICES, Digest, FlowSet, Key, Room, V4, V6, WAYS},
+    flow_table::{ANY, CHOICES, Digest, FlowSet, Key, Room, Slot, V4, V6, WAYS},
     forgotten::Forgotten,
 };
 
@@ -27,7 +27,8 @@ pub struct Place {
     way: Forgotten<u32>,
     /// [`Room::rank`], while one is looked for.
     rank: Forgotten<u32>,
-    reserved: u32,
+    /// How many places of the key come before.
+    turn: Forgotten<u32>,
 }
 
 /// The entry of the packet's flow, whatever it says. Most lie in the first of their sets.
@@ -43,7 +44,16 @@ pub fn find(journey: &mut Journey) -> Option<*mut FlowEntry> {
     } else {
         find_first(&maps::FLOWS6, key, &mut journey.rooms[room_of::<V6>()], &mut journey.place, now)
     };
-    if found.is_none() && flow_elsewhere() != 0 { placed(journey) } else { found }
+    if found.is_some() && journey.place.turn.get() == 0 {
+        return found;
+    }
+    if found.is_none() && flow_elsewhere() == 0 {
+        return None;
+    }
+    if journey.place.digest.may_move(now) {
+        flow_move();
+    }
+    placed(journey)
 }
 
 /// A station of its own, so that the verifier follows what comes behind once less: leaves in the journey where the
@@ -59,6 +69,20 @@ pub extern "C" fn flow_elsewhere() -> u32 {
         meet(&maps::FLOWS6, key, &mut journey.rooms[room_of::<V6>()], place, 1, now)
     };
     u32::from(found.is_some())
+}
+
+/// A station of its own: gives the packet's flow the first place before its own that is free, if there is one.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flow_move() -> u32 {
+    let Some(journey) = Journey::current() else { return 0 };
+    let (place, [v4, v6, _], now) = (&mut journey.place, &journey.rooms, tick(journey.now));
+    let moved = if journey.packet.key.src.is_v4() {
+        move_within(&maps::FLOWS4, v4, place, now)
+    } else {
+        move_within(&maps::FLOWS6, v6, place, now)
+    };
+    u32::from(moved.is_some())
 }
 
 /// What was denied to the packet's flow at an interface: its entry, whatever it says. [`find`] was asked first.
@@ -196,16 +220,72 @@ fn search<const WORDS: usize>(
 ) -> Option<*mut FlowEntry> {
     let number = room.set_of(place.digest, choice);
     let set = table.get_ptr_mut(number)?;
-    for way in place.digest.ways(choice) {
+    for (turn, way) in place.digest.ways(choice).enumerate() {
         // SAFETY: an array entry lives as long as the program, and a way is masked to lie within it; no other CPU
         // writes there, and none but this program on this one.
         if unsafe { (*set).0[way].key.is_of(key) } {
             place.set.set(number);
             place.way.set(way as u32);
+            place.turn.set((turn + choice * WAYS) as u32);
             return entry_at(set, place);
         }
     }
     None
+}
+
+/// See [`flow_move`].
+#[inline(always)]
+fn move_within<const WORDS: usize>(
+    table: &Table<WORDS>,
+    room: &Room,
+    place: &mut Place,
+    now: u32,
+) -> Option<()> {
+    let set = table.get_ptr_mut(place.set.get())?;
+    // SAFETY: see `search`.
+    let from = unsafe { &raw mut (*set).0[place.way.get() as usize % WAYS] };
+    for choice in 0..CHOICES {
+        let number = room.set_of(place.digest, choice);
+        let set = table.get_ptr_mut(number)?;
+        for (turn, way) in place.digest.ways(choice).enumerate() {
+            let turn = (turn + choice * WAYS) as u32;
+            if turn >= place.turn.get() {
+                return None;
+            }
+            // SAFETY: see `search`.
+            let to = unsafe { &raw mut (*set).0[way] };
+            if is_free(to, room, number) {
+                move_slot(from, to, now);
+                place.set.set(number);
+                place.way.set(way as u32);
+                place.turn.set(turn);
+                return Some(());
+            }
+        }
+    }
+    None
+}
+
+/// Whether nobody looks for anything in a place of this set.
+#[inline(always)]
+fn is_free<const WORDS: usize>(slot: *const Slot<WORDS>, room: &Room, set: u32) -> bool {
+    // SAFETY: see `search`.
+    let slot = unsafe { &*slot };
+    slot.entry.verdict == 0 || room.has_lost(set, slot.key.digest(&room.secret))
+}
+
+/// A reader in user space may find the flow twice meanwhile, and never half of it.
+#[inline(always)]
+fn move_slot<const WORDS: usize>(from: *mut Slot<WORDS>, to: *mut Slot<WORDS>, now: u32) {
+    // SAFETY: see `search`; both are places of this CPU. A reader tells by the verdict which of them are whole.
+    unsafe {
+        let Slot { key, entry } = *from;
+        ptr::write_volatile(&raw mut (*to).entry.verdict, 0);
+        ptr::write_volatile(&raw mut (*to).key, key);
+        ptr::write_volatile(&raw mut (*to).entry, FlowEntry { verdict: 0, ..entry });
+        ptr::write_volatile(&raw mut (*to).entry.verdict, entry.verdict);
+        flow::wipe(&raw mut (*from).entry, now, entry.facts);
+    }
 }
 
 /// Who asks for a place, when, and under which facts.

@@ -7,6 +7,7 @@ use enforcer::datapath::{
     sizes::{Sizes, TableKind},
 };
 use enforcer_common::{
+    event::Hook,
     limits::DENIED_PER_SECOND,
     mode::Mode,
     verdict::{
@@ -18,6 +19,7 @@ use enforcer_tests::{
     packet::{BLUE_A, BLUE_B, DB, Family, Family::*, OUTSIDER, Party, from},
     processor::stay_on,
     prog_run::{Lab, rooms::wait_for_a_minute_that_lasts},
+    wait,
 };
 use rstest::rstest;
 
@@ -27,6 +29,8 @@ use crate::{TENANTS, between, lab, populated};
 const MANY: u16 = 1_500;
 /// Those that fit anywhere.
 const FEW: u16 = 100;
+/// Longer than it takes until each was met in a tick in which it may move.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Those that do not fit in any case.
 const MOST: u32 = 2_048;
 
@@ -140,6 +144,24 @@ fn few_flows_move_together_again(mut lab: Lab, #[values(V4, V6)] family: Family)
     // Where a flow was before its record is as good as silent, and gone when somebody needs the place.
     let after = counted(&mut lab) - before;
     assert!(after >= u64::from(FEW) * 29 / 10, "{after} packets of {FEW} flows, three each");
+}
+
+/// Where a table has grown much that lies in the way is never looked for again: its places go to those who had to go on.
+#[rstest]
+fn flows_move_to_where_they_are_looked_for_first(mut lab: Lab, #[values(V4, V6)] family: Family) {
+    stay_on(0);
+    let flow = |port: u16| from(BLUE_A.on(family)).to(BLUE_B.on(family)).udp(53).from_port(port);
+    lab.sent_by("a", flow(1)).passes(SharedNetwork);
+    let stream = lab.stream(Hook::FromEndpoint, "a", (1..=MANY).map(flow));
+    // The table grows, in too little time for most to move.
+    stream.mean_duration(3 * u32::from(MANY));
+    let [first, elsewhere] = lab.places(family);
+    assert!(first < 2 * elsewhere, "{first} at their first place, {elsewhere} elsewhere: nobody has to move");
+    wait::until("most have moved", PATIENCE, || {
+        stream.mean_duration(u32::from(MANY));
+        let [first, elsewhere] = lab.places(family);
+        (first > 3 * elsewhere).then_some(())
+    });
 }
 
 /// Who tries one port after the other is counted, and takes little of the room that all have for what they are denied. What

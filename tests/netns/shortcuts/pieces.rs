@@ -53,8 +53,9 @@ fn super_packets_of_udp_go_straight_where_the_kernel_measures_them(
     let street = Street::build(&format!("pieces-{layout:?}-{family:?}").to_lowercase(), layout);
     street.wait_straight(family);
     if version() < (5, 12) {
+        // There a veth cuts what is of UDP itself.
         let ways = ways_of_super_packets(&street, family, 1_200);
-        assert!(ways.by_stack >= SENT as u64, "{ways:?}");
+        assert_eq!(ways.whole, 0, "{ways:?}");
     } else {
         wait_whole_and_straight(&street, family, 1_200);
     }

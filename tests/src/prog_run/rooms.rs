@@ -1,12 +1,12 @@
 //! How much of its part of a flow table this processor uses.
 
-use std::time::Duration;
+use std::{slice, time::Duration};
 
 use aya::maps::MapData;
 use enforcer::datapath::bpf;
 use enforcer_common::{
-    flow::TICK,
-    flow_table::{Room, Secret},
+    flow::{FlowEntry, FlowKey, TICK},
+    flow_table::{FlowSet, Key, Room, Secret, Slot, V4, V6, WAYS},
 };
 use nix::{
     sched::sched_getcpu,
@@ -14,7 +14,7 @@ use nix::{
 };
 
 use super::Lab;
-use crate::wait;
+use crate::{packet::Family, wait};
 
 /// The table that the programs keep it in: for each processor a value, of which only they know the layout.
 const TABLE: &str = "JOURNEY";
@@ -37,6 +37,16 @@ impl Lab {
         room_of_flows(&mut values(&table), secret).mask + 1
     }
 
+    /// Of the flows of a family that are known here how many are found where they are looked for first, and how many elsewhere.
+    pub fn places(&mut self, family: Family) -> [usize; 2] {
+        let (table, secret) = (self.table(TABLE), self.secret());
+        let room = *room_of_flows(&mut values(&table), secret);
+        match family {
+            Family::V4 => places::<V4>(&self.table("FLOWS4"), &room),
+            Family::V6 => places::<V6>(&self.table("FLOWS6"), &room),
+        }
+    }
+
     /// A minute passes in which nobody sends.
     pub fn pass_a_minute(&mut self) {
         self.silence_flows(1 << Room::MINUTE);
@@ -51,6 +61,27 @@ impl Lab {
         bpf::read_entry(self.table("SEED").fd(), 0, &mut seed).expect("the table is readable");
         Secret::of(u64::from_ne_bytes(seed))
     }
+}
+
+fn places<const WORDS: usize>(table: &MapData, room: &Room) -> [usize; 2] {
+    let (mut first, mut elsewhere) = (0, 0);
+    for number in room.first..=room.first + room.mask {
+        let mut set = FlowSet(
+            [Slot::<WORDS> { key: Key::new(&FlowKey::default()), entry: FlowEntry::default() }; WAYS],
+        );
+        // SAFETY: a set is words without gaps, and any are one.
+        let bytes = unsafe { slice::from_raw_parts_mut((&raw mut set).cast(), size_of_val(&set)) };
+        bpf::read_entry(table.fd(), number, bytes).expect("the table is readable");
+        for (way, slot) in set.0.iter().enumerate().filter(|(_, slot)| slot.entry.verdict != 0) {
+            let digest = slot.key.digest(&room.secret);
+            if room.set_of(digest, 0) == number && digest.ways(0).next() == Some(way) {
+                first += 1;
+            } else if !room.has_lost(number, digest) {
+                elsewhere += 1;
+            }
+        }
+    }
+    [first, elsewhere]
 }
 
 /// Of all processors.

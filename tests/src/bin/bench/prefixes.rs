@@ -37,6 +37,9 @@ const ADDRESSES: usize = 50_000;
 const FLOWS: u16 = 4_096;
 const ROOM: u32 = 65_536;
 const FILLS: u32 = 3;
+/// Times that each is sent before what counts. What was looked through lies in the caches, and more of it the more there is;
+/// and a processor whose caches were flooded lets only a part of what comes into them for a while.
+const WARM_UP: u32 = 40;
 /// How often the policy is loaded.
 const LOADS: usize = 5;
 /// Before each: nothing waits any more for packets under way through the policy before.
@@ -97,8 +100,7 @@ fn stand(look: Look, family: Family, thoroughness: Thoroughness) -> Standing {
             // The programs are the lab's.
             let _ = &lab;
             let look = turns::mean_of(&looks, PACKETS);
-            // What was looked through lies in the caches, and more of it the more there is.
-            known.mean_duration(40 * u32::from(FLOWS));
+            known.mean_duration(WARM_UP * u32::from(FLOWS));
             Took { look, known: turns::mean_of(&known, PACKETS) }
         };
         (Box::new(turn), built)

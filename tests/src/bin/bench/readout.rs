@@ -49,9 +49,9 @@ fn stand(flows: usize) -> Standing {
     processor::stay_on(processor::OTHERS);
     let mut stage = Stage::new(&format!("readout{flows}"), Wiring::Routed);
     let kept = Rung::Enforcer(2).set_up(&stage.host, Course::Within.doors()).expect("a daemon");
-    let frames = stage::frames(Wiring::Routed, Family::V4, Mix::plain(flows));
+    let template = stage::template(Wiring::Routed, Family::V4, Mix::plain(flows));
     processor::stay_on(processor::SENDER);
-    stage.run(&frames.iter().map(Vec::as_slice).collect::<Vec<_>>(), true);
+    stage.run(&template, &(0..flows as u32).collect::<Vec<_>>(), true);
     Standing { flows, kept, _stage: stage, times: Vec::new() }
 }
 

@@ -9,11 +9,12 @@ pub mod course;
 pub mod mix;
 mod sender;
 pub mod stage;
+mod template;
 
 use std::any::Any;
-use std::hint::black_box;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use enforcer_tests::packet::Family;
 use enforcer_tests::processor;
@@ -27,6 +28,7 @@ use chooser::Chooser;
 use course::Course;
 use mix::{Length, Mix};
 use stage::{Stage, Wiring};
+use template::Template;
 
 /// Rounds, and packets of a rung in one.
 const ROUNDS: usize = 80;
@@ -51,7 +53,8 @@ struct Standing {
     stage: Stage,
     /// What must live on so that the rung stays what it is.
     kept: Option<Box<dyn Any>>,
-    frames: Rc<[Vec<u8>]>,
+    template: Option<Rc<Template>>,
+    mix: Mix,
     chooser: Chooser,
     /// Nanoseconds of a packet, by round.
     times: Vec<f64>,
@@ -128,7 +131,15 @@ fn stand(number: usize, rung: Rung, course: Course) -> Standing {
         Rung::RedirectPeer => Some(Box::new(stage.redirect_all())),
         _ => rung.set_up(&stage.host, course.doors()),
     };
-    Standing { rung, stage, kept, frames: Rc::default(), chooser: Chooser::default(), times: Vec::new() }
+    Standing {
+        rung,
+        stage,
+        kept,
+        template: None,
+        mix: Mix::plain(1),
+        chooser: Chooser::default(),
+        times: Vec::new(),
+    }
 }
 
 fn climb(ladder: &mut [Standing], family: Family, mix: Mix, rounds: usize) {
@@ -140,16 +151,14 @@ fn climb(ladder: &mut [Standing], family: Family, mix: Mix, rounds: usize) {
         }
     }
     for wiring in [Wiring::Routed, Wiring::Bridged] {
-        let wired = climbing.iter_mut().filter(|standing| standing.wiring() == wiring);
-        let mut frames = None;
-        for standing in wired {
-            let frames = frames.get_or_insert_with(|| stage::frames(wiring, family, mix).into());
-            standing.prepare(Rc::clone(frames), mix);
+        let template = Rc::new(stage::template(wiring, family, mix));
+        for standing in climbing.iter_mut().filter(|standing| standing.wiring() == wiring) {
+            standing.prepare(Rc::clone(&template), mix);
         }
     }
     for round in 0..rounds {
         for at in rounds::order(round, climbing.len()) {
-            climbing[at].measure(mix.length);
+            climbing[at].measure();
         }
     }
 }
@@ -159,40 +168,38 @@ impl Standing {
         if self.rung == Rung::Bridge { Wiring::Bridged } else { Wiring::Routed }
     }
 
-    /// Sends each frame once: until tables hold what they can of these flows.
-    fn prepare(&mut self, frames: Rc<[Vec<u8>]>, mix: Mix) {
-        self.frames = frames;
-        self.chooser = Chooser::new(mix);
+    /// Sends a frame of each flow: until tables hold what they can of these flows.
+    fn prepare(&mut self, template: Rc<Template>, mix: Mix) {
+        (self.template, self.mix, self.chooser) = (Some(template), mix, Chooser::new(mix));
         self.stage.prepare(mix.length);
-        let each: Vec<&[u8]> = self.frames.iter().map(Vec::as_slice).collect();
-        self.stage.run(&each, self.rung.forwards());
+        self.run(&(0..mix.flows as u32).collect::<Vec<_>>());
     }
 
     /// One round.
-    fn measure(&mut self, length: Length) {
-        let count = match length {
+    fn measure(&mut self) {
+        let count = match self.mix.length {
             _ if self.rung.is_slow() => SLOW_PACKETS,
             Length::Frame(_) => PACKETS,
             Length::Super { .. } => SUPER_PACKETS,
         };
-        let frames = Rc::clone(&self.frames);
-        let mut drawn =
-            |count| -> Vec<&[u8]> { (0..count).map(|_| frames[self.chooser.next()].as_slice()).collect() };
+        let mut drawn = |count| -> Vec<u32> { (0..count).map(|_| self.chooser.next() as u32).collect() };
         let (first, drawn) = (drawn(WARM_UP * count), drawn(count));
-        let in_turn: Vec<&[u8]> = match length {
-            Length::Frame(_) if frames.len() <= ALL_IN_TURN => frames.iter().map(Vec::as_slice).collect(),
-            _ => Vec::new(),
-        };
         if let (Rung::Edited, Some(daemon)) =
             (self.rung, self.kept.as_deref().and_then(<dyn Any>::downcast_ref))
         {
             ladder::edit(daemon, self.times.len());
         }
-        self.stage.run(&[in_turn, first].concat(), self.rung.forwards());
-        // Else the first rung of a round would fetch them from memory for all.
-        black_box(drawn.iter().flat_map(|frame| frame.iter()).fold(0, |all: u8, byte| all ^ byte));
-        let took = self.stage.run(&drawn, self.rung.forwards());
+        if self.mix.flows <= ALL_IN_TURN {
+            self.run(&(0..self.mix.flows as u32).collect::<Vec<_>>());
+        }
+        self.run(&first);
+        let took = self.run(&drawn);
         self.times.push(took.as_nanos() as f64 / count as f64);
+    }
+
+    fn run(&mut self, flows: &[u32]) -> Duration {
+        let template = self.template.as_ref().expect("it was prepared");
+        self.stage.run(template, flows, self.rung.forwards())
     }
 }
 

@@ -11,20 +11,18 @@ use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::mix::Length;
+use super::template::Template;
 
-/// Frames of one system call.
+/// Frames of one system call, and super-packets: together they are less than half of what the processor's own cache holds.
 const BATCH: usize = 64;
-
-/// Of `linux/virtio_net.h`.
-const VIRTIO_NET_HDR_F_NEEDS_CSUM: u8 = 1;
-const VIRTIO_NET_HDR_GSO_UDP_L4: u8 = 5;
-/// Where in a header of UDP its checksum is.
-const UDP_CHECKSUM: usize = 6;
+const SUPER_BATCH: usize = 8;
 
 /// A packet socket of a namespace.
 pub struct Sender {
     socket: OwnedFd,
     to: libc::sockaddr_ll,
+    /// Those of one system call.
+    frames: Vec<Vec<u8>>,
 }
 
 impl Sender {
@@ -37,25 +35,35 @@ impl Sender {
             let mut to: libc::sockaddr_ll = unsafe { mem::zeroed() };
             to.sll_family = libc::AF_PACKET as libc::sa_family_t;
             to.sll_ifindex = if_nametoindex(interface)? as i32;
-            Ok(Self { socket, to })
+            Ok(Self { socket, to, frames: Vec::new() })
         })
     }
 
     /// Packets will be of this length from now on.
     pub fn prepare(&mut self, length: Length) -> io::Result<()> {
+        self.frames.clear();
         set(&self.socket, libc::PACKET_VNET_HDR, matches!(length, Length::Super { .. }).into())
     }
 
-    /// Sends these frames, and says how long that took.
-    pub fn send(&mut self, frames: &[&[u8]]) -> io::Result<Duration> {
+    /// Sends a frame of each of these flows, and says how long that took.
+    pub fn send(&mut self, template: &Template, flows: &[u32]) -> io::Result<Duration> {
+        if self.frames.is_empty() {
+            let batch = if template.is_super() { SUPER_BATCH } else { BATCH };
+            self.frames = vec![template.first().to_vec(); batch];
+        }
         let start = Instant::now();
-        frames.chunks(BATCH).try_for_each(|batch| self.send_batch(batch))?;
+        flows.chunks(self.frames.len()).try_for_each(|batch| {
+            for (flow, frame) in batch.iter().zip(&mut self.frames) {
+                template.write(*flow, frame);
+            }
+            self.send_batch(batch.len())
+        })?;
         Ok(start.elapsed())
     }
 
-    fn send_batch(&mut self, frames: &[&[u8]]) -> io::Result<()> {
+    fn send_batch(&mut self, count: usize) -> io::Result<()> {
         let mut parts = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH];
-        for (part, frame) in parts.iter_mut().zip(frames) {
+        for (part, frame) in parts.iter_mut().zip(&self.frames) {
             *part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
         }
         let to = &raw mut self.to;
@@ -68,7 +76,7 @@ impl Sender {
             message.msg_hdr.msg_iovlen = 1;
             message
         });
-        let count = frames.len() as u32;
+        let count = count as u32;
         // SAFETY: the first `count` messages name live frames, which the kernel only reads.
         let sent = unsafe { libc::sendmmsg(self.socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
         match sent {
@@ -77,18 +85,6 @@ impl Sender {
             sent => Err(io::Error::other(format!("the kernel took {sent} of {count} frames"))),
         }
     }
-}
-
-/// A frame as the socket wants it: of a super-packet, what a network card would do with it goes before.
-pub fn told(length: Length, frame: Vec<u8>) -> Vec<u8> {
-    let Length::Super { frame: segment, .. } = length else { return frame };
-    let is_ipv4 = frame[12..14] == [0x08, 0x00];
-    let udp = if is_ipv4 { 14 + 20 } else { 14 + 40 };
-    let headers = udp + 8;
-    // `virtio_net_hdr` of linux/virtio_net.h: a checksum is wanted, and segments of UDP.
-    let flags_and_kind = [VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_UDP_L4];
-    let numbers = [headers, segment - headers, udp, UDP_CHECKSUM].map(|number| (number as u16).to_ne_bytes());
-    [&flags_and_kind[..], numbers.as_flattened(), &frame].concat()
 }
 
 fn set(socket: &OwnedFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {

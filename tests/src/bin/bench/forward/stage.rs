@@ -1,17 +1,17 @@
 //! Two workloads and the host between them, and frames from one to the other.
 
 use std::fs;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use enforcer::datapath::bpf::TcxHook;
-use enforcer_tests::packet::{BLUE_A, BLUE_B, Family, from};
+use enforcer_tests::packet::{BLUE_A, BLUE_B, Family};
 use enforcer_tests::tcx::{Link, Place};
 use enforcer_tests::workload::INSIDE;
 use enforcer_tests::{Host, NetNs, bytecode};
 
 use super::mix::{Length, Mix};
-use super::sender::{self, Sender};
+use super::sender::Sender;
+use super::template::Template;
 
 /// The host's interface towards who sends, and towards who receives.
 pub const TOWARDS_A: &str = "veth-a";
@@ -94,11 +94,11 @@ impl Stage {
         self.sender.prepare(length).expect("the kernel knows super-packets");
     }
 
-    /// How long these frames take, which all must arrive or, if `arrive` is false, none of them.
-    pub fn run(&mut self, frames: &[&[u8]], arrive: bool) -> Duration {
+    /// How long frames of these flows take, which all must arrive or, if `arrive` is false, none of them.
+    pub fn run(&mut self, template: &Template, flows: &[u32], arrive: bool) -> Duration {
         let before = received(&self.b);
-        let took = self.sender.send(frames).expect("the kernel takes frames");
-        let (arrived, count) = (received(&self.b) - before, frames.len() as u64);
+        let took = self.sender.send(template, flows).expect("the kernel takes frames");
+        let (arrived, count) = (received(&self.b) - before, flows.len() as u64);
         let least = if arrive { count } else { 0 };
         assert!((least..=least + STRAYS).contains(&arrived), "{arrived} frames arrived, of {count}");
         took
@@ -113,14 +113,10 @@ pub fn received(receiver: &NetNs) -> u64 {
     packets.and_then(|packets| packets.parse().ok()).expect("a number of packets")
 }
 
-/// Frames of a mix, each of another flow, as the sender wants them.
-pub fn frames(wiring: Wiring, family: Family, mix: Mix) -> Vec<Vec<u8>> {
+/// What a mix's frames are made of.
+pub fn template(wiring: Wiring, family: Family, mix: Mix) -> Template {
     let to = if wiring == Wiring::Routed { MACS_A[0] } else { MACS_B[1] };
-    let macs = [to, MACS_A[1]].map(mac).concat();
-    let (src, dst) = (BLUE_A.on(family), BLUE_B.on(family));
-    (0..mix.flows as u32)
-        .map(|flow| sender::told(mix.length, frame(&macs, [src, dst], flow, mix.length)))
-        .collect()
+    Template::new(&[to, MACS_A[1]].map(mac).concat(), family, mix)
 }
 
 /// A program that drops what it sees.
@@ -148,17 +144,6 @@ fn bridge(host: &Host) {
     let port =
         host.netns().run("bridge", &["fdb", "replace", MACS_B[1], "dev", TOWARDS_B, "master", "static"]);
     assert!(port.status.success(), "bridge fdb: {port:?}");
-}
-
-/// Flows differ in their ports: 1,024 of the sender for each of the receiver.
-fn frame(macs: &[u8], [src, dst]: [IpAddr; 2], flow: u32, length: Length) -> Vec<u8> {
-    const PORTS: u32 = 1024;
-    let (src_port, dst_port) = (20_000 + flow % PORTS, 1_000 + flow / PORTS);
-    let headers = if src.is_ipv4() { 14 + 20 + 8 } else { 14 + 40 + 8 };
-    let packet = from(src).to(dst).udp(dst_port as u16).from_port(src_port as u16);
-    let mut frame = packet.payload(length.payload(headers)).bytes();
-    frame[..macs.len()].copy_from_slice(macs);
-    frame
 }
 
 fn mac(text: &str) -> Vec<u8> {

@@ -12,8 +12,9 @@ Where there are no rounds, what is compared is medians or single readings.
 - **forward**: from one workload to another on the same host, frames of 64 bytes through a packet socket, dropped at the
   receiver before its stack. What the sender and the first hop take is measured in the same round, and subtracted. Each
   packet is of any of the flows, one way: connection tracking never sees an answer, and the last rule is the one that
-  admits. *Edited before each measurement*: a prefix of another network comes or goes, and then 12,000 packets are sent, of which
-  the last 4,000 count. Of 1,048,576 flows the table of connection tracking holds 262,144; enforcer's are made for all of them.
+  admits. The sender makes each frame of the one before, so that the caches are the host's; and before the 4,000 that count it
+  sends one of each flow, unless there are more than 65,536, and 8,000 of any: what another rung left there is gone. *Edited
+  before each measurement*: a prefix of another network comes or goes before all of them. Of 1,048,576 flows the table of connection tracking holds 262,144; enforcer's are made for all of them.
   *By Zipf's law*: the second most popular flow has half as many packets as the first, the third a third, and so on.
   *Super-packets*: a sender with GSO (UDP) hands 16 frames to the host as one packet, which no rung takes apart; a figure is of
   one such packet, not of a frame. Lengths of frames are with their Ethernet headers.
@@ -33,7 +34,8 @@ Where there are no rounds, what is compared is medians or single readings.
 - **scale**: networks with ten prefixes each, half of them IPv4, and rules from one network to another one; the last policy
   is as large as a host is to hold. `enforcer apply` and `enforcer explain` from their start to their end; memory is what the
   policy adds.
-- **update**: an order at the daemon's socket at rest, to the first packet that passes for it. An order is the whole policy.
+- **update**: an order at the daemon's socket at rest, to the first packet that passes for it. An order is the whole policy. *A
+  built policy decides*: what the daemon writes for that into memory that it shares with the programs.
   *All others replaced*: with the prefix, every other network makes room for one of another name with other prefixes.
 - **ready**: a veth whose workload floods from the first moment: from its link to its first packet at the host. By tcx,
   which is the default where the kernel has it, to attach takes two grace periods under the lock over all interfaces, and a
