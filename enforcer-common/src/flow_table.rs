@@ -8,8 +8,9 @@
 //! A key has places in two sets, so that flows that push each other out come to lie where they do not: with one set for
 //! each, one flow in seven of a table half full had four others in its way for good.
 //!
-//! Memory that is far apart is slow memory: few flows lie in few sets, [`Room`], and close together; and a flow that is met
-//! behind places that became free moves there, so that most are found in the first line that is read.
+//! Memory that is far apart is slow memory: few flows lie in few sets, [`Room`], and close together. Where their number has
+//! changed flows are looked for where they were before, too, and move; and what is met behind a place that became free moves
+//! there, so that most are found in the first line that is read.
 //!
 //! What is denied lies in a table of its own, by interface, and pushes out nothing that is allowed. Whoever tries all addresses
 //! and ports gives up places of his own first there.
@@ -47,6 +48,9 @@ pub const V6: usize = 5;
 pub const ANY: usize = 6;
 
 impl<const WORDS: usize> Key<WORDS> {
+    /// Of no packet that is kept: nobody has its addresses.
+    pub const NOBODYS: Self = Self([0; WORDS]);
+
     /// Of a key with addresses of the family.
     #[inline(always)]
     pub fn new(key: &FlowKey) -> Self {
@@ -59,9 +63,10 @@ impl<const WORDS: usize> Key<WORDS> {
         Self(words)
     }
 
-    /// Where a key may lie.
+    /// Where a key of an allowed flow may lie.
     #[inline(always)]
     pub fn digest(&self, secret: &Secret) -> Digest {
+        const { assert!(WORDS <= V6, "a denied one is digested as what was asked for") };
         let (mut sum, mut at) = (Sum::default(), 0);
         while at < WORDS {
             sum.add(self.0[at], secret.0[at]);
@@ -162,7 +167,7 @@ impl Digest {
         Self(mix(self.0 ^ ifindex as u64))
     }
 
-    /// Whether its flow is looked at for a better place in this tick: one of a few, in which others are not.
+    /// Whether its flow is looked at for a better place in this tick: one of a few, in which those of most other sets are not.
     #[inline(always)]
     pub const fn may_move(self, tick: u32) -> bool {
         (self.0 as u32 ^ tick) & (MOVES - 1) == 0
@@ -177,7 +182,7 @@ impl Digest {
     }
 }
 
-/// Of words, each with a number of the secret: UMAC's *NH* (RFC 4418 §5.2.2), in which no product waits for another one.
+/// Of words, each with a number of the secret, after UMAC's *NH* (RFC 4418 §5.2.2): no product waits for another one.
 #[derive(Default)]
 struct Sum(u64);
 
@@ -198,10 +203,10 @@ impl Sum {
 #[repr(C, align(32))]
 #[derive(Clone, Copy, Debug)]
 pub struct Slot<const WORDS: usize> {
-    /// Of no meaning while nothing is kept here.
+    /// Nobody's, all zero, where a flow has moved away.
     pub key: Key<WORDS>,
-    /// Nothing was ever kept here while its verdict is 0. The verdict is cleared first and written last, so that a
-    /// reader in user space can tell a slot that changed under it.
+    /// Nothing is kept here while its verdict is 0. The verdict is cleared first and written last, and the key not before
+    /// what is read of its flow is its own, so that a reader in user space can tell a slot that changed under it.
     pub entry: FlowEntry,
 }
 
@@ -220,9 +225,9 @@ pub type DeniedSet = FlowSet<ANY>;
 const _: () = assert!(size_of::<FlowSet4>() == WAYS * 64 && size_of::<FlowSet6>() == WAYS * 96);
 const _: () = assert!(size_of::<DeniedSet>() == WAYS * 96);
 
-/// How much of its part of a table a CPU uses, kept by that CPU. It doubles when flows that are in use push each other out,
-/// and halves with each minute that few flows would do; what then lies where nobody looks for it is told to people all the
-/// same, and the first to go.
+/// How much of its part of a table a CPU uses, kept by that CPU. It doubles when the flows of a minute fill half of it, and
+/// halves when those of the minute before would fill less than an eighth. What then lies where nobody looks for it is told to
+/// people all the same, until somebody takes its place.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Pod, Zeroable)]
 pub struct Room {
@@ -230,14 +235,18 @@ pub struct Room {
     pub first: u32,
     /// Sets in use, less one; they are a power of two. 0 before the first packet.
     pub mask: u32,
-    /// Packets since the last look at what follows.
-    pub packets: u32,
-    /// Those that pushed out a flow that was in use.
-    pub crowded: u32,
+    /// The same before it changed; for a minute at least flows are looked for there, too.
+    pub former: u32,
+    /// The minute of that.
+    pub changed: u32,
     /// The minute that `flows` is of, [`Room::MINUTE`].
     pub minute: u32,
-    /// Flows that were met in it, some of them twice.
+    /// Flows that were met in it: twice where a guard meets them, too, and more often only those of which no packet is counted.
     pub flows: u32,
+    /// Flows in use that were pushed out: whose turn it is.
+    pub pushed: u32,
+    /// Zero.
+    pub reserved: u32,
     /// Of its digests.
     pub secret: Secret,
 }
@@ -250,14 +259,13 @@ const IN_USE: u32 = (60_000_000_000_u64 >> flow::TICK) as u32;
 const OTHERS_IN_USE: u32 = IN_USE * PLACES + PLACES - 1;
 /// and of any.
 const IN_USE_RANK: u32 = 2 * OTHERS_IN_USE + 1;
-/// So many of the crowded ones are waited for,
-const CROWD: u32 = 256;
-/// and the table grows when more than one packet in so many was of them: a judgement costs some ten known packets.
-const TOLERABLE: u32 = 64;
-/// A flow is looked at for a better place in one tick of so many, a power of two: to digest the keys in its way takes longer than a verdict.
-const MOVES: u32 = 8;
-/// It shrinks when the flows of a minute would fill less than one place in so many: what is left is far from crowded.
+/// It grows when the flows of a minute fill more than one place in so many: then most lie where they are looked for first.
+const FULL: u32 = 2;
+/// It shrinks when they would fill less than one in so many.
 const SPARSE: u32 = 8;
+/// A flow is looked at for a better place in one tick of so many, a power of two: to digest the keys in its way takes longer
+/// than a verdict.
+const MOVES: u32 = 8;
 
 impl Room {
     /// A minute, near enough: 69 seconds, as so many bits of a number of ticks.
@@ -267,14 +275,25 @@ impl Room {
     #[inline(always)]
     pub const fn new(cpu: u32, sets: u32, seed: u64) -> Self {
         let used = if sets < FIRST_SETS { sets } else { FIRST_SETS };
-        let (first, mask) = (cpu.wrapping_mul(sets), used.wrapping_sub(1));
-        Self { first, mask, packets: 0, crowded: 0, minute: 0, flows: 0, secret: Secret::of(seed) }
+        let mask = used.wrapping_sub(1);
+        Self {
+            first: cpu.wrapping_mul(sets),
+            mask,
+            former: mask,
+            changed: 0,
+            minute: 0,
+            flows: 0,
+            pushed: 0,
+            reserved: 0,
+            secret: Secret::of(seed),
+        }
     }
 
     /// The same, all of it used from the beginning: nobody waits for places of denied flows to be near.
     #[inline(always)]
     pub const fn whole(cpu: u32, sets: u32, seed: u64) -> Self {
-        Self { mask: sets.wrapping_sub(1), ..Self::new(cpu, sets, seed) }
+        let mask = sets.wrapping_sub(1);
+        Self { mask, former: mask, ..Self::new(cpu, sets, seed) }
     }
 
     /// One of the sets that a key may lie in.
@@ -283,10 +302,29 @@ impl Room {
         self.first.wrapping_add((digest.0 >> (32 * choice)) as u32 & self.mask)
     }
 
-    /// Whether nobody looks in this set for what has this digest: it came here when fewer sets were in use, or more.
+    /// Where it may have lain before.
+    #[inline(always)]
+    pub const fn former_set_of(&self, digest: Digest, choice: usize) -> u32 {
+        self.first.wrapping_add((digest.0 >> (32 * choice)) as u32 & self.former)
+    }
+
+    /// Whether flows may lie where they lay before.
+    #[inline(always)]
+    pub const fn has_changed(&self) -> bool {
+        self.mask != self.former
+    }
+
+    /// Whether nobody looks in this set any more for what has this digest.
     #[inline(always)]
     pub const fn has_lost(&self, set: u32, digest: Digest) -> bool {
-        set != self.set_of(digest, 0) && set != self.set_of(digest, 1)
+        let is_today = set == self.set_of(digest, 0) || set == self.set_of(digest, 1);
+        !is_today && set != self.former_set_of(digest, 0) && set != self.former_set_of(digest, 1)
+    }
+
+    /// Whether a flow that was silent for so many ticks keeps its place even where another one needs it.
+    #[inline(always)]
+    pub const fn is_in_use(silence: u32) -> bool {
+        silence <= IN_USE
     }
 
     /// How gladly the place that a key looks at in this turn is given to it: most of all where nothing was ever kept, then
@@ -298,46 +336,59 @@ impl Room {
         let before = if mine { OTHERS_IN_USE + 1 } else { 0 };
         match silence {
             u32::MAX => u32::MAX - turn,
-            ..=IN_USE => before + silence * PLACES + (turn ^ self.crowded) % PLACES,
+            ..=IN_USE => before + silence * PLACES + (turn ^ self.pushed) % PLACES,
             _ => u32::MAX - PLACES - turn,
         }
     }
 
-    /// A flow is met that was last seen then; both in ticks.
+    /// Whether a flow that was last seen then is met for the first time in a minute; both in ticks.
     #[inline(always)]
-    pub const fn meets(&mut self, last_seen: u32, now: u32) {
-        if (last_seen ^ now) >> Self::MINUTE != 0 {
-            self.counts(now);
+    pub const fn begins_minute(last_seen: u32, now: u32) -> bool {
+        (last_seen ^ now) >> Self::MINUTE != 0
+    }
+
+    /// A flow is met for the first time in this minute. `sets` are all that there are.
+    #[inline(always)]
+    pub const fn count(&mut self, now: u32, sets: u32) {
+        let minute = now >> Self::MINUTE;
+        if self.minute != minute {
+            self.begin(minute);
+        }
+        self.flows += 1;
+        if self.flows > self.places() / FULL && self.mask < sets.wrapping_sub(1) {
+            self.change(self.mask << 1 | 1);
         }
     }
 
-    /// A flow is met for the first time in this minute. With the first one of all it is known what the last minute needed.
+    /// With the first flow of a minute it is known what the last one needed.
     #[inline(always)]
-    pub const fn counts(&mut self, now: u32) {
-        let minute = now >> Self::MINUTE;
-        if self.minute != minute {
-            if self.mask >= FIRST_SETS && self.flows < (self.mask + 1) / SPARSE * WAYS as u32 {
-                self.mask >>= 1;
-            }
-            (self.minute, self.flows) = (minute, 0);
+    const fn begin(&mut self, minute: u32) {
+        let flows = self.flows;
+        (self.minute, self.flows) = (minute, 0);
+        if self.mask >= FIRST_SETS && flows < self.places() / SPARSE {
+            self.change(self.mask >> 1);
+        } else if minute.wrapping_sub(self.changed) > 1 {
+            self.former = self.mask;
         }
-        self.flows += 1;
+    }
+
+    #[inline(always)]
+    const fn change(&mut self, mask: u32) {
+        (self.former, self.changed, self.mask) = (self.mask, self.minute, mask);
+    }
+
+    /// Places in use.
+    #[inline(always)]
+    const fn places(&self) -> u32 {
+        (self.mask + 1) * WAYS as u32
     }
 
     /// A place of this rank was given up.
     #[inline(always)]
-    pub const fn pushed_out(&mut self, rank: u32, sets: u32) {
-        if rank > IN_USE_RANK {
-            return;
+    pub const fn pushed_out(&mut self, rank: u32) {
+        if rank <= IN_USE_RANK {
+            self.pushed += 1;
         }
-        self.crowded += 1;
-        if self.crowded < CROWD {
-            return;
-        }
-        if self.packets / TOLERABLE < self.crowded && self.mask < sets.wrapping_sub(1) {
-            self.mask = self.mask << 1 | 1;
-        }
-        (self.packets, self.crowded) = (0, 0);
     }
 }
 
@@ -451,9 +502,10 @@ mod tests {
     #[test]
     fn nobody_looks_where_a_key_lay_before() {
         let digest = Digest(0x0000_0005_0000_0103);
-        let lost = |mask, set| Room { mask, ..Room::new(0, FIRST_SETS, 7) }.has_lost(set, digest);
-        assert_eq!([3, 5, 0x103].map(|set| lost(0xff, set)), [false, false, true]);
-        assert_eq!([3, 5, 0x103].map(|set| lost(0x1ff, set)), [true, false, false]);
+        let lost = |former, mask, set| Room { mask, former, ..Room::new(0, 1, 7) }.has_lost(set, digest);
+        assert_eq!([3, 5, 0x103].map(|set| lost(0xff, 0xff, set)), [false, false, true]);
+        assert_eq!([3, 5, 0x103].map(|set| lost(0x1ff, 0x1ff, set)), [true, false, false]);
+        assert_eq!([3, 5, 0x103].map(|set| lost(0xff, 0x1ff, set)), [false; 3], "for a while");
         let ticks = (0..4 * MOVES).filter(|tick| digest.may_move(*tick)).count();
         assert_eq!(ticks, 4, "in one tick of {MOVES}");
     }
@@ -471,7 +523,7 @@ mod tests {
         assert!(ranks.is_sorted_by(|one, next| one > next), "{ranks:?}");
         assert!(forgotten[2] > IN_USE_RANK && mine[0] <= IN_USE_RANK, "{ranks:?}");
         let of_one_tick = |room: Room| (0..PLACES).max_by_key(|turn| room.rank(9, *turn, false));
-        let after = (0..PLACES).map(|crowded| of_one_tick(Room { crowded, ..room }));
+        let after = (0..PLACES).map(|pushed| of_one_tick(Room { pushed, ..room }));
         let after: std::collections::BTreeSet<_> = after.collect();
         assert_eq!(after.len(), PLACES as usize, "each in its turn");
     }
@@ -503,7 +555,7 @@ mod tests {
             let (set, way) = at(place);
             let rank = rank((0..).zip(places()).find(|(_, other)| *other == place).expect("one of them"));
             table[set][way] = (flow, now);
-            room.pushed_out(rank, sets);
+            room.pushed_out(rank);
         }
         unknown
     }
@@ -519,22 +571,19 @@ mod tests {
     }
 
     #[test]
-    fn a_room_grows_while_flows_in_use_push_each_other_out() {
-        let mut room = Room::new(3, 4 * FIRST_SETS, 7);
+    fn a_room_grows_when_half_of_it_is_used() {
+        let sets = 4 * FIRST_SETS;
+        let mut room = Room::new(3, sets, 7);
         assert_eq!((room.first, room.mask, room.secret), (12 * FIRST_SETS, FIRST_SETS - 1, Secret::of(7)));
-        let push = |room: &mut Room, packets: u32, rank| {
-            for _ in 0..CROWD {
-                room.packets += packets;
-                room.pushed_out(rank, 4 * FIRST_SETS);
-                assert!(room.set_of(Digest(u64::MAX), 0) < 16 * FIRST_SETS);
-            }
-            room.mask + 1
+        let half = FIRST_SETS * WAYS as u32 / 2;
+        let mut used_with = |flows: u32| {
+            (0..flows).for_each(|_| room.count(9 << Room::MINUTE, sets));
+            assert!(room.set_of(Digest(u64::MAX), 0) < 16 * FIRST_SETS);
+            (room.mask + 1) / FIRST_SETS
         };
-        assert_eq!(push(&mut room, 1, u32::MAX), FIRST_SETS, "nobody in use went");
-        assert_eq!(push(&mut room, TOLERABLE + 1, 0), FIRST_SETS, "few did");
-        assert_eq!(push(&mut room, 1, IN_USE_RANK), 2 * FIRST_SETS);
-        assert_eq!(push(&mut room, TOLERABLE - 1, 0), 4 * FIRST_SETS);
-        assert_eq!(push(&mut room, 1, 0), 4 * FIRST_SETS, "that is all there is");
+        assert_eq!([half, 1, half - 1, 1].map(&mut used_with), [1, 2, 2, 4]);
+        assert_eq!(used_with(2 * sets * WAYS as u32), 4, "that is all there is");
+        assert_eq!((room.former, room.changed), (2 * FIRST_SETS - 1, 9));
         assert_eq!(Room::new(0, 2, 7).mask, 1, "there are fewer than it would use");
     }
 
@@ -544,8 +593,7 @@ mod tests {
         for minute in minutes {
             let now = minute << Room::MINUTE;
             for flow in 0..flows {
-                room.meets(now - 1, now + flow);
-                room.meets(now, now + flow);
+                room.count(now + flow, room.mask + 1);
                 if flow == 0 {
                     sets.push(room.mask + 1);
                 }
@@ -562,10 +610,21 @@ mod tests {
         assert_eq!(minutes(&mut room, places, 9..13), sets([8, 8, 8, 8]), "an eighth of the places are used");
         assert_eq!(minutes(&mut room, places - 1, 13..17), sets([8, 4, 4, 4]), "a quarter of what is left");
         assert_eq!(minutes(&mut room, 1, 17..21), sets([4, 2, 1, 1]), "as at first");
+        let mut room = Room { mask: 4 * FIRST_SETS - 1, minute: 8, ..Room::new(0, places, 7) };
+        let mut former = |minute: u32| {
+            room.count(minute << Room::MINUTE, u32::MAX);
+            [room.former, room.mask].map(|mask| (mask + 1) / FIRST_SETS)
+        };
+        assert_eq!(
+            [9, 10, 11, 12].map(&mut former),
+            [[4, 2], [2, 1], [2, 1], [1, 1]],
+            "looked for there for a minute more"
+        );
         let small = &mut Room { minute: 8, ..Room::new(0, 1, 7) };
         assert_eq!(minutes(small, 1, 9..12), [1, 1, 1], "and no fewer");
         let whole = &mut Room { minute: u32::MAX >> Room::MINUTE, mask: 1_023, ..Room::new(0, places, 7) };
-        whole.meets(u32::MAX, 0);
+        assert!(Room::begins_minute(u32::MAX, 0) && !Room::begins_minute(0, 1));
+        whole.count(0, u32::MAX);
         assert_eq!((whole.minute, whole.mask), (0, 511), "where ticks begin anew");
     }
 

@@ -47,6 +47,7 @@ pub fn recall(journey: &mut Journey, asking: Asking, ifindex: u32) -> Option<*mu
     if let Some(entry) = flow_table::find(journey)
         && stands(entry, journey, asking)
     {
+        flow_table::meet(journey, entry);
         return Some(entry);
     }
     let entry = flow_table::find_denied(journey, ifindex)?;
@@ -71,7 +72,7 @@ fn stands(entry: *mut FlowEntry, journey: &mut Journey, asking: Asking) -> bool 
     };
     // What somebody sends to itself meets both hooks of one interface, which ask different questions.
     let to_itself = known.src_endpoint == known.dst_endpoint;
-    let is_kept = checked && !to_itself && known.flags & FlowEntry::CACHED != 0;
+    let is_kept = checked && !to_itself && known.flags & FlowEntry::CACHED != 0 && known.verdict != 0;
     if !is_kept || !still_holds(entry, &journey.control) {
         return false;
     }

@@ -27,7 +27,7 @@ pub struct Place {
     way: Forgotten<u32>,
     /// [`Room::rank`], while one is looked for.
     rank: Forgotten<u32>,
-    /// How many places of the key come before.
+    /// How many places of the key come before, where it was found.
     turn: Forgotten<u32>,
 }
 
@@ -38,11 +38,10 @@ pub fn find(journey: &mut Journey) -> Option<*mut FlowEntry> {
     if config::kernel_tables() {
         return maps::FLOWS.get_ptr_mut(key);
     }
-    let now = tick(journey.now);
     let found = if key.src.is_v4() {
-        find_first(&maps::FLOWS4, key, &mut journey.rooms[room_of::<V4>()], &mut journey.place, now)
+        find_first(&maps::FLOWS4, key, &mut journey.rooms[room_of::<V4>()], &mut journey.place)
     } else {
-        find_first(&maps::FLOWS6, key, &mut journey.rooms[room_of::<V6>()], &mut journey.place, now)
+        find_first(&maps::FLOWS6, key, &mut journey.rooms[room_of::<V6>()], &mut journey.place)
     };
     if found.is_some() && journey.place.turn.get() == 0 {
         return found;
@@ -50,23 +49,36 @@ pub fn find(journey: &mut Journey) -> Option<*mut FlowEntry> {
     if found.is_none() && flow_elsewhere() == 0 {
         return None;
     }
-    if journey.place.digest.may_move(now) {
+    if journey.place.turn.get() >= PLACES || journey.place.digest.may_move(tick(journey.now)) {
         flow_move();
     }
     placed(journey)
 }
 
+/// A packet's flow is known: counts it where it is the first one in a minute.
+#[inline(always)]
+pub fn meet(journey: &mut Journey, entry: *mut FlowEntry) {
+    // SAFETY: see `search`; in the kernel's tables a moment's value is as good as another.
+    let last_seen = unsafe { (*entry).last_seen };
+    let now = tick(journey.now);
+    if !config::kernel_tables() && Room::begins_minute(last_seen, now) {
+        let [v4, v6, _] = &mut journey.rooms;
+        let room = if journey.packet.key.src.is_v4() { v4 } else { v6 };
+        room.count(now, config::flow_sets());
+    }
+}
+
 /// A station of its own, so that the verifier follows what comes behind once less: leaves in the journey where the
-/// packet's flow is if that is in its second set; else 0.
+/// packet's flow is if that is in its second set, or where it was before; else 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn flow_elsewhere() -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
-    let (key, place, now) = (&journey.packet.key, &mut journey.place, tick(journey.now));
+    let (key, place) = (&journey.packet.key, &mut journey.place);
     let found = if key.src.is_v4() {
-        meet(&maps::FLOWS4, key, &mut journey.rooms[room_of::<V4>()], place, 1, now)
+        find_elsewhere(&maps::FLOWS4, key, &journey.rooms[room_of::<V4>()], place)
     } else {
-        meet(&maps::FLOWS6, key, &mut journey.rooms[room_of::<V6>()], place, 1, now)
+        find_elsewhere(&maps::FLOWS6, key, &journey.rooms[room_of::<V6>()], place)
     };
     u32::from(found.is_some())
 }
@@ -76,11 +88,12 @@ pub extern "C" fn flow_elsewhere() -> u32 {
 #[inline(never)]
 pub extern "C" fn flow_move() -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
-    let (place, [v4, v6, _], now) = (&mut journey.place, &journey.rooms, tick(journey.now));
+    let (place, [v4, v6, _]) = (&mut journey.place, &journey.rooms);
+    let (now, facts) = (tick(journey.now), journey.control.facts as u32);
     let moved = if journey.packet.key.src.is_v4() {
-        move_within(&maps::FLOWS4, v4, place, now)
+        move_within(&maps::FLOWS4, v4, place, now, facts)
     } else {
-        move_within(&maps::FLOWS6, v6, place, now)
+        move_within(&maps::FLOWS6, v6, place, now, facts)
     };
     u32::from(moved.is_some())
 }
@@ -106,9 +119,7 @@ pub extern "C" fn flow_denied(ifindex: u32) -> u32 {
     let room = &mut rooms[room_of::<ANY>()];
     furnish::<ANY>(room);
     place.digest = place.digest.at(ifindex);
-    let found =
-        (0..CHOICES).any(|choice| search(&maps::DENIED_SETS, denied_key, room, place, choice).is_some());
-    u32::from(found)
+    u32::from(is_in(&maps::DENIED_SETS, denied_key, room, place))
 }
 
 /// Denials are kept apart by interface: who spoofs a flow must not touch its owner's record.
@@ -117,7 +128,7 @@ pub const fn denied_key(key: &FlowKey, ifindex: u32) -> FlowKey {
     FlowKey { ifindex, ..*key }
 }
 
-/// The entry where [`flow_elsewhere`] has found it, or [`flow_place`] has made it, in a table of ours.
+/// The entry where it was found in a table of ours, or [`flow_move`] has put it, or [`flow_place`] made it.
 #[inline(always)]
 pub fn placed(journey: &Journey) -> Option<*mut FlowEntry> {
     let place = &journey.place;
@@ -180,27 +191,31 @@ fn find_first<const WORDS: usize>(
     key: &FlowKey,
     room: &mut Room,
     place: &mut Place,
-    now: u32,
 ) -> Option<*mut FlowEntry> {
     place.digest = digest::<WORDS>(key, room);
-    room.packets = room.packets.wrapping_add(1);
-    meet(table, key, room, place, 0, now)
+    search(table, key, place, room.set_of(place.digest, 0), 0)
 }
 
-/// [`search`] for the flow of a packet.
+/// In its second set, or where it was when the room had another size.
 #[inline(always)]
-fn meet<const WORDS: usize>(
+fn find_elsewhere<const WORDS: usize>(
     table: &Table<WORDS>,
     key: &FlowKey,
-    room: &mut Room,
+    room: &Room,
     place: &mut Place,
-    choice: usize,
-    now: u32,
 ) -> Option<*mut FlowEntry> {
-    let found = search(table, key, room, place, choice)?;
-    // SAFETY: see `search`.
-    room.meets(unsafe { (*found).last_seen }, now);
-    Some(found)
+    let found = search(table, key, place, room.set_of(place.digest, 1), WAYS as u32);
+    if found.is_some() || !room.has_changed() {
+        return found;
+    }
+    let former = |choice| room.former_set_of(place.digest, choice);
+    [former(0), former(1)].into_iter().find_map(|set| search(table, key, place, set, PLACES))
+}
+
+/// Whether a key is in one of its sets.
+#[inline(always)]
+fn is_in<const WORDS: usize>(table: &Table<WORDS>, key: &FlowKey, room: &Room, place: &mut Place) -> bool {
+    (0..CHOICES).any(|choice| search(table, key, place, room.set_of(place.digest, choice), 0).is_some())
 }
 
 #[inline(always)]
@@ -209,16 +224,17 @@ fn digest<const WORDS: usize>(key: &FlowKey, room: &mut Room) -> Digest {
     Digest::of::<WORDS>(key, &room.secret)
 }
 
-/// Looks for a key in one of the sets that it may lie in.
+/// Looks for a key in a set that it may lie in, behind so many other places.
 #[inline(always)]
 fn search<const WORDS: usize>(
     table: &Table<WORDS>,
     key: &FlowKey,
-    room: &Room,
     place: &mut Place,
-    choice: usize,
+    number: u32,
+    before: u32,
 ) -> Option<*mut FlowEntry> {
-    let number = room.set_of(place.digest, choice);
+    // Both sets have their ways in another order.
+    let choice = (before as usize / WAYS) % CHOICES;
     let set = table.get_ptr_mut(number)?;
     for (turn, way) in place.digest.ways(choice).enumerate() {
         // SAFETY: an array entry lives as long as the program, and a way is masked to lie within it; no other CPU
@@ -226,7 +242,7 @@ fn search<const WORDS: usize>(
         if unsafe { (*set).0[way].key.is_of(key) } {
             place.set.set(number);
             place.way.set(way as u32);
-            place.turn.set((turn + choice * WAYS) as u32);
+            place.turn.set(before + turn as u32);
             return entry_at(set, place);
         }
     }
@@ -240,10 +256,17 @@ fn move_within<const WORDS: usize>(
     room: &Room,
     place: &mut Place,
     now: u32,
+    facts: u32,
 ) -> Option<()> {
     let set = table.get_ptr_mut(place.set.get())?;
     // SAFETY: see `search`.
     let from = unsafe { &raw mut (*set).0[place.way.get() as usize % WAYS] };
+    // SAFETY: see `search`.
+    if unsafe { (*from).entry.verdict } == 0 {
+        return None;
+    }
+    // Soon nobody looks where it is.
+    let is_homeless = place.turn.get() >= PLACES;
     for choice in 0..CHOICES {
         let number = room.set_of(place.digest, choice);
         let set = table.get_ptr_mut(number)?;
@@ -254,8 +277,8 @@ fn move_within<const WORDS: usize>(
             }
             // SAFETY: see `search`.
             let to = unsafe { &raw mut (*set).0[way] };
-            if is_free(to, room, number) {
-                move_slot(from, to, now);
+            if is_free(to, room, number) || (is_homeless && is_forgotten(to, now)) {
+                move_slot(from, to, now, facts);
                 place.set.set(number);
                 place.way.set(way as u32);
                 place.turn.set(turn);
@@ -274,17 +297,27 @@ fn is_free<const WORDS: usize>(slot: *const Slot<WORDS>, room: &Room, set: u32) 
     slot.entry.verdict == 0 || room.has_lost(set, slot.key.digest(&room.secret))
 }
 
-/// A reader in user space may find the flow twice meanwhile, and never half of it.
+/// Whether a newcomer would get a place before all that are in use.
 #[inline(always)]
-fn move_slot<const WORDS: usize>(from: *mut Slot<WORDS>, to: *mut Slot<WORDS>, now: u32) {
-    // SAFETY: see `search`; both are places of this CPU. A reader tells by the verdict which of them are whole.
+fn is_forgotten<const WORDS: usize>(slot: *const Slot<WORDS>, now: u32) -> bool {
+    // SAFETY: see `search`.
+    !Room::is_in_use(unsafe { (*slot).entry.silence(now) })
+}
+
+/// A reader in user space may find the flow in both places or, where it comes by in between, in none; never half of it.
+#[inline(always)]
+fn move_slot<const WORDS: usize>(from: *mut Slot<WORDS>, to: *mut Slot<WORDS>, now: u32, facts: u32) {
+    // SAFETY: see `search`; both are places of this CPU. Who reads the new key reads its own entry, and tells by the verdict
+    // whether that is whole.
     unsafe {
         let Slot { key, entry } = *from;
         ptr::write_volatile(&raw mut (*to).entry.verdict, 0);
-        ptr::write_volatile(&raw mut (*to).key, key);
         ptr::write_volatile(&raw mut (*to).entry, FlowEntry { verdict: 0, ..entry });
+        ptr::write_volatile(&raw mut (*to).key, key);
         ptr::write_volatile(&raw mut (*to).entry.verdict, entry.verdict);
-        flow::wipe(&raw mut (*from).entry, now, entry.facts);
+        flow::wipe(&raw mut (*from).entry, now, facts);
+        // Nobody finds what it said.
+        ptr::write_volatile(&raw mut (*from).key, Key::NOBODYS);
     }
 }
 
@@ -307,6 +340,9 @@ impl Newcomer {
     }
 }
 
+/// Places that a key has.
+const PLACES: u32 = (WAYS * CHOICES) as u32;
+
 /// No set: a CPU that was added later has none, and another's are not its to write to.
 const NOWHERE: u32 = u32::MAX;
 
@@ -319,7 +355,7 @@ fn place_in<const WORDS: usize>(
     newcomer: Newcomer,
 ) {
     place.digest = digest::<WORDS>(key, room);
-    if !(0..CHOICES).any(|choice| search(table, key, room, place, choice).is_some()) {
+    if !is_in(table, key, room, place) {
         make_in(table, key, room, place, newcomer);
     }
 }
@@ -333,6 +369,10 @@ fn make_in<const WORDS: usize>(
     place: &mut Place,
     newcomer: Newcomer,
 ) -> Option<()> {
+    // Of what is denied all of its part is used.
+    if WORDS != ANY {
+        room.count(newcomer.now, sets_of::<WORDS>());
+    }
     place.set.set(NOWHERE);
     place.rank.set(0);
     for choice in 0..CHOICES {
@@ -352,11 +392,7 @@ fn make_in<const WORDS: usize>(
             }
         }
     }
-    room.pushed_out(place.rank.get(), sets_of::<WORDS>());
-    // Of what is denied all of its part is used.
-    if WORDS != ANY {
-        room.counts(newcomer.now);
-    }
+    room.pushed_out(place.rank.get());
     let set = table.get_ptr_mut(place.set.get())?;
     // SAFETY: see `search`. A reader in user space tells by the verdict that the slot is another flow's now.
     unsafe {

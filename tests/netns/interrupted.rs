@@ -163,6 +163,9 @@ fn a_daemon_that_died_before_its_disk_was_told_leaves_what_decides() {
     let last_good = || store.last_good().unwrap().unwrap().number;
     is_behind();
     assert_explained(Friend::Db, &town);
+    let listed = town.daemon.json(&["generations"]);
+    let newest = listed.as_array().unwrap().iter().map(|it| (&it["generation"], &it["state"])).next();
+    assert_eq!(newest, Some((&deciding.into(), &"active".into())), "{listed}");
     let output = town.daemon.cli(&["rollback", &deciding.to_string()]);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(last_good(), deciding, "what is answered outlasts a power failure, also without a daemon");

@@ -78,6 +78,7 @@ unsafe fn read_slot<const WORDS: usize>(slot: *const Slot<WORDS>) -> Option<(Key
         let entry = (&raw const (*slot).entry).read_volatile();
         fence(Ordering::Acquire);
         let same = (&raw const (*slot).entry.verdict).read_volatile() == verdict
+            && entry.verdict == verdict
             && (&raw const (*slot).key).read_volatile() == key;
         same.then_some((key, entry))
     }

@@ -12,7 +12,8 @@ use crate::{
 };
 
 impl View<'_> {
-    /// Every generation that is kept, newest first; one that awaits confirmation first of all.
+    /// Every generation that is kept, newest first; one that awaits confirmation first of all, and one that decides without
+    /// the disk having been told.
     pub fn generations(&self, store: &Store<impl Disk>) -> anyhow::Result<Vec<GenerationReport>> {
         let deciding = self.tables.generation()?;
         let seconds_left = self.tables.seconds_left()?;
@@ -25,10 +26,11 @@ impl View<'_> {
             _ => "kept",
         };
         let left = |saved: &Saved| seconds_left.filter(|_| saved.number == number);
-        let pending = seconds_left.and_then(|_| read(store.pending(number)));
-        let kept = store.history(None)?.filter_map(|saved| read(saved.map(Some)));
-        let all = pending.into_iter().chain(kept);
-        Ok(all.map(|saved| report(&saved, state(&saved), left(&saved))).collect())
+        let kept: Vec<Saved> = store.history(None)?.filter_map(|saved| read(saved.map(Some))).collect();
+        let is_kept = kept.iter().any(|saved| saved.number == number);
+        let pending = if is_kept { None } else { read(store.pending(number)) };
+        let all = pending.iter().chain(&kept);
+        Ok(all.map(|saved| report(saved, state(saved), left(saved))).collect())
     }
 }
 

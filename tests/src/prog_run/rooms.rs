@@ -47,12 +47,23 @@ impl Lab {
         }
     }
 
+    /// Flows lie in so many sets from now on.
+    pub fn use_sets(&mut self, sets: u32) {
+        self.change_room(|room| (room.former, room.mask, room.changed) = (room.mask, sets - 1, room.minute));
+    }
+
     /// A minute passes in which nobody sends.
     pub fn pass_a_minute(&mut self) {
         self.silence_flows(1 << Room::MINUTE);
+        self.change_room(|room| {
+            (room.minute, room.changed) = (room.minute - 1, room.changed.wrapping_sub(1));
+        });
+    }
+
+    fn change_room(&mut self, change: impl FnOnce(&mut Room)) {
         let (table, secret) = (self.table(TABLE), self.secret());
         let mut values = values(&table);
-        room_of_flows(&mut values, secret).minute -= 1;
+        change(room_of_flows(&mut values, secret));
         bpf::write_entry(table.fd(), 0, &values).expect("nobody else writes there now");
     }
 
