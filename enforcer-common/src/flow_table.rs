@@ -206,7 +206,7 @@ pub struct Slot<const WORDS: usize> {
     /// Nobody's, all zero, where a flow has moved away.
     pub key: Key<WORDS>,
     /// Nothing is kept here while its verdict is 0. The verdict is cleared first and written last, and the key not before
-    /// what is read of its flow is its own, so that a reader in user space can tell a slot that changed under it.
+    /// the counts are its flow's own, so that a reader in user space can tell a slot that changed under it.
     pub entry: FlowEntry,
 }
 
@@ -241,7 +241,7 @@ pub struct Room {
     pub changed: u32,
     /// The minute that `flows` is of, [`Room::MINUTE`].
     pub minute: u32,
-    /// Flows that were met in it: twice where a guard meets them, too, and more often only those of which no packet is counted.
+    /// Flows of which a packet was counted in it.
     pub flows: u32,
     /// Flows in use that were pushed out: whose turn it is.
     pub pushed: u32,
@@ -308,10 +308,10 @@ impl Room {
         self.first.wrapping_add((digest.0 >> (32 * choice)) as u32 & self.former)
     }
 
-    /// Whether flows may lie where they lay before.
+    /// Whether flows are looked for where they lay before, too.
     #[inline(always)]
-    pub const fn has_changed(&self) -> bool {
-        self.mask != self.former
+    pub const fn has_changed(&self, now: u32) -> bool {
+        self.mask != self.former && (now >> Self::MINUTE).wrapping_sub(self.changed) <= 1
     }
 
     /// Whether nobody looks in this set any more for what has this digest.

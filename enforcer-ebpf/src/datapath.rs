@@ -8,7 +8,7 @@ use crate::{
     account::{self, FlowRecord},
     endpoint,
     flow::{self, Asking},
-    fragment,
+    flow_table, fragment,
     journey::{Journey, Judgement},
     judge, masked, neighbor,
     packet::{Frame, Origin},
@@ -159,6 +159,10 @@ fn recall(
     if !judge::still_holds(journey, entry) {
         journey.judgement = Judgement::default();
         return None;
+    }
+    // What the guard lets through meets the hook that counts it.
+    if journey.judgement.is_admitted() && !journey.looks_only {
+        flow_table::meet(journey, entry);
     }
     Some(FlowRecord::known(entry))
 }

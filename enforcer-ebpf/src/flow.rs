@@ -47,7 +47,6 @@ pub fn recall(journey: &mut Journey, asking: Asking, ifindex: u32) -> Option<*mu
     if let Some(entry) = flow_table::find(journey)
         && stands(entry, journey, asking)
     {
-        flow_table::meet(journey, entry);
         return Some(entry);
     }
     let entry = flow_table::find_denied(journey, ifindex)?;

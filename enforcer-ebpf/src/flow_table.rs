@@ -55,17 +55,22 @@ pub fn find(journey: &mut Journey) -> Option<*mut FlowEntry> {
     placed(journey)
 }
 
-/// A packet's flow is known: counts it where it is the first one in a minute.
+/// A packet of a recorded flow is about to be counted there: the room counts the flow, with its first one in a minute.
 #[inline(always)]
 pub fn meet(journey: &mut Journey, entry: *mut FlowEntry) {
-    // SAFETY: see `search`; in the kernel's tables a moment's value is as good as another.
-    let last_seen = unsafe { (*entry).last_seen };
     let now = tick(journey.now);
-    if !config::kernel_tables() && Room::begins_minute(last_seen, now) {
-        let [v4, v6, _] = &mut journey.rooms;
-        let room = if journey.packet.key.src.is_v4() { v4 } else { v6 };
-        room.count(now, config::flow_sets());
+    if config::kernel_tables() || !begins_minute(entry, now) {
+        return;
     }
+    let [v4, v6, _] = &mut journey.rooms;
+    let room = if journey.packet.key.src.is_v4() { v4 } else { v6 };
+    room.count(now, config::flow_sets());
+}
+
+#[inline(always)]
+fn begins_minute(entry: *mut FlowEntry, now: u32) -> bool {
+    // SAFETY: see `search`.
+    Room::begins_minute(unsafe { (*entry).last_seen }, now)
 }
 
 /// A station of its own, so that the verifier follows what comes behind once less: leaves in the journey where the
@@ -74,11 +79,11 @@ pub fn meet(journey: &mut Journey, entry: *mut FlowEntry) {
 #[inline(never)]
 pub extern "C" fn flow_elsewhere() -> u32 {
     let Some(journey) = Journey::current() else { return 0 };
-    let (key, place) = (&journey.packet.key, &mut journey.place);
+    let (key, place, now) = (&journey.packet.key, &mut journey.place, tick(journey.now));
     let found = if key.src.is_v4() {
-        find_elsewhere(&maps::FLOWS4, key, &journey.rooms[room_of::<V4>()], place)
+        find_elsewhere(&maps::FLOWS4, key, &journey.rooms[room_of::<V4>()], place, now)
     } else {
-        find_elsewhere(&maps::FLOWS6, key, &journey.rooms[room_of::<V6>()], place)
+        find_elsewhere(&maps::FLOWS6, key, &journey.rooms[room_of::<V6>()], place, now)
     };
     u32::from(found.is_some())
 }
@@ -119,7 +124,7 @@ pub extern "C" fn flow_denied(ifindex: u32) -> u32 {
     let room = &mut rooms[room_of::<ANY>()];
     furnish::<ANY>(room);
     place.digest = place.digest.at(ifindex);
-    u32::from(is_in(&maps::DENIED_SETS, denied_key, room, place))
+    u32::from(find_in(&maps::DENIED_SETS, denied_key, room, place).is_some())
 }
 
 /// Denials are kept apart by interface: who spoofs a flow must not touch its owner's record.
@@ -203,19 +208,25 @@ fn find_elsewhere<const WORDS: usize>(
     key: &FlowKey,
     room: &Room,
     place: &mut Place,
+    now: u32,
 ) -> Option<*mut FlowEntry> {
     let found = search(table, key, place, room.set_of(place.digest, 1), WAYS as u32);
-    if found.is_some() || !room.has_changed() {
+    if found.is_some() || !room.has_changed(now) {
         return found;
     }
     let former = |choice| room.former_set_of(place.digest, choice);
     [former(0), former(1)].into_iter().find_map(|set| search(table, key, place, set, PLACES))
 }
 
-/// Whether a key is in one of its sets.
+/// In one of its sets.
 #[inline(always)]
-fn is_in<const WORDS: usize>(table: &Table<WORDS>, key: &FlowKey, room: &Room, place: &mut Place) -> bool {
-    (0..CHOICES).any(|choice| search(table, key, place, room.set_of(place.digest, choice), 0).is_some())
+fn find_in<const WORDS: usize>(
+    table: &Table<WORDS>,
+    key: &FlowKey,
+    room: &Room,
+    place: &mut Place,
+) -> Option<*mut FlowEntry> {
+    (0..CHOICES).find_map(|choice| search(table, key, place, room.set_of(place.digest, choice), 0))
 }
 
 #[inline(always)]
@@ -355,8 +366,10 @@ fn place_in<const WORDS: usize>(
     newcomer: Newcomer,
 ) {
     place.digest = digest::<WORDS>(key, room);
-    if !is_in(table, key, room, place) {
-        make_in(table, key, room, place, newcomer);
+    match find_in(table, key, room, place) {
+        Some(entry) if begins_minute(entry, newcomer.now) => room.count(newcomer.now, sets_of::<WORDS>()),
+        Some(_) => {}
+        None => drop(make_in(table, key, room, place, newcomer)),
     }
 }
 

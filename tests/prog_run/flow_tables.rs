@@ -155,11 +155,11 @@ fn flows_move_to_where_they_are_looked_for_first(mut lab: Lab, #[values(V4, V6)]
     let stream = lab.stream(Hook::FromEndpoint, "a", (1..=MANY).map(flow));
     // The table grows, in too little time for most to move.
     stream.mean_duration(3 * u32::from(MANY));
-    let [first, elsewhere] = lab.places(family);
+    let [first, elsewhere, _] = lab.places(family);
     assert!(first < 3 * elsewhere, "{first} at their first place, {elsewhere} elsewhere: nobody has to move");
     wait::until("most have moved", PATIENCE, || {
         stream.mean_duration(u32::from(MANY));
-        let [first, elsewhere] = lab.places(family);
+        let [first, elsewhere, _] = lab.places(family);
         (first > 3 * elsewhere).then_some(())
     });
 }
@@ -183,12 +183,33 @@ fn flows_take_their_records_along(mut lab: Lab, #[values(V4, V6)] family: Family
     for sets in [512, 1_024, 512, 256, 1_024, 256] {
         lab.use_sets(sets);
         (0..ROUNDS).for_each(|_| send(&mut lab));
+        let [first, elsewhere, lost] = lab.places(family);
+        assert_eq!(
+            (first + elsewhere, lost),
+            (FEW.into(), 0),
+            "records in {sets} sets, and those left behind"
+        );
     }
     let flows = lab.flows();
     assert_eq!(flows.len(), usize::from(FEW));
     for flow in flows {
         assert_eq!(flow.packets_fwd, rounds, "{flow:?}");
     }
+}
+
+/// What is not counted in a record takes no room: an answer behind its conversation's end is denied, packet by packet.
+#[rstest]
+fn who_is_not_counted_makes_no_room(#[from(crate::ruled)] mut lab: Lab, #[values(V4, V6)] family: Family) {
+    stay_on(0);
+    let question = between(family, BLUE_A, DB);
+    lab.sent_by("a", &question).passes(AllowedByRule);
+    lab.sent_by("db", question.answer()).passes(Reply);
+    let before = lab.sets_in_use();
+    lab.silence(Duration::from_hours(3));
+    for _ in 0..MANY {
+        lab.sent_by("db", question.answer()).drops(DefaultDeny);
+    }
+    assert_eq!(lab.sets_in_use(), before);
 }
 
 /// Who tries one port after the other is counted, and takes little of the room that all have for what they are denied. What

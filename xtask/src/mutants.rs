@@ -4,6 +4,7 @@
 //! mistake; then another takes its place here.
 
 mod ends;
+mod flow_tables;
 mod prefixes;
 
 use crate::mutant::Mutant;
@@ -31,7 +32,7 @@ const COMPILE_STATE: &str = "enforcer/src/policy/compile/state.rs";
 
 /// All of them, in the order in which they are tried.
 pub fn all() -> impl Iterator<Item = &'static Mutant> {
-    MUTANTS.iter().chain(ends::MUTANTS).chain(prefixes::MUTANTS)
+    MUTANTS.iter().chain(ends::MUTANTS).chain(flow_tables::MUTANTS).chain(prefixes::MUTANTS)
 }
 
 const MUTANTS: &[Mutant] = &[

@@ -37,8 +37,9 @@ impl Lab {
         room_of_flows(&mut values(&table), secret).mask + 1
     }
 
-    /// Of the flows of a family that are known here how many are found where they are looked for first, and how many elsewhere.
-    pub fn places(&mut self, family: Family) -> [usize; 2] {
+    /// Of the records of a family's flows here how many are found where they are looked for first, how many elsewhere, and how
+    /// many nobody looks for.
+    pub fn places(&mut self, family: Family) -> [usize; 3] {
         let (table, secret) = (self.table(TABLE), self.secret());
         let room = *room_of_flows(&mut values(&table), secret);
         match family {
@@ -74,9 +75,9 @@ impl Lab {
     }
 }
 
-fn places<const WORDS: usize>(table: &MapData, room: &Room) -> [usize; 2] {
-    let (mut first, mut elsewhere) = (0, 0);
-    for number in room.first..=room.first + room.mask {
+fn places<const WORDS: usize>(table: &MapData, room: &Room) -> [usize; 3] {
+    let (mut first, mut elsewhere, mut lost) = (0, 0, 0);
+    for number in room.first..=room.first + room.mask.max(room.former) {
         let mut set = FlowSet(
             [Slot::<WORDS> { key: Key::new(&FlowKey::default()), entry: FlowEntry::default() }; WAYS],
         );
@@ -85,14 +86,17 @@ fn places<const WORDS: usize>(table: &MapData, room: &Room) -> [usize; 2] {
         bpf::read_entry(table.fd(), number, bytes).expect("the table is readable");
         for (way, slot) in set.0.iter().enumerate().filter(|(_, slot)| slot.entry.verdict != 0) {
             let digest = slot.key.digest(&room.secret);
-            if room.set_of(digest, 0) == number && digest.ways(0).next() == Some(way) {
-                first += 1;
-            } else if !room.has_lost(number, digest) {
-                elsewhere += 1;
-            }
+            let count = if room.has_lost(number, digest) {
+                &mut lost
+            } else if room.set_of(digest, 0) == number && digest.ways(0).next() == Some(way) {
+                &mut first
+            } else {
+                &mut elsewhere
+            };
+            *count += 1;
         }
     }
-    [first, elsewhere]
+    [first, elsewhere, lost]
 }
 
 /// Of all processors.
