@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use enforcer_tests::docker::{Container, Engine};
 use enforcer_tests::traffic::{Probe, Protocol, ask_all};
-use enforcer_tests::{Daemon, Host, NetNs};
+use enforcer_tests::{Daemon, Host, NetNs, wait};
 use serde_json::Value;
 
 /// Who is in which network is told by labels alone.
@@ -28,6 +28,8 @@ pub const DROP: &str = "iptables -P FORWARD DROP";
 /// What the guide to migration advises, so that enforcer alone decides about containers.
 pub const LEAVE_IT: &str = "iptables -I DOCKER-USER -s 10.0.0.0/8 -d 10.0.0.0/8 -j ACCEPT";
 
+/// Long enough for the engine to tell what runs, on a machine that is busy.
+const TOLD: Duration = Duration::from_secs(10);
 /// Long enough for an answer, on a machine that is busy.
 const ANSWER: Duration = Duration::from_secs(2);
 /// Long enough to believe that there is none.
@@ -92,6 +94,13 @@ impl Scene {
         let interfaces = self.containers().map(Container::interface);
         daemon.wait_ready(&interfaces.each_ref().map(String::as_str));
         daemon.apply(&format!("{POLICY}{rules}"));
+        // The engine of a busy machine may not have told of all of them yet.
+        wait::until("all containers are members", TOLD, || {
+            let endpoints = daemon.json(&["endpoints"]);
+            let networks = endpoints.as_array()?.iter().map(|endpoint| endpoint["networks"].as_array());
+            let members = networks.flatten().filter(|networks| !networks.is_empty()).count();
+            (members >= interfaces.len()).then_some(())
+        });
         daemon
     }
 }

@@ -23,7 +23,7 @@ use enforcer_tests::{
 };
 use rstest::rstest;
 
-use crate::{TENANTS, between, lab, populated};
+use crate::{DIRECTION, TENANTS, between, lab, populated};
 
 /// Flows that do not fit into what a CPU uses of its part at first.
 const MANY: u16 = 1_500;
@@ -33,6 +33,13 @@ const FEW: u16 = 100;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Those that do not fit in any case.
 const MOST: u32 = 2_048;
+
+/// A host with tables of our own, whatever the others have: only they have room that changes.
+fn with_room(policy: &str) -> Lab {
+    let mut lab = populated(Lab::with_tables(TableKind::Own));
+    lab.apply(policy);
+    lab
+}
 
 /// Who sends on one CPU is delivered on another: nothing is counted twice, and nothing that one CPU keeps for receivers
 /// is taken for a sender's.
@@ -111,7 +118,8 @@ fn more_flows_than_there_was_room_for_are_all_counted(mut lab: Lab, #[values(V4,
 
 /// What many flows needed few do not, a minute later: they lie close together again, and lose hardly a count.
 #[rstest]
-fn few_flows_move_together_again(mut lab: Lab, #[values(V4, V6)] family: Family) {
+fn few_flows_move_together_again(#[values(V4, V6)] family: Family) {
+    let mut lab = with_room(TENANTS);
     stay_on(0);
     wait_for_a_minute_that_lasts(Duration::from_secs(8));
     let send = |lab: &mut Lab, flows: u16| {
@@ -148,7 +156,8 @@ fn few_flows_move_together_again(mut lab: Lab, #[values(V4, V6)] family: Family)
 
 /// Where a table has grown much that lies in the way is never looked for again: its places go to those who had to go on.
 #[rstest]
-fn flows_move_to_where_they_are_looked_for_first(mut lab: Lab, #[values(V4, V6)] family: Family) {
+fn flows_move_to_where_they_are_looked_for_first(#[values(V4, V6)] family: Family) {
+    let mut lab = with_room(TENANTS);
     stay_on(0);
     let flow = |port: u16| from(BLUE_A.on(family)).to(BLUE_B.on(family)).udp(53).from_port(port);
     lab.sent_by("a", flow(1)).passes(SharedNetwork);
@@ -166,9 +175,10 @@ fn flows_move_to_where_they_are_looked_for_first(mut lab: Lab, #[values(V4, V6)]
 
 /// Whenever the room changes flows are found where they were, judged as before, and take their records along.
 #[rstest]
-fn flows_take_their_records_along(mut lab: Lab, #[values(V4, V6)] family: Family) {
+fn flows_take_their_records_along(#[values(V4, V6)] family: Family) {
     /// Longer than it takes until each was met in a tick in which it may move.
     const ROUNDS: u64 = 40;
+    let mut lab = with_room(TENANTS);
     stay_on(0);
     wait_for_a_minute_that_lasts(Duration::from_secs(8));
     let mut rounds = 0;
@@ -199,7 +209,8 @@ fn flows_take_their_records_along(mut lab: Lab, #[values(V4, V6)] family: Family
 
 /// What is not counted in a record takes no room: an answer behind its conversation's end is denied, packet by packet.
 #[rstest]
-fn who_is_not_counted_makes_no_room(#[from(crate::ruled)] mut lab: Lab, #[values(V4, V6)] family: Family) {
+fn who_is_not_counted_makes_no_room(#[values(V4, V6)] family: Family) {
+    let mut lab = with_room(&format!("{TENANTS}{DIRECTION}"));
     stay_on(0);
     let question = between(family, BLUE_A, DB);
     lab.sent_by("a", &question).passes(AllowedByRule);
@@ -267,7 +278,12 @@ fn who_tries_all_pushes_out_himself(#[values(V4, V6)] family: Family) {
     }
     let known = lab.flows();
     let left = known.iter().filter(|flow| flow.endpoint_src.as_deref() == Some("b")).count();
-    assert_eq!(left, usize::from(FEW), "flows of b; of all {} are known", known.len());
+    // One key in 256 has both of its sets in one, and that may be full of b's: one table in a hundred.
+    assert!(
+        left > usize::from(FEW) * 9 / 10,
+        "{left} flows of b, {FEW} were; of all {} are known",
+        known.len()
+    );
 }
 
 #[rstest]
