@@ -1,5 +1,13 @@
-use super::*;
-use crate::flow::protocol;
+use super::{
+    key::MOVES,
+    room::{FIRST_SETS, IN_USE, IN_USE_RANK},
+    *,
+};
+use crate::{
+    address::Address,
+    flow::{FlowKey, protocol},
+    state::mix,
+};
 
 fn key(src: Address, dst: Address) -> FlowKey {
     let (src_port, dst_port) = (4000_u16.to_be(), 53_u16.to_be());

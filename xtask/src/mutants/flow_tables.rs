@@ -3,7 +3,8 @@
 use crate::mutant::Mutant;
 
 const DATAPATH: &str = "enforcer-ebpf/src/flow_table.rs";
-const COMMON: &str = "enforcer-common/src/flow_table.rs";
+const MOVING: &str = "enforcer-ebpf/src/flow_table/moving.rs";
+const ROOM: &str = "enforcer-common/src/flow_table/room.rs";
 
 pub const MUTANTS: &[Mutant] = &[
     Mutant {
@@ -15,14 +16,14 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "flow-moved-without-its-counts",
-        file: DATAPATH,
+        file: MOVING,
         text: "FlowEntry { verdict: 0, ..entry });",
         replacement: "FlowEntry { verdict: 0, packets: 0, ..entry });",
         breaks: "a flow that moves is told as if it had just begun",
     },
     Mutant {
         name: "room-stays-large",
-        file: COMMON,
+        file: ROOM,
         text: "if self.mask >= FIRST_SETS && flows < self.places() / SPARSE {",
         replacement: "if self.mask >= FIRST_SETS && flows < self.places() / self.places() {",
         breaks: "few flows lie far apart for good once there were many",
