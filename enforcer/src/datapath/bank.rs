@@ -21,7 +21,7 @@ use enforcer_common::{
 use super::{
     bpf::{self, MapShape},
     contents,
-    install::{Table, inner_id},
+    install::{self, Table, inner_id},
     prefixes,
     tables::{TableError, Tables},
 };
@@ -57,11 +57,11 @@ impl Tables {
             tables.push(Table::new((self.prefixes(kind), kind.prefixes()), prefixes)?);
         }
         // From here on the bank is another's no longer.
-        self.installs.settle();
+        self.graces.settle().map_err(TableError::Grace)?;
         for kind in unmade {
             remove(self.prefixes(kind), kind.prefixes(), bank)?;
         }
-        self.installs.put(bank, tables)
+        install::put(bank, tables)
     }
 
     fn array<'a, V: aya::Pod + bytemuck::Pod + PartialEq>(
@@ -129,7 +129,7 @@ impl Tables {
         // SAFETY: the mapping is live, writable and aligned; `active` is the first word.
         let active = unsafe { AtomicU64::from_ptr((&raw mut (*self.control.as_ptr()).active).cast()) };
         active.store(word.0, Ordering::Release);
-        self.installs.replaced();
+        self.graces.begin();
     }
 
     /// Every generation record, by slot; a slot that was never used has number 0.

@@ -17,6 +17,7 @@ pub mod filters;
 mod flow_table;
 pub mod flows;
 pub mod gate;
+mod grace;
 pub mod guard;
 pub mod holds;
 mod install;

@@ -18,7 +18,7 @@ use enforcer_common::{
 use nix::time::{ClockId, clock_gettime};
 
 use super::{
-    bpf::Mapped, contents::Contents, flow_table::FlowTable, install::Installs, pins::Pins, sizes::TableKind,
+    bpf::Mapped, contents::Contents, flow_table::FlowTable, grace::Graces, pins::Pins, sizes::TableKind,
 };
 
 /// Every table by the name of its map; what is pinned and what is checked before reuse.
@@ -78,6 +78,9 @@ pub enum TableError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The kernel cannot be made to wait for packets on their way.
+    #[error("failed to wait for packets on their way through a policy before")]
+    Grace(#[source] io::Error),
 }
 
 /// Typed handles of all tables but the event ring and what only the datapath uses.
@@ -116,7 +119,7 @@ pub struct Tables {
     pub(super) would_drops: PerCpuArray<MapData, Counter>,
     pub(super) host: Array<MapData, HostEnd>,
     pub(super) senders: HashMap<MapData, u32, MaskedSender>,
-    pub(super) installs: Installs,
+    pub(super) graces: Graces,
     pub(super) contents: Contents,
 }
 
@@ -166,7 +169,7 @@ impl Tables {
             would_drops: typed("WOULD_DROPS", &mut take)?,
             host: typed("HOST", &mut take)?,
             senders: typed("SENDERS", &mut take)?,
-            installs: Installs::default(),
+            graces: Graces::default(),
             contents: Contents::default(),
         })
     }
