@@ -76,7 +76,7 @@ reasons! {
         Neighbor = 5, "neighbor", Integrity, "ARP or neighbour discovery that the workload needs";
         AllowedByRule = 6, "allowed-by-rule", Policy, "a rule allows it";
         IcmpError = 7, "icmp-error", Policy, "an ICMP error about a packet that was allowed";
-        Uplink = 8, "uplink", Policy, "from outside and for no workload: the host's own business";
+        Uplink = 8, "uplink", Policy, "came in by an uplink, and was not refused there; what is for a workload is counted again at its own interface";
     }
 }
 

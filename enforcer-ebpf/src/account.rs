@@ -112,7 +112,8 @@ pub fn count_at_endpoint(role: Role, journey: &Journey, weight: Weight) {
 /// What the frame counts for on the wire.
 #[inline(always)]
 fn weight(frame: impl Frame, journey: &Journey) -> Weight {
-    Weight::of(frame.length(), frame.segments(), u32::from(journey.packet.payload_at.get()))
+    let headers = u32::from(journey.packet.payload_at.get());
+    Weight::of(frame.length(), frame.segments(headers), headers)
 }
 
 #[inline(always)]

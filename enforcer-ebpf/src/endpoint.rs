@@ -74,7 +74,8 @@ const fn place(last: u32) -> usize {
 /// The endpoint whose host-side interface has this ifindex.
 #[inline(always)]
 pub fn behind(ifindex: u32) -> Option<&'static Endpoint> {
-    // SAFETY: the daemon replaces records whole; a freed one stays readable until this program ends.
+    // SAFETY: the daemon replaces records whole; a freed one stays readable until this program ends. It may be another's by then
+    // (6.1): the facts move right behind whatever replaced it, and with them what was remembered of it.
     unsafe { maps::ENDPOINTS.get(ifindex) }
 }
 

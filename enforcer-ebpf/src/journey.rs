@@ -40,7 +40,7 @@ pub struct Journey {
     pub stamp: u32,
     /// What was decided so far.
     pub judgement: Judgement,
-    /// The guard only looks: it opens nothing and spends nothing.
+    /// The guard only looks: it opens nothing and spends nothing. An answer keeps its conversation open all the same.
     pub looks_only: bool,
     /// What the parser understood.
     pub packet: Packet,
@@ -107,7 +107,8 @@ pub mod question {
 
 impl Journey {
     /// This CPU's journey. No second packet starts on a CPU before the first has ended: tc and XDP programs
-    /// run with bottom halves disabled.
+    /// run with bottom halves disabled. `PREEMPT_RT` may interrupt them all the same (Linux 6.18, `softirq: Allow to drop the
+    /// softirq-BKL lock on PREEMPT_RT`), and nothing is loaded there.
     #[inline(always)]
     pub fn current<'a>() -> Option<&'a mut Self> {
         // SAFETY: this CPU's own slot, see above.

@@ -12,8 +12,8 @@ use crate::config;
 pub trait Frame: Copy {
     /// Bytes from the Ethernet header on.
     fn length(self) -> u32;
-    /// Packets that it will be cut into; 0 for one that is a packet.
-    fn segments(self) -> u32;
+    /// Packets that it will be cut into, each behind so many bytes of headers; 0 for one that is a packet.
+    fn segments(self, headers: u32) -> u32;
     /// The interface whose hook runs.
     fn ifindex(self) -> u32;
     /// Where it came from, as far as the kernel knows.

@@ -37,7 +37,8 @@ pub fn refuse(
     let enters = if role == Role::Sender { ENTERS } else { 0 };
     let has_flow = if record.exists() { HAS_FLOW } else { 0 };
     let how = hook as u32 | enters | has_flow;
-    let counted = refuse_packet(how, origin.stamp, frame.ifindex(), frame.length(), frame.segments());
+    let segments = frame.segments(u32::from(journey.packet.payload_at.get()));
+    let counted = refuse_packet(how, origin.stamp, frame.ifindex(), frame.length(), segments);
     match counted {
         HERE => record.take(frame, journey, journey.weight, |entry| {
             flow::count_refused(entry, journey, journey.weight)

@@ -162,9 +162,17 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
-    fn segments(self) -> u32 {
+    fn segments(self, headers: u32) -> u32 {
+        let payload = self.segment();
+        if payload == 0 {
+            return 0;
+        }
         // SAFETY: see above.
-        unsafe { (*self.0).gso_segs }
+        match unsafe { (*self.0).gso_segs } {
+            // Another kernel made it, or a program by a packet socket, and neither says how many (`virtio_net_hdr`).
+            0 => self.length().saturating_sub(headers).div_ceil(payload),
+            told => told,
+        }
     }
 
     #[inline(always)]

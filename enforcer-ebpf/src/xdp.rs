@@ -40,7 +40,7 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
-    fn segments(self) -> u32 {
+    fn segments(self, _headers: u32) -> u32 {
         0
     }
 

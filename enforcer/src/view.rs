@@ -13,7 +13,7 @@ use enforcer_common::{
     address::Address,
     counter::Counter,
     endpoint::{AddressOwner, Endpoint, EndpointId},
-    verdict::Verdict,
+    verdict::{PassReason, Verdict},
 };
 
 use crate::{
@@ -107,7 +107,9 @@ impl View<'_> {
         let endpoints = self.tables.endpoints()?;
         let ready = endpoints.iter().filter(|(_, endpoint)| is_addressed(endpoint)).count() as u32;
         let (mut passed, mut dropped) = Default::default();
-        for (verdict, counter) in self.tables.reasons()? {
+        // What an uplink lets in is counted once more where a workload receives it, and else is no workload's.
+        let counted = |verdict: &Verdict| *verdict != Verdict::Pass(PassReason::Uplink);
+        for (verdict, counter) in self.tables.reasons()?.into_iter().filter(|(verdict, _)| counted(verdict)) {
             *(if verdict.is_pass() { &mut passed } else { &mut dropped }) += counter;
         }
         let would_dropped =

@@ -106,3 +106,22 @@ fn a_buffer_of_many_segments_is_judged_as_one_packet(mut ruled: Lab, #[values(V4
     let headers = large(DB).bytes().len() as u64 - 3_000;
     assert_eq!((flow.packets_fwd, flow.bytes_fwd), (3, 3 * (headers + 1_000)), "what goes over the wire");
 }
+
+/// What a packet socket or another kernel's network card made says how long its pieces are, and not how many.
+#[rstest]
+fn who_does_not_say_how_many_segments_it_is_has_them_counted(
+    mut ruled: Lab,
+    #[values(V4, V6)] family: Family,
+    #[values((3_000, 3), (2_001, 3), (2_000, 2), (900, 1))] (payload, segments): (usize, u64),
+) {
+    let large = |dst: enforcer_tests::packet::Party| {
+        from(BLUE_A.on(family)).to(dst.on(family)).tcp(5432).ack().payload(payload)
+    };
+    ruled.sent_by("a", large(DB)).segmented(0, 1_000).passes(AllowedByRule);
+    ruled.sent_by("a", large(DB)).segmented(0, 1_000).passes(AllowedByRule);
+    ruled.sent_by("a", large(DB).tcp(5433)).segmented(0, 1_000).drops(DefaultDeny);
+    let (flow, bytes) = (ruled.flow(&large(DB)), large(DB).bytes().len() as u64);
+    let headers = bytes - payload as u64;
+    let expected = (2 * segments, 2 * (bytes + (segments - 1) * headers));
+    assert_eq!((flow.packets_fwd, flow.bytes_fwd), expected, "what goes over the wire");
+}

@@ -132,9 +132,10 @@ impl State {
             },
         }
         barriers.extend(around.into_iter().flat_map(|around| around.taps.at(ifindex, endpoint.wire.bridge)));
+        // Nobody knows to whose a routed packet goes; and a bridge would forget where those are whom it hears the least.
         if self.config.macs_of(self.subject_of(endpoint)) == Macs::Any {
             barriers
-                .push(Barrier::new(Kinds::ROUTED, "others are behind its interface, with MACs of their own"));
+                .push(Barrier::new(Kinds::ALL, "others are behind its interface, with MACs of their own"));
         }
         if !endpoint.attached || endpoint.owned.is_empty() {
             barriers.push(Barrier::new(Kinds::ALL, "it is not ready"));
@@ -326,6 +327,13 @@ mod tests {
         assert_eq!(tapped(2), [Kinds::NONE; 0], "elsewhere");
         let mut state = settled();
         assert_eq!(told(&state.step(around(Vec::new(), Vec::new()))), [Kinds::NONE; 0], "nowhere");
+    }
+
+    #[test]
+    fn others_behind_an_interface_are_forgotten_by_no_bridge() {
+        let mut state = state("[[endpoint]]\nmatch = \"veth7\"\nmacs = \"any\"\n");
+        state.step(observed(veth(), Vec::new()));
+        assert_eq!(told(&state.step(around(Vec::new(), Vec::new()))), [Kinds::NONE; 0], "not even bridged");
     }
 
     #[test]

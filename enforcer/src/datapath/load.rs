@@ -80,6 +80,15 @@ pub enum LoadError {
         /// The running kernel's release.
         found: String,
     },
+    /// This kernel lets one packet interrupt another one.
+    #[error(
+        "kernel {found} is built for real time (PREEMPT_RT), where a packet may interrupt another one in the middle of its \
+         judgement. Boot one that is not; nothing was changed on this host"
+    )]
+    RealtimeKernel {
+        /// The running kernel's release.
+        found: String,
+    },
     /// The mask leaves no room for a stamp.
     #[error("mark mask {0:#010x} is not a run of at least two bits, such as 0x0ff00000")]
     MarkMask(u32),
@@ -229,10 +238,13 @@ impl Datapath {
     }
 }
 
-/// Refuses a kernel that is too old for all.
+/// Refuses a kernel that the programs are not written for.
 pub fn check_kernel() -> Result<(), LoadError> {
     let found = probe::release();
-    if probe::is_below_floor(&found) { Err(LoadError::OldKernel { found }) } else { Ok(()) }
+    if probe::is_below_floor(&found) {
+        return Err(LoadError::OldKernel { found });
+    }
+    if probe::is_realtime(&probe::build()) { Err(LoadError::RealtimeKernel { found }) } else { Ok(()) }
 }
 
 fn check_mask(mask: u32) -> Result<(), LoadError> {

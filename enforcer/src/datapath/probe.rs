@@ -1,7 +1,7 @@
 //! What this kernel can do: one function per feature, answered by the kernel itself and asked once. Distributions
 //! bring features to old releases and leave them out of new ones, so a version tells only what is too old for all.
 
-use std::{path::Path, sync::LazyLock};
+use std::{ffi::OsStr, path::Path, sync::LazyLock};
 
 use aya::{
     programs::ProgramType,
@@ -9,7 +9,10 @@ use aya::{
 };
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_LPM_TRIE;
 use nix::{
-    sys::time::TimeValLike as _,
+    sys::{
+        time::TimeValLike as _,
+        utsname::{UtsName, uname},
+    },
     time::{ClockId, clock_getres},
 };
 
@@ -20,8 +23,22 @@ pub const FLOOR: (u32, u32) = (5, 10);
 
 /// The running kernel's release, as `uname -r` has it; empty when it does not tell.
 pub fn release() -> String {
-    let name = nix::sys::utsname::uname().ok();
-    name.map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
+    told(UtsName::release)
+}
+
+/// How the running kernel was built, as `uname -v` has it; empty when it does not tell.
+pub fn build() -> String {
+    told(UtsName::version)
+}
+
+fn told(part: impl Fn(&UtsName) -> &OsStr) -> String {
+    uname().map(|name| part(&name).to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Whether a kernel built so is one for real time: there a program may be interrupted by another one on its CPU, and what a
+/// CPU remembers of a packet is another packet's (Linux 6.18, and wherever that came earlier). Before 5.16 it is two words.
+pub fn is_realtime(build: &str) -> bool {
+    ["PREEMPT_RT", "PREEMPT RT"].iter().any(|words| build.contains(words))
 }
 
 /// Whether a kernel of this release is older than the [`FLOOR`]. Of one without a number nothing is known: loading
@@ -140,6 +157,16 @@ mod tests {
         }
         for release in ["5.10", "5.10.0", "5.10.0-34-cloud-amd64", "6.1", "6.12.1-foo", "10.0.0-rc1"] {
             assert!(!is_below_floor(release), "{release}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_for_real_time_tells_so_by_how_it_was_built() {
+        for build in ["#1 SMP PREEMPT_RT Debian 6.12.57-1", "#1 SMP PREEMPT RT Debian 5.10.223-1"] {
+            assert!(is_realtime(build), "{build}");
+        }
+        for build in ["#1 SMP PREEMPT_DYNAMIC Debian 6.12.57-1", "#1 SMP PREEMPT Mon Jan 1 ART 2026", ""] {
+            assert!(!is_realtime(build), "{build}");
         }
     }
 

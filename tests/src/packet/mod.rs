@@ -289,6 +289,11 @@ impl Packet {
         self.dst
     }
 
+    /// Bytes behind its last header.
+    pub const fn payload_bytes(&self) -> u64 {
+        self.payload as u64
+    }
+
     /// Source and destination port as a flow record has them: the identifier of an echo in both, none
     /// in a later fragment.
     pub fn ports(&self) -> (u16, u16) {

@@ -150,12 +150,8 @@ impl<'lab> Run<'lab> {
         assert_eq!(bytes, self.packet.bytes(), "the datapath changed {}", self.packet);
         assert_eq!(mark & !Lab::MARK_MASK, FOREIGN_MARK, "foreign bits of the mark of {}", self.packet);
         let counted_before = CountedBefore::by(self.hook, self.stamp);
-        let judged = Judged::from_counters(
-            self.segments.0.max(1).into(),
-            &before,
-            &self.lab.reasons(),
-            counted_before,
-        );
+        let judged =
+            Judged::from_counters(self.packets_on_the_wire(), &before, &self.lab.reasons(), counted_before);
         let Self { lab, hook, endpoint, packet, .. } = self;
         let outcome = Outcome { lab, hook, endpoint, packet, judged, stamp: mark & Lab::MARK_MASK };
         let outcome = outcome.agrees_with(code);
@@ -167,6 +163,14 @@ impl<'lab> Run<'lab> {
             return outcome.bears(stamp);
         }
         outcome
+    }
+
+    /// What it counts for.
+    fn packets_on_the_wire(&self) -> u64 {
+        match self.segments {
+            (0, bytes) if bytes > 0 => self.packet.payload_bytes().div_ceil(bytes.into()),
+            (segments, _) => segments.max(1).into(),
+        }
     }
 
     /// The guard sets no mark, and its own half of the harness holds what is true of every frame.

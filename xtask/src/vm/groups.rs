@@ -40,8 +40,13 @@ const WITH_FIGURES: &[Series] = &[Series::V6_12];
 const WITH_FILTERS: &[Series] = &[Series::V5_10];
 const WITH_LINKS: &[Series] = &[Series::V6_12];
 
-/// A test belongs to the first group that it fits in.
-pub const GROUPS: [Group; 10] = [
+/// Tests of tables of the kernel's kind are the same tests once more.
+const KERNEL_TABLES: (&str, &str) = ("ENFORCER_TABLES", "kernel");
+/// Packets of random policies, few enough for a machine that is emulated.
+const CASES: (&str, &str) = ("ENFORCER_CASES", "3");
+
+/// A test belongs to the first group that it fits in, and once more to the first one with tables of the kernel's kind.
+pub const GROUPS: [Group; 12] = [
     Group {
         name: "verifier",
         clock: Clock::Time,
@@ -69,7 +74,7 @@ pub const GROUPS: [Group; 10] = [
         prefixes: &["differential::"],
         short: &["agree_about_conversations", "agree_about_lone_frames"],
         kernels: ALL,
-        environment: &[("ENFORCER_CASES", "3")],
+        environment: &[CASES],
         limit: 300,
     },
     Group {
@@ -142,7 +147,33 @@ pub const GROUPS: [Group; 10] = [
         environment: &[],
         limit: 240,
     },
+    Group {
+        name: "twin",
+        clock: Clock::Time,
+        program: "prog_run",
+        prefixes: &[""],
+        short: &TWIN,
+        kernels: ALL,
+        environment: &[KERNEL_TABLES, CASES],
+        limit: 300,
+    },
+    Group {
+        name: "twin loss",
+        clock: Clock::Time,
+        program: "netns",
+        prefixes: &["loss::"],
+        short: &[""],
+        kernels: ALL,
+        environment: &[KERNEL_TABLES],
+        limit: 300,
+    },
 ];
+
+impl Group {
+    fn has_kernel_tables(&self) -> bool {
+        self.environment.contains(&KERNEL_TABLES)
+    }
+}
 
 /// One test for each kind of decision, and for every program.
 const PACKETS: [&str; 11] = [
@@ -157,6 +188,16 @@ const PACKETS: [&str; 11] = [
     "spoofing::a_local_source_is_believed_only_with_its_own_stamp::family_2_V6",
     "spoofing::nobody_sends_with_an_address_of_somebody_else::case_3_the_host::family_1_V4",
     "uplink::nobody_outside_has_an_address_of_this_host::family_1_V4",
+];
+
+/// Of those, where the kind of tables could matter; and random ones.
+const TWIN: [&str; 6] = [
+    "agree_about_conversations",
+    "verdict::members_of_different_networks_do_not::case_1_there::family_2_V6",
+    "conversations::who_was_asked_may_answer::case_1_tcp::family_1_V4",
+    "fragments::the_guard_hears_the_first_fragment_too::family_1_V4",
+    "modes::each_packet_is_counted_once::family_1_V4",
+    "spoofing::a_local_source_is_believed_only_with_its_own_stamp::family_2_V6",
 ];
 
 /// One test for each way in which the daemon meets the kernel; the loss run kills and replaces it.
@@ -209,10 +250,8 @@ pub fn plans(
     for program in ["prog_run", "netns"] {
         let path = programs.path(program)?;
         for name in programs.tests(program)? {
-            if let Some(group) = group_of(program, &name).filter(|group| chosen(group, &name, choice, series))
-            {
-                tests.push((group, test(group, path, name)));
-            }
+            let groups = groups_of(program, &name).filter(|group| chosen(group, &name, choice, series));
+            tests.extend(groups.map(|group| (group, test(group, path, name.clone()))));
         }
     }
     ensure!(!tests.is_empty(), "no test has such a name");
@@ -261,10 +300,12 @@ fn test(group: &Group, program: &Path, name: String) -> Test {
     }
 }
 
-fn group_of(program: &str, name: &str) -> Option<&'static Group> {
-    let fits =
-        |group: &&Group| group.program == program && group.prefixes.iter().any(|p| name.starts_with(p));
-    GROUPS.iter().find(fits)
+fn groups_of(program: &str, name: &str) -> impl Iterator<Item = &'static Group> {
+    let fits = |group: &Group| {
+        group.program == program && group.prefixes.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let first = |of_kernel| GROUPS.iter().find(|group| group.has_kernel_tables() == of_kernel && fits(group));
+    [first(false), first(true)].into_iter().flatten()
 }
 
 fn chosen(group: &Group, name: &str, choice: &Choice<'_>, series: Series) -> bool {

@@ -75,7 +75,10 @@ pub fn record(course: &Course) -> Record {
     for (test, outcome) in course.tests.iter().zip(&course.outcomes) {
         if let Some(Outcome::Skipped(lacks)) = outcome {
             for feature in lacks.iter().collect::<BTreeSet<_>>() {
-                record.skipped.entry(feature.clone()).or_default().push(test.name.clone());
+                let tests = record.skipped.entry(feature.clone()).or_default();
+                if !tests.contains(&test.name) {
+                    tests.push(test.name.clone());
+                }
             }
         } else {
             *record.passed.entry(test.group.clone()).or_default() += 1;
