@@ -19,12 +19,14 @@ use crate::{
 };
 
 mod draft;
+mod files;
 mod seen;
 mod steps;
 #[cfg(test)]
 mod tests;
 mod text;
 
+pub use self::files::Files;
 use self::seen::Seen;
 
 /// What a host tells.
@@ -39,6 +41,8 @@ pub struct Host {
     pub policy: Policy,
     /// Subnets that interfaces of the host are in.
     pub subnets: Vec<IpNet>,
+    /// The files of its policy.
+    pub files: Files,
 }
 
 /// What the guide says.
@@ -116,6 +120,6 @@ pub fn advise(host: &Host) -> Advice {
         draft: draft.map(|draft| text::write(&draft, seen.conversations.len(), has_policy)),
         next: Vec::new(),
     };
-    advice.next = steps::steps(&advice, &host.status);
+    advice.next = steps::steps(&advice, &host.status, &host.files);
     advice
 }

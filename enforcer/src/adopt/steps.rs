@@ -2,15 +2,11 @@
 
 use enforcer_common::mode::Mode;
 
-use super::{Advice, Step};
+use super::{Advice, Files, Step, files::Place};
 use crate::{foreign::Effect, render::count, report::Status};
 
-/// Where drafts go.
-const FIRST: &str = "/etc/enforcer/policy.toml";
-const MORE: &str = "/etc/enforcer/policy.d/adopted.toml";
-
 /// The steps from here, the next one first.
-pub(super) fn steps(advice: &Advice, status: &Status) -> Vec<Step> {
+pub(super) fn steps(advice: &Advice, status: &Status, files: &Files) -> Vec<Step> {
     let mut steps = Vec::new();
     hints(&mut steps, advice, status);
     match (advice.attached.is_empty(), advice.has_policy, advice.denied.is_empty()) {
@@ -24,11 +20,17 @@ pub(super) fn steps(advice: &Advice, status: &Status) -> Vec<Step> {
         }
         (_, false, false) => {
             look_on(&mut steps, advice.mode);
-            draft(&mut steps, FIRST, FIRST);
+            draft(&mut steps, &files.place(false));
         }
         (_, true, false) if advice.draft.is_some() => {
             look(&mut steps, advice.mode);
-            draft(&mut steps, MORE, &format!("{FIRST} {MORE}"));
+            if !files.are_there() {
+                steps.push(think(format!(
+                    "the policy in force is of files elsewhere: copy them to {}, or what follows leaves them out",
+                    Files::FIRST
+                )));
+            }
+            draft(&mut steps, &files.place(true));
         }
         (_, true, false) => look(&mut steps, advice.mode),
         (_, true, true) => onwards(&mut steps, advice.mode, status),
@@ -91,8 +93,8 @@ fn look(steps: &mut Vec<Step>, mode: Mode) {
     steps.push(step(why, format!("enforcer flows --verdict {verdict}")));
 }
 
-fn draft(steps: &mut Vec<Step>, file: &str, all: &str) {
-    steps.push(step("write the draft down, and read it", format!("enforcer adopt --write {file}")));
+fn draft(steps: &mut Vec<Step>, Place { draft, all }: &Place) {
+    steps.push(step("write the draft down, and read it", format!("enforcer adopt --write {draft}")));
     steps.push(step("what would it change?", format!("enforcer plan {all}")));
     steps.push(step("make it the policy", format!("enforcer apply {all}")));
     steps.push(step("let the workloads work, and ask again", "enforcer adopt"));

@@ -68,6 +68,7 @@ fn host(flows: Vec<Flow>, policy: &str) -> Host {
         flows,
         policy: parse(&[policy]),
         subnets: subnets.map(|subnet| subnet.parse().unwrap()).into(),
+        files: Files { first: !policy.is_empty(), more: Vec::new() },
     }
 }
 
@@ -166,6 +167,21 @@ fn every_mode_has_a_next_step() {
         advise(&closed).next.iter().find_map(|step| step.command.as_deref()),
         Some("enforcer mode observe")
     );
+}
+
+#[test]
+fn what_is_to_be_applied_leaves_no_file_of_the_policy_out() {
+    let commands = |files: Files| {
+        let host = Host { files, ..host(day(), "version = 1\n[network.db]\nprefixes = ['10.9.0.0/24']\n") };
+        advise(&host).next.into_iter().map(|step| step.command.unwrap_or(step.why)).collect::<Vec<_>>()
+    };
+    let more = ["adopted.toml", "tenants.toml"].map(str::to_owned).into();
+    let with_more = commands(Files { first: true, more });
+    let written = "enforcer adopt --write /etc/enforcer/policy.d/adopted-2.toml".to_owned();
+    let applied = "enforcer apply /etc/enforcer/policy.toml /etc/enforcer/policy.d".to_owned();
+    assert!(with_more.contains(&written) && with_more.contains(&applied), "{with_more:?}");
+    let elsewhere = commands(Files::default());
+    assert!(elsewhere.iter().any(|text| text.contains("is of files elsewhere")), "{elsewhere:?}");
 }
 
 /// Addresses of workloads, of others, and odd ones.

@@ -2,9 +2,9 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{self, Write},
     net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Context;
@@ -13,7 +13,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Global, Outcome, Source};
 use crate::{
-    adopt::{Host, advise},
+    adopt::{Files, Host, advise},
     foreign,
     policy::Policy,
     render,
@@ -29,7 +29,7 @@ Examples:
   enforcer adopt                                     what would be denied, and what to type next
   enforcer adopt --write /etc/enforcer/policy.toml   writes the draft; nothing is applied")]
 pub struct Arguments {
-    /// Write the draft to a new file
+    /// Write the draft to a new file; a directory *.d for it is made where it is missing
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
 }
@@ -49,13 +49,12 @@ impl Arguments {
             flows: source.flows()?,
             policy: in_force(&source.policy()?),
             subnets: subnets(),
+            files: files(),
         };
         let mut advice = advise(&host);
         if let Some(path) = &self.write {
             let draft = advice.draft.take().context("nothing was seen that a draft would let pass")?;
-            let file = fs::OpenOptions::new().write(true).create_new(true).open(path);
-            let wrote = file.and_then(|mut file| file.write_all(draft.as_bytes()));
-            wrote.with_context(|| format!("cannot write {}", path.display()))?;
+            write_new(path, &draft).with_context(|| format!("cannot write {}", path.display()))?;
             writeln!(out, "wrote {}; read it before you apply it", path.display())?;
             return Ok(Outcome::Done);
         }
@@ -63,6 +62,24 @@ impl Arguments {
         render::write_one(out, screen.format, &advice, |out| render::write_adopt(out, &advice, &screen))?;
         Ok(Outcome::Done)
     }
+}
+
+/// Never over what somebody wrote. Of a path that does not exist only the last directory is made, and only one that by its
+/// name is for such files: anything else is a typing mistake.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let directory =
+        path.parent().filter(|parent| parent.extension().is_some_and(|extension| extension == "d"));
+    if let Some(missing) = directory.filter(|directory| !directory.exists()) {
+        fs::create_dir(missing)?;
+    }
+    fs::OpenOptions::new().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
+}
+
+/// The files that the policy of this host is made of, unless its host file names others.
+fn files() -> Files {
+    let entries = fs::read_dir(Files::MORE).into_iter().flatten().flatten();
+    let more = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    Files { first: Path::new(Files::FIRST).exists(), more }
 }
 
 /// The policy in force with its members by their addresses, as far as they are known.
@@ -105,6 +122,18 @@ fn v6_subnet(line: &str) -> Option<IpNet> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_draft_is_a_new_file_in_a_directory_for_such_files() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        write_new(&at("policy.d/adopted.toml"), "version = 1").unwrap();
+        assert_eq!(fs::read_to_string(at("policy.d/adopted.toml")).unwrap(), "version = 1");
+        for refused in ["policy.d/adopted.toml", "polcy/adopted.toml", "etc/policy.d/adopted.toml"] {
+            assert!(write_new(&at(refused), "").is_err(), "{refused}");
+        }
+        assert!(!at("polcy").exists() && !at("etc").exists());
+    }
 
     #[test]
     fn subnets_are_routes_without_a_gateway() {
