@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    path::PathBuf,
 };
 
 use enforcer_common::counter::{Counter, EndpointCounters};
@@ -448,6 +449,9 @@ pub struct ApplyReport {
     /// Seconds until it ends by itself, unless it is confirmed.
     #[serde(default)]
     pub seconds_left: Option<u64>,
+    /// After `confirm` and `rollback`: the files that a reload applies, whatever decides until then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reload_applies: Vec<PathBuf>,
 }
 
 /// A policy generation: one that decides, or one to go back to.

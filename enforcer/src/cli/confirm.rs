@@ -9,7 +9,8 @@ use crate::{daemon::control::report, render, report::ApplyReport};
 
 /// Keep the policy that `apply --confirm` put in force
 ///
-/// Without it the policy before decides again once the time is over. Works without a daemon, as root.
+/// Without it the policy before decides again once the time is over. Works without a daemon, as root. A reload of
+/// the daemon applies the policy files of the host file: put the same policy there, or it counts no longer.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

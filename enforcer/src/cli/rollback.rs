@@ -14,7 +14,8 @@ use crate::{
 /// Go back to the policy before, or to an earlier one
 ///
 /// What `apply --confirm` put in force is taken back at once; else the earlier policy is applied as a new
-/// generation. Works without a daemon, as root.
+/// generation. Works without a daemon, as root. A reload of the daemon applies the policy files of the host file
+/// again: change them back, too.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -238,14 +238,16 @@ fn check_cut(now: &Snapshot, prepared: &Prepared, limit: usize) -> Result<(), Re
 }
 
 async fn confirm(State(core): State<Shared>) -> Result<Json<ApplyReport>, Refused> {
-    core.lock().await.confirm().map(report).map(Json).map_err(conflict)
+    let mut core = core.lock().await;
+    core.confirm().map(|outcome| until_reload(&core, outcome)).map(Json).map_err(conflict)
 }
 
 async fn rollback(
     State(core): State<Shared>,
     Json(request): Json<RollbackRequest>,
 ) -> Result<Json<ApplyReport>, Refused> {
-    core.lock().await.rollback(request.to).map(report).map(Json).map_err(conflict)
+    let mut core = core.lock().await;
+    core.rollback(request.to).map(|outcome| until_reload(&core, outcome)).map(Json).map_err(conflict)
 }
 
 /// The gate follows at once; what is refused leaves the modes as they were.
@@ -280,7 +282,13 @@ pub fn report(outcome: Outcome) -> ApplyReport {
         networks: deciding.networks,
         prefixes: deciding.prefixes,
         seconds_left,
+        reload_applies: Vec::new(),
     }
+}
+
+/// The same where the files of this host need not say what was ordered.
+fn until_reload(core: &Core, outcome: Outcome) -> ApplyReport {
+    ApplyReport { reload_applies: core.state.config.policy_files(), ..report(outcome) }
 }
 
 fn conflict(error: anyhow::Error) -> Refused {

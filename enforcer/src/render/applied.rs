@@ -20,18 +20,29 @@ pub fn write_applied(out: &mut impl Write, report: &ApplyReport) -> io::Result<(
 
 /// Writes which policy stays.
 pub fn write_confirmed(out: &mut impl Write, report: &ApplyReport) -> io::Result<()> {
-    writeln!(out, "confirmed generation {}, digest {}", report.generation, short_digest(&report.digest))
+    writeln!(out, "confirmed generation {}, digest {}", report.generation, short_digest(&report.digest))?;
+    write_reload(out, report)
 }
 
 /// Writes which policy decides again.
 pub fn write_rolled_back(out: &mut impl Write, report: &ApplyReport) -> io::Result<()> {
     match report.generation {
-        0 => writeln!(out, "rolled back to no policy: nothing passes between workloads"),
+        0 => writeln!(out, "rolled back to no policy: nothing passes between workloads")?,
         generation => {
             let digest = short_digest(&report.digest);
-            writeln!(out, "rolled back: generation {generation} decides, digest {digest}")
+            writeln!(out, "rolled back: generation {generation} decides, digest {digest}")?;
         }
     }
+    write_reload(out, report)
+}
+
+/// What is ordered by hand lasts until somebody reloads.
+fn write_reload(out: &mut impl Write, report: &ApplyReport) -> io::Result<()> {
+    let files: Vec<_> = report.reload_applies.iter().map(|path| path.display().to_string()).collect();
+    if files.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "note: a reload of the daemon applies {}, whatever that says then", files.join(" and "))
 }
 
 #[cfg(test)]
@@ -47,6 +58,7 @@ mod tests {
             networks: 3,
             prefixes: 12,
             seconds_left: None,
+            reload_applies: Vec::new(),
         };
         let line = |report: &ApplyReport| {
             let mut out = Vec::new();
@@ -58,5 +70,29 @@ mod tests {
         assert_eq!(line(&report), "unchanged: generation 4: 3 networks, 12 entries, digest 1a1a1a1a1a1a…\n");
         report.seconds_left = Some(60);
         assert!(line(&report).ends_with("\nfalls back in 60 s unless `enforcer confirm` comes first\n"));
+    }
+
+    #[test]
+    fn files_that_may_say_something_else_are_named() {
+        let report = |reload_applies: &[&str]| ApplyReport {
+            unchanged: false,
+            generation: 4,
+            digest: "1a".repeat(32),
+            networks: 3,
+            prefixes: 12,
+            seconds_left: None,
+            reload_applies: reload_applies.iter().map(Into::into).collect(),
+        };
+        let mut out = Vec::new();
+        write_confirmed(&mut out, &report(&["/etc/enforcer/policy.toml", "/etc/enforcer/policy.d"])).unwrap();
+        write_rolled_back(&mut out, &report(&["/etc/enforcer/policy.toml"])).unwrap();
+        write_rolled_back(&mut out, &report(&[])).unwrap();
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
+        confirmed generation 4, digest 1a1a1a1a1a1a…
+        note: a reload of the daemon applies /etc/enforcer/policy.toml and /etc/enforcer/policy.d, whatever that says then
+        rolled back: generation 4 decides, digest 1a1a1a1a1a1a…
+        note: a reload of the daemon applies /etc/enforcer/policy.toml, whatever that says then
+        rolled back: generation 4 decides, digest 1a1a1a1a1a1a…
+        ");
     }
 }
