@@ -1,7 +1,7 @@
 //! The host file, `/etc/enforcer/enforcer.toml`: what is true of this host, whatever the policy says.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,6 +16,7 @@ mod docker;
 mod endpoint;
 mod file;
 mod host;
+mod host_file;
 mod subject;
 mod uplink;
 
@@ -25,12 +26,19 @@ pub use docker::Docker;
 pub use endpoint::{DeclaredEndpoint, Macs, Provides};
 pub use file::Control;
 pub use host::{Host, ToWorkloads};
+pub use host_file::HostFile;
 pub use subject::{Subject, SubjectPattern};
 pub use uplink::{Trust, Uplink};
 
 /// Why the host file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// There is none where there has to be one.
+    #[error("{path} does not exist; without a host file the mode would be enforce")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// It cannot be read.
     #[error("failed to read {path}")]
     Read {
@@ -89,15 +97,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the host file; one that does not exist means the defaults.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        match fs::read_to_string(path) {
-            Ok(text) => Self::parse(path, &text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::parse(path, ""),
-            Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
-        }
-    }
-
     /// Checks the text of a host file; `path` is for messages.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let file: file::File = toml::from_str(text)

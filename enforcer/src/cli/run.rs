@@ -8,7 +8,10 @@ use super::{
     Global, Outcome,
     log::{self, LogFormat},
 };
-use crate::daemon::{self, RunOptions};
+use crate::{
+    config::HostFile,
+    daemon::{self, RunOptions},
+};
 
 /// Run the daemon in the foreground: attach to the workloads' interfaces and keep them enforced
 ///
@@ -21,8 +24,9 @@ Examples:
   ENFORCER_LOG=debug enforcer run      tell more on standard error")]
 pub struct Arguments {
     /// The host file: which interfaces are workloads, and whose addresses are declared
-    #[arg(long, value_name = "FILE", default_value = "/etc/enforcer/enforcer.toml")]
-    config: PathBuf,
+    /// [default: /etc/enforcer/enforcer.toml, and the defaults of every setting where that does not exist]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Load, attach and leave; the kernel goes on enforcing
     #[arg(long)]
     once: bool,
@@ -39,7 +43,7 @@ impl Arguments {
     pub fn execute(self, global: &Global) -> anyhow::Result<Outcome> {
         log::start(self.log_format);
         daemon::run(&RunOptions {
-            config: self.config,
+            config: HostFile::new(self.config.as_deref()),
             socket: global.socket.clone(),
             bpffs: global.bpffs.clone(),
             state_dir: global.state_dir.clone(),

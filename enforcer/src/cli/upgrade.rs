@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Global, Outcome, log};
 use crate::{
-    config::Config,
+    config::HostFile,
     daemon::{self, RunOptions},
     datapath::{pins::Pins, tables::Tables},
     render,
@@ -26,8 +26,9 @@ Examples:
   enforcer upgrade --to 3       prepare the tables for a version with table layout 3, then start it")]
 pub struct Arguments {
     /// The host file
-    #[arg(long, value_name = "FILE", default_value = "/etc/enforcer/enforcer.toml")]
-    config: PathBuf,
+    /// [default: /etc/enforcer/enforcer.toml, and the defaults of every setting where that does not exist]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Make tables of this layout version instead, for an earlier enforcer to take over
     #[arg(long, value_name = "VERSION", conflicts_with = "if_needed")]
     to: Option<u32>,
@@ -67,9 +68,10 @@ impl Arguments {
     /// Whether the host file wants prefixes in tables of another kind than there are. Where it or they cannot be read,
     /// the daemon says why.
     fn wants_other_tables(&self, global: &Global) -> bool {
-        let (Ok(config), Ok(tables)) =
-            (Config::read(&self.config), Tables::open_pinned(&Pins::new(global.bpffs.clone())))
-        else {
+        let (Ok(config), Ok(tables)) = (
+            HostFile::new(self.config.as_deref()).read(),
+            Tables::open_pinned(&Pins::new(global.bpffs.clone())),
+        ) else {
             return false;
         };
         tables.banks_without(config.datapath.sizes.tables).is_ok_and(|banks| !banks.is_empty())
@@ -78,7 +80,7 @@ impl Arguments {
     fn take_over(&self, global: &Global) -> anyhow::Result<u32> {
         log::start(None);
         let once = RunOptions {
-            config: self.config.clone(),
+            config: HostFile::new(self.config.as_deref()),
             socket: global.socket.clone(),
             bpffs: global.bpffs.clone(),
             state_dir: global.state_dir.clone(),

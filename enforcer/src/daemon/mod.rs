@@ -36,7 +36,7 @@ use self::{
     store::Store,
 };
 use crate::{
-    config::Config,
+    config::{Config, HostFile},
     datapath::{
         events::Events,
         load::{self, Datapath, Options},
@@ -107,7 +107,7 @@ const DEADLINE_TICK: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub struct RunOptions {
     /// The host file.
-    pub config: PathBuf,
+    pub config: HostFile,
     /// The control socket.
     pub socket: PathBuf,
     /// The pin directory.
@@ -126,9 +126,10 @@ pub fn run(options: &RunOptions) -> anyhow::Result<()> {
     load::check_kernel()?;
     privileges::require()?;
     let _lock = Lock::take(&options.socket)?;
-    let config = Arc::new(Config::read(&options.config)?);
+    let mut file = options.config.clone();
+    let config = Arc::new(file.read()?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(options, config))
+    runtime.block_on(serve(options, file, config))
 }
 
 /// Makes tables of the ABI version `to` for its own `enforcer` to take over; this one's programs run on until
@@ -138,7 +139,7 @@ pub fn downgrade(bpffs: &Path, socket: &Path, to: u32) -> anyhow::Result<()> {
     Ok(migrate::downgrade(&Pins::new(bpffs.to_owned()), &load::object()?, to)?)
 }
 
-async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> {
+async fn serve(options: &RunOptions, file: HostFile, config: Arc<Config>) -> anyhow::Result<()> {
     // From here on a reload that comes too early waits, and does not end the daemon.
     let hangup = signal(SignalKind::hangup())?;
     let pins = Pins::new(options.bpffs.clone());
@@ -174,7 +175,7 @@ async fn serve(options: &RunOptions, config: Arc<Config>) -> anyhow::Result<()> 
     tokio::spawn(inspect(core.clone(), config.inspection, look.clone()));
     tokio::spawn(service::watch(core.clone()));
     tokio::spawn(server::serve(listener, control::router(core.clone(), who, look)));
-    let reload = Reload { path: options.config.clone(), config, core, links: to_links, access };
+    let reload = Reload { file, config, core, links: to_links, access };
     service::ready();
     tokio::select! {
         outcome = until_told_to_stop(hangup, reload) => outcome?,

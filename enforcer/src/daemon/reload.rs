@@ -1,6 +1,6 @@
 //! SIGHUP: the host file and the policy files that it names are read again, all of them or none.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::{access::Access, control, core::Core};
 use crate::{
-    config::{Config, DatapathConfig},
+    config::{Config, DatapathConfig, HostFile},
     policy,
     report::ApplyRequest,
 };
@@ -24,7 +24,7 @@ pub struct Configured {
 /// Everything that a new host file goes to.
 pub struct Reload {
     /// Where it is.
-    pub path: PathBuf,
+    pub file: HostFile,
     /// The one in force.
     pub config: Arc<Config>,
     /// Takes the policy.
@@ -38,7 +38,8 @@ pub struct Reload {
 impl Reload {
     /// Reads and checks everything, then makes it count. After a mistake all is as it was.
     pub async fn run(&mut self) -> anyhow::Result<()> {
-        let config = Arc::new(self.keeping_what_stays(Config::read(&self.path)?));
+        let config = self.file.read()?;
+        let config = Arc::new(self.keeping_what_stays(config));
         let files = config.policy_files();
         if !files.is_empty() {
             if self.core.lock().await.policies().deadline().is_some() {
