@@ -415,6 +415,9 @@ pub struct PlanReport {
     pub members_unknown: Vec<String>,
     /// A rule that makes `apply` insist on `--force`: it names the world, and addresses move into it.
     pub force_needed_by: Option<String>,
+    /// What the new policy says, and hardly ever means.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// What becomes of conversations seen lately; `None` when only files were compared.
     #[serde(default)]
     pub impact: Option<Impact>,

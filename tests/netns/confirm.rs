@@ -152,7 +152,7 @@ fn what_replaces_a_trial_falls_back_to_what_was_confirmed_last() {
     let town = Town::governed("second");
     town.done(&["apply", "-", "--confirm", "60s"], OTHER);
     let third = "version = 1\n";
-    town.done(&["apply", "-", "--confirm", "60s"], third);
+    town.done(&["apply", "-", "--confirm", "60s", "--force"], third);
     assert_eq!(town.status("generation"), 3);
     assert!(!tcp(&town.web, town.api.ipv4(), ECHO_PORT), "nobody shares a network");
     town.done(&["rollback"], "");

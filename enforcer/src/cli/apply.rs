@@ -13,8 +13,8 @@ use crate::{
 /// Make these files the policy of this host: all of it at once, or nothing on a mistake
 ///
 /// Applying what is in force already changes nothing and says so. A change that moves addresses into the
-/// world, out of every network and group, is refused while a rule names `world`: it would open them. One that
-/// would cut the SSH session that it is applied from is refused, too, unless it is on trial.
+/// world, out of every network and group, is refused while a rule names `world`: it would open them. So is a policy
+/// without any network, group and rule, which denies everything. One that would cut the SSH session that it is applied from is refused, too, unless it is on trial.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -26,7 +26,8 @@ pub struct Arguments {
     /// Files, directories (their *.toml files) or - for standard input; together they are one policy
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Apply even if addresses move into the world and a rule names it, or the session that it comes from is cut
+    /// Apply even if addresses move into the world and a rule names it, the policy is empty, or the session that it comes
+    /// from is cut
     #[arg(long)]
     force: bool,
     /// Fall back to the policy before after this time unless `enforcer confirm` comes: kept by the kernel

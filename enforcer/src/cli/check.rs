@@ -13,6 +13,7 @@ use crate::{
     policy::{
         self, Capacity, Diagnostics, Ids, Policy, Source,
         diagnostic::Renderer,
+        doubt,
         world::{self, WorldMoves},
     },
     render::{self, Screen},
@@ -53,6 +54,8 @@ struct CheckReport {
     entries: usize,
     /// SHA-256 of the canonical policy in hex.
     digest: String,
+    /// What it says, and hardly ever means.
+    warnings: Vec<String>,
     /// Addresses that change sides; `None` when there is nothing to compare with.
     world: Option<WorldMoves>,
 }
@@ -79,12 +82,13 @@ impl Arguments {
 }
 
 fn write(out: &mut impl Write, report: &CheckReport, screen: &Screen) -> io::Result<()> {
-    let CheckReport { networks, groups, rules, prefixes, digest, world, .. } = report;
+    let CheckReport { networks, groups, rules, prefixes, digest, warnings, world, .. } = report;
     let mut counts = vec![render::count(*networks, "network")];
     let new_kinds = [(groups, "group"), (rules, "rule")].into_iter().filter(|(number, _)| **number > 0);
     counts.extend(new_kinds.map(|(number, thing)| render::count(*number, thing)));
     counts.push(render::count(*prefixes, "prefix"));
     writeln!(out, "ok: {}, digest {}", counts.join(", "), render::short_digest(digest))?;
+    render::write_warnings(out, warnings, screen)?;
     world.as_ref().map_or(Ok(()), |world| render::write_world(out, world, screen))
 }
 
@@ -113,6 +117,7 @@ fn check(policy: &Policy) -> anyhow::Result<CheckReport> {
             .sum(),
         entries: tables.prefixes.len(),
         digest: digest_text(&policy.digest()),
+        warnings: doubt::warnings(policy),
         world: None,
     })
 }
@@ -165,6 +170,13 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_that_says_nothing_is_right_and_doubtful() {
+        let text = run("version = 1", &[]).unwrap();
+        let warning = text.lines().nth(1).unwrap();
+        assert!(warning.starts_with("warning: ") && warning.contains("denies everything"), "{text}");
+    }
+
+    #[test]
     fn what_moves_over_the_border_of_the_world_is_named() {
         let old = tempfile::NamedTempFile::new().unwrap();
         fs::write(old.path(), "version = 1\n[network.blue]\nprefixes = ['10.1.0.0/23']").unwrap();
@@ -188,6 +200,6 @@ mod tests {
         assert_eq!(daemon.asked(), "GET /v1/policy HTTP/1.1");
         // One of an older version does not know the question.
         let (_, text) = check(&FakeDaemon::answering("404 Not Found", "")).unwrap();
-        assert_eq!(text.lines().count(), 1);
+        assert_eq!(text.lines().count(), 2, "it is empty, too");
     }
 }

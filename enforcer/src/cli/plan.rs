@@ -11,6 +11,7 @@ use crate::{
     policy::{
         self, Capacity, Ids, Policy, Tables,
         diff::Diff,
+        doubt,
         world::{self, IntoWorld},
     },
     render,
@@ -70,6 +71,7 @@ fn plan(old: &Policy, new: &Policy, live: Option<(&PolicyReport, Vec<Flow>)>) ->
         diff: Diff::between(old, new),
         world: world::moves(old, new),
         force_needed_by: world::check(old, new).err().map(|IntoWorld { rule, .. }| rule.to_string()),
+        warnings: doubt::warnings(new),
         capacity: capacity(new, &tables),
     })
 }

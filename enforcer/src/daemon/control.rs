@@ -187,7 +187,7 @@ fn unreadable(rejection: &JsonRejection) -> Refused {
 
 /// Makes a policy of texts decide, whole or not at all. Parsing and compiling happen beside the core; it is
 /// only held while the kernel is written. Unless it is forced, no address moves into the world that a rule
-/// names.
+/// names, and no policy becomes one that says nothing.
 pub async fn change_policy(core: &Mutex<Core>, request: &ApplyRequest) -> Result<ApplyReport, Refused> {
     let unprocessable = |error| Refused(StatusCode::UNPROCESSABLE_ENTITY, error);
     let confirm = request.confirm_seconds.map(Duration::from_secs);
@@ -208,6 +208,7 @@ pub async fn change_policy(core: &Mutex<Core>, request: &ApplyRequest) -> Result
             let prepared = held.policies().resolve(prepared).map_err(unprocessable)?;
             if !request.force {
                 held.check_world(&prepared).map_err(|error| conflict(error.into()))?;
+                held.policies().check_emptied(&prepared).map_err(|error| conflict(error.into()))?;
             }
             if let Some(session) = &session {
                 held.check_session(&prepared.policy, session, interface)

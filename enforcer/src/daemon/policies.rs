@@ -23,7 +23,9 @@ use super::{
 use crate::{
     datapath::tables::TableError,
     policy::{
-        self, Capacity, Ids, Labels, Policy, Since, Source, since,
+        self, Capacity, Ids, Labels, Policy, Since, Source,
+        doubt::{self, Emptied},
+        since,
         world::{self, IntoWorld},
     },
 };
@@ -177,6 +179,11 @@ impl<D: Disk> Policies<D> {
     pub fn check_world(&self, prepared: &Prepared) -> Result<(), IntoWorld> {
         // Before the first policy nothing is covered, so nothing moves.
         self.saved.as_deref().map_or(Ok(()), |active| world::check(&active.policy, &prepared.policy))
+    }
+
+    /// Refuses a policy that says nothing.
+    pub fn check_emptied(&self, prepared: &Prepared) -> Result<(), Emptied> {
+        doubt::check(self.saved.as_deref().map(|active| &active.policy), &prepared.policy)
     }
 
     /// Makes a prepared policy decide, wholly or not at all; with `confirm` only for so long unless it is

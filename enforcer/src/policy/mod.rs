@@ -13,6 +13,7 @@
 pub mod compile;
 pub mod diagnostic;
 pub mod diff;
+pub mod doubt;
 pub mod explain;
 pub mod ids;
 pub mod mode;

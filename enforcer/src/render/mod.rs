@@ -39,7 +39,7 @@ pub use flows::write_flows;
 pub use generations::write_generations;
 pub use modes::{write_forgotten, write_modes};
 pub use networks::write_networks;
-pub use plan::{write_plan, write_world};
+pub use plan::{write_plan, write_warnings, write_world};
 pub use replay::write_replay;
 pub use rules::write_rules;
 pub use status::write_status;

@@ -46,6 +46,7 @@ pub fn write_plan(out: &mut impl Write, plan: &PlanReport, screen: &Screen) -> i
         let warning = screen.paint(Tint::Doubtful, "warning:");
         writeln!(out, "{warning} rule `{rule}` names world: `apply` refuses this without --force")?;
     }
+    write_warnings(out, &plan.warnings, screen)?;
     if let Some(impact) = &plan.impact {
         write_impact(out, impact, screen)?;
         if !plan.members_unknown.is_empty() {
@@ -59,6 +60,11 @@ pub fn write_plan(out: &mut impl Write, plan: &PlanReport, screen: &Screen) -> i
     }
     writeln!(out)?;
     write_table(out, screen, CAPACITY, &plan.capacity)
+}
+
+/// Writes what somebody should look at.
+pub fn write_warnings(out: &mut impl Write, warnings: &[String], screen: &Screen) -> io::Result<()> {
+    warnings.iter().try_for_each(|text| writeln!(out, "{} {text}", screen.paint(Tint::Doubtful, "warning:")))
 }
 
 /// Writes the conversations that a change touches; nothing where it touches none.
@@ -157,6 +163,7 @@ mod tests {
         into world: 10.99.0.0/16
         out of world: 10.0.0.0/24, 10.1.0.0/24, 10.2.0.0/24, 10.3.0.0/24, 10.4.0.0/24, 10.5.0.0/24, 10.6.0.0/24, 10.7.0.0/24, 10.8.0.0/24, 10.9.0.0/24 and 2 more
         warning: rule `the web` names world: `apply` refuses this without --force
+        warning: group `db` has no member: `except` covers all of it
         cut: tcp from 10.1.0.5 to 10.1.0.6 port 80
 
         USED    LIMIT  OF
@@ -179,6 +186,7 @@ mod tests {
             force_needed_by: None,
             generation: None,
             impact: None,
+            warnings: Vec::new(),
             ..samples::plan()
         };
         insta::assert_snapshot!(text(&plan, &samples::screen(Format::Table)), @r"

@@ -54,7 +54,7 @@ pub struct Session {
 pub struct ApplyRequest {
     /// The files.
     pub sources: Vec<Source>,
-    /// Apply even if addresses move into the world and a rule names it.
+    /// Apply even if addresses move into the world and a rule names it, or the policy is empty.
     #[serde(default)]
     pub force: bool,
     /// Go back to the policy before unless this one is confirmed within so many seconds.

@@ -23,6 +23,7 @@ pub(crate) fn plan() -> PlanReport {
         impact: Some(Impact { cut: super::flows()[..1].to_vec(), admitted: Vec::new() }),
         members_unknown: Vec::new(),
         force_needed_by: Some("the web".to_owned()),
+        warnings: vec!["group `db` has no member: `except` covers all of it".to_owned()],
         capacity: [("prefix entries", 12, 1_048_576), ("rules", 2, 65_535)]
             .map(|(of, used, limit)| UsageReport { of: of.to_owned(), used, limit })
             .into(),
