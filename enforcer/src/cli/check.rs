@@ -20,7 +20,9 @@ use crate::{
     report::{PolicyReport, digest_text},
 };
 
-/// Validate policy files: mistakes with file, line and a caret; no root, no daemon
+mod host_file;
+
+/// Validate policy files, or a host file: mistakes with file, line and a caret; no root, no daemon
 ///
 /// Addresses that no network or group covers any more move into the world: they are named, compared with
 /// other files or, where a daemon answers, with the policy in force.
@@ -29,14 +31,18 @@ use crate::{
 Examples:
   enforcer check /etc/enforcer/policy.toml /etc/enforcer/policy.d
   enforcer check new.toml --against old.toml     and which addresses move into or out of the world
-  generate-policy | enforcer check -")]
+  generate-policy | enforcer check -
+  enforcer check --config /etc/enforcer/enforcer.toml")]
 pub struct Arguments {
     /// Files, directories (their *.toml files) or - for standard input; together they are one policy
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "config", value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Name what moves into or out of the world since these files; may be given several times
     #[arg(long, value_name = "OLD")]
     against: Vec<PathBuf>,
+    /// Check a host file instead
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["paths", "against"])]
+    config: Option<PathBuf>,
 }
 
 /// A policy that can be enforced.
@@ -63,6 +69,9 @@ struct CheckReport {
 impl Arguments {
     /// Reads, validates and compiles; tells what it found.
     pub fn execute(&self, global: &Global, out: &mut impl Write) -> anyhow::Result<Outcome> {
+        if let Some(config) = &self.config {
+            return host_file::check(config, global, out);
+        }
         let policy = parse(&policy::read(&self.paths)?)?;
         let world = self.before(global)?.map(|before| world::moves(&before, &policy));
         let report = CheckReport { world, ..check(&policy)? };
@@ -174,6 +183,23 @@ mod tests {
         let text = run("version = 1", &[]).unwrap();
         let warning = text.lines().nth(1).unwrap();
         assert!(warning.starts_with("warning: ") && warning.contains("denies everything"), "{text}");
+    }
+
+    #[test]
+    fn a_host_file_is_checked_as_the_daemon_reads_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("enforcer.toml");
+        let check = |text: &str| {
+            fs::write(&path, text).unwrap();
+            let line = ["enforcer", "check", "--config", path.to_str().unwrap()];
+            let mut out = Vec::new();
+            Cli::try_parse_from(line).unwrap().write(&mut out)?;
+            anyhow::Ok(String::from_utf8(out).unwrap())
+        };
+        let text = "mode = 'audit'\npolicy = ['/p.toml']\n[[uplink]]\nmatch = 'eth*'\ntrust = 'external'\n";
+        assert_eq!(check(text).unwrap(), "ok: mode audit, 1 [[uplink]], 0 [[endpoint]], policy: /p.toml\n");
+        let refused = check("[attach]\nmatches = []").unwrap_err().to_string();
+        assert!(refused.contains("enforcer.toml") && refused.contains("line 2"), "{refused}");
     }
 
     #[test]

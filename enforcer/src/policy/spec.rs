@@ -6,7 +6,7 @@
 
 mod rule;
 
-use std::{fmt, ops::Range, str::FromStr};
+use std::{borrow::Cow, fmt, ops::Range, str::FromStr};
 
 use toml::{
     Spanned,
@@ -28,6 +28,21 @@ const VERSION: i64 = 1;
 
 /// Keys of a file.
 const FILE_KEYS: [&str; 4] = ["version", "network", "group", "rule"];
+
+/// Keys that only a host file has.
+const HOST_KEYS: [&str; 11] = [
+    "attach",
+    "control",
+    "datapath",
+    "docker",
+    "endpoint",
+    "guard",
+    "host",
+    "inspection",
+    "mode",
+    "policy",
+    "uplink",
+];
 
 /// Keys of a `[network.NAME]` table; a group stops nothing, and so has no mode.
 const NETWORK_KEYS: [&str; 4] = ["prefixes", "members", "except", "mode"];
@@ -97,6 +112,13 @@ pub(super) fn read(source: usize, text: &str, found: &mut Vec<Diagnostic>) -> Fi
     }
 }
 
+/// The first key of a host file, in a file that says nothing of a policy.
+fn host_key<'t, 'i>(table: &'t DeTable<'i>) -> Option<&'t Spanned<Cow<'i, str>>> {
+    let is_policy = FILE_KEYS[1..].iter().any(|key| table.contains_key(*key));
+    let of_host = table.keys().filter(|key| HOST_KEYS.contains(&key.get_ref().as_ref()));
+    of_host.min_by_key(|key| key.span().start).filter(|_| !is_policy)
+}
+
 /// A walk through one file that collects mistakes and goes on.
 struct Walk<'f> {
     source: usize,
@@ -105,6 +127,13 @@ struct Walk<'f> {
 
 impl Walk<'_> {
     fn file(&mut self, table: &DeTable) -> FileSpec {
+        if let Some(key) = host_key(table) {
+            let place = self.place(key.span());
+            let message = format!("this looks like a host file: it has `{}`", key.get_ref());
+            let diagnostic = Diagnostic::new(place, message, "no key of a policy");
+            self.found.push(diagnostic.help("a host file is checked with `enforcer check --config FILE`"));
+            return FileSpec { flawed: true, ..FileSpec::default() };
+        }
         let mut file = FileSpec::default();
         self.unknown_keys(table, &FILE_KEYS);
         self.version(table.get("version"));

@@ -40,6 +40,24 @@ fn a_good_policy_is_read_whatever_the_order() {
     }
 }
 
+#[test]
+fn a_host_file_is_told_as_one() {
+    insta::assert_snapshot!(mistakes("[attach]\nmatch = [\"veth-*\"]\n[host]\nallow = []\n"), @r"
+    error: this looks like a host file: it has `attach`
+     --> policy.toml:1:2
+      |
+    1 | [attach]
+      |  ^^^^^^ no key of a policy
+      |
+      = help: a host file is checked with `enforcer check --config FILE`
+    ");
+    assert!(mistakes("version = 1\nmode = \"observe\"\n").to_string().contains("looks like a host file"));
+    assert!(
+        mistake("mode = \"audit\"\n[network.blue]\nprefixes = [\"10.1.0.0/24\"]\n")
+            .contains("unknown key `mode`")
+    );
+}
+
 #[rstest]
 #[case::version_only("version = 1")]
 #[case::hexadecimal("version = 0x1")]
