@@ -10,6 +10,8 @@ use enforcer_common::mode::Mode;
 use ipnet::IpNet;
 use wildmatch::WildMatch;
 
+use crate::policy::source;
+
 mod attach;
 mod datapath;
 mod docker;
@@ -104,9 +106,9 @@ impl Config {
         file.check().map_err(|mistake| mistake.at(path))
     }
 
-    /// Those of the policy files that exist.
+    /// Those of the policy files that exist; a directory without any is none.
     pub fn policy_files(&self) -> Vec<PathBuf> {
-        self.policy.iter().filter(|path| path.exists()).cloned().collect()
+        self.policy.iter().filter(|path| source::is_there(path)).cloned().collect()
     }
 
     /// The addresses declared for an endpoint.

@@ -44,6 +44,8 @@ pub struct Core<K = LiveKernel, D = Directory> {
     pub(super) doubtful: BTreeSet<Owned>,
     /// Whose the addresses were when this daemon began.
     pub(super) inherited: BTreeMap<Owned, EndpointId>,
+    /// What was wrong with the last reload.
+    pub(super) last_reload: Option<String>,
     /// Why the policy's members are not what they should be.
     pub(super) unfollowed: Option<String>,
     drops: VecDeque<DropEvent>,
@@ -69,6 +71,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             policies,
             doubtful: BTreeSet::new(),
             inherited,
+            last_reload: None,
             unfollowed: None,
             drops: VecDeque::new(),
             gate: Gate::Unwanted,
@@ -269,6 +272,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
     /// What somebody should look at, and only the daemon knows.
     fn warnings(&self) -> Vec<String> {
         let mut warnings = self.gate.warnings();
+        warnings.extend(self.last_reload.clone());
         if !self.state.unregistered.is_empty() {
             let (count, limit) = (self.state.unregistered.len(), MAX_ENDPOINTS - 1);
             warnings.push(format!("{count} workloads beyond the first {limit} stay closed"));

@@ -238,7 +238,7 @@ async fn until_told_to_stop(mut hangup: Signal, mut reload: Reload) -> anyhow::R
         service::reloading();
         match reload.run().await {
             Ok(()) => info!("reloaded"),
-            Err(error) => error!("not reloaded, nothing has changed:\n{error:#}"),
+            Err(error) => error!("{error}"),
         }
         service::ready();
     }

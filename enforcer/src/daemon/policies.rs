@@ -107,8 +107,12 @@ pub struct Policies<D = Directory> {
 }
 
 /// An order was obeyed, and may not last.
-pub(super) const UNKEPT: &str = "this decides now, but the state directory is not as it ought to be, which is tried again: until then a \
-                      power failure could bring back another policy";
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "this decides now, but the state directory is not as it ought to be, which is tried again: until then a power failure \
+     could bring back another policy"
+)]
+pub struct Unkept;
 
 /// Whether something went wrong on the disk, which the log is told.
 fn told(outcome: &Result<(), StoreError>) -> bool {
@@ -285,7 +289,7 @@ impl<D: Disk> Policies<D> {
 
     /// What decides outlasts a power failure.
     fn outlast(&mut self) -> anyhow::Result<()> {
-        if self.unsettled || !self.restored { self.settle().context(UNKEPT) } else { Ok(()) }
+        if self.unsettled || !self.restored { self.settle().context(Unkept) } else { Ok(()) }
     }
 
     /// Since when addresses mean what they do in a policy that is about to be published as a generation; `None` where
@@ -339,7 +343,7 @@ impl<D: Disk> Policies<D> {
         self.store.promote(number).inspect_err(|_| drop(self.go_back(last_good)))?;
         self.show(kernel, self.generations.published().confirmed())?;
         info!(generation = number, "policy confirmed");
-        self.settle().context(UNKEPT)?;
+        self.settle().context(Unkept)?;
         Ok(Outcome::of(deciding))
     }
 

@@ -44,6 +44,11 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Source>, ReadError> {
     read_with(paths, &mut io::stdin().lock())
 }
 
+/// Whether [`read`] finds something there, or at least a mistake.
+pub fn is_there(path: &Path) -> bool {
+    path.exists() && !matches!(toml_files(path), Err(ReadError::EmptyDirectory { .. }))
+}
+
 fn read_with(paths: &[PathBuf], stdin: &mut impl Read) -> Result<Vec<Source>, ReadError> {
     let mut sources = Vec::new();
     for path in paths {
@@ -113,6 +118,15 @@ mod tests {
         let texts: Vec<String> =
             read_one(directory.path()).unwrap().into_iter().map(|source| source.text).collect();
         assert_eq!(texts, ["a.toml", "b.toml"]);
+    }
+
+    #[test]
+    fn a_directory_that_says_nothing_is_not_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.toml");
+        assert!(!is_there(directory.path()) && !is_there(&file));
+        fs::write(&file, "version = 1").unwrap();
+        assert!(is_there(directory.path()) && is_there(&file));
     }
 
     #[test]

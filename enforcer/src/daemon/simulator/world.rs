@@ -21,7 +21,7 @@ use crate::{
         containers::Running,
         core::Core,
         event::Event,
-        policies::{Outcome, Policies, UNKEPT, compile},
+        policies::{Outcome, Policies, Unkept, compile},
         store::Store,
     },
 };
@@ -301,7 +301,7 @@ impl World {
             machine.ledger.ask_to_confirm(now);
         }
         let outcome = if is_alone { self.alone(Policies::confirm) } else { self.core().confirm() };
-        let is_refused = outcome.as_ref().err().is_some_and(|error| error.to_string() != UNKEPT);
+        let is_refused = outcome.as_ref().err().is_some_and(|error| !error.is::<Unkept>());
         if is_refused && !self.faults.is_dead() {
             // Whoever was refused counts on the deadline.
             self.machine.borrow_mut().ledger = before;
