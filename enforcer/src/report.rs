@@ -29,7 +29,7 @@ mod modes;
 mod orders;
 
 pub use fastpath::{Barred, FastpathReport};
-pub use modes::{EndpointMode, ForgetReport, ModeState, ModesReport};
+pub use modes::{EndpointMode, ForgetReport, ModeState, ModesReport, remark};
 pub use orders::{ApplyRequest, ForgetRequest, ModeRequest, RollbackRequest, Session};
 
 /// The state of the whole host.
@@ -343,6 +343,9 @@ pub struct ExplainReport {
     /// The policy has members by what is known of containers, and nobody here knows who they are.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub members_unknown: bool,
+    /// The modes of the ends that are local endpoints, by name, where one is not `enforce`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub modes: BTreeMap<String, enforcer_common::mode::Mode>,
 }
 
 /// One end of the question.
@@ -452,6 +455,9 @@ pub struct ApplyReport {
     /// Seconds until it ends by itself, unless it is confirmed.
     #[serde(default)]
     pub seconds_left: Option<u64>,
+    /// How seriously verdicts are taken.
+    #[serde(default)]
+    pub mode: enforcer_common::mode::Mode,
     /// After `confirm` and `rollback`: the files that a reload applies, whatever decides until then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reload_applies: Vec<PathBuf>,

@@ -35,7 +35,7 @@ use crate::{
     policy::{Labels, Policy},
     report::{
         Drops, EndpointReport, ExplainReport, GateReport, GenerationReport, ModesReport, NetworkReport,
-        PolicyReport, ReasonReport, RecentDrop, RuleReport, Status, digest_text,
+        PolicyReport, ReasonReport, RecentDrop, RuleReport, Status, digest_text, remark,
     },
 };
 
@@ -117,14 +117,15 @@ impl View<'_> {
                 sum += more;
                 sum
             });
+        let modes = self.modes()?;
         let mut warnings = Vec::new();
         if generation.is_none() {
-            warnings.push("no policy was ever applied: nothing passes between workloads".to_owned());
+            let remark = remark(modes.host.mode);
+            warnings.push(format!("no policy was ever applied: nothing passes between workloads{remark}"));
         } else if generation.is_some_and(|generation| generation.digest != self.saved.policy.digest()) {
             warnings
                 .push("the kernel enforces another policy than the saved one: names may be wrong".to_owned());
         }
-        let modes = self.modes()?;
         let moment = |seconds| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds));
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -258,7 +259,8 @@ impl View<'_> {
         }
         let generation = Some(self.tables.generation()?.map_or(0, |generation| generation.number));
         let report = explain(&self.resolved(), &ends, (src, dst, service), generation)?;
-        Ok(members::told(report, &self.saved.policy, self.labels))
+        let report = members::told(report, &self.saved.policy, self.labels);
+        Ok(modes::told(report, &self.modes()?))
     }
 }
 

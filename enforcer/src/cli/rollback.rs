@@ -31,8 +31,10 @@ impl Arguments {
     /// Goes back.
     pub fn execute(&self, global: &Global, out: &mut impl Write) -> anyhow::Result<Outcome> {
         let request = RollbackRequest { to: self.to };
-        let report: ApplyReport =
-            order(global, "/v1/rollback", &request, |offline| Ok(report(offline.rollback(self.to)?)))?;
+        let report: ApplyReport = order(global, "/v1/rollback", &request, |offline| {
+            let outcome = offline.rollback(self.to)?;
+            Ok(ApplyReport { mode: offline.mode()?, ..report(outcome) })
+        })?;
         render::write_one(out, global.output, &report, |out| render::write_rolled_back(out, &report))?;
         Ok(Outcome::Done)
     }

@@ -12,6 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use enforcer_common::mode::Mode;
 use http_body_util::{BodyExt, Limited};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
@@ -240,7 +241,7 @@ fn check_cut(now: &Snapshot, prepared: &Prepared, limit: usize) -> Result<(), Re
 
 async fn confirm(State(core): State<Shared>) -> Result<Json<ApplyReport>, Refused> {
     let mut core = core.lock().await;
-    core.confirm().map(|outcome| until_reload(&core, outcome)).map(Json).map_err(conflict)
+    core.confirm().map(|outcome| on_this_host(&mut core, outcome)).map(Json).map_err(conflict)
 }
 
 async fn rollback(
@@ -248,7 +249,7 @@ async fn rollback(
     Json(request): Json<RollbackRequest>,
 ) -> Result<Json<ApplyReport>, Refused> {
     let mut core = core.lock().await;
-    core.rollback(request.to).map(|outcome| until_reload(&core, outcome)).map(Json).map_err(conflict)
+    core.rollback(request.to).map(|outcome| on_this_host(&mut core, outcome)).map(Json).map_err(conflict)
 }
 
 /// The gate follows at once; what is refused leaves the modes as they were.
@@ -283,13 +284,15 @@ pub fn report(outcome: Outcome) -> ApplyReport {
         networks: deciding.networks,
         prefixes: deciding.prefixes,
         seconds_left,
+        mode: Mode::default(),
         reload_applies: Vec::new(),
     }
 }
 
-/// The same where the files of this host need not say what was ordered.
-fn until_reload(core: &Core, outcome: Outcome) -> ApplyReport {
-    ApplyReport { reload_applies: core.state.config.policy_files(), ..report(outcome) }
+/// The same, with what else is true of this host: its files need not say what was ordered.
+fn on_this_host(core: &mut Core, outcome: Outcome) -> ApplyReport {
+    let reload_applies = core.state.config.policy_files();
+    ApplyReport { mode: core.host_mode(), reload_applies, ..report(outcome) }
 }
 
 fn conflict(error: anyhow::Error) -> Refused {

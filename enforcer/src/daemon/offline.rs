@@ -55,6 +55,11 @@ impl Offline {
         self.policies()?.rollback(&mut self.tables, to)
     }
 
+    /// How seriously verdicts are taken on this host.
+    pub fn mode(&self) -> anyhow::Result<Mode> {
+        Ok(in_force(&self.tables.mode(ModeRecord::HOST)?, &ModeRecord::default(), boottime()))
+    }
+
     /// Opened late: a mode needs none of them.
     fn policies(&mut self) -> anyhow::Result<Policies> {
         Ok(Policies::stand_in(&self.tables, self.store.clone())?)
@@ -73,10 +78,8 @@ impl Offline {
         };
         let ids: Vec<u32> = endpoints.iter().map(|(_, endpoint)| endpoint.id.0).collect();
         let order = ModeOrder { slot, mode: request.mode, length: modes::length(request) };
-        let now = boottime();
-        modes::order(&mut self.tables, order, &ids, now)?;
-        let host = in_force(&self.tables.mode(ModeRecord::HOST)?, &ModeRecord::default(), now);
-        if host == Mode::Observe {
+        modes::order(&mut self.tables, order, &ids, boottime())?;
+        if self.mode()? == Mode::Observe {
             match gate::remove() {
                 // Without the program there was never a gate.
                 Ok(_) | Err(NftError::Missing) => {}

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{count, short_digest};
-use crate::report::ApplyReport;
+use crate::report::{ApplyReport, remark};
 
 /// Writes which policy is in force now, and whether it was before.
 pub fn write_applied(out: &mut impl Write, report: &ApplyReport) -> io::Result<()> {
@@ -27,7 +27,10 @@ pub fn write_confirmed(out: &mut impl Write, report: &ApplyReport) -> io::Result
 /// Writes which policy decides again.
 pub fn write_rolled_back(out: &mut impl Write, report: &ApplyReport) -> io::Result<()> {
     match report.generation {
-        0 => writeln!(out, "rolled back to no policy: nothing passes between workloads")?,
+        0 => {
+            let remark = remark(report.mode);
+            writeln!(out, "rolled back to no policy: nothing passes between workloads{remark}")?;
+        }
         generation => {
             let digest = short_digest(&report.digest);
             writeln!(out, "rolled back: generation {generation} decides, digest {digest}")?;
@@ -47,6 +50,8 @@ fn write_reload(out: &mut impl Write, report: &ApplyReport) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use enforcer_common::mode::Mode;
+
     use super::*;
 
     #[test]
@@ -58,6 +63,7 @@ mod tests {
             networks: 3,
             prefixes: 12,
             seconds_left: None,
+            mode: Mode::Enforce,
             reload_applies: Vec::new(),
         };
         let line = |report: &ApplyReport| {
@@ -73,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_may_say_something_else_are_named() {
+    fn what_else_is_true_of_the_host_is_told() {
         let report = |reload_applies: &[&str]| ApplyReport {
             unchanged: false,
             generation: 4,
@@ -81,18 +87,22 @@ mod tests {
             networks: 3,
             prefixes: 12,
             seconds_left: None,
+            mode: Mode::Enforce,
             reload_applies: reload_applies.iter().map(Into::into).collect(),
         };
         let mut out = Vec::new();
         write_confirmed(&mut out, &report(&["/etc/enforcer/policy.toml", "/etc/enforcer/policy.d"])).unwrap();
         write_rolled_back(&mut out, &report(&["/etc/enforcer/policy.toml"])).unwrap();
         write_rolled_back(&mut out, &report(&[])).unwrap();
+        let none = ApplyReport { generation: 0, mode: Mode::Observe, ..report(&[]) };
+        write_rolled_back(&mut out, &none).unwrap();
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
         confirmed generation 4, digest 1a1a1a1a1a1a…
         note: a reload of the daemon applies /etc/enforcer/policy.toml and /etc/enforcer/policy.d, whatever that says then
         rolled back: generation 4 decides, digest 1a1a1a1a1a1a…
         note: a reload of the daemon applies /etc/enforcer/policy.toml, whatever that says then
         rolled back: generation 4 decides, digest 1a1a1a1a1a1a…
+        rolled back to no policy: nothing passes between workloads (mode observe: counted, not dropped)
         ");
     }
 }

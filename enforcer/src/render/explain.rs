@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use enforcer_common::mode::Mode;
+
 use super::{Screen, Tint};
 use crate::report::{DirectionReport, EndReport, ExplainReport};
 
@@ -15,6 +17,9 @@ pub fn write_explain(out: &mut impl Write, report: &ExplainReport, screen: &Scre
     writeln!(out, "  {}", membership(dst))?;
     writeln!(out, "  why: {}", forward.why)?;
     writeln!(out, "  reverse: {} -> {}: {}", dst.address, src.address, way_back(report, screen))?;
+    if !report.modes.is_empty() {
+        writeln!(out, "  mode: {}", modes(report))?;
+    }
     if report.members_unknown {
         writeln!(out, "  members by their containers are left out: only the daemon knows them")?;
     }
@@ -22,6 +27,15 @@ pub fn write_explain(out: &mut impl Write, report: &ExplainReport, screen: &Scre
         Some(generation) => writeln!(out, "  as generation {generation} decides on this host"),
         None => writeln!(out, "  as these files would decide"),
     }
+}
+
+/// Whoever enforces gets nothing that it should not.
+fn modes(report: &ExplainReport) -> String {
+    let of = |(name, mode): (&String, &Mode)| format!("{} at {name}", mode.word());
+    let ends: Vec<String> = report.modes.iter().map(of).collect();
+    let enforced = report.modes.values().any(|mode| *mode == Mode::Enforce);
+    let meaning = if enforced { "and dropped where it is enforce" } else { "not dropped" };
+    format!("{}: what is denied is counted, {meaning}", ends.join(", "))
 }
 
 /// One line is enough where both directions have the same reason; "one-way" is worth its own.
@@ -97,6 +111,23 @@ mod tests {
           reverse: 10.9.0.7 -> 10.1.0.5: denied, default-deny
           as generation 4 decides on this host
         ");
+    }
+
+    #[test]
+    fn a_denial_that_drops_nothing_says_so() {
+        let modes = |db| [("veth-db".to_owned(), db), ("veth-web".to_owned(), Mode::Observe)].into();
+        let line = |db| {
+            let text = text(&ExplainReport { modes: modes(db), ..samples::denied() });
+            text.lines().find(|line| line.starts_with("  mode: ")).unwrap().to_owned()
+        };
+        insta::assert_snapshot!(
+            line(Mode::Observe),
+            @"  mode: observe at veth-db, observe at veth-web: what is denied is counted, not dropped"
+        );
+        insta::assert_snapshot!(
+            line(Mode::Enforce),
+            @"  mode: enforce at veth-db, observe at veth-web: what is denied is counted, and dropped where it is enforce"
+        );
     }
 
     #[test]

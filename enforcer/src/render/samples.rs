@@ -383,6 +383,7 @@ pub(crate) fn denied() -> ExplainReport {
         one_way: false,
         generation: Some(4),
         members_unknown: false,
+        modes: BTreeMap::new(),
     }
 }
 
@@ -404,6 +405,7 @@ pub(crate) fn allowed() -> ExplainReport {
         one_way: false,
         generation: Some(4),
         members_unknown: false,
+        modes: BTreeMap::new(),
     }
 }
 
@@ -429,6 +431,7 @@ pub(crate) fn by_rule() -> ExplainReport {
         one_way: true,
         generation: Some(4),
         members_unknown: false,
+        modes: BTreeMap::new(),
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     datapath::{attach::Mechanism, memory::Memory},
-    report::{FastpathReport, GateReport, GuardReport, Status, UplinkReport},
+    report::{FastpathReport, GateReport, GuardReport, Status, UplinkReport, remark},
     shortcut::{Barrier, Kinds},
 };
 
@@ -175,7 +175,7 @@ fn foreign(status: &Status) -> Vec<(&'static str, String)> {
 
 fn policy(status: &Status, now: SystemTime) -> String {
     if status.generation == 0 {
-        return "none yet: everything is denied".to_owned();
+        return format!("none yet: everything is denied{}", remark(status.mode.mode));
     }
     let applied =
         status.applied_at.as_ref().map_or_else(String::new, |time| format!(", applied {}", ago(time, now)));
@@ -304,6 +304,13 @@ mod tests {
         memory:       74.9MiB in the kernel: flows 41.0MiB, conversations 8.0MiB, policies 900.0KiB, counters 22.0MiB, others 3.0MiB
         would drop:   12 packets, 888B
         ");
+    }
+
+    #[test]
+    fn what_is_only_counted_is_not_called_dropped() {
+        let status = Status { generation: 0, ..samples::status() };
+        let text = text(&status, &samples::screen(Format::Table));
+        assert!(text.contains("everything is denied (mode observe: counted, not dropped)\n"), "{text}");
     }
 
     #[test]

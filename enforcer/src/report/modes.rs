@@ -18,6 +18,15 @@ pub struct ModeState {
     pub then: Option<Mode>,
 }
 
+/// What to add where it is said that something is denied.
+pub const fn remark(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Enforce => "",
+        Mode::Audit => " (mode audit: counted, not dropped)",
+        Mode::Observe => " (mode observe: counted, not dropped)",
+    }
+}
+
 /// An endpoint whose mode is another than the host's.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct EndpointMode {

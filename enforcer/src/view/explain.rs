@@ -108,6 +108,7 @@ pub fn explain(
         reverse: report(reverse),
         generation,
         members_unknown: false,
+        modes: BTreeMap::new(),
     })
 }
 

@@ -1,5 +1,7 @@
 //! The modes in force, and who says so.
 
+use std::collections::BTreeMap;
+
 use enforcer_common::{
     endpoint::Endpoint,
     mode::{Mode, ModeRecord, in_force},
@@ -9,7 +11,7 @@ use super::{View, endpoint_name};
 use crate::{
     config::Trust,
     datapath::tables::{TableError, boottime},
-    report::{EndpointMode, ModeState, ModesReport, UplinkReport},
+    report::{EndpointMode, ExplainReport, ModeState, ModesReport, UplinkReport},
 };
 
 impl View<'_> {
@@ -48,6 +50,21 @@ impl View<'_> {
     }
 }
 
+/// Tells of the ends that are endpoints how seriously their verdicts are taken, unless all are enforced.
+pub(super) fn told(mut report: ExplainReport, modes: &ModesReport) -> ExplainReport {
+    let of = |name: &String| {
+        let own = modes.endpoints.iter().find(|it| it.endpoint == *name);
+        (name.clone(), own.map_or(modes.host.mode, |own| own.state.mode))
+    };
+    let names = [&report.src, &report.dst].into_iter().filter_map(|end| end.endpoint.as_ref());
+    let ends = names.filter(|name| *name != "host").map(of);
+    let ends: BTreeMap<String, Mode> = ends.collect();
+    if ends.values().any(|mode| *mode != Mode::Enforce) {
+        report.modes = ends;
+    }
+    report
+}
+
 /// The mode in force at `now`, and where it comes from; `endpoint` is `None` for the host itself.
 fn state(host: &ModeRecord, endpoint: Option<&ModeRecord>, now: u64) -> ModeState {
     let none = ModeRecord::default();
@@ -74,6 +91,19 @@ fn state(host: &ModeRecord, endpoint: Option<&ModeRecord>, now: u64) -> ModeStat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::samples;
+
+    #[test]
+    fn ends_are_told_with_their_modes_unless_all_enforce() {
+        let in_mode = |mode| ModeState { mode, ..ModeState::default() };
+        let modes = |host, web| {
+            let web = EndpointMode { endpoint: "veth-web".to_owned(), state: in_mode(web) };
+            told(samples::denied(), &ModesReport { host: in_mode(host), endpoints: vec![web] }).modes
+        };
+        assert!(modes(Mode::Enforce, Mode::Enforce).is_empty());
+        let told = modes(Mode::Enforce, Mode::Observe);
+        assert_eq!((told["veth-web"], told["veth-db"]), (Mode::Observe, Mode::Enforce));
+    }
 
     const SECOND: u64 = 1_000_000_000;
 

@@ -13,6 +13,7 @@ use crate::{
     },
     datapath::tables::TableError,
     policy::{self, Ids},
+    report::remark,
 };
 
 impl<D: Disk> Policies<D> {
@@ -34,7 +35,10 @@ impl<D: Disk> Policies<D> {
             Err(error) => warn!("no policy could be restored, which is tried again:\n{error:#}"),
         }
         match self.generations.deciding(kernel.boottime()).number {
-            0 => warn!("no policy yet: nothing passes between workloads until `enforcer apply`"),
+            0 => warn!(
+                "no policy yet: nothing passes between workloads until `enforcer apply`{}",
+                remark(config.mode)
+            ),
             number if self.saved.is_none() => {
                 warn!(number, "the kernel goes on with the generation it has; its names are unknown");
             }
