@@ -66,7 +66,7 @@ fn why(interface: &Interface, is_wanted: bool) -> Option<&'static str> {
         Kind::Veth => Some("a veth that [attach] does not match"),
         Kind::Netkit => Some("netkit: programs are attached to veths only"),
         Kind::Tap => Some("a tap: programs are attached to veths only"),
-        Kind::Tun => Some("a tun: programs are attached to veths only; an [[uplink]], if it leads outside"),
+        Kind::Tun => Some("a tun: programs are attached to veths only, and an [[uplink]] needs Ethernet"),
         Kind::Macvlan => Some("macvlan: its packets go past every veth"),
         Kind::Ipvlan => Some("ipvlan: its packets go past every veth"),
         Kind::Other => None,

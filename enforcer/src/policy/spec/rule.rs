@@ -109,8 +109,9 @@ impl Walk<'_> {
                 let place = self.place(deny.span());
                 let diagnostic = Diagnostic::new(place, "a rule either allows or denies", "denies here");
                 let diagnostic = diagnostic.related(self.place(allow.span()), "allows here");
-                self.found
-                    .push(diagnostic.help("make two rules of it; what denies comes before what allows"));
+                self.found.push(diagnostic.help(
+                    "make two rules of it; what one denies no other allows, in whatever order they stand",
+                ));
                 None
             }
             (None, None) => {

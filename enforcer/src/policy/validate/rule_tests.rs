@@ -242,7 +242,7 @@ fn a_rule_allows_or_denies() {
     12 | allow = ['tcp']
        | ----- allows here
        |
-       = help: make two rules of it; what denies comes before what allows
+       = help: make two rules of it; what one denies no other allows, in whatever order they stand
     ");
     insta::assert_snapshot!(with_services("[]"), @r"
     error: `allow` is empty
