@@ -4,9 +4,11 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    net::IpAddr,
     ops::Range,
 };
 
+use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Place};
@@ -25,7 +27,11 @@ pub(super) fn parse<'t>(source: usize, text: &'t str, found: &mut Vec<Diagnostic
     let span = |error: &toml::de::Error| error.span().unwrap_or(text.len()..text.len());
     if let Some(error) = errors.iter().find(|error| error.message() != DUPLICATE) {
         let message = format!("not valid TOML: {}", error.message());
-        found.push(Diagnostic::new(Place::new(source, span(error)), message, "here"));
+        let mistake = Diagnostic::new(Place::new(source, span(error)), message, "here");
+        found.push(match unquoted(text, span(error).start) {
+            Some(prefix) => mistake.help(format!("prefixes need quotes: \"{prefix}\"")),
+            None => mistake,
+        });
         return None;
     }
     if !errors.is_empty() {
@@ -33,6 +39,18 @@ pub(super) fn parse<'t>(source: usize, text: &'t str, found: &mut Vec<Diagnostic
         found.extend(outline.explain(source, errors.iter().map(span)));
     }
     Some(table)
+}
+
+/// The address or prefix around `offset`, if it stands there as it is: TOML takes it for a number.
+fn unquoted(text: &str, offset: usize) -> Option<&str> {
+    let offset = text.floor_char_boundary(offset);
+    let other = |letter: char| !(letter.is_ascii_hexdigit() || ".:/".contains(letter));
+    let (before, behind) = text.split_at(offset);
+    let start = before.rfind(other).map_or(0, |at| text.ceil_char_boundary(at + 1));
+    let end = behind.find(other).map_or(text.len(), |at| offset + at);
+    let word = &text[start..end];
+    let is_address = word.parse::<IpNet>().is_ok() || word.parse::<IpAddr>().is_ok();
+    (is_address && !text[..start].ends_with(['"', '\''])).then_some(word)
 }
 
 /// Where everything is defined first, which the parser does not say.
@@ -152,6 +170,20 @@ mod tests {
         3 | prefixes = ["10.0.0.0/8"
           |                         ^ here
         "#);
+    }
+
+    #[test]
+    fn an_address_without_quotes_is_told_as_one() {
+        for (list, prefix) in [
+            ("[10.1.0.0/24]", "10.1.0.0/24"),
+            ("[\"10.2.0.0/16\", 10.1.0.0/24]", "10.1.0.0/24"),
+            ("[2001:db8::/32]", "2001:db8::/32"),
+            ("10.1.0.5", "10.1.0.5"),
+        ] {
+            let text = mistakes(&format!("version = 1\n[network.blue]\nprefixes = {list}\n"));
+            assert!(text.ends_with(&format!("help: prefixes need quotes: \"{prefix}\"")), "{text}");
+        }
+        assert!(!mistakes("prefixes = [\"10.1.0.0/24\" \"10.2.0.0/24\"]\n").contains("quotes"));
     }
 
     #[test]

@@ -77,7 +77,8 @@ impl Merge {
             End::Named(name) if !self.defined.contains_key(name) => {
                 let message = format!("no network or group is named `{name}`");
                 let mut diagnostic = at(source, end, &message, "unknown name");
-                diagnostic.help = self.nearest(name).map(|nearest| format!("did you mean `{nearest}`?"));
+                let meant = meant(name).or_else(|| self.nearest(name).map(Name::as_str));
+                diagnostic.help = meant.map(|meant| format!("did you mean `{meant}`?"));
                 self.found.push(diagnostic);
             }
             End::Glob(glob) if !self.defined.keys().any(|name| glob.matches(name)) => {
@@ -117,6 +118,16 @@ impl Merge {
         self.found.push(
             diagnostic.related(Place::new(source, from.span()), format!("only {} here", family(from_v4))),
         );
+    }
+}
+
+/// What others call those who have names of their own here.
+fn meant(name: &Name) -> Option<&'static str> {
+    match name.as_str() {
+        "all" | "anyone" | "anywhere" | "everybody" | "everyone" => Some("any"),
+        "external" | "internet" | "outside" => Some("world"),
+        "localhost" | "self" => Some("host"),
+        _ => None,
     }
 }
 

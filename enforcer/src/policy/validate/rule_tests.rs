@@ -37,6 +37,14 @@ fn with_services(list: &str) -> String {
 }
 
 #[test]
+fn what_others_call_anybody_the_world_and_the_host_is_understood() {
+    for (written, meant) in [("all", "any"), ("internet", "world"), ("localhost", "host")] {
+        let text = with_from(&format!("['{written}']"));
+        assert!(text.ends_with(&format!("help: did you mean `{meant}`?")), "{text}");
+    }
+}
+
+#[test]
 fn a_good_rule_is_read() {
     let text = format!(
         "{NAMES}[[rule]]\nname = 'Web to DB'\nfrom = ['tenant-*', '192.0.2.0/24', 'world']\nexcept_from = ['blue']\n\
