@@ -67,6 +67,9 @@ pub fn explain_policy(
     dst: &str,
     service: Option<&str>,
 ) -> anyhow::Result<ExplainReport> {
+    if let Some(name) = [src, dst].into_iter().find(|end| end.parse::<IpAddr>().is_err()) {
+        bail!("{name:?} is no address: with --policy only addresses are known, endpoints are the host's");
+    }
     let report = explain(policy, &Ends::default(), (src, dst, service), None)?;
     Ok(told(report, policy, None))
 }
@@ -259,6 +262,15 @@ mod tests {
         let ask = |dst| explain(&Policy::default(), &ends(), ("veth-web", dst, None), Some(0)).unwrap();
         assert_eq!(ask("10.9.0.7").forward.reason, "no-policy");
         assert_eq!(ask("10.1.0.1").forward.reason, "default-deny");
+    }
+
+    #[test]
+    fn files_know_no_endpoints() {
+        let error = explain_policy(&policy(), "10.1.0.5", "veth-db", None).unwrap_err().to_string();
+        assert!(
+            error.contains("veth-db") && error.contains("with --policy only addresses are known"),
+            "{error}"
+        );
     }
 
     #[test]
