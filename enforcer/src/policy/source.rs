@@ -31,8 +31,11 @@ pub enum ReadError {
     #[error("failed to read {path}: {cause}")]
     Unreadable { path: String, cause: io::Error },
     /// Bytes that are no text.
-    #[error("{path} is not UTF-8: invalid byte at offset {offset}")]
-    NotUtf8 { path: String, offset: usize },
+    #[error("{path}:{line}:{column} is not UTF-8; save the file as UTF-8 text")]
+    NotUtf8 { path: String, line: usize, column: usize },
+    /// A link to nothing.
+    #[error("{path} is a link to {target}, which does not exist")]
+    Dangling { path: String, target: String },
     /// A directory that says nothing, which is never meant: an empty policy denies everything.
     #[error("{path} is a directory without any *.toml file")]
     EmptyDirectory { path: String },
@@ -71,8 +74,18 @@ fn source(name: String, bytes: io::Result<Vec<u8>>) -> Result<Source, ReadError>
     let bytes = bytes.map_err(|cause| read_error(&name, cause))?;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Source { name, text }),
-        Err(error) => Err(ReadError::NotUtf8 { path: name, offset: error.utf8_error().valid_up_to() }),
+        Err(error) => {
+            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let (line, column) = behind(&String::from_utf8_lossy(valid));
+            Err(ReadError::NotUtf8 { path: name, line, column })
+        }
     }
+}
+
+/// Line and column of what comes behind `text`.
+fn behind(text: &str) -> (usize, usize) {
+    let last = text.rsplit('\n').next().unwrap_or_default();
+    (1 + text.matches('\n').count(), 1 + last.chars().count())
 }
 
 fn toml_files(directory: &Path) -> Result<Vec<PathBuf>, ReadError> {
@@ -93,9 +106,13 @@ fn toml_files(directory: &Path) -> Result<Vec<PathBuf>, ReadError> {
 }
 
 fn read_error(path: &str, cause: io::Error) -> ReadError {
+    let target = fs::read_link(path);
     let path = path.to_owned();
-    match cause.kind() {
-        io::ErrorKind::NotFound => ReadError::Missing { path },
+    match (cause.kind(), target) {
+        (io::ErrorKind::NotFound, Ok(target)) => {
+            ReadError::Dangling { path, target: target.display().to_string() }
+        }
+        (io::ErrorKind::NotFound, Err(_)) => ReadError::Missing { path },
         _ => ReadError::Unreadable { path, cause },
     }
 }
@@ -143,9 +160,14 @@ mod tests {
         assert_eq!(message(&file), format!("{} does not exist", file.display()));
         let here = directory.path();
         assert_eq!(message(here), format!("{} is a directory without any *.toml file", here.display()));
-        fs::write(&file, b"# caf\xe9").unwrap();
-        let not_utf8 = format!("{} is not UTF-8: invalid byte at offset 5", file.display());
+        fs::write(&file, b"version = 1\n# \xc3\xa9 caf\xe9").unwrap();
+        let not_utf8 = format!("{}:2:8 is not UTF-8; save the file as UTF-8 text", file.display());
         assert_eq!(message(&file), not_utf8);
+        let link = here.join("link.toml");
+        std::os::unix::fs::symlink("/nonexistent/policy.toml", &link).unwrap();
+        let dangling =
+            format!("{} is a link to /nonexistent/policy.toml, which does not exist", link.display());
+        assert_eq!(message(&link), dangling);
         let below_a_file = file.join("policy.toml");
         assert!(message(&below_a_file).starts_with(&format!("failed to read {}", below_a_file.display())));
     }
