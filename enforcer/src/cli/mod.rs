@@ -12,10 +12,12 @@ use std::{
     io::{self, BufWriter, IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
+    sync::LazyLock,
     time::SystemTime,
 };
 
 use clap::{Args, Parser, Subcommand};
+use enforcer_common::ABI_VERSION;
 
 use crate::render::{Format, Screen};
 
@@ -65,12 +67,16 @@ Examples:
 
 Exit codes: 0 done, 1 failed or denied, 2 wrong usage, 3 daemon not reachable";
 
+/// What two versions have to agree on to take each other's tables over.
+static LONG_VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{}\ntable layout {ABI_VERSION}", env!("CARGO_PKG_VERSION")));
+
 /// Logical networks for container hosts, enforced per packet in the kernel.
 ///
 /// Addresses that share a logical network may talk to each other, whatever subnets they are in;
 /// everything else is denied.
 #[derive(Debug, Parser)]
-#[command(name = "enforcer", version, after_help = EXAMPLES, max_term_width = 110)]
+#[command(name = "enforcer", version, long_version = &**LONG_VERSION, after_help = EXAMPLES, max_term_width = 110)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -228,6 +234,13 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_layout_of_tables_is_part_of_the_long_version() {
+        let version = Cli::try_parse_from(["enforcer", "--version"]).unwrap_err().to_string();
+        assert!(version.ends_with(&format!("\ntable layout {ABI_VERSION}\n")), "{version}");
+        assert_eq!(Cli::try_parse_from(["enforcer", "-V"]).unwrap_err().to_string().lines().count(), 1);
     }
 
     #[test]
