@@ -44,6 +44,9 @@ fn message(error: &anyhow::Error, root: bool) -> String {
     };
     if !root && is_permission(error) {
         text += "\nhint: run as root";
+        if error.chain().any(is_socket) {
+            text += ", or as a member of the `group` of [control] in the host file";
+        }
     }
     text
 }
@@ -64,6 +67,11 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     // A daemon that hangs up is another matter.
     has_kind(error, io::ErrorKind::BrokenPipe)
         && !error.chain().any(<dyn std::error::Error>::is::<ClientError>)
+}
+
+/// Whom the socket is for the host file says; what it refuses afterwards comes in the daemon's words.
+fn is_socket(cause: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(cause.downcast_ref(), Some(ClientError::Connect { .. }))
 }
 
 fn is_permission(error: &anyhow::Error) -> bool {
@@ -119,6 +127,19 @@ mod tests {
         let error = denied().context("failed to open table CONTROL").unwrap_err();
         assert!(message(&error, false).ends_with("\nhint: run as root"));
         assert!(!message(&error, true).contains("hint"));
+    }
+
+    #[test]
+    fn whoever_may_not_connect_is_told_who_may() {
+        let source = io::ErrorKind::PermissionDenied.into();
+        let error = ClientError::Connect { socket: "/run/enforcer/enforcer.sock".into(), source };
+        let text = message(&error.into(), false);
+        assert!(
+            text.ends_with(
+                "\nhint: run as root, or as a member of the `group` of [control] in the host file"
+            ),
+            "{text}"
+        );
     }
 
     #[test]
