@@ -1,5 +1,5 @@
 //! One prefix comes into a network, and everything else stays or makes room for others: from the order at the daemon's
-//! socket to the first packet that passes for it; and what of that the last step takes, in which the kernel changes its mind.
+//! socket to the first packet that passes for it; and what of that the last step takes, a generation's record.
 
 use std::net::{IpAddr, UdpSocket};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_millis(20);
 /// What may take so long for 99 of 100 changes.
 const GOAL: f64 = 5.0;
-/// Policies that are made to decide, and microseconds that 99 of 100 may take.
+/// Records that are written, and microseconds that 99 of 100 may take.
 const WRITES: usize = 20_000;
 const WRITE_GOAL: f64 = 5.0;
 
@@ -65,16 +65,17 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
             results.goals.push(Goal::at_most("update", what, GOAL, Estimate::of([quantile(times, 0.99)])));
         }
     }
-    let (what, writes) = ("a built policy decides", writes(thoroughness.of(WRITES)));
+    let (what, writes) = ("one generation record, no prefix", writes(thoroughness.of(WRITES)));
     let few: Vec<f64> = few.iter().map(|milliseconds| milliseconds * 1e3).collect();
     let of_what = "one prefix more with 2 networks";
-    results.waits(("update", what), "its record is written", Unit::Microseconds, [&writes, &few], of_what);
-    let what = format!("{what}: µs to write its record, before one store, 99 of 100");
+    results.waits(("update", what), "written", Unit::Microseconds, [&writes, &few], of_what);
+    let what = format!("{what}: µs to write it, tables built whole before, 99 of 100");
     let measured = Estimate::of([quantile(&writes, 0.99)]);
     results.goals.push(Goal::at_most("update", what, WRITE_GOAL, measured));
 }
 
-/// Microseconds that each write of a table took behind which one store lets a policy decide that is built.
+/// Microseconds that each write of a generation's record took, behind which one store lets it decide. No prefix is written
+/// then, nor ever in place: the tables that it names were built whole.
 fn writes(count: usize) -> Vec<f64> {
     let mut lab = Lab::new();
     lab.apply(NETWORKS);

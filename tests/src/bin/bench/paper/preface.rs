@@ -34,8 +34,9 @@ Where there are no rounds, what is compared is medians or single readings.
 - **scale**: networks with ten prefixes each, half of them IPv4, and rules from one network to another one; the last policy
   is as large as a host is to hold. `enforcer apply` and `enforcer explain` from their start to their end; memory is what the
   policy adds.
-- **update**: an order at the daemon's socket at rest, to the first packet that passes for it. An order is the whole policy. *A
-  built policy decides*: what the daemon writes for that into memory that it shares with the programs.
+- **update**: an order at the daemon's socket at rest, to the first packet that passes for it. An order is the whole policy. *One
+  generation record*: the last of such an order, some numbers that name the policy's tables; one store more, and it decides. No
+  prefix is written then, nor ever in place: tables that an order changes are built whole, which is in *one prefix more*.
   *All others replaced*: with the prefix, every other network makes room for one of another name with other prefixes.
 - **ready**: a veth whose workload floods from the first moment: from its link to its first packet at the host. By tcx,
   which is the default where the kernel has it, to attach takes two grace periods under the lock over all interfaces, and a
