@@ -26,6 +26,10 @@ pub struct Extent {
 /// What most hosts never reach.
 pub const LARGE: Extent =
     Extent { name: "10,000 networks, 100,000 prefixes", networks: 10_000, rules: 0, monitored: false };
+/// Others of which parts other than this one make use.
+pub const THOUSAND: Extent = Extent { name: "100 networks, 1,000 prefixes", networks: 100, ..LARGE };
+pub const MILLION: Extent =
+    Extent { name: "100,000 networks, 1,000,000 prefixes", networks: 100_000, ..LARGE };
 /// Of a quick run.
 const SMALL: Extent = Extent { name: "1,000 networks, 10,000 prefixes", networks: 1_000, ..LARGE };
 const MONITORED: Extent =
