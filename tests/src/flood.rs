@@ -44,6 +44,18 @@ impl Flood {
         Self { shared, thread: Some(thread) }
     }
 
+    /// Ends it; returns how many frames the kernel took in all.
+    pub fn finish(mut self) -> u64 {
+        self.end();
+        self.sent()
+    }
+
+    fn end(&mut self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+        // A panic in it has been printed already.
+        self.thread.take().map(JoinHandle::join);
+    }
+
     /// Frames that the kernel took so far, also those that it lost for want of a carrier.
     pub fn sent(&self) -> u64 {
         self.shared.sent.load(Ordering::Relaxed)
@@ -52,9 +64,7 @@ impl Flood {
 
 impl Drop for Flood {
     fn drop(&mut self) {
-        self.shared.is_over.store(true, Ordering::Relaxed);
-        // A panic in it has been printed already.
-        self.thread.take().map(JoinHandle::join);
+        self.end();
     }
 }
 

@@ -79,6 +79,7 @@ pub enum Unit {
     Milliseconds,
     GigabitsPerSecond,
     PerSecond,
+    Packets,
     Instructions,
     Bytes,
     Megabytes,
@@ -93,6 +94,7 @@ impl Unit {
             Self::Milliseconds => "ms",
             Self::GigabitsPerSecond => "Gbit/s",
             Self::PerSecond => "/s",
+            Self::Packets => "packets",
             Self::Instructions => "instructions",
             Self::Bytes => "B",
             Self::Megabytes => "MB",
@@ -103,7 +105,7 @@ impl Unit {
     pub const fn digits(self) -> usize {
         match self {
             Self::Microseconds | Self::Milliseconds | Self::GigabitsPerSecond | Self::Megabytes => 2,
-            Self::Nanoseconds | Self::PerSecond | Self::Instructions | Self::Bytes => 0,
+            Self::Nanoseconds | Self::PerSecond | Self::Packets | Self::Instructions | Self::Bytes => 0,
         }
     }
 }

@@ -37,7 +37,9 @@ Where there are no rounds, what is compared is medians or single readings.
 - **update**: an order at the daemon's socket at rest, to the first packet that passes for it. An order is the whole policy. *One
   generation record*: the last of such an order, some numbers that name the policy's tables; one store more, and it decides. No
   prefix is written then, nor ever in place: tables that an order changes are built whole, which is in *one prefix more*.
-  *All others replaced*: with the prefix, every other network makes room for one of another name with other prefixes. *Many
+  *All others replaced*: with the prefix, every other network makes room for one of another name with other prefixes. *Beside
+  4096 flows*: while one processor sends as many packets as it can from one workload to another, both of a network that stays;
+  they are counted at the receiver's interface, and *lost* are those that the sender's kernel took and the receiver never saw. *Many
   prefixes in place of few*: with the prefix come all other networks, half of whose prefixes are IPv4; a handful of orders.
 - **ready**: a veth whose workload floods from the first moment: from its link to its first packet at the host. By tcx,
   which is the default where the kernel has it, to attach takes two grace periods under the lock over all interfaces, and a

@@ -1,6 +1,7 @@
 //! One prefix comes into a network, and everything else stays or makes room for others: from the order at the daemon's
 //! socket to the first packet that passes for it; and what of that the last step takes, a generation's record.
 
+mod load;
 pub mod order;
 mod record;
 mod scene;
@@ -19,6 +20,8 @@ const CHANGES: usize = 200;
 const GOAL: f64 = 5.0;
 /// What takes the place of a small policy at once, and how often.
 const BULKS: [(Extent, usize); 3] = [(scale::THOUSAND, 10), (scale::LARGE, 5), (scale::MILLION, 3)];
+/// What they are called that are changed as a whole.
+const REPLACED: &str = "all others replaced";
 /// What waits are multiples of.
 const OF_WHAT: &str = "one prefix more with 2 networks, V4";
 
@@ -33,8 +36,9 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
         let name = format!("and {}", scale::LARGE.name);
         one_more(changes(Family::V4, [&large; 2]), &name, &few, results);
         let replaced = changes(Family::V4, [&large, &scale::others(&large)]);
-        waits("all others replaced", scale::LARGE.name, [&replaced, &few], results);
+        waits(REPLACED, scale::LARGE.name, [&replaced, &few], results);
     }
+    load::measure(thoroughness, &few, results);
     bulks(thoroughness, results);
     record::measure(thoroughness, &few, results);
 }

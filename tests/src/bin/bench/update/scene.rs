@@ -31,9 +31,9 @@ pub struct Scene<'a> {
     _packets: Flood,
     arrivals: Receiver<Instant>,
     order: Order<'a>,
-    _daemon: Daemon,
+    pub daemon: Daemon,
     _workloads: [Workload; 2],
-    _host: Host,
+    pub host: Host,
 }
 
 impl<'a> Scene<'a> {
@@ -52,15 +52,7 @@ impl<'a> Scene<'a> {
         let macs = [host.netns().mac(sender.interface()), sender.netns().mac(INSIDE)].concat();
         frame[..macs.len()].copy_from_slice(&macs);
         let packets = Flood::paced(sender.netns(), INSIDE, vec![frame], Some(PAUSE));
-        Self {
-            taken,
-            _packets: packets,
-            arrivals,
-            order,
-            _daemon: daemon,
-            _workloads: [sender, receiver],
-            _host: host,
-        }
+        Self { taken, _packets: packets, arrivals, order, daemon, _workloads: [sender, receiver], host }
     }
 
     /// Milliseconds that each of so many changes took, from the order to the first packet that passes for it.
