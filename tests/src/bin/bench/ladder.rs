@@ -16,6 +16,8 @@ use enforcer_tests::{Daemon, Host, NetNs};
 pub enum Rung {
     /// Nothing: it ends where it enters the host. The sender's part of all others.
     FirstHop,
+    /// There is no host: one veth from workload to workload.
+    DirectVeth,
     /// A program that hands everything over, unseen: the floor.
     RedirectPeer,
     Routing,
@@ -53,8 +55,9 @@ pub struct Doors<'name> {
 const FLOWS: u32 = 1 << 22;
 
 /// In the order of the table. All are compared with [`Rung::Routing`].
-pub const LADDER: [Rung; 19] = [
+pub const LADDER: [Rung; 20] = [
     Rung::FirstHop,
+    Rung::DirectVeth,
     Rung::RedirectPeer,
     Rung::Routing,
     Rung::Bridge,
@@ -80,6 +83,7 @@ impl Rung {
     pub fn name(self) -> String {
         match self {
             Self::FirstHop => "first hop alone".to_owned(),
+            Self::DirectVeth => "one veth between both, no host".to_owned(),
             Self::RedirectPeer => "constant redirect_peer".to_owned(),
             Self::Routing => "routing, no firewall".to_owned(),
             Self::Bridge => "bridge, no firewall".to_owned(),
@@ -108,8 +112,13 @@ impl Rung {
     }
 
     /// Whether packets get to the receiver.
-    pub fn forwards(self) -> bool {
+    pub fn arrives(self) -> bool {
         self != Self::FirstHop
+    }
+
+    /// Whether a host is between both, so that something is beyond the first hop.
+    pub fn forwards(self) -> bool {
+        !matches!(self, Self::FirstHop | Self::DirectVeth)
     }
 
     /// Rules so many that a round with them takes long.
@@ -140,7 +149,9 @@ impl Rung {
     pub fn set_up(self, host: &Host, doors: Doors) -> Option<Box<dyn Any>> {
         let netns = host.netns();
         match self {
-            Self::FirstHop | Self::RedirectPeer | Self::Routing | Self::Bridge => return None,
+            Self::FirstHop | Self::DirectVeth | Self::RedirectPeer | Self::Routing | Self::Bridge => {
+                return None;
+            }
             Self::IptablesLegacy(rules) => iptables(netns, "legacy", rules),
             Self::IptablesNft(rules) => iptables(netns, "nft", rules),
             Self::Ipset(prefixes) => ipset(netns, prefixes),

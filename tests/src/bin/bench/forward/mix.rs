@@ -52,8 +52,17 @@ impl Mix {
         self == Self::plain(self.flows)
     }
 
+    /// Whether the whole way is told of it, too: without a host flows are nobody's business, so that one mix with many will
+    /// do.
+    pub fn is_whole(self) -> bool {
+        self.is_plain() && matches!(self.flows, 1 | 4_096)
+    }
+
     /// Whether a rung is measured with it.
     pub fn is_for(self, rung: Rung) -> bool {
+        if rung == Rung::DirectVeth {
+            return self.is_whole();
+        }
         if self.is_plain() {
             // Many packets of slow rungs, for each to be of a flow that is known, take too long.
             return self.flows == 1 || !rung.is_slow();

@@ -10,6 +10,7 @@ pub mod mix;
 mod sender;
 pub mod stage;
 mod template;
+mod whole;
 
 use std::any::Any;
 use std::path::Path;
@@ -75,6 +76,9 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
         for &(mix, rounds) in &mixes {
             climb(&mut ladder, family, mix, thoroughness.of(rounds));
             report(Course::Within, &ladder, family, mix, results);
+            if mix.is_whole() {
+                whole::report(&ladder, family, mix, results);
+            }
             if mix.is_plain() {
                 goals(&ladder, family, mix.flows, results);
             }
@@ -124,8 +128,7 @@ fn raise_to(course: Course, rungs: impl IntoIterator<Item = Rung>) -> Vec<Standi
 }
 
 fn stand(number: usize, rung: Rung, course: Course) -> Standing {
-    let wiring = if rung == Rung::Bridge { Wiring::Bridged } else { Wiring::Routed };
-    let stage = Stage::new(&format!("rung{number}"), wiring);
+    let stage = Stage::new(&format!("rung{number}"), wiring(rung));
     let kept: Option<Box<dyn Any>> = match rung {
         Rung::FirstHop => Some(Box::new(stage.end_at_the_host())),
         Rung::RedirectPeer => Some(Box::new(stage.redirect_all())),
@@ -142,6 +145,14 @@ fn stand(number: usize, rung: Rung, course: Course) -> Standing {
     }
 }
 
+fn wiring(rung: Rung) -> Wiring {
+    match rung {
+        Rung::DirectVeth => Wiring::Direct,
+        Rung::Bridge => Wiring::Bridged,
+        _ => Wiring::Routed,
+    }
+}
+
 fn climb(ladder: &mut [Standing], family: Family, mix: Mix, rounds: usize) {
     let mut climbing: Vec<&mut Standing> = Vec::new();
     for standing in ladder {
@@ -150,9 +161,9 @@ fn climb(ladder: &mut [Standing], family: Family, mix: Mix, rounds: usize) {
             climbing.push(standing);
         }
     }
-    for wiring in [Wiring::Routed, Wiring::Bridged] {
-        let template = Rc::new(stage::template(wiring, family, mix));
-        for standing in climbing.iter_mut().filter(|standing| standing.wiring() == wiring) {
+    for kind in [Wiring::Routed, Wiring::Bridged, Wiring::Direct] {
+        let template = Rc::new(stage::template(kind, family, mix));
+        for standing in climbing.iter_mut().filter(|standing| wiring(standing.rung) == kind) {
             standing.prepare(Rc::clone(&template), mix);
         }
     }
@@ -164,10 +175,6 @@ fn climb(ladder: &mut [Standing], family: Family, mix: Mix, rounds: usize) {
 }
 
 impl Standing {
-    fn wiring(&self) -> Wiring {
-        if self.rung == Rung::Bridge { Wiring::Bridged } else { Wiring::Routed }
-    }
-
     /// Sends a frame of each flow: until tables hold what they can of these flows.
     fn prepare(&mut self, template: Rc<Template>, mix: Mix) {
         (self.template, self.mix, self.chooser) = (Some(template), mix, Chooser::new(mix));
@@ -199,7 +206,7 @@ impl Standing {
 
     fn run(&mut self, flows: &[u32]) -> Duration {
         let template = self.template.as_ref().expect("it was prepared");
-        self.stage.run(template, flows, self.rung.forwards())
+        self.stage.run(template, flows, self.rung.arrives())
     }
 }
 

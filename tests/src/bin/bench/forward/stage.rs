@@ -30,6 +30,8 @@ const STRAYS: u64 = 8;
 pub enum Wiring {
     Routed,
     Bridged,
+    /// Not at all: one veth joins both.
+    Direct,
 }
 
 /// One host with its two workloads. What arrives is counted and dropped before the receiver's stack sees it.
@@ -45,12 +47,10 @@ impl Stage {
     pub fn new(name: &str, wiring: Wiring) -> Self {
         let host = Host::new(name);
         let (a, b) = (NetNs::create(&format!("{name}-a")), NetNs::create(&format!("{name}-b")));
-        for (interface, [outside, inside], netns) in [(TOWARDS_A, MACS_A, &a), (TOWARDS_B, MACS_B, &b)] {
-            host.netns().ip(&format!(
-                "link add {interface} address {outside} type veth peer name {INSIDE} address {inside} netns {}\n\
-                 link set {interface} up\n",
-                netns.name()
-            ));
+        if wiring == Wiring::Direct {
+            join(&a, &b);
+        } else {
+            hang(&host, [&a, &b]);
         }
         for (netns, party) in [(&a, BLUE_A), (&b, BLUE_B)] {
             let [v4, v6] = Family::BOTH.map(|family| party.on(family));
@@ -61,9 +61,10 @@ impl Stage {
         match wiring {
             Wiring::Routed => route(&host),
             Wiring::Bridged => bridge(&host),
+            Wiring::Direct => {}
         }
-        for interface in [TOWARDS_A, TOWARDS_B] {
-            host.netns().wait_for_carrier(interface);
+        for netns in [&a, &b] {
+            netns.wait_for_carrier(INSIDE);
         }
         let sender = Sender::open(&a, INSIDE).expect("a packet socket");
         let sink = Link::attach(&b, INSIDE, TcxHook::Ingress, Place::First, &dropping());
@@ -122,6 +123,25 @@ pub fn template(wiring: Wiring, family: Family, mix: Mix) -> Template {
 /// A program that drops what it sees.
 pub fn dropping() -> std::os::fd::OwnedFd {
     bytecode::classifier(&[bytecode::instruction(0xb7, 0, 0, DROP), bytecode::instruction(0x95, 0, 0, 0)])
+}
+
+/// Each behind a veth of its own.
+fn hang(host: &Host, [a, b]: [&NetNs; 2]) {
+    for (interface, [outside, inside], netns) in [(TOWARDS_A, MACS_A, a), (TOWARDS_B, MACS_B, b)] {
+        host.netns().ip(&format!(
+            "link add {interface} address {outside} type veth peer name {INSIDE} address {inside} netns {}\n\
+             link set {interface} up\n",
+            netns.name()
+        ));
+    }
+}
+
+fn join(a: &NetNs, b: &NetNs) {
+    let [own, other] = [MACS_A[1], MACS_B[1]];
+    a.ip(&format!(
+        "link add {INSIDE} address {own} type veth peer name {INSIDE} address {other} netns {}\n",
+        b.name()
+    ));
 }
 
 /// The receiver hears no questions, so nobody asks for its MAC.
