@@ -6,6 +6,7 @@
 
 mod chooser;
 pub mod course;
+mod edits;
 pub mod mix;
 mod sender;
 pub mod stage;
@@ -18,7 +19,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use enforcer_tests::packet::Family;
-use enforcer_tests::processor;
+use enforcer_tests::{Daemon, processor};
 
 use crate::Thoroughness;
 use crate::ladder::{self, Rung};
@@ -70,6 +71,7 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     let others = if thoroughness.is_full() { &mix::OTHERS[..] } else { &[mix::OTHERS[0], mix::OTHERS[3]] };
     let plain = flows.iter().map(|flows| (Mix::plain(*flows), ROUNDS));
     let mut mixes: Vec<_> = plain.chain(others.iter().map(|mix| (*mix, ROUNDS_OF_OTHERS))).collect();
+    let edited_mix = Mix::plain(if thoroughness.is_full() { EDITED_FLOWS } else { flows[0] });
     // Few flows first: tables that grew for many stay large for a while.
     mixes.sort_by_key(|(mix, _)| mix.flows);
     for family in Family::BOTH {
@@ -78,6 +80,9 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
             report(Course::Within, &ladder, family, mix, results);
             if mix.is_whole() {
                 whole::report(&ladder, family, mix, results);
+            }
+            if mix == edited_mix {
+                edits::measure(&mut ladder, (family, mix), thoroughness, results);
             }
             if mix.is_plain() {
                 goals(&ladder, family, mix.flows, results);
@@ -191,9 +196,7 @@ impl Standing {
         };
         let mut drawn = |count| -> Vec<u32> { (0..count).map(|_| self.chooser.next() as u32).collect() };
         let (first, drawn) = (drawn(WARM_UP * count), drawn(count));
-        if let (Rung::Edited, Some(daemon)) =
-            (self.rung, self.kept.as_deref().and_then(<dyn Any>::downcast_ref))
-        {
+        if let Some(daemon) = edited(self) {
             ladder::edit(daemon, self.times.len());
         }
         if self.mix.flows <= ALL_IN_TURN {
@@ -208,6 +211,12 @@ impl Standing {
         let template = self.template.as_ref().expect("it was prepared");
         self.stage.run(template, flows, self.rung.arrives())
     }
+}
+
+/// The daemon of the rung that is edited.
+fn edited(standing: &Standing) -> Option<&Daemon> {
+    let kept = standing.kept.as_deref().filter(|_| standing.rung == Rung::Edited)?;
+    kept.downcast_ref()
 }
 
 fn times(ladder: &[Standing], rung: Rung) -> &[f64] {

@@ -14,7 +14,9 @@ Where there are no rounds, what is compared is medians or single readings.
   packet is of any of the flows, one way: connection tracking never sees an answer, and the last rule is the one that
   admits. The sender makes each frame of the one before, so that the caches are the host's; and before the 4,000 that count it
   sends one of each flow, unless there are more than 65,536, and 8,000 of any: what another rung left there is gone. *Edited
-  before each measurement*: a prefix of another network comes or goes before all of them. Of 1,048,576 flows the table of connection tracking holds 262,144; enforcer's are made for all of them.
+  before each measurement*: a prefix of another network comes or goes before all of them. *Edits meanwhile*: on one host,
+  a million packets of any flow with and without somebody on the other processor who changes the policy ten times a second by
+  orders at the daemon's socket; after an edit of a rule no judgement made before it stands. Of 1,048,576 flows the table of connection tracking holds 262,144; enforcer's are made for all of them.
   *By Zipf's law*: the second most popular flow has half as many packets as the first, the third a third, and so on.
   *Super-packets*: a sender with GSO (UDP) hands 16 frames to the host as one packet, which no rung takes apart; a figure is of
   one such packet, not of a frame. Lengths of frames are with their Ethernet headers. *The whole way*: nothing is subtracted; beside workloads that one veth
