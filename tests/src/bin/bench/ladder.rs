@@ -55,7 +55,7 @@ pub struct Doors<'name> {
 const FLOWS: u32 = 1 << 22;
 
 /// In the order of the table. All are compared with [`Rung::Routing`].
-pub const LADDER: [Rung; 20] = [
+pub const LADDER: [Rung; 24] = [
     Rung::FirstHop,
     Rung::DirectVeth,
     Rung::RedirectPeer,
@@ -67,8 +67,12 @@ pub const LADDER: [Rung; 20] = [
     Rung::IptablesNft(10),
     Rung::IptablesNft(1_000),
     Rung::IptablesNft(10_000),
+    Rung::Ipset(1_000),
     Rung::Ipset(10_000),
+    Rung::Ipset(100_000),
+    Rung::NftSet(1_000),
     Rung::NftSet(10_000),
+    Rung::NftSet(100_000),
     Rung::NftMap(10_000),
     Rung::Enforcer(2),
     Rung::Enforcer(10_000),
@@ -101,11 +105,13 @@ impl Rung {
         }
     }
 
-    /// Of a rung that is there with few and with many: what it is, and with how many rules or networks.
+    /// Of a rung that is there with few and with many: what it is, and with how many rules, networks or addresses.
     pub fn entries(self) -> Option<(&'static str, u32)> {
         match self {
             Self::IptablesLegacy(rules) => Some(("iptables-legacy", rules)),
             Self::IptablesNft(rules) => Some(("iptables-nft", rules)),
+            Self::Ipset(addresses) => Some(("iptables-legacy, ipset", addresses)),
+            Self::NftSet(addresses) => Some(("nftables, interval set", addresses)),
             Self::Enforcer(networks) => Some(("enforcer", networks)),
             _ => None,
         }
@@ -126,9 +132,14 @@ impl Rung {
         matches!(self, Self::IptablesLegacy(rules) | Self::IptablesNft(rules) if rules >= 1_000)
     }
 
+    /// Whether it is there to show what more of the same cost, for which one flow will do.
+    pub fn is_for_one_flow(self) -> bool {
+        self.is_slow() || matches!(self, Self::Ipset(count) | Self::NftSet(count) if count != 10_000)
+    }
+
     /// Whether a quick run has it: neither what takes long, nor what differs from another one in its figures alone.
     pub fn is_quick(self) -> bool {
-        !self.is_slow() && !matches!(self, Self::IptablesNft(_) | Self::Enforcer(10_000))
+        !self.is_for_one_flow() && !matches!(self, Self::IptablesNft(_) | Self::Enforcer(10_000))
     }
 
     /// Whether it is also measured between a workload and a machine beyond an uplink.
@@ -215,10 +226,10 @@ fn policy(networks: u32) -> String {
 
 /// Addresses of others, each another one.
 fn other(family: Family, number: u32) -> String {
-    let [_, _, high, low] = number.to_be_bytes();
+    let [_, highest, high, low] = number.to_be_bytes();
     match family {
-        Family::V4 => format!("172.16.{high}.{low}"),
-        Family::V6 => format!("2001:db8:f::{number:x}"),
+        Family::V4 => format!("172.{}.{high}.{low}", 16 + highest),
+        Family::V6 => format!("2001:db8:f::{highest:x}:{:x}", number & 0xffff),
     }
 }
 
@@ -238,7 +249,7 @@ fn iptables(host: &NetNs, variant: &str, rules: u32) {
 
 fn ipset(host: &NetNs, prefixes: u32) {
     for (family, prefix, kind) in [(Family::V4, "ip", "inet"), (Family::V6, "ip6", "inet6")] {
-        let mut text = format!("create {kind} hash:net family {kind}\n");
+        let mut text = format!("create {kind} hash:net family {kind} maxelem {prefixes}\n");
         for member in members(family, prefixes) {
             writeln!(text, "add {kind} {member}").expect("a string");
         }

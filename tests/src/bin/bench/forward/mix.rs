@@ -65,7 +65,7 @@ impl Mix {
         }
         if self.is_plain() {
             // Many packets of slow rungs, for each to be of a flow that is known, take too long.
-            return self.flows == 1 || !rung.is_slow();
+            return self.flows == 1 || !rung.is_for_one_flow();
         }
         matches!(
             rung,

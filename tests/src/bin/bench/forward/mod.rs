@@ -271,7 +271,7 @@ fn goals(ladder: &[Standing], family: Family, flows: usize, results: &mut Result
     }
 }
 
-/// Where a figure lies in the pictures: against flows, unless its rung is too slow for many; and with one flow, against
+/// Where a figure lies in the pictures: against flows, unless its rung is measured with one alone; and with one flow, against
 /// rules.
 fn points(rung: Rung, family: Family, flows: usize, y: Estimate) -> Vec<Point> {
     let point = |against: &'static str, series, x| Point {
@@ -284,11 +284,11 @@ fn points(rung: Rung, family: Family, flows: usize, y: Estimate) -> Vec<Point> {
         y,
     };
     let mut points = Vec::new();
-    if !rung.is_slow() {
+    if !rung.is_for_one_flow() {
         points.push(point("flows", rung.name(), flows as f64));
     }
     if let (1, Some((series, entries))) = (flows, rung.entries()) {
-        points.push(point("rules or networks", series.to_owned(), entries.into()));
+        points.push(point("rules, networks or addresses", series.to_owned(), entries.into()));
     }
     points
 }

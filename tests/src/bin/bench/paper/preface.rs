@@ -17,6 +17,7 @@ Where there are no rounds, what is compared is medians or single readings.
   before each measurement*: a prefix of another network comes or goes before all of them. *Edits meanwhile*: on one host,
   a million packets of any flow with and without somebody on the other processor who changes the policy ten times a second by
   orders at the daemon's socket; after an edit of a rule no judgement made before it stands. Of 1,048,576 flows the table of connection tracking holds 262,144; enforcer's are made for all of them.
+  Larger and smaller *sets of addresses* are measured with one flow, whose two addresses the processor's caches keep.
   *By Zipf's law*: the second most popular flow has half as many packets as the first, the third a third, and so on.
   *Super-packets*: a sender with GSO (UDP) hands 16 frames to the host as one packet, which no rung takes apart; a figure is of
   one such packet, not of a frame. Lengths of frames are with their Ethernet headers. *The whole way*: nothing is subtracted; beside workloads that one veth
