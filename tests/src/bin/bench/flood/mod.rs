@@ -9,11 +9,11 @@ use std::os::fd::OwnedFd;
 
 use anyhow::Result;
 use enforcer_tests::cost::NETWORKS;
-use enforcer_tests::daemon::ROOMY_CONFIG;
+use enforcer_tests::daemon::{PATIENCE, ROOMY_CONFIG};
 use enforcer_tests::live_frames::{self, Leaving};
-use enforcer_tests::packet::{BLUE_A, BLUE_B, BLUE_FAR, DB, Family, from};
+use enforcer_tests::packet::{BLUE_A, BLUE_B, BLUE_FAR, DB, Family, OUTSIDER, from};
 use enforcer_tests::workload::INSIDE;
-use enforcer_tests::{Daemon, Host, NetNs, processor};
+use enforcer_tests::{Daemon, Host, NetNs, processor, wait};
 
 use crate::ladder::feed;
 use crate::results::{Goal, Results, Row, Unit};
@@ -27,6 +27,8 @@ const FRAMES: u32 = 100_000;
 /// Others that the workload's kernel may send meanwhile, of its own accord.
 const STRAYS: u64 = 8;
 const VETH: &str = "veth-a";
+/// Of a host whose flood comes from outside.
+const WORKLOAD: &str = "veth-db";
 const MACS: [&str; 2] = ["02:00:00:00:0a:01", "02:00:00:00:0a:02"];
 
 /// Who drops.
@@ -38,15 +40,21 @@ enum Dropper {
     NftRaw,
     XdpFilter,
     Guard,
+    /// The same where the driver cannot run it.
+    GenericGuard,
+    /// The same where frames come from outside.
+    UplinkGuard,
     Programs,
 }
 
-const DROPPERS: [Dropper; 6] = [
+const DROPPERS: [Dropper; 8] = [
     Dropper::Unseen,
     Dropper::IptablesRaw,
     Dropper::NftRaw,
     Dropper::XdpFilter,
     Dropper::Guard,
+    Dropper::GenericGuard,
+    Dropper::UplinkGuard,
     Dropper::Programs,
 ];
 
@@ -96,13 +104,19 @@ fn stand((number, dropper): (usize, Dropper)) -> Option<Standing> {
     let host = Host::new(&format!("flood{number}"));
     let inside = NetNs::create(&format!("flood{number}-inside"));
     let [outer, inner] = MACS;
+    let mtu = dropper.mtu();
     host.netns().ip(&format!(
-        "link add {VETH} address {outer} type veth peer name {INSIDE} address {inner} netns {}\nlink set {VETH} up\n",
+        "link add {VETH} address {outer} mtu {mtu} type veth peer name {INSIDE} address {inner} mtu {mtu} netns {}\n\
+         link set {VETH} up\n",
         inside.name()
     ));
     inside.ip(&format!("link set {INSIDE} up\n"));
-    for family in Family::BOTH {
-        host.netns().ip(&format!("route add {} dev {VETH}\n", BLUE_A.on(family)));
+    if dropper == Dropper::UplinkGuard {
+        hang_a_workload(&host);
+    } else {
+        for family in Family::BOTH {
+            host.netns().ip(&format!("route add {} dev {VETH}\n", BLUE_A.on(family)));
+        }
     }
     // It takes XDP frames only with this, or with a program of its own.
     let gro = host.netns().run("ethtool", &["-K", VETH, "gro", "on"]);
@@ -117,19 +131,38 @@ fn stand((number, dropper): (usize, Dropper)) -> Option<Standing> {
     }
 }
 
-fn enforcer(host: &Host, guard: &str) -> Daemon {
-    let daemon = Daemon::start_with(host, &format!("{ROOMY_CONFIG}{guard}"));
+/// For whom frames from outside are, and in whose name. Nobody lives in it.
+fn hang_a_workload(host: &Host) {
+    let routes = Family::BOTH.map(|family| format!("route add {} dev {WORKLOAD}\n", DB.on(family))).concat();
+    host.netns().ip(&format!(
+        "link add {WORKLOAD} type veth peer name nobody\nlink set nobody up\nlink set {WORKLOAD} up\n{routes}"
+    ));
+}
+
+fn enforcer(host: &Host, config: &str, endpoint: &str) -> Daemon {
+    let daemon = Daemon::start_with(host, &format!("{ROOMY_CONFIG}{config}"));
     daemon.apply(NETWORKS);
-    daemon.wait_ready(&[VETH]);
+    daemon.wait_ready(&[endpoint]);
+    daemon
+}
+
+/// With a guard at the interface that is flooded, which has to run so.
+fn guarded(host: &Host, config: &str, endpoint: &str, mode: &str) -> Daemon {
+    let daemon = enforcer(host, &format!("[guard]\nmatch = [\"{VETH}\"]\n{config}"), endpoint);
+    wait::until(&format!("a {mode} guard runs"), PATIENCE, || {
+        (daemon.json(&["status"])["guards"][0]["mode"] == mode).then_some(())
+    });
     daemon
 }
 
 impl Standing {
     /// One round.
     fn flood(&mut self, family: Family, denied: Denied) {
-        let (src, dst) = match denied {
-            Denied::Spoofed => (BLUE_FAR, BLUE_B),
-            Denied::ByDefault => (BLUE_A, DB),
+        let (src, dst) = match (self.dropper, denied) {
+            (Dropper::UplinkGuard, Denied::Spoofed) => (DB, BLUE_B),
+            (Dropper::UplinkGuard, Denied::ByDefault) => (OUTSIDER, DB),
+            (_, Denied::Spoofed) => (BLUE_FAR, BLUE_B),
+            (_, Denied::ByDefault) => (BLUE_A, DB),
         };
         let mut frame = from(src.on(family)).to(dst.on(family)).udp(9).payload(18).bytes();
         let macs = [self.host.netns().mac(VETH), self.inside.mac(INSIDE)].concat();
@@ -172,7 +205,7 @@ impl Standing {
                 counted("ip6tables-legacy", &["-t", "raw", "-nvxL", "PREROUTING"], "destination")
             }
             (Dropper::NftRaw, _) => counted("nft", &["list", "table", "inet", "flood"], "packets"),
-            (Dropper::XdpFilter | Dropper::Guard | Dropper::Programs, _) => match &self.kept {
+            _ => match &self.kept {
                 Kept::XdpFilter(filter) => filter.dropped(netns),
                 Kept::Daemon(daemon) => daemon.counts("drop").values().sum(),
                 Kept::Nothing | Kept::Unseen { .. } => unreachable!("somebody drops"),
@@ -196,12 +229,20 @@ impl Dropper {
                 feed(host.netns(), "nft", &["-f", "-"], rules);
             }
             Self::XdpFilter => return XdpFilter::load(host, VETH).map(Kept::XdpFilter),
-            Self::Guard => {
-                return Ok(Kept::Daemon(enforcer(host, &format!("[guard]\nmatch = [\"{VETH}\"]\n"))));
+            Self::Guard => return Ok(Kept::Daemon(guarded(host, "", VETH, "native"))),
+            Self::GenericGuard => return Ok(Kept::Daemon(guarded(host, "", VETH, "generic"))),
+            Self::UplinkGuard => {
+                let uplink = format!("[[uplink]]\nmatch = \"{VETH}\"\ntrust = \"external\"\n");
+                return Ok(Kept::Daemon(guarded(host, &uplink, WORKLOAD, "native")));
             }
-            Self::Programs => return Ok(Kept::Daemon(enforcer(host, ""))),
+            Self::Programs => return Ok(Kept::Daemon(enforcer(host, "", VETH))),
         }
         Ok(Kept::Nothing)
+    }
+
+    /// Frames that fit no page beside what a driver's XDP program needs leave the generic mode alone.
+    const fn mtu(self) -> u16 {
+        if matches!(self, Self::GenericGuard) { 9_000 } else { 1_500 }
     }
 
     fn name(self) -> &'static str {
@@ -211,6 +252,8 @@ impl Dropper {
             Self::NftRaw => "nftables, priority raw",
             Self::XdpFilter => "xdp-filter",
             Self::Guard => "enforcer, guard (XDP)",
+            Self::GenericGuard => "enforcer, guard (XDP) in generic mode",
+            Self::UplinkGuard => "enforcer, guard (XDP) at an uplink",
             Self::Programs => "enforcer, no guard",
         }
     }

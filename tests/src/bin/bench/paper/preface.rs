@@ -27,7 +27,8 @@ Where there are no rounds, what is compared is medians or single readings.
 - **flood**: frames of one flow that is denied, as XDP frames of the kernel's generator out of a veth. What generator and
   interface take, with a program that drops all unseen, is measured in the same round, and subtracted. From the second frame on enforcer knows the flow; iptables and nftables drop
   all of the interface, and *xdp-filter* (of xdp-tools) what comes from the frames' addresses. Where xdp-filter's program does
-  not load, it has no row.
+  not load, it has no row. *In generic mode*: behind the driver, on a buffer that the kernel has made, as where a driver knows no
+  XDP. *At an uplink*: frames come from outside, in the name of a workload of the host or to one that is not theirs.
 - **packets**: one packet ever again, in one run of `BPF_PROG_TEST_RUN`; nothing is subtracted. Of those with a star the flow
   is not known, and each is measured alone: the clock's own cost is in them. *The quickest round* is what is left where
   nothing else was going on. What the kernel tells of *programs*: instructions that its verifier followed, bytes that it made
