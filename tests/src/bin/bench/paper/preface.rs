@@ -10,25 +10,27 @@ so ratios count: every round measures each configuration once, up and down the l
 Where there are no rounds, what is compared is medians or single readings.
 
 - **forward**: from one workload to another on the same host, frames of 64 bytes through a packet socket, dropped at the
-  receiver before its stack. What the sender and the first hop take is measured in the same round, and subtracted. Each
-  packet is of any of the flows, one way: connection tracking never sees an answer, and the last rule is the one that
-  admits. The sender makes each frame of the one before, so that the caches are the host's; and before the 4,000 that count it
-  sends one of each flow, unless there are more than 65,536, and 8,000 of any: what another rung left there is gone. *Edited
-  before each measurement*: a prefix of another network comes or goes before all of them. *Edits meanwhile*: on one host,
-  a million packets of any flow with and without somebody on the other processor who changes the policy ten times a second by
-  orders at the daemon's socket; after an edit of a rule no judgement made before it stands. Of 1,048,576 flows the table of connection tracking holds 262,144; enforcer's are made for all of them.
-  Larger and smaller *sets of addresses* are measured with one flow, whose two addresses the processor's caches keep.
-  *By Zipf's law*: the second most popular flow has half as many packets as the first, the third a third, and so on.
-  *Super-packets*: a sender with GSO (UDP) hands 16 frames to the host as one packet, which no rung takes apart; a figure is of
-  one such packet, not of a frame. Lengths of frames are with their Ethernet headers. *The whole way*: nothing is subtracted; beside workloads that one veth
-  joins without a host, which is what sender and first hop take, and the least that any way into another namespace does.
+  receiver before its stack. What the sender and the first hop take is measured in the same round, and subtracted. Each packet
+  is of any of the flows, one way: connection tracking never sees an answer, and the last rule is the one that admits. The
+  sender makes each frame of the one before, so that the caches are the host's; and before the 4,000 that count it sends one of
+  each flow, unless there are more than 65,536, and 8,000 of any: what another rung left there is gone. *Edited before each
+  measurement*: a prefix of another network comes or goes before all of them. *Edits meanwhile*: on one host, a million packets
+  of any flow with and without somebody on the other processor who changes the policy ten times a second by orders at the
+  daemon's socket; after an edit of a rule no judgement made before it stands. Of 1,048,576 flows the table of connection
+  tracking holds 262,144; enforcer's are made for all of them. Larger and smaller *sets of addresses* are measured with one
+  flow, whose two addresses the processor's caches keep. *By Zipf's law*: the second most popular flow has half as many packets
+  as the first, the third a third, and so on. *Super-packets*: a sender with GSO (UDP) hands 16 frames to the host as one
+  packet, which no rung takes apart; a figure is of one such packet, not of a frame. Lengths of frames are with their Ethernet
+  headers. *The whole way*: nothing is subtracted; beside workloads that one veth joins without a host, which is what sender
+  and first hop take, and the least that any way into another namespace does.
 - **outside**: the same from a workload to a machine beyond an uplink (*out*), and from there to a workload (*in*). The uplink
   is a veth, too: what a network card would take is not in it.
 - **flood**: frames of one flow that is denied, as XDP frames of the kernel's generator out of a veth. What generator and
-  interface take, with a program that drops all unseen, is measured in the same round, and subtracted. From the second frame on enforcer knows the flow; iptables and nftables drop
-  all of the interface, and *xdp-filter* (of xdp-tools) what comes from the frames' addresses. Where xdp-filter's program does
-  not load, it has no row. *In generic mode*: behind the driver, on a buffer that the kernel has made, as where a driver knows no
-  XDP. *At an uplink*: frames come from outside, in the name of a workload of the host or to one that is not theirs.
+  interface take, with a program that drops all unseen, is measured in the same round, and subtracted. From the second frame on
+  enforcer knows the flow; iptables and nftables drop all of the interface, and *xdp-filter* (of xdp-tools) what comes from the
+  frames' addresses. Where xdp-filter's program does not load, it has no row. *In generic mode*: behind the driver, on a buffer
+  that the kernel has made, as where a driver knows no XDP. *At an uplink*: frames come from outside, in the name of a workload
+  of the host or to one that is not theirs.
 - **packets**: one packet ever again, in one run of `BPF_PROG_TEST_RUN`; nothing is subtracted. Of those with a star the flow
   is not known, and each is measured alone: the clock's own cost is in them. *The quickest round* is what is left where
   nothing else was going on. What the kernel tells of *programs*: instructions that its verifier followed, bytes that it made
@@ -39,13 +41,14 @@ Where there are no rounds, what is compared is medians or single readings.
 - **scale**: networks with ten prefixes each, half of them IPv4, and rules from one network to another one; the last policy
   is as large as a host is to hold. `enforcer apply` and `enforcer explain` from their start to their end; memory is what the
   policy adds.
-- **update**: an order at the daemon's socket at rest, to the first packet that passes for it. An order is the whole policy. *One
-  generation record*: the last of such an order, some numbers that name the policy's tables; one store more, and it decides. No
-  prefix is written then, nor ever in place: tables that an order changes are built whole, which is in *one prefix more*.
-  *All others replaced*: with the prefix, every other network makes room for one of another name with other prefixes. *Beside
-  4096 flows*: while one processor sends as many packets as it can from one workload to another, both of a network that stays;
-  they are counted at the receiver's interface, and *lost* are those that the sender's kernel took and the receiver never saw. *Many
-  prefixes in place of few*: with the prefix come all other networks, half of whose prefixes are IPv4; a handful of orders.
+- **update**: an order at the daemon's socket at rest, to the first packet that passes for it. An order is the whole policy.
+  *One generation record*: the last of such an order, some numbers that name the policy's tables; one store more, and it
+  decides. No prefix is written then, nor ever in place: tables that an order changes are built whole, which is in *one prefix
+  more*. *All others replaced*: with the prefix, every other network makes room for one of another name with other prefixes.
+  *Beside 4096 flows*: while one processor sends as many packets as it can from one workload to another, both of a network that
+  stays; they are counted at the receiver's interface, and *lost* are those that the sender's kernel took and the receiver
+  never saw. *Many prefixes in place of few*: with the prefix come all other networks, half of whose prefixes are IPv4; a
+  handful of orders.
 - **ready**: a veth whose workload floods from the first moment: from its link to its first packet at the host. By tcx,
   which is the default where the kernel has it, to attach takes two grace periods under the lock over all interfaces, and a
   link that comes up may have to wait for that; filters (`clsact`) make nobody wait.
