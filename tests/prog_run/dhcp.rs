@@ -15,18 +15,24 @@ use enforcer_tests::{
 };
 use rstest::rstest;
 
-use crate::lab;
+use crate::{TENANTS, lab, without_policy};
 
 const OTHER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x77];
 
 #[rstest]
-fn a_client_finds_the_hosts_dhcp_server_and_nobody_elses(mut lab: Lab) {
+fn a_client_finds_the_hosts_dhcp_server_and_nobody_elses() {
+    let mut lab = without_policy();
     lab.endpoint("new");
-    // Asked by an endpoint that has no address yet, and before any policy.
-    for endpoint in ["new", "a"] {
-        lab.sent_by(endpoint, dhcp_discover()).passes(HostAllowed).is_stamped_as(endpoint);
-        lab.sent_by(endpoint, dhcp_discover()).passes(HostAllowed).is_stamped_as(endpoint);
-    }
+    let find = |lab: &mut Lab| {
+        // Asked by an endpoint that has no address yet, too.
+        for endpoint in ["new", "new", "a", "a"] {
+            lab.sent_by(endpoint, dhcp_discover()).passes(HostAllowed).is_stamped_as(endpoint);
+        }
+    };
+    lab.sent_by("a", from(BLUE_A.v4).to(BLUE_B.v4).udp(53)).drops(NoPolicy);
+    find(&mut lab);
+    lab.apply(TENANTS);
+    find(&mut lab);
 }
 
 #[rstest]

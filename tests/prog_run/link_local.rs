@@ -62,20 +62,38 @@ fn an_ipv4_link_local_address_has_an_owner_or_is_nobodys(mut lab: Lab) {
 
 /// Compatible (RFC 4291 §2.5.5.1) and translated (RFC 6052) addresses are plain IPv6 here: nobody in IPv4.
 #[rstest]
-#[case::compatible("::10.1.0.5", "::10.7.3.6")]
-#[case::translated("64:ff9b::10.1.0.5", "64:ff9b::10.7.3.6")]
-fn an_embedded_ipv4_address_is_none(mut lab: Lab, #[case] own: &str, #[case] other: &str) {
+#[case::compatible("::10.1.0.5", "::10.7.3.6", "::10.0.0.0/104")]
+#[case::translated("64:ff9b::10.1.0.5", "64:ff9b::10.7.3.6", "64:ff9b::/96")]
+fn an_embedded_ipv4_address_is_none(
+    mut lab: Lab,
+    #[case] own: &str,
+    #[case] other: &str,
+    #[case] prefix: &str,
+) {
     let [own, other] = [own, other].map(|text| text.parse::<Ipv6Addr>().unwrap());
     lab.sent_by("a", from(own).to(BLUE_B.v6).udp(53)).drops(SpoofedSource);
     lab.sent_by("a", from(BLUE_A.v6).to(other).udp(53)).drops(DefaultDeny);
     lab.delivered_to("b", from(own).to(BLUE_B.v6).udp(53)).drops(DefaultDeny);
     lab.delivered_to("b", from(BLUE_A.v6).to(other).udp(53)).stamped_by("a").drops(NotOwner);
+    // Members of what covers them as IPv6, which makes none of the IPv4 addresses one.
+    lab.apply(&format!(
+        "version = 1\n[network.wide]\nprefixes = ['{prefix}', '2001:db8:1::/64', '10.1.0.0/24']"
+    ));
+    lab.sent_by("a", from(BLUE_A.v6).to(other).udp(53)).passes(SharedNetwork);
+    lab.delivered_to("a", from(other).to(BLUE_A.v6).udp(53)).passes(SharedNetwork);
+    lab.sent_by("a", from(BLUE_A.v4).to(BLUE_B.v4).udp(53)).drops(DefaultDeny);
+    lab.endpoint("a").owns([own]);
+    lab.sent_by("a", from(own).to(other).udp(53)).passes(SharedNetwork);
 }
 
 #[rstest]
 fn a_frame_from_a_group_is_nobodys(mut lab: Lab) {
-    lab.endpoint("a").has_mac(WORKLOAD_MAC);
     let to_host = from(BLUE_A.v4).to(HOST.v4).udp(53);
-    lab.sent_by("a", to_host.clone().byte(6, 0x03)).drops(SpoofedMac);
+    let from_group = to_host.clone().byte(6, WORKLOAD_MAC[0] | 1);
+    // While nobody knows the MAC, any will do.
+    lab.sent_by("a", &from_group).passes(HostAllowed);
+    lab.endpoint("a").has_mac(WORKLOAD_MAC);
+    lab.sent_by("a", &from_group).drops(SpoofedMac);
+    lab.guarded_by("a", &from_group).drops(SpoofedMac);
     lab.sent_by("a", to_host).passes(HostAllowed);
 }

@@ -44,6 +44,8 @@ fn blue6() -> Packet {
 #[case::ip_in_ip(|packet: Packet| packet.protocol(4), 0, 0)]
 #[case::reserved(|packet: Packet| packet.protocol(255), 0, 0)]
 #[case::nothing_behind(|packet: Packet| packet.protocol(59).payload(0), 0, 0)]
+#[case::esp(|packet: Packet| packet.protocol(50), 0, 0)]
+#[case::mobility(|packet: Packet| packet.protocol(135), 0, 0)]
 fn any_protocol_passes_inside_a_network_and_none_between(
     mut lab: Lab,
     #[case] make: fn(Packet) -> Packet,

@@ -36,6 +36,7 @@ fn a_tunnel_is_judged_by_its_outer_addresses(
 #[case::gre(47)]
 #[case::reserved(255)]
 #[case::ip_in_ip(4)]
+#[case::no_next_header(59)]
 fn a_rule_names_a_protocol_by_its_number(#[case] number: u8, #[values(V4, V6)] family: Family) {
     let mut lab = without_policy();
     let packet = from(BLUE_A.on(family)).to(DB.on(family)).protocol(number);

@@ -51,27 +51,36 @@ fn what_is_for_an_endpoint_is_judged_as_at_its_veth(mut outside: Lab, #[values(V
 
 #[rstest]
 fn what_is_for_the_host_or_nobody_is_the_hosts_business(mut outside: Lab, #[values(V4, V6)] family: Family) {
-    for packet in [
+    let packets = [
         between(family, OUTSIDER, HOST),
         between(family, OUTSIDER, DB_FAR),
         between(family, DB_FAR, HOST).fragment(185, false),
         between(family, OUTSIDER, HOST).vlan(5),
         between(family, OUTSIDER, HOST).ethertype(0x88cc),
-    ] {
+    ];
+    for packet in &packets {
         outside.guarded_by("uplink", packet).passes_uncounted();
     }
-    // What it lets through it does not count.
+    // What the guard lets through it does not count.
     assert_eq!(outside.reason(Verdict::Pass(Uplink)), Counter::default());
+    for packet in packets {
+        outside.arrives_at("uplink", packet).passes(Uplink);
+    }
 }
 
 #[rstest]
 fn tags_and_neighbours_outside_are_not_judged(mut outside: Lab, #[values(V4, V6)] family: Family) {
     // Whose the frame in a tagged one is says the tag, which the host has not looked at yet.
-    outside.guarded_by("uplink", between(family, OUTSIDER, BLUE_A).vlan(5)).passes_uncounted();
-    outside.guarded_by("uplink", between(family, OUTSIDER, BLUE_A).ethertype(0x8847)).passes_uncounted();
-    outside.guarded_by("uplink", arp_request(OUTSIDER.v4, HOST.v4)).passes_uncounted();
     let router = "fe80::1".parse::<std::net::Ipv6Addr>().unwrap();
-    outside.guarded_by("uplink", neighbor_advertisement(router, router)).passes_uncounted();
+    for packet in [
+        between(family, OUTSIDER, BLUE_A).vlan(5),
+        between(family, OUTSIDER, BLUE_A).ethertype(0x8847),
+        arp_request(OUTSIDER.v4, HOST.v4),
+        neighbor_advertisement(router, router),
+    ] {
+        outside.guarded_by("uplink", &packet).passes_uncounted();
+        outside.arrives_at("uplink", packet).passes(Uplink);
+    }
 }
 
 #[rstest]
@@ -79,7 +88,9 @@ fn every_link_has_its_link_local_addresses(mut outside: Lab) {
     let shared = "fe80::5".parse::<std::net::Ipv6Addr>().unwrap();
     outside.host_owns([shared]);
     let group = "ff02::1".parse::<std::net::Ipv6Addr>().unwrap();
-    outside.guarded_by("uplink", from(shared).to(group).udp(9)).passes_uncounted();
+    let packet = from(shared).to(group).udp(9);
+    outside.guarded_by("uplink", &packet).passes_uncounted();
+    outside.arrives_at("uplink", packet).passes(Uplink);
 }
 
 #[rstest]
