@@ -1,6 +1,6 @@
 //! Who opens conversations without end pays with its own.
 
-use enforcer_common::verdict::PassReason::*;
+use enforcer_common::{limits::MAX_STATE, verdict::PassReason::*};
 use enforcer_tests::packet::{BLUE_A, BLUE_B, BLUE_FAR, DB, Family, Family::*, Packet, Party, from};
 use rstest::rstest;
 
@@ -8,6 +8,7 @@ use crate::{TENANTS, without_policy};
 
 /// More than the table of conversations holds.
 const FLOWS: usize = 300_000;
+const _: () = assert!(FLOWS > MAX_STATE as usize);
 
 /// As many different questions as there are.
 fn flood(question: &Packet) -> impl Iterator<Item = Vec<u8>> {

@@ -1,6 +1,6 @@
 //! A new policy or new facts decide from the next packet on, whatever flows remember.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use enforcer::datapath::{sizes::TableKind, tables::boottime};
 use enforcer_common::{
@@ -10,6 +10,7 @@ use enforcer_common::{
 use enforcer_tests::{
     packet::{BLUE_A, BLUE_B, BLUE_FAR, DB, Family, Family::*, HOST},
     prog_run::Lab,
+    wait,
 };
 use rstest::rstest;
 
@@ -210,7 +211,7 @@ fn a_flow_that_passed_is_judged_anew_when_the_deadline_passes(
     let packet = between(family, BLUE_A, DB);
     // With what takes long behind it: the programs are loaded for the first packet.
     lab.sent_by("a", &packet).drops(DefaultDeny);
-    let deadline = boottime() + 2_000_000_000;
+    let deadline = boottime() + wait::scaled(Duration::from_secs(2)).as_nanos() as u64;
     lab.apply_until(FLAT, deadline);
     lab.sent_by("a", &packet).passes(SharedNetwork);
     while boottime() < deadline {

@@ -13,7 +13,7 @@ use enforcer_tests::{
 use etherparse::Ipv4Header;
 use rstest::{fixture, rstest};
 
-use crate::{between, ruled};
+use crate::{TENANTS, between, ruled};
 
 const UPLINK: &str = "uplink";
 /// MACs of the host's interfaces: towards `a`, and of the uplink.
@@ -158,6 +158,7 @@ fn where_the_kernel_knows_no_way_it_is_asked(
     let packet = leaving(family, BLUE_FAR).payload(1300);
     assert!(border.sent_by("a", packet.clone()).straight_out().is_some(), "there is a way");
     border.routes(change.replace("FAR", &BLUE_FAR.on(family).to_string()).split("; "));
+    border.lease(Kinds::ALL);
     let straight = border.sent_by("a", packet.clone()).straight_out();
     assert!(straight.is_none(), "{packet} after {change}");
 }
@@ -217,4 +218,8 @@ fn what_is_denied_or_only_let_go_on_does_not_leave_straight(
     border.sent_by("a", leaving(family, OUTSIDER)).drops(DropReason::DefaultDeny);
     border.host_mode(Mode::Observe);
     assert_eq!(border.sent_by("a", leaving(family, OUTSIDER)).straight_out(), None);
+    let rule = "[[rule]]\nname = 'r'\nfrom = ['blue']\nto = ['world']\nallow = ['tcp']";
+    border.apply(&format!("{TENANTS}{rule}"));
+    border.lease(Kinds::ALL);
+    assert!(border.sent_by("a", leaving(family, OUTSIDER)).straight_out().is_some(), "where it is admitted");
 }

@@ -13,7 +13,7 @@ use enforcer_tests::{
 use etherparse::Ipv4Header;
 use rstest::rstest;
 
-use crate::{between, lab, ruled};
+use crate::{DIRECTION, TENANTS, between, lab, ruled};
 
 /// MACs of the host's side, which is whom a router's packets are for, and of the workloads' own.
 const GATEWAYS: [[u8; 6]; 2] = [[2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 1, 2]];
@@ -180,8 +180,12 @@ fn what_is_denied_or_only_let_go_on_is_not_handed_over(
     lab.sent_by("a", denied()).drops(DropReason::DefaultDeny);
     lab.host_mode(Mode::Observe);
     assert_eq!(lab.sent_by("a", denied()).straight(), None, "the receiver's hook may drop it");
-    let spoofed = addressed(between(family, BLUE_B, DB), GATEWAYS[0]);
-    assert_eq!(lab.sent_by("a", spoofed).straight(), None);
+    let spoofed = || addressed(between(family, BLUE_B, DB), GATEWAYS[0]);
+    assert_eq!(lab.sent_by("a", spoofed()).straight(), None);
+    lab.apply(&format!("{TENANTS}{DIRECTION}"));
+    lab.lease(Kinds::ALL);
+    assert!(lab.sent_by("a", denied()).straight().is_some(), "where it is admitted");
+    assert_eq!(lab.sent_by("a", spoofed()).straight(), None, "admitted, and not `a`'s");
 }
 
 #[rstest]

@@ -41,10 +41,11 @@ pub(super) fn keep(case: &Case) -> PathBuf {
 
 /// Every case that was kept.
 pub(super) fn all() -> Vec<(PathBuf, Case)> {
-    let Ok(entries) = fs::read_dir(directory()) else { return Vec::new() };
+    let entries = fs::read_dir(directory()).expect("the directory is readable");
     let paths = entries.map(|entry| entry.expect("the directory is readable").path());
     let mut paths: Vec<PathBuf> =
         paths.filter(|path| path.extension().is_some_and(|ext| ext == "json")).collect();
+    assert!(!paths.is_empty(), "nothing is kept in {}", directory().display());
     paths.sort();
     let read = |path: PathBuf| {
         let text = fs::read_to_string(&path).expect("the file is readable");

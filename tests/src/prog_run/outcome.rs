@@ -12,7 +12,7 @@ use super::Lab;
 use crate::packet::Packet;
 
 /// `TC_ACT_UNSPEC`, `TCX_NEXT`: the next program decides.
-const NEXT_PROGRAM: i32 = -1;
+pub(super) const NEXT_PROGRAM: i32 = -1;
 /// `TC_ACT_SHOT`.
 const SHOT: i32 = 2;
 

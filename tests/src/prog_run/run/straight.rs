@@ -4,7 +4,7 @@ use enforcer::shortcut::Kinds;
 use enforcer_common::{event::Hook, shortcut::Shortcut};
 
 use super::{
-    super::{Lab, context::SkBuff},
+    super::{Lab, context::SkBuff, outcome::NEXT_PROGRAM},
     FOREIGN_MARK, Run,
 };
 
@@ -41,7 +41,7 @@ impl Lab {
 }
 
 impl Run<'_> {
-    /// The frame as it goes straight; `None` where it is the stack's, which it then gets as it was.
+    /// The frame as it goes straight; `None` where it goes on to the stack, which gets it as it was.
     #[track_caller]
     pub fn straight(self) -> Option<Vec<u8>> {
         self.redirected(0)
@@ -64,6 +64,7 @@ impl Run<'_> {
             assert_eq!(mark, FOREIGN_MARK | stamp, "the mark of {}", self.packet);
             return Some(frame);
         }
+        assert_eq!(code, NEXT_PROGRAM, "{} goes neither straight nor by the stack", self.packet);
         assert_eq!(frame, self.packet.bytes(), "{} goes by the stack, and was changed", self.packet);
         None
     }
