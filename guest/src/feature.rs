@@ -34,11 +34,13 @@ pub enum Feature {
     Dummy,
     /// Devices that share the MAC of another.
     Ipvlan,
+    /// Devices beside another, with MACs of their own.
+    Macvlan,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Tcx,
         Self::VerifiedCounts,
         Self::TestedOrigin,
@@ -54,6 +56,7 @@ impl Feature {
         Self::Geneve,
         Self::Dummy,
         Self::Ipvlan,
+        Self::Macvlan,
     ];
 
     /// What reports call it.
@@ -74,6 +77,7 @@ impl Feature {
             Self::Geneve => "geneve devices",
             Self::Dummy => "dummy devices",
             Self::Ipvlan => "ipvlan devices",
+            Self::Macvlan => "macvlan devices",
         }
     }
 
@@ -96,7 +100,8 @@ impl Feature {
             | Self::Ip6Gre
             | Self::Geneve
             | Self::Dummy
-            | Self::Ipvlan => (5, 10),
+            | Self::Ipvlan
+            | Self::Macvlan => (5, 10),
         }
     }
 

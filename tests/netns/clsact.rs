@@ -2,8 +2,9 @@
 
 use enforcer::datapath::bpf::{TcxHook, tcx_programs};
 use enforcer_tests::daemon::attaching_by;
+use enforcer_tests::host::HOST_IPV4;
 use enforcer_tests::kernel::require_tcx;
-use enforcer_tests::traffic::{ECHO_PORT, tcp};
+use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
 use enforcer_tests::{Daemon, Host, Numbered, wait};
 
 use crate::town::POLICY;
@@ -86,12 +87,15 @@ fn whose_first_place_is_taken_is_told_and_stays_closed() {
     let db = host.workload("db").at("10.3.0.5/24").routed();
     assert!(host.netns().run("tc", &["qdisc", "add", "dev", web.interface(), "clsact"]).status.success());
     assert!(accepting(&host, web.interface(), "ingress", 1));
+    assert!(ping(&web, HOST_IPV4.into()), "open before");
     let daemon = Daemon::start_with(&host, &clsact_and(""));
     daemon.wait_ready(&[db.interface()]);
     daemon.apply(POLICY);
     let warnings = daemon.json(&["status"])["warnings"].to_string();
     assert!(warnings.contains(web.interface()) && warnings.contains("attach"), "{warnings}");
-    assert!(!tcp(&web, db.ipv4(), ECHO_PORT));
+    // Every policy allows that.
+    assert!(ping(&db, HOST_IPV4.into()), "who has programs may ask");
+    assert!(!ping(&web, HOST_IPV4.into()), "who has none is closed");
 }
 
 #[test]

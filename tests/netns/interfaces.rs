@@ -8,8 +8,7 @@ use enforcer_tests::daemon::attaching_by;
 use enforcer_tests::hooks::programs;
 use enforcer_tests::traffic::{ECHO_PORT, tcp, udp};
 use enforcer_tests::{NetNs, Workload, wait};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::town::{POLICY, Town};
@@ -42,6 +41,16 @@ fn assert_web_is_governed(town: &Town, when: &str) {
         assert!(answered(&town.api, web).is_some(), "{when}: api asks {web}");
         assert!(!udp(&town.web, db, ECHO_PORT), "{when}: web asks {db}");
     }
+}
+
+/// `explain` exits otherwise for what is denied.
+#[track_caller]
+fn assert_nobody_has_webs_address(town: &Town) {
+    let output = town.daemon.cli(&["explain", "10.1.0.5", "10.2.0.5", "-o", "json"]);
+    let explained: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    assert_eq!(explained["src"]["address"], "10.1.0.5", "{explained}");
+    assert_eq!(explained["src"]["endpoint"], Value::Null, "{explained}");
 }
 
 /// The routes that lead to a workload are gone when its interface was down or away.
@@ -110,8 +119,7 @@ fn an_interface_that_moves_to_another_namespace_and_back_is_enforced_again() {
     let host = town.host.netns();
     host.ip(&format!("link set veth-web netns {}\n", elsewhere.name()));
     wait::until("it is forgotten", PATIENCE, || endpoint(&town, "veth-web").is_none().then_some(()));
-    let flows = town.daemon.json(&["explain", "10.2.0.5", "10.2.0.5"]);
-    assert_ne!(flows["src"]["endpoint"], "veth-web");
+    assert_nobody_has_webs_address(&town);
     elsewhere.ip(&format!("link set veth-web netns {}\n", host.name()));
     lead_to(&town.web, &town);
     town.daemon.wait_ready(&["veth-web"]);
@@ -136,13 +144,12 @@ fn a_freed_index_inherits_nothing_even_when_the_kernel_could_not_tell_all() {
     let old = wait::until("the first is ready", PATIENCE, || {
         endpoint(&town, "veth-old").filter(|endpoint| addresses(endpoint).contains(&"10.1.0.50"))
     });
-    let daemon = Pid::from_raw(town.daemon.pid().unwrap() as i32);
-    kill(daemon, Signal::SIGSTOP).unwrap();
+    town.daemon.signal(Signal::SIGSTOP);
     // More news than a netlink socket has room for: of what comes then, the daemon hears nothing.
     host.ip(&"link set veth-db alias one\nlink set veth-db alias other\n".repeat(1000));
     host.ip("link delete veth-old\n");
     blue_at_index(&town, &second, "veth-new", "10.3.0.50");
-    kill(daemon, Signal::SIGCONT).unwrap();
+    town.daemon.signal(Signal::SIGCONT);
     let new = wait::until("the second is an endpoint of its own", PATIENCE, || {
         endpoint(&town, "veth-new").filter(|new| addresses(new) == ["10.3.0.50"])
     });
@@ -162,8 +169,5 @@ fn an_interface_deleted_under_us_is_forgotten_with_all_it_had() {
     let links = enforcer::datapath::pins::Pins::new(town.daemon.bpffs()).list_links().unwrap();
     let left = if Mechanism::best() == Mechanism::Tcx { 3 } else { 0 };
     assert_eq!(links.len(), 2 * left, "two of each that is left, and none where there are none: {links:?}");
-    let explained: Value =
-        serde_json::from_slice(&town.daemon.cli(&["explain", "10.1.0.5", "10.2.0.5", "-o", "json"]).stdout)
-            .unwrap();
-    assert_eq!(explained["src"]["endpoint"], Value::Null, "{explained}");
+    assert_nobody_has_webs_address(&town);
 }

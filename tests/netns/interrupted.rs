@@ -84,6 +84,7 @@ fn assert_only(friend: Friend, town: &Town, when: &str) {
         let protocol = Protocol::Udp(ECHO_PORT);
         Probe { from: town.web.netns(), to, protocol }.is_answered(patience)
     };
+    let denied = town.daemon.dropped("default-deny");
     thread::scope(|scope| {
         let questions = [(friend, PATIENCE, true), (friend.other(), DENIAL, false)];
         let asked: Vec<_> = questions
@@ -96,6 +97,10 @@ fn assert_only(friend: Friend, town: &Town, when: &str) {
             let answered = answered.join().unwrap();
             assert_eq!(answered, expected, "{when}: web asks {to} under the policy of {friend:?}");
         }
+    });
+    // Not only late, but denied.
+    wait::until("the other's questions are dropped", PATIENCE, || {
+        (town.daemon.dropped("default-deny") >= denied + 2).then_some(())
     });
 }
 

@@ -250,11 +250,13 @@ fn rules_of_a_bridge_are_met_by_what_is_routed() {
     border.wait_straight(Family::V4);
     border.on_host(
         "nft 'add table bridge f; add chain bridge f in { type filter hook input priority 0; }; \
-         add rule bridge f in ip daddr 198.51.100.9 drop'",
+         add rule bridge f in ip daddr 198.51.100.9 counter drop'",
     );
     wait::until("nothing gets out", PATIENCE, || {
         (!udp(&border.web, border.outside.ipv4(), ECHO_PORT)).then_some(())
     });
+    let shown = transcript(&border.host.netns().run("nft", &["list", "table", "bridge", "f"]));
+    assert!(shown.contains("counter packets ") && !shown.contains("counter packets 0 "), "{shown}");
     border.on_host("nft delete table bridge f");
     border.wait_straight(Family::V4);
 }

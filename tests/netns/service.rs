@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use enforcer_tests::daemon::{DEFAULT_CONFIG, PATIENCE};
@@ -111,12 +111,17 @@ fn ready_means_that_the_saved_policy_decides_at_every_workload() {
 fn the_watchdog_is_told_twice_as_often_as_it_wants() {
     let host = Host::new("notifydog");
     let (daemon, supervisor) = supervised(&host, &["WATCHDOG_USEC=400000"]);
-    let started = std::time::Instant::now();
-    let alive = (0..12).filter(|_| supervisor.hear_anything() == "WATCHDOG=1").count();
-    assert_eq!(alive, 11, "all but that it is ready");
-    let took = started.elapsed();
+    let started = Instant::now();
+    let heard = [(); 12].map(|()| (supervisor.hear_anything() == "WATCHDOG=1", started.elapsed()));
+    assert_eq!(heard.iter().filter(|(is_alive, _)| *is_alive).count(), 11, "all but that it is ready");
     // Those of the start may wait in the socket already.
+    let took = heard[11].1;
     assert!(took.as_millis() > 1000, "{took:?} for eleven");
+    // Most come in time, whatever else the machine does.
+    let mut pauses: Vec<Duration> = heard.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
+    pauses.sort_unstable();
+    let often = wait::scaled(Duration::from_millis(300));
+    assert!(pauses[6] < often, "400 ms are wanted, 200 ms are half of it: {pauses:?}");
     drop(daemon);
 }
 

@@ -4,6 +4,7 @@
 use std::fs;
 
 use enforcer::datapath::bpf::{link_target, open_pin};
+use enforcer::datapath::load::{FROM_ENDPOINT, TO_ENDPOINT};
 use enforcer::datapath::pins::Pins;
 use enforcer_common::ABI_VERSION;
 use enforcer_tests::daemon::{DEFAULT_CONFIG, ROOMY_CONFIG};
@@ -19,16 +20,35 @@ use crate::town::{POLICY, Town};
 const WITH_RULE: &str = "\n[[rule]]\nname = \"web asks db\"\nfrom = [\"blue\"]\nto = [\"green\"]\n\
                          allow = [\"tcp\", \"udp\"]\n";
 
+/// Interface, name and program of both links of each of the town's interfaces.
+#[track_caller]
+fn running(town: &Town) -> Vec<(u32, String, u32)> {
+    let links = Pins::new(town.daemon.bpffs()).list_links().unwrap().into_iter();
+    let links: Vec<_> = links
+        .map(|(ifindex, name, path)| {
+            let target = link_target(open_pin(&path).unwrap()).unwrap();
+            (ifindex, name, target.program_id)
+        })
+        .collect();
+    let of_endpoints =
+        links.iter().filter(|(_, name, _)| [FROM_ENDPOINT, TO_ENDPOINT].contains(&name.as_str()));
+    assert_eq!(of_endpoints.count(), 2 * town.interfaces().len(), "{links:?}");
+    links
+}
+
 /// Both programs at each of the town's interfaces are of `programs`.
 #[track_caller]
 fn assert_runs(town: &Town, programs: &[u32]) {
-    for (ifindex, name, path) in Pins::new(town.daemon.bpffs()).list_links().unwrap() {
-        let target = link_target(open_pin(&path).unwrap()).unwrap();
-        assert!(
-            programs.contains(&target.program_id),
-            "{name} of {ifindex} is program {}",
-            target.program_id
-        );
+    for (ifindex, name, program) in running(town) {
+        assert!(programs.contains(&program), "{name} of {ifindex} is program {program}");
+    }
+}
+
+/// No program is one of these.
+#[track_caller]
+fn assert_runs_none_of(town: &Town, programs: &[u32], when: &str) {
+    for (ifindex, name, program) in running(town) {
+        assert!(!programs.contains(&program), "{when}: {name} of {ifindex} still is program {program}");
     }
 }
 
@@ -48,13 +68,6 @@ fn downgrade(town: &mut Town) -> Vec<u32> {
     programs
 }
 
-fn reason(town: &Town, reason: &str) -> u64 {
-    let drops = town.daemon.json(&["drops"]);
-    let reasons = drops["reasons"].as_array().unwrap();
-    let found = reasons.iter().find(|entry| entry["reason"] == reason);
-    found.map_or(0, |entry| entry["packets"].as_u64().unwrap())
-}
-
 /// An upgrade and the way back, often, under streams between allowed and denied pairs.
 #[test]
 fn versions_replace_each_other_without_losing_or_admitting_a_packet() {
@@ -72,10 +85,7 @@ fn versions_replace_each_other_without_losing_or_admitting_a_packet() {
         assert!(!tcp(&town.db, town.web.ipv4(), ECHO_PORT), "the earlier version denies, round {round}");
         town.daemon.start_again();
         assert_eq!(versions(&town), [ABI_VERSION]);
-        let gone = Pins::new(town.daemon.bpffs()).list_links().unwrap().into_iter().all(|(_, _, path)| {
-            !earlier.contains(&link_target(open_pin(&path).unwrap()).unwrap().program_id)
-        });
-        assert!(gone, "a program of the earlier version still runs, round {round}");
+        assert_runs_none_of(&town, &earlier, &format!("round {round}"));
         assert!(conversation.goes_on(), "and with this one again, round {round}");
     }
     for (name, stream) in [("IPv4", shared4), ("IPv6", shared6), ("by rule", by_rule)] {
@@ -103,14 +113,14 @@ fn totals_endpoints_and_the_policy_come_along() {
     let mut town = Town::build_with("upgrade-totals", ROOMY_CONFIG);
     town.daemon.apply(POLICY);
     assert!(!tcp(&town.web, town.db.ipv4(), ECHO_PORT));
-    let (denied, networks) = (reason(&town, "default-deny"), town.daemon.json(&["networks"]));
+    let (denied, networks) = (town.daemon.dropped("default-deny"), town.daemon.json(&["networks"]));
     let before = town.daemon.json(&["status"]);
     let endpoints = town.daemon.json(&["endpoints"]);
     assert!(denied > 0);
     downgrade(&mut town);
     assert!(!tcp(&town.web, town.db.ipv4(), ECHO_PORT), "counted by the earlier version");
     town.daemon.start_again();
-    assert!(reason(&town, "default-deny") > denied, "its drops are in the same totals");
+    assert!(town.daemon.dropped("default-deny") > denied, "its drops are in the same totals");
     let after = town.daemon.json(&["status"]);
     assert_eq!(after["digest"], before["digest"]);
     assert!(after["passed"]["packets"].as_u64() >= before["passed"]["packets"].as_u64());
@@ -150,9 +160,7 @@ fn upgrading_needs_no_daemon() {
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text, "table layout 3 -> 4: this version's programs run at 4 endpoints\n");
-    for (_, name, path) in Pins::new(town.daemon.bpffs()).list_links().unwrap() {
-        assert!(!earlier.contains(&link_target(open_pin(&path).unwrap()).unwrap().program_id), "{name}");
-    }
+    assert_runs_none_of(&town, &earlier, "upgraded");
     assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT));
 }
 

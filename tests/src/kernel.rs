@@ -56,7 +56,7 @@ pub fn require_tcx() {
 }
 
 /// The kinds of devices that not every kernel is built with, and how one is made.
-const DEVICES: [(Feature, &str); 10] = [
+const DEVICES: [(Feature, &str); 11] = [
     (Feature::Vlan, "link base type vlan id 5"),
     (Feature::Ipip, "type ipip local 192.0.2.1 remote 192.0.2.2"),
     (Feature::Sit, "type sit local 192.0.2.1 remote 192.0.2.2"),
@@ -67,6 +67,7 @@ const DEVICES: [(Feature, &str); 10] = [
     (Feature::Geneve, "type geneve id 5 remote 192.0.2.2"),
     (Feature::Dummy, "type dummy"),
     (Feature::Ipvlan, "link base type ipvlan"),
+    (Feature::Macvlan, "link base type macvlan"),
 ];
 
 /// Ends the test where the kernel knows one of these kinds of devices not: each is made once.

@@ -209,8 +209,10 @@ impl Report {
         Self { sent, received, duplicated, reordered, longest_silence, first, last }
     }
 
-    /// The numbers that did not arrive.
+    /// The numbers that did not arrive; panics where none could be lost.
+    #[track_caller]
     pub fn lost(&self) -> Vec<u64> {
+        assert!(self.sent > 0, "no packet was sent, and so none could be lost");
         (0..self.sent).filter(|number| !self.received.contains(number)).collect()
     }
 }
