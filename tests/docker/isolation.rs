@@ -7,7 +7,7 @@ use enforcer_tests::{Daemon, Host};
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::scene::{DROP, LEAVE_IT, Question, Scene, foreign, insist};
+use crate::scene::{DROP, LEAVE_IT, Question, Scene, insist};
 
 const NONE: &[&str] = &[];
 
@@ -63,7 +63,7 @@ fn the_policy_decides_unless_a_rule_that_status_names_does(
 /// Insists that `status` names a rule that dropped something.
 #[track_caller]
 fn assert_named(daemon: &Daemon, chain: &str, text: &str) {
-    let found = foreign(daemon);
+    let found = daemon.foreign();
     let is_it = |rule: &Value| {
         let says = rule["text"].as_str().is_some_and(|said| said.contains(text));
         rule["chain"] == chain && rule["effect"] == "drops" && says && rule["packets"] != 0

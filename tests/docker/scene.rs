@@ -7,7 +7,6 @@ use std::time::Duration;
 use enforcer_tests::docker::{Container, Engine};
 use enforcer_tests::traffic::{Probe, Protocol, ask_all};
 use enforcer_tests::{Daemon, Host, NetNs, wait};
-use serde_json::Value;
 
 /// Who is in which network is told by labels alone.
 pub const POLICY: &str = r#"
@@ -149,9 +148,4 @@ pub fn insist(situation: &str, questions: &[Question<'_>]) {
         })
         .collect();
     assert!(wrong.is_empty(), "{situation}: {wrong:#?}");
-}
-
-/// What `status` says is in a workload's way.
-pub fn foreign(daemon: &Daemon) -> Vec<Value> {
-    daemon.json(&["status"])["foreign"].as_array().unwrap().clone()
 }

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Output;
 
+use enforcer_tests::command::errors;
 use enforcer_tests::daemon::{DEFAULT_CONFIG, PATIENCE};
 use enforcer_tests::{Daemon, Host};
 use serde_json::Value;
@@ -23,10 +24,7 @@ const GROUPS: &str = "[control]\ngroup = \"4001\"\nadmin_group = \"4002\"\n";
 /// A daemon whose directory and binary everybody may look at, so that only the socket says who may connect.
 fn open_to_all(host: &Host, config: &str) -> Daemon {
     let mut daemon = Daemon::prepare(host, &format!("{DEFAULT_CONFIG}{config}"));
-    let binary = daemon.directory().join("enforcer");
-    fs::copy(daemon.binary(), &binary).unwrap();
-    daemon.use_binary(binary);
-    fs::set_permissions(daemon.directory(), fs::Permissions::from_mode(0o755)).unwrap();
+    daemon.open_to_all();
     daemon.start_again();
     daemon
 }
@@ -36,10 +34,6 @@ fn cli_of(daemon: &Daemon, groups: &str, args: &[&str], input: &str) -> Output {
     let groups = if groups.is_empty() { vec!["--clear-groups"] } else { vec!["--groups", groups] };
     let setpriv = [&["setpriv", "--reuid", USER, "--regid", USER][..], &groups].concat();
     daemon.cli_through(&setpriv, args, input)
-}
-
-fn errors(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn generation(daemon: &Daemon) -> Value {
@@ -170,12 +164,16 @@ fn what_is_no_request_is_refused_and_harms_nobody() {
 fn what_breaks_off_harms_nobody() {
     let host = Host::new("ctlbroken");
     let daemon = Daemon::start(&host);
-    let whole = order("/v1/apply", "application/json", "{\"sources\": []}");
+    let body = "{\"sources\": [{\"name\": \"policy.toml\", \"text\": \"version = 1\"}]}";
+    let whole = order("/v1/apply", "application/json", body);
     for length in 0..whole.len() {
         let mut stream = UnixStream::connect(daemon.socket()).unwrap();
         stream.write_all(&whole[..length]).unwrap();
     }
     assert_eq!(generation(&daemon), 0, "half a request is none");
+    let answer = exchange(&daemon.socket(), &whole);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+    assert_eq!(generation(&daemon), 1, "the whole is one");
 }
 
 #[test]

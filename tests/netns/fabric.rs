@@ -4,7 +4,7 @@ mod external;
 mod staggered;
 mod wire;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use enforcer_tests::connection::Connection;
 use enforcer_tests::fabric::{Fabric, POLICY, Underlay, may_open};
@@ -30,13 +30,6 @@ fn governed_by(underlay: Underlay, name: &str, host_file: &str) -> (Fabric, [Dae
         daemon.apply(POLICY);
     }
     (fabric, daemons)
-}
-
-fn address_of(workload: &Workload, family: Family) -> IpAddr {
-    match family {
-        Family::V4 => workload.ipv4(),
-        Family::V6 => workload.ipv6(),
-    }
 }
 
 /// Everybody reaches exactly whom the policy says, and packets of any size arrive.
@@ -65,7 +58,7 @@ fn assert_holds_on(underlay: Underlay, name: &str) {
 fn assert_bulk_passes(fabric: &Fabric, family: Family) {
     for (client, server) in [("web", "api"), ("shop", "hub")] {
         let (client, server) = (fabric.workload(client), fabric.workload(server));
-        let address = address_of(server, family);
+        let address = server.address(family);
         let connection = Connection::open(client, server, SocketAddr::new(address, PORT)).unwrap();
         connection.upload(BULK).unwrap_or_else(|error| panic!("{family:?} there: {error}"));
         connection.download(BULK).unwrap_or_else(|error| panic!("{family:?} back: {error}"));

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
-use std::process::Output;
 use std::time::Duration;
 
 use enforcer::datapath::pins::Pins;
+use enforcer_tests::command::errors;
 use enforcer_tests::mounts;
 use enforcer_tests::traffic::{ECHO_PORT, tcp, udp};
 use enforcer_tests::wait;
@@ -20,10 +20,6 @@ const SMALL_DISK: usize = 64 << 10;
 
 /// Everybody shares one network.
 const OPEN: &str = "version = 1\n[network.all]\nprefixes = [\"10.0.0.0/8\", \"2001:db8::/32\"]\n";
-
-fn errors(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 fn state(town: &Town) -> PathBuf {
     PathBuf::from(&town.daemon.environment()[2].1)

@@ -19,10 +19,6 @@ const IPTABLES: [&str; 6] = [
     "iptables -t nat -A PREROUTING -p tcp --dport 8080 -j DNAT --to-destination 10.1.0.5:80",
 ];
 
-fn foreign(daemon: &Daemon) -> Vec<Value> {
-    daemon.json(&["status"])["foreign"].as_array().unwrap().clone()
-}
-
 fn find<'f>(found: &'f [Value], chain: &str, effect: &str) -> Option<&'f Value> {
     found.iter().find(|finding| finding["chain"] == chain && finding["effect"] == effect)
 }
@@ -34,7 +30,7 @@ fn rules_in_the_way_are_told_with_what_they_dropped() {
     let api = host.workload("api").at("10.2.0.5/24").routed();
     let mut daemon = Daemon::start(&host);
     daemon.wait_ready(&[web.interface(), api.interface()]);
-    assert_eq!(foreign(&daemon), [Value::Null; 0], "the gate is ours");
+    assert_eq!(daemon.foreign(), [Value::Null; 0], "the gate is ours");
     for command in IPTABLES {
         let words: Vec<&str> = command.split(' ').collect();
         let output = host.netns().run(words[0], &words[1..]);
@@ -43,7 +39,7 @@ fn rules_in_the_way_are_told_with_what_they_dropped() {
     daemon.apply("version = 1\n[network.all]\nprefixes = [\"10.0.0.0/8\"]\n");
     web.netns().run("ping", &["-c", "1", "-W", "0.2", "10.2.0.5"]);
     let found = wait::until("the rules are told", PATIENCE, || {
-        let found = foreign(&daemon);
+        let found = daemon.foreign();
         find(&found, "DOCKER-ISOLATION-STAGE-2", "drops")
             .is_some_and(|rule| rule["packets"] != 0)
             .then_some(found)
@@ -57,7 +53,7 @@ fn rules_in_the_way_are_told_with_what_they_dropped() {
     let shown = String::from_utf8(daemon.cli(&["status"]).stdout).unwrap();
     assert!(shown.contains("ip filter DOCKER-ISOLATION-STAGE-2"), "{shown}");
     daemon.kill();
-    assert_eq!(foreign(&daemon), found, "the same without a daemon");
+    assert_eq!(daemon.foreign(), found, "the same without a daemon");
     daemon.hide_programs();
     daemon.start_again();
     let unseen = &daemon.json(&["status"])["foreign_unseen"];

@@ -9,8 +9,7 @@ use enforcer_tests::command::output_within;
 use enforcer_tests::daemon::DEFAULT_CONFIG;
 use enforcer_tests::traffic::{ECHO_PORT, PATIENCE, Probe, Protocol, ask_all, tcp};
 use enforcer_tests::{Daemon, Host, NetNs, Numbered, Workload, wait};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use rstest::rstest;
 use serde_json::json;
 
@@ -102,7 +101,7 @@ impl Fate {
     fn befalls(self, daemon: &mut Daemon) {
         match self {
             Self::Idle | Self::Busy => {}
-            Self::Stopped => signal(daemon, Signal::SIGSTOP),
+            Self::Stopped => daemon.signal(Signal::SIGSTOP),
             Self::Dead => daemon.kill(),
         }
     }
@@ -110,15 +109,10 @@ impl Fate {
     fn is_over(self, daemon: &mut Daemon) {
         match self {
             Self::Idle | Self::Busy => {}
-            Self::Stopped => signal(daemon, Signal::SIGCONT),
+            Self::Stopped => daemon.signal(Signal::SIGCONT),
             Self::Dead => daemon.start_again(),
         }
     }
-}
-
-fn signal(daemon: &Daemon, signal: Signal) {
-    let pid = daemon.pid().expect("the daemon runs");
-    kill(Pid::from_raw(pid as i32), signal).unwrap();
 }
 
 /// Asks and applies until it is over.

@@ -2,12 +2,11 @@
 
 use std::net::IpAddr;
 
-use enforcer_tests::daemon::{DEFAULT_CONFIG, PATIENCE};
+use enforcer_tests::daemon::DEFAULT_CONFIG;
 use enforcer_tests::echo::Echo;
 use enforcer_tests::host::{HOST_IPV4, HOST_IPV6};
 use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
-use enforcer_tests::{Daemon, Host, Workload, wait};
-use nix::sys::signal::Signal;
+use enforcer_tests::{Daemon, Host, Workload};
 
 const POLICY: &str = "version = 1\n[network.blue]\nprefixes = [\"10.1.0.0/24\", \"2001:db8:1::/64\"]\n";
 const CHECKED: &str =
@@ -49,12 +48,7 @@ impl Scene {
 
     #[track_caller]
     fn reload(&self, host_table: &str) {
-        self.daemon.configure(&format!("{DEFAULT_CONFIG}{host_table}"));
-        let before = self.daemon.log().len();
-        self.daemon.signal(Signal::SIGHUP);
-        wait::until("the daemon has reloaded", PATIENCE, || {
-            self.daemon.log()[before..].contains("reloaded").then_some(())
-        });
+        self.daemon.reload(&format!("{DEFAULT_CONFIG}{host_table}"));
     }
 }
 

@@ -10,7 +10,7 @@ use enforcer_tests::connection::Connection;
 use enforcer_tests::host::{HOST_IPV4, HOST_IPV6};
 use enforcer_tests::packet::{Family, from};
 use enforcer_tests::traffic::ECHO_PORT;
-use enforcer_tests::{NetNs, Workload, icmp, wait};
+use enforcer_tests::{NetNs, icmp, wait};
 
 use crate::pair::{Pair, allow};
 
@@ -24,13 +24,6 @@ const PORT: u16 = 7000;
 /// Longer than the daemon takes to notice anything.
 const PATIENCE: Duration = Duration::from_secs(10);
 const MEGABYTE: usize = 1 << 20;
-
-fn address_of(workload: &Workload, family: Family) -> IpAddr {
-    match family {
-        Family::V4 => workload.ipv4(),
-        Family::V6 => workload.ipv6(),
-    }
-}
 
 /// What somebody's kernel has learned about the path to an address.
 fn learned(netns: &impl AsRef<NetNs>, to: IpAddr) -> String {
@@ -68,7 +61,7 @@ fn a_server_learns_the_path_mtu_of_its_answers_from_a_router() {
     beyond.narrow(ROUTER_MTU);
     pair.govern(&[allow("world", "servers", &["tcp/7000"])]);
     for family in Family::BOTH {
-        let server = SocketAddr::new(address_of(&pair.server, family), PORT);
+        let server = SocketAddr::new(pair.server.address(family), PORT);
         let connection = Connection::open(&beyond, &pair.server, server).unwrap();
         carries_much(&connection, "far to server");
         let route = learned(&pair.server, FAR.on(family));
@@ -82,7 +75,7 @@ fn both_ends_learn_the_path_mtu_from_their_host() {
     let pair = Pair::build("pmtu-host");
     pair.govern(&[allow("clients", "servers", &["tcp/7000"])]);
     for (family, source) in [(Family::V4, IpAddr::from(HOST_IPV4)), (Family::V6, HOST_IPV6.into())] {
-        let (client, server) = (address_of(&pair.client, family), address_of(&pair.server, family));
+        let (client, server) = (pair.client.address(family), pair.server.address(family));
         pair.host.netns().ip(&format!(
             "route replace {client} dev veth-client src {source} mtu lock {HOST_MTU}\n\
              route add {server} dev br-10.2.0 mtu lock {HOST_MTU}\n"
@@ -114,8 +107,8 @@ fn errors_about_what_was_never_sent_do_not_pass() {
     let beyond = Beyond::of(&pair.host);
     pair.govern(&[allow("clients", "world", &["tcp/5432"])]);
     for family in Family::BOTH {
-        let client = address_of(&pair.client, family);
-        let other = address_of(&pair.server, family);
+        let client = pair.client.address(family);
+        let other = pair.server.address(family);
         assert!(enforcer_tests::traffic::tcp(&pair.client, FAR.on(family), ECHO_PORT));
         let count = || (pair.daemon.counts("drop"), pair.daemon.counts("pass")["icmp-error"]);
         let (mut drops, passes) = count();

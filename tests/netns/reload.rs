@@ -3,10 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use enforcer_tests::daemon::PATIENCE;
 use enforcer_tests::traffic::{ECHO_PORT, tcp};
-use enforcer_tests::{Daemon, Host, Workload, wait};
-use nix::sys::signal::Signal;
+use enforcer_tests::{Daemon, Host, Workload};
 use serde_json::json;
 
 use crate::town::POLICY;
@@ -50,12 +48,7 @@ impl Scene {
     /// Reloads, waits for the end of it, and returns what the daemon said meanwhile.
     #[track_caller]
     fn reload(&self) -> String {
-        let before = self.daemon.log().len();
-        self.daemon.signal(Signal::SIGHUP);
-        wait::until("the daemon has reloaded, or not", PATIENCE, || {
-            let said = self.daemon.log()[before..].to_owned();
-            said.contains("reloaded").then_some(said)
-        })
+        self.daemon.read_again()
     }
 
     fn open(&self) -> bool {

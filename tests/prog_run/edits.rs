@@ -10,6 +10,8 @@ use enforcer_tests::prog_run::{Lab, Run};
 use enforcer_tests::wait;
 use rstest::rstest;
 
+use crate::populated;
+
 const BLUE: &str = "10.1.0.0/24\", \"10.7.3.0/26\", \"2001:db8:1::/64\", \"2001:db8:73::/64";
 
 /// The sender and db, and not the other one of blue.
@@ -24,18 +26,16 @@ fn policy(blue: &str, others: &str) -> String {
 
 /// Everybody's endpoints, and a policy that is not the first: of what was before the first nobody knows.
 fn lab() -> Lab {
-    populated(Lab::new())
+    edited(Lab::new())
 }
 
 /// With tables of ours, whose judgements outlive an edit that is not about them.
 fn remembering() -> Lab {
-    populated(Lab::with_tables(TableKind::Own))
+    edited(Lab::with_tables(TableKind::Own))
 }
 
-fn populated(mut lab: Lab) -> Lab {
-    for (name, party) in [("a", BLUE_A), ("b", BLUE_B), ("db", DB)] {
-        lab.endpoint(name).owns([party]);
-    }
+fn edited(lab: Lab) -> Lab {
+    let mut lab = populated(lab);
     lab.apply(&policy("192.0.2.0/24", ""));
     lab.apply(&policy(BLUE, ""));
     lab

@@ -42,6 +42,11 @@ fn feed(child: &mut Child, input: &str) {
     }
 }
 
+/// What a command complained of.
+pub fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 /// Both streams of an output, for a message about what went wrong.
 pub fn transcript(output: &Output) -> String {
     let stdout = String::from_utf8_lossy(&output.stdout);

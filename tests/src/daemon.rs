@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -100,6 +101,17 @@ impl Daemon {
     /// Runs another binary from now on: an upgrade, or the way back.
     pub fn use_binary(&mut self, binary: impl Into<PathBuf>) {
         self.binary = binary.into();
+    }
+
+    /// Everybody may look at its directory, and run the copy of its binary there, which it runs from now on: then only
+    /// the daemon says who may do what.
+    #[track_caller]
+    pub fn open_to_all(&mut self) {
+        let binary = self.directory().join("enforcer");
+        fs::copy(&self.binary, &binary).expect("failed to copy the binary");
+        self.use_binary(binary);
+        let all = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(self.directory(), all).expect("failed to open a directory to all");
     }
 
     /// Starts the daemon that was stopped or killed, and waits until it answers.
@@ -202,11 +214,25 @@ impl Daemon {
     #[track_caller]
     pub fn reload(&self, config: &str) {
         self.configure(config);
+        self.read_again();
+    }
+
+    /// Lets it read its files again, waits for the end of it, and returns what it said meanwhile.
+    #[track_caller]
+    pub fn read_again(&self) -> String {
         let before = self.log().len();
         self.signal(Signal::SIGHUP);
-        wait::until("the daemon has reloaded", PATIENCE, || {
-            self.log()[before..].contains("reloaded").then_some(())
-        });
+        wait::until("the daemon has reloaded, or not", PATIENCE, || {
+            let said = self.log()[before..].to_owned();
+            said.contains("reloaded").then_some(said)
+        })
+    }
+
+    /// What of others `status` tells that is in the way of packets.
+    #[track_caller]
+    pub fn foreign(&self) -> Vec<Value> {
+        let status = self.json(&["status"]);
+        status["foreign"].as_array().expect("`foreign` is an array").clone()
     }
 
     /// Applies a policy; panics when it is refused.

@@ -10,6 +10,7 @@ use crate::bridge::INTERFACE_NAME_MAX;
 use crate::echo::Echo;
 use crate::host::{Host, ROUTED_GATEWAY_IPV4, ROUTED_GATEWAY_IPV6, routed_side, routes_to};
 use crate::netns::NetNs;
+use crate::packet::Family;
 use crate::traffic::ECHO_PORT;
 
 /// A workload that is being described; [`routed`](Self::routed) or [`bridged`](Self::bridged) creates it.
@@ -204,6 +205,15 @@ impl Workload {
     #[track_caller]
     pub fn ipv6(&self) -> IpAddr {
         self.first_address(IpAddr::is_ipv6)
+    }
+
+    /// Its first address of a family.
+    #[track_caller]
+    pub fn address(&self, family: Family) -> IpAddr {
+        match family {
+            Family::V4 => self.ipv4(),
+            Family::V6 => self.ipv6(),
+        }
     }
 
     /// Starts one more echo server, at another port.

@@ -5,8 +5,6 @@ use enforcer_tests::packet::Family;
 use enforcer_tests::traffic::{ECHO_PORT, udp};
 use enforcer_tests::{Daemon, Numbered};
 
-use super::address_of;
-
 /// web and api, db and store; hub and watch always.
 const ONE: &str = r#"
 version = 1
@@ -48,7 +46,7 @@ fn hosts_that_change_one_after_the_other_admit_nothing_that_no_policy_allows() {
     let (fabric, daemons) = governed("stagger");
     let stream = |from: &str, to: &str, family, rate| {
         let (from, to) = (fabric.workload(from), fabric.workload(to));
-        Numbered::new(from, to, address_of(to, family)).rate(rate).start()
+        Numbered::new(from, to, to.address(family)).rate(rate).start()
     };
     let both = |(from, to): (&'static str, &'static str), rate| {
         Family::BOTH.map(|family| ((from, to, family), stream(from, to, family, rate)))
@@ -87,7 +85,7 @@ fn what_one_hosts_policy_alone_allows_does_not_arrive() {
         for family in Family::BOTH {
             let (from, to) = (fabric.workload(from), fabric.workload(to));
             let before = daemons[dropping].dropped("default-deny");
-            let answered = udp(from, address_of(to, family), ECHO_PORT);
+            let answered = udp(from, to.address(family), ECHO_PORT);
             assert!(!answered, "{} to {}, {family:?}", from.name(), to.name());
             let dropped = daemons[dropping].dropped("default-deny") - before;
             assert_eq!(

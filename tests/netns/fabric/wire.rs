@@ -10,7 +10,7 @@ use enforcer_tests::traffic::{ECHO_PORT, ping, tcp, udp};
 use enforcer_tests::{Daemon, NetNs};
 use rstest::rstest;
 
-use super::{address_of, governed, governed_by};
+use super::{governed, governed_by};
 
 /// How many packets a liar sends.
 const LIES: u64 = 20;
@@ -43,10 +43,10 @@ fn an_address_of_another_hosts_workload_is_dropped_where_it_is_stolen() {
             // One neighbour of the thief's, one of the victim's. Each knows the thief: else its lie would go no
             // further than a question for the neighbour's MAC.
             for target in ["hub", "store"].map(|name| fabric.workload(name)) {
-                assert!(udp(thief, address_of(target, family), ECHO_PORT));
+                assert!(udp(thief, target.address(family), ECHO_PORT));
                 let there = daemons[1].dropped("default-deny");
                 let dropped = drops_by(&daemons[0], "spoofed-source", || {
-                    lie(thief.netns(), address_of(victim, family), address_of(target, family));
+                    lie(thief.netns(), victim.address(family), target.address(family));
                 });
                 assert_eq!(dropped, LIES, "{underlay:?}, {family:?}, to {}", target.name());
                 assert_eq!(daemons[1].dropped("default-deny"), there, "nothing leaves the thief's host");
@@ -79,7 +79,7 @@ fn assert_not_believed(
 ) {
     let [web, hub] = ["web", "hub"].map(|name| fabric.workload(name));
     for family in families {
-        let (claimed, target) = (address_of(web, *family), address_of(hub, *family));
+        let (claimed, target) = (web.address(*family), hub.address(*family));
         assert!(udp(web, target, ECHO_PORT), "what web says itself arrives");
         // It learns the neighbour's MAC first, where there is one to learn.
         ping(&fabric.stranger, target);

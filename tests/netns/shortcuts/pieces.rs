@@ -6,7 +6,7 @@ use enforcer_tests::capture::Capture;
 use enforcer_tests::connection::Connection;
 use enforcer_tests::kernel::version;
 use enforcer_tests::packet::Family;
-use enforcer_tests::traffic::ECHO_PORT;
+use enforcer_tests::traffic::{ECHO_PORT, unspecified_like};
 use enforcer_tests::{Workload, wait};
 use nix::sys::socket::{setsockopt, sockopt};
 use rstest::rstest;
@@ -112,15 +112,11 @@ fn wait_whole_and_straight(street: &Street, family: Family, piece: usize) {
 /// Each of so many bytes a packet, behind its headers.
 fn send_super_packets(from: &Workload, to: IpAddr, piece: usize) {
     from.netns().enter(|| {
-        let socket = UdpSocket::bind(SocketAddr::new(from_any(to), 0)).expect("a socket");
+        let socket = UdpSocket::bind(SocketAddr::new(unspecified_like(to), 0)).expect("a socket");
         setsockopt(&socket, sockopt::UdpGsoSegment, &(piece as i32)).expect("the kernel cuts (4.18)");
         for _ in 0..SENT {
             // Once the host has said that they are too large the sender's own kernel refuses.
             let _ = socket.send_to(&vec![0; PIECES * piece], SocketAddr::new(to, ECHO_PORT));
         }
     });
-}
-
-fn from_any(to: IpAddr) -> IpAddr {
-    if to.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() }
 }
