@@ -10,7 +10,7 @@ use std::process::Output;
 use enforcer_tests::command::errors;
 use enforcer_tests::daemon::{DEFAULT_CONFIG, PATIENCE};
 use enforcer_tests::{Daemon, Host};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::town::POLICY;
 
@@ -164,8 +164,8 @@ fn what_is_no_request_is_refused_and_harms_nobody() {
 fn what_breaks_off_harms_nobody() {
     let host = Host::new("ctlbroken");
     let daemon = Daemon::start(&host);
-    let body = "{\"sources\": [{\"name\": \"policy.toml\", \"text\": \"version = 1\"}]}";
-    let whole = order("/v1/apply", "application/json", body);
+    let policy = json!({"sources": [{"name": "policy.toml", "text": POLICY}]});
+    let whole = order("/v1/apply", "application/json", &policy.to_string());
     for length in 0..whole.len() {
         let mut stream = UnixStream::connect(daemon.socket()).unwrap();
         stream.write_all(&whole[..length]).unwrap();
