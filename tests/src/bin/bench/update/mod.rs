@@ -29,12 +29,12 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     println!("\nupdate: one prefix more, from the order to the first packet that it lets pass");
     let changes = |family, others| Scene::new(family, others).changes(thoroughness.of(CHANGES));
     let few = changes(Family::V4, [""; 2]);
-    one_more(few.clone(), "2 networks, V4", &few, results);
-    one_more(changes(Family::V6, [""; 2]), "2 networks, V6", &few, results);
+    one_more(&few, "2 networks, V4", &few, results);
+    one_more(&changes(Family::V6, [""; 2]), "2 networks, V6", &few, results);
     if thoroughness.is_full() {
         let large = networks_of(scale::LARGE);
         let name = format!("and {}", scale::LARGE.name);
-        one_more(changes(Family::V4, [&large; 2]), &name, &few, results);
+        one_more(&changes(Family::V4, [&large; 2]), &name, &few, results);
         let replaced = changes(Family::V4, [&large, &scale::others(&large)]);
         waits(REPLACED, scale::LARGE.name, [&replaced, &few], results);
     }
@@ -43,11 +43,11 @@ pub fn measure(thoroughness: Thoroughness, results: &mut Results) {
     record::measure(thoroughness, &few, results);
 }
 
-fn one_more(times: Vec<f64>, name: &str, few: &[f64], results: &mut Results) {
+fn one_more(times: &[f64], name: &str, few: &[f64], results: &mut Results) {
     let what = "one prefix more";
-    waits(what, name, [&times, few], results);
+    waits(what, name, [times, few], results);
     let what = format!("{what}, {name}: ms to the first packet, 99 of 100");
-    results.goals.push(Goal::at_most("update", what, GOAL, Estimate::of([quantile(&times, 0.99)])));
+    results.goals.push(Goal::at_most("update", what, GOAL, Estimate::of([quantile(times, 0.99)])));
 }
 
 fn waits(of: &'static str, name: &str, times: [&[f64]; 2], results: &mut Results) {
