@@ -1,15 +1,12 @@
 //! Edits of the policy while packets are on their way, ten a second: on the same host as without them, a packet of any flow
 //! after the other for as long as that takes. An edit before a measurement leaves out what goes on beside the packets.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use enforcer::cli::client::Client;
-use enforcer_tests::cost::NETWORKS;
 use enforcer_tests::packet::Family;
-use enforcer_tests::{Daemon, processor};
+use nix::time::{ClockId, clock_gettime};
 
+use super::editor::{EDITS_PER_SECOND, Edited, Editor};
 use super::mix::Mix;
 use super::{Standing, edited};
 use crate::Thoroughness;
@@ -17,36 +14,24 @@ use crate::ladder::{self, Rung};
 use crate::results::{Goal, Results, Row, Unit};
 use crate::rounds;
 use crate::statistics::Estimate;
-use crate::update::order;
 
 /// Each round is a second of packets for every kind of edit.
 const ROUNDS: usize = 6;
 const PACKETS: usize = 1 << 20;
 /// Flows are drawn for so many packets at a time: what the sender needs must not fill the processor's caches.
 const DRAWN: usize = 1 << 14;
-/// Of all packets, so many in advance that are not measured.
+/// Of all packets, so large a part goes in advance and is not measured.
 const WARM_UP: usize = 8;
-/// From one edit's beginning to the next one's.
-const PACE: Duration = Duration::from_millis(100);
 const GOAL: f64 = 0.8;
 
-/// What is edited.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Edited {
-    Nothing,
-    /// A prefix of a network whose packets are not measured: judgements stand.
-    Prefix,
-    /// A rule between such: no judgement stands.
-    Rule,
-}
-
-const ALL: [Edited; 3] = [Edited::Nothing, Edited::Prefix, Edited::Rule];
-
-/// What one kind told, by round.
+/// What one kind of edits told, by round.
 #[derive(Default)]
 struct Told {
-    /// Nanoseconds of a packet, and of the sender and the first hop.
+    /// Nanoseconds of a packet, beyond the sender and the first hop.
     times: Vec<f64>,
+    /// Of these, what the sender's processor worked on it: all that a packet causes, and nothing of what else the machine
+    /// did there meanwhile.
+    work: Vec<f64>,
     edits_per_second: Vec<f64>,
 }
 
@@ -57,131 +42,101 @@ pub fn measure(
     thoroughness: Thoroughness,
     results: &mut Results,
 ) {
-    let (mut told, mut first_hop) = (ALL.map(|_| Told::default()), Vec::new());
     let (packets, mut number) = (thoroughness.of(PACKETS), 0);
+    let mut told = Edited::ALL.map(|_| Told::default());
     for round in 0..thoroughness.of(ROUNDS) {
-        first_hop.push(find(ladder, Rung::FirstHop).send_many(packets));
+        let first_hop = find(ladder, Rung::FirstHop).send_many(packets);
         let host = find(ladder, Rung::Edited);
-        for at in rounds::order(round, ALL.len()) {
-            let (time, pace) = host.send_beside(ALL[at], packets, &mut number);
-            told[at].times.push(time);
-            told[at].edits_per_second.push(pace);
+        for at in rounds::order(round, told.len()) {
+            let (all, edits_per_second) = host.send_beside(Edited::ALL[at], packets, &mut number);
+            told[at].times.push(all[0] - first_hop[0]);
+            told[at].work.push(all[1] - first_hop[1]);
+            told[at].edits_per_second.push(edits_per_second);
         }
     }
-    ladder::edit(daemon(find(ladder, Rung::Edited)), 0);
-    for told in &mut told {
-        told.times.iter_mut().zip(&first_hop).for_each(|(all, first)| *all -= first);
-    }
-    report(&told, (family, mix), results);
+    // Who goes on measuring this host knows of no rule.
+    ladder::edit(edited(find(ladder, Rung::Edited)).expect("it is edited"), 0);
+    report(&told, &mix.name(family), results);
 }
 
 fn find(ladder: &mut [Standing], rung: Rung) -> &mut Standing {
     ladder.iter_mut().find(|standing| standing.rung == rung).expect("it is on the ladder")
 }
 
-fn daemon(standing: &Standing) -> &Daemon {
-    edited(standing).expect("it is edited")
-}
-
 impl Standing {
-    /// Nanoseconds of each of so many packets beside edits, and how many edits there were in a second.
-    fn send_beside(&mut self, edited: Edited, packets: usize, number: &mut usize) -> (f64, f64) {
-        if edited == Edited::Nothing {
+    /// What each of so many packets takes beside edits, and how many edits there were in a second.
+    fn send_beside(&mut self, kind: Edited, packets: usize, number: &mut usize) -> ([f64; 2], f64) {
+        if kind == Edited::Nothing {
             // Edits before this left judgements behind that do not stand.
             self.run(&(0..self.mix.flows as u32).collect::<Vec<_>>());
             return (self.send_many(packets), 0.0);
         }
-        let client = Client::new(daemon(self).socket());
-        let (end, ended) = channel();
-        let editor = thread::spawn({
-            let first = *number;
-            move || edit(&client, edited, first, &ended)
-        });
-        let start = Instant::now();
-        let time = self.send_many(packets);
-        let sent = start.elapsed();
-        end.send(()).expect("it edits");
-        let edits = editor.join().expect("it told why");
+        let editor = Editor::start(edited(self).expect("it is edited"), kind, *number);
+        let told = self.send_many(packets);
+        let (edits, edits_per_second) = editor.finish();
         *number += edits;
-        (time, edits as f64 / sent.as_secs_f64())
+        (told, edits_per_second)
     }
 
-    /// Nanoseconds of each of so many packets.
-    fn send_many(&mut self, packets: usize) -> f64 {
+    /// Nanoseconds of each of so many packets, and those that this thread worked on it.
+    fn send_many(&mut self, packets: usize) -> [f64; 2] {
         self.send_drawn(packets / WARM_UP);
-        self.send_drawn(packets).as_nanos() as f64 / packets as f64
+        self.send_drawn(packets).map(|took| took.as_nanos() as f64 / packets as f64)
     }
 
-    fn send_drawn(&mut self, packets: usize) -> Duration {
-        let mut took = Duration::ZERO;
+    fn send_drawn(&mut self, packets: usize) -> [Duration; 2] {
+        let [mut took, mut worked] = [Duration::ZERO; 2];
         for begun in (0..packets).step_by(DRAWN) {
             let count = DRAWN.min(packets - begun);
             let drawn: Vec<u32> = (0..count).map(|_| self.chooser.next() as u32).collect();
+            let before = own_work();
             took += self.run(&drawn);
+            worked += own_work().saturating_sub(before);
         }
-        took
+        [took, worked]
     }
 }
 
-/// Edits at an even pace until told to end, each another one; returns how many.
-fn edit(client: &Client, edited: Edited, first: usize, ended: &Receiver<()>) -> usize {
-    processor::stay_on(processor::OTHERS);
-    let (begun, mut count) = (Instant::now(), 0);
-    loop {
-        order::give(client, edited.policy(first + count));
-        count += 1;
-        let due = (PACE * count as u32).saturating_sub(begun.elapsed());
-        if ended.recv_timeout(due) != Err(RecvTimeoutError::Timeout) {
-            return count;
-        }
-    }
+/// Processor time of this thread.
+fn own_work() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("every thread has such a clock").into()
 }
 
-impl Edited {
-    /// Another one than with the number before.
-    fn policy(self, number: usize) -> String {
-        let host = if self == Self::Prefix { 1 + number % 250 } else { 0 };
-        let network = format!("[network.edited]\nprefixes = [\"192.0.2.0/24\", \"198.51.100.{host}/32\"]\n");
-        let rule = "[[rule]]\nname = \"edited\"\nfrom = [\"edited\"]\nto = [\"db\"]\n";
-        match self {
-            Self::Nothing | Self::Prefix => format!("{NETWORKS}{network}"),
-            Self::Rule => {
-                let port = 1 + number % 60_000;
-                format!("{NETWORKS}{network}{rule}allow = [\"udp/{port}\"]\n")
-            }
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Nothing => "no edits",
-            Self::Prefix => "a prefix of another network, ten times a second",
-            Self::Rule => "a rule between others, ten times a second",
-        }
-    }
-}
-
-fn report(told: &[Told; ALL.len()], (family, mix): (Family, Mix), results: &mut Results) {
-    let mixed = mix.name(family);
-    let mut tell = |of: String, edited: Edited, unit, value, times, of_what: &'static str| {
-        let (part, what) = ("forward".into(), format!("enforcer, {}", edited.name()));
-        results.tell(Row { part, of, what, unit, value, times, of_what: of_what.into() });
-    };
-    println!("  {mixed}, edits meanwhile");
-    let without = &told[0].times;
-    for (edited, Told { times, .. }) in ALL.into_iter().zip(told) {
-        let ratios = Estimate::of(times.iter().zip(without).map(|(own, without)| own / without));
-        let (of, value) = (format!("{mixed}, edits meanwhile"), Estimate::of(times.iter().copied()));
-        tell(of, edited, Unit::Nanoseconds, value, ratios, "that without edits");
-    }
-    for (edited, Told { edits_per_second, .. }) in ALL.into_iter().zip(told).skip(1) {
-        let (of, wanted) = (format!("{mixed}, edits in a second"), 1.0 / PACE.as_secs_f64());
-        let ratios = Estimate::of(edits_per_second.iter().map(|pace| pace / wanted));
-        tell(of, edited, Unit::PerSecond, Estimate::of(edits_per_second.iter().copied()), ratios, "ten");
-    }
-    for (edited, Told { times, .. }) in ALL.into_iter().zip(told).skip(1) {
-        let measured = Estimate::of(without.iter().zip(times).map(|(without, own)| without / own));
-        let what = format!("throughput beside edits of {}, {mixed}, of that without", edited.name());
+fn report(told: &[Told; Edited::ALL.len()], mix: &str, results: &mut Results) {
+    println!("  {mix}, edits meanwhile");
+    let [nothing, ..] = told;
+    let of = format!("{mix}, edits meanwhile");
+    tell(&of, Unit::Nanoseconds, |at| [&told[at].times, &nothing.times], "that without edits", results);
+    let of = format!("{of}: work of the sender's processor");
+    tell(&of, Unit::Nanoseconds, |at| [&told[at].work, &nothing.work], "that without edits", results);
+    let wanted = vec![EDITS_PER_SECOND; nothing.times.len()];
+    let of = format!("{mix}, edits in a second");
+    tell(&of, Unit::PerSecond, |at| [&told[at].edits_per_second, &wanted], "what was wanted", results);
+    for (edited, Told { times, .. }) in Edited::ALL.into_iter().zip(told).skip(1) {
+        let measured = Estimate::of(nothing.times.iter().zip(times).map(|(without, own)| without / own));
+        let what = format!("throughput beside edits of {}, {mix}, of that without", edited.name());
         results.goals.push(Goal::at_least("forward", what, GOAL, measured));
+    }
+}
+
+/// A table of all kinds of edits: what they told, and what that is a multiple of.
+fn tell<'a>(
+    of: &str,
+    unit: Unit,
+    told: impl Fn(usize) -> [&'a Vec<f64>; 2],
+    of_what: &'static str,
+    results: &mut Results,
+) {
+    for (at, edited) in Edited::ALL.into_iter().enumerate() {
+        let [own, base] = told(at);
+        results.tell(Row {
+            part: "forward".into(),
+            of: of.to_owned(),
+            what: format!("enforcer, {}", edited.name()),
+            unit,
+            value: Estimate::of(own.iter().copied()),
+            times: Estimate::of(own.iter().zip(base).map(|(own, base)| own / base)),
+            of_what: of_what.into(),
+        });
     }
 }

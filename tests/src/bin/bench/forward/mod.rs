@@ -6,6 +6,7 @@
 
 mod chooser;
 pub mod course;
+mod editor;
 mod edits;
 pub mod mix;
 mod sender;

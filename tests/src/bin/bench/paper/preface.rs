@@ -16,13 +16,14 @@ Where there are no rounds, what is compared is medians or single readings.
   each flow, unless there are more than 65,536, and 8,000 of any: what another rung left there is gone. *Edited before each
   measurement*: a prefix of another network comes or goes before all of them. *Edits meanwhile*: on one host, a million packets
   of any flow with and without somebody on the other processor who changes the policy ten times a second by orders at the
-  daemon's socket; after an edit of a rule no judgement made before it stands. Of 1,048,576 flows the table of connection
-  tracking holds 262,144; enforcer's are made for all of them. Larger and smaller *sets of addresses* are measured with one
-  flow, whose two addresses the processor's caches keep. *By Zipf's law*: the second most popular flow has half as many packets
-  as the first, the third a third, and so on. *Super-packets*: a sender with GSO (UDP) hands 16 frames to the host as one
-  packet, which no rung takes apart; a figure is of one such packet, not of a frame. Lengths of frames are with their Ethernet
-  headers. *The whole way*: nothing is subtracted; beside workloads that one veth joins without a host, which is what sender
-  and first hop take, and the least that any way into another namespace does.
+  daemon's socket; after an edit of a rule no judgement made before it stands. *Work of the sender's processor* leaves out what
+  else that processor did meanwhile. Of 1,048,576 flows the table of connection tracking holds 262,144; enforcer's are made for
+  all of them. Larger and smaller *sets of addresses* are measured with one flow, whose two addresses the processor's caches
+  keep. *By Zipf's law*: the second most popular flow has half as many packets as the first, the third a third, and so on.
+  *Super-packets*: a sender with GSO (UDP) hands 16 frames to the host as one packet, which no rung takes apart; a figure is of
+  one such packet, not of a frame. Lengths of frames are with their Ethernet headers. *The whole way*: nothing is subtracted;
+  beside workloads that one veth joins without a host, which is what sender and first hop take, and the least that any way into
+  another namespace does.
 - **outside**: the same from a workload to a machine beyond an uplink (*out*), and from there to a workload (*in*). The uplink
   is a veth, too: what a network card would take is not in it.
 - **flood**: frames of one flow that is denied, as XDP frames of the kernel's generator out of a veth. What generator and
