@@ -17,8 +17,8 @@ use enforcer_common::{
 };
 use enforcer_tests::{
     packet::{BLUE_A, BLUE_B, DB, Family, Family::*, OUTSIDER, Party, from},
-    processor::stay_on,
-    prog_run::{Lab, rooms::wait_for_a_minute_that_lasts},
+    processor::{roam, stay_on},
+    prog_run::{Lab, rooms::in_one_minute},
     wait,
 };
 use rstest::rstest;
@@ -46,10 +46,11 @@ fn with_room(policy: &str) -> Lab {
 #[rstest]
 fn one_flow_on_two_processors_is_one_flow(mut lab: Lab, #[values(V4, V6)] family: Family) {
     let packet = between(family, BLUE_A, BLUE_B);
+    let processors = roam();
     for round in 0..4 {
-        stay_on(round % 2);
+        stay_on(processors[round % 2]);
         lab.sent_by("a", &packet).passes(SharedNetwork).is_stamped_as("a");
-        stay_on((round + 1) % 2);
+        stay_on(processors[(round + 1) % 2]);
         lab.delivered_to("b", &packet).stamped_by("a").passes_counted_before();
     }
     let flow = lab.flow(&packet);
@@ -61,8 +62,9 @@ fn one_flow_on_two_processors_is_one_flow(mut lab: Lab, #[values(V4, V6)] family
 #[rstest]
 fn what_is_denied_on_two_processors_is_one_flow(mut lab: Lab, #[values(V4, V6)] family: Family) {
     let packet = between(family, BLUE_A, DB);
+    let processors = roam();
     for round in 0..5 {
-        stay_on(round % 2);
+        stay_on(processors[round % 2]);
         lab.sent_by("a", &packet).drops(DefaultDeny);
         lab.delivered_to("db", &packet).stamped_by("a").drops(DefaultDeny);
     }
@@ -74,7 +76,6 @@ fn what_is_denied_on_two_processors_is_one_flow(mut lab: Lab, #[values(V4, V6)] 
 #[rstest]
 fn what_a_receiver_keeps_says_nothing_to_a_sender(mut lab: Lab) {
     let offer = from(BLUE_A.v4).to(BLUE_B.v4).udp(68).from_port(67);
-    stay_on(1);
     for _ in 0..2 {
         lab.delivered_to("b", &offer).stamped_by("a").passes_counted_before();
         lab.sent_by("a", &offer).drops(DhcpServer);
@@ -88,9 +89,10 @@ fn conversations_open_on_every_processor(
     #[values(V4, V6)] family: Family,
 ) {
     let question = between(family, BLUE_A, DB);
-    stay_on(0);
+    let [first, second] = roam();
+    stay_on(first);
     lab.sent_by("a", &question).passes(AllowedByRule);
-    stay_on(1);
+    stay_on(second);
     lab.delivered_to("db", &question).stamped_by("a").passes_counted_before();
     lab.silence(Duration::from_hours(1));
     lab.sent_by("db", question.answer()).drops(DefaultDeny);
@@ -101,7 +103,6 @@ fn conversations_open_on_every_processor(
 /// The first place that a CPU has for flows is too small; nothing of what was counted there is lost.
 #[rstest]
 fn more_flows_than_there_was_room_for_are_all_counted(mut lab: Lab, #[values(V4, V6)] family: Family) {
-    stay_on(0);
     let flow = |port: u16| from(BLUE_A.on(family)).to(BLUE_B.on(family)).udp(53).from_port(port);
     for _ in 0..3 {
         for port in 1..=MANY {
@@ -112,29 +113,45 @@ fn more_flows_than_there_was_room_for_are_all_counted(mut lab: Lab, #[values(V4,
     let counted: u64 = flows.iter().map(|flow| flow.packets_fwd).sum();
     let known = flows.len();
     // A flow that was pushed out before there was room for it has lost a count.
-    assert!(known > usize::from(MANY) * 9 / 10, "{known} of {MANY} flows are known");
-    assert!(counted > u64::from(MANY) * 2, "{counted} packets of {MANY} flows, three each");
+    let seed = lab.seed_of_places();
+    assert!(known > usize::from(MANY) * 9 / 10, "{known} of {MANY} flows are known, seed {seed:#x}");
+    assert!(counted > u64::from(MANY) * 2, "{counted} packets of {MANY} flows, three each, seed {seed:#x}");
 }
 
 /// What many flows needed few do not, a minute later: they lie close together again, and lose hardly a count.
 #[rstest]
 fn few_flows_move_together_again(#[values(V4, V6)] family: Family) {
+    let Rooms { at_first, grown, minutes, counted, seed } =
+        in_one_minute(Duration::from_secs(8), || few_after_many(family));
+    assert!(grown > at_first, "{MANY} flows do not fit into {at_first} sets, seed {seed:#x}");
+    // They are still many in the first minute.
+    assert_eq!(minutes, [grown, grown, grown / 2, at_first], "of {grown} sets, seed {seed:#x}");
+    // A table that grows twice before a flow is met again has lost its record, which may go now.
+    assert!(
+        counted > 3 * u64::from(FEW) * 9 / 10,
+        "{counted} packets of {FEW} flows, three each, seed {seed:#x}"
+    );
+}
+
+/// Sets in use with few flows, with many, and in the minutes behind that; and how many packets of the few were counted in
+/// the last three.
+struct Rooms {
+    at_first: u32,
+    grown: u32,
+    minutes: [u32; 4],
+    counted: u64,
+    seed: u64,
+}
+
+fn few_after_many(family: Family) -> Rooms {
     let mut lab = with_room(TENANTS);
-    stay_on(0);
-    wait_for_a_minute_that_lasts(Duration::from_secs(8));
     let send = |lab: &mut Lab, flows: u16| {
         for port in 1..=flows {
             let packet = from(BLUE_A.on(family)).to(BLUE_B.on(family)).udp(53).from_port(port);
             lab.sent_by("a", packet).passes(SharedNetwork);
         }
+        lab.sets_in_use()
     };
-    send(&mut lab, FEW);
-    let at_first = lab.sets_in_use();
-    for _ in 0..3 {
-        send(&mut lab, MANY);
-    }
-    let grown = lab.sets_in_use();
-    assert!(grown > at_first, "{MANY} flows do not fit into {at_first} sets");
     let counted = |lab: &mut Lab| -> u64 {
         let few = lab.flows().into_iter().filter(|flow| flow.src_port <= FEW);
         few.map(|flow| flow.packets_fwd).sum()
@@ -142,45 +159,70 @@ fn few_flows_move_together_again(#[values(V4, V6)] family: Family) {
     // Each minute shows with its first packet what the one before needed.
     let in_a_minute = |lab: &mut Lab, flows| {
         lab.pass_a_minute();
-        send(lab, flows);
-        lab.sets_in_use()
+        send(lab, flows)
     };
-    assert_eq!(in_a_minute(&mut lab, MANY), grown, "they are still many");
+    let at_first = send(&mut lab, FEW);
+    let [.., grown] = [MANY; 3].map(|flows| send(&mut lab, flows));
+    let still = in_a_minute(&mut lab, MANY);
     let before = counted(&mut lab);
-    let minutes = [FEW; 3].map(|flows| in_a_minute(&mut lab, flows));
-    assert_eq!(minutes, [grown, grown / 2, at_first], "of {grown} sets");
-    // A table that grows twice before a flow is met again has lost its record, which may go now.
-    let after = counted(&mut lab) - before;
-    assert!(after > 3 * u64::from(FEW) * 9 / 10, "{after} packets of {FEW} flows, three each");
+    let [next, then, last] = [FEW; 3].map(|flows| in_a_minute(&mut lab, flows));
+    let counted = counted(&mut lab).saturating_sub(before);
+    Rooms { at_first, grown, minutes: [still, next, then, last], counted, seed: lab.seed_of_places() }
 }
 
 /// Where a table has grown much that lies in the way is never looked for again: its places go to those who had to go on.
 #[rstest]
 fn flows_move_to_where_they_are_looked_for_first(#[values(V4, V6)] family: Family) {
     let mut lab = with_room(TENANTS);
-    stay_on(0);
     let flow = |port: u16| from(BLUE_A.on(family)).to(BLUE_B.on(family)).udp(53).from_port(port);
     lab.sent_by("a", flow(1)).passes(SharedNetwork);
     let stream = lab.stream(Hook::FromEndpoint, "a", (1..=MANY).map(flow));
-    // The table grows, in too little time for most to move.
+    // The table grows, in too little time for all to move.
     stream.mean_duration(3 * u32::from(MANY));
-    let [first, elsewhere, _] = lab.places(family);
-    assert!(first < 3 * elsewhere, "{first} at their first place, {elsewhere} elsewhere: nobody has to move");
-    wait::until("most have moved", PATIENCE, || {
+    let (mut seen, seed) = (lab.places(family), lab.seed_of_places());
+    assert!(
+        seen[1] > 0,
+        "at their first place, elsewhere, lost: {seen:?}: nobody has to move, seed {seed:#x}"
+    );
+    let moved = wait::within(PATIENCE, || {
         stream.mean_duration(u32::from(MANY));
-        let [first, elsewhere, _] = lab.places(family);
+        seen = lab.places(family);
+        let [first, elsewhere, _] = seen;
         (first > 3 * elsewhere).then_some(())
     });
+    assert!(
+        moved.is_some(),
+        "at their first place, elsewhere, lost: {seen:?}: most are to move, seed {seed:#x}"
+    );
 }
 
 /// Whenever the room changes flows are found where they were, judged as before, and take their records along.
 #[rstest]
 fn flows_take_their_records_along(#[values(V4, V6)] family: Family) {
+    let (mut lab, places, rounds) = in_one_minute(Duration::from_secs(8), || in_other_rooms(family));
+    let seed = lab.seed_of_places();
+    for (sets, [first, elsewhere, lost]) in SETS.into_iter().zip(places) {
+        assert_eq!(
+            (first + elsewhere, lost),
+            (FEW.into(), 0),
+            "records in {sets} sets, and those left behind, seed {seed:#x}"
+        );
+    }
+    let flows = lab.flows();
+    assert_eq!(flows.len(), usize::from(FEW));
+    for flow in flows {
+        assert_eq!(flow.packets_fwd, rounds, "{flow:?}, seed {seed:#x}");
+    }
+}
+
+/// Rooms of a table, one after the other.
+const SETS: [u32; 6] = [512, 1_024, 512, 256, 1_024, 256];
+
+/// A lab where few flows were in all of [`SETS`], the places of their records in each, and how often each was sent.
+fn in_other_rooms(family: Family) -> (Lab, [[usize; 3]; 6], u64) {
     /// Longer than it takes until each was met in a tick in which it may move.
     const ROUNDS: u64 = 40;
     let mut lab = with_room(TENANTS);
-    stay_on(0);
-    wait_for_a_minute_that_lasts(Duration::from_secs(8));
     let mut rounds = 0;
     let mut send = |lab: &mut Lab| {
         for port in 1..=FEW {
@@ -190,28 +232,18 @@ fn flows_take_their_records_along(#[values(V4, V6)] family: Family) {
         rounds += 1;
     };
     send(&mut lab);
-    for sets in [512, 1_024, 512, 256, 1_024, 256] {
+    let places = SETS.map(|sets| {
         lab.use_sets(sets);
         (0..ROUNDS).for_each(|_| send(&mut lab));
-        let [first, elsewhere, lost] = lab.places(family);
-        assert_eq!(
-            (first + elsewhere, lost),
-            (FEW.into(), 0),
-            "records in {sets} sets, and those left behind"
-        );
-    }
-    let flows = lab.flows();
-    assert_eq!(flows.len(), usize::from(FEW));
-    for flow in flows {
-        assert_eq!(flow.packets_fwd, rounds, "{flow:?}");
-    }
+        lab.places(family)
+    });
+    (lab, places, rounds)
 }
 
 /// What is not counted in a record takes no room: an answer behind its conversation's end is denied, packet by packet.
 #[rstest]
 fn who_is_not_counted_makes_no_room(#[values(V4, V6)] family: Family) {
     let mut lab = with_room(&format!("{TENANTS}{DIRECTION}"));
-    stay_on(0);
     let question = between(family, BLUE_A, DB);
     lab.sent_by("a", &question).passes(AllowedByRule);
     lab.sent_by("db", question.answer()).passes(Reply);
@@ -229,7 +261,6 @@ fn who_is_not_counted_makes_no_room(#[values(V4, V6)] family: Family) {
 #[case::enforced(Mode::Enforce)]
 #[case::observed(Mode::Observe)]
 fn a_scan_is_counted_and_hardly_recorded(mut lab: Lab, #[case] mode: Mode, #[values(V4, V6)] family: Family) {
-    stay_on(0);
     lab.host_mode(mode);
     let begun = Instant::now();
     for port in 1..=MANY {
@@ -265,7 +296,6 @@ fn who_tries_all_pushes_out_himself(#[values(V4, V6)] family: Family) {
     lab.apply(TENANTS);
     // So that a scan is recorded as fast as it comes.
     lab.host_mode(Mode::Observe);
-    stay_on(0);
     let mut send = |src: &str, address: Party, port: u16| {
         let packet = from(address.on(family)).to(OUTSIDER.on(family)).udp(53).from_port(port);
         lab.sent_by(src, packet).would_drop(DefaultDeny);
@@ -276,12 +306,12 @@ fn who_tries_all_pushes_out_himself(#[values(V4, V6)] family: Family) {
     for port in 1..=MOST as u16 {
         send("a", BLUE_A, port);
     }
-    let known = lab.flows();
+    let (known, seed) = (lab.flows(), lab.seed_of_places());
     let left = known.iter().filter(|flow| flow.endpoint_src.as_deref() == Some("b")).count();
     // One key in 256 has both of its sets in one, and that may be full of b's: one table in a hundred.
     assert!(
         left > usize::from(FEW) * 9 / 10,
-        "{left} flows of b, {FEW} were; of all {} are known",
+        "{left} flows of b, {FEW} were; of all {} are known, seed {seed:#x}",
         known.len()
     );
 }
@@ -291,8 +321,9 @@ fn the_kernels_tables_do_the_same(#[values(V4, V6)] family: Family) {
     let mut lab = populated(Lab::with_tables(TableKind::Kernel));
     lab.apply(TENANTS);
     let (allowed, denied) = (between(family, BLUE_A, BLUE_B), between(family, BLUE_A, DB));
+    let processors = roam();
     for round in 0..3 {
-        stay_on(round % 2);
+        stay_on(processors[round % 2]);
         lab.sent_by("a", &allowed).passes(SharedNetwork).is_stamped_as("a");
         lab.delivered_to("b", &allowed).stamped_by("a").passes_counted_before();
         lab.sent_by("a", &denied).drops(DefaultDeny);

@@ -14,6 +14,16 @@ pub fn ours() -> Vec<usize> {
     (0..CpuSet::count()).filter(|processor| ours.is_set(*processor) == Ok(true)).collect()
 }
 
+/// Lets the calling thread work wherever it may, whatever it was told before; two of these processors, or the one that
+/// there is twice.
+pub fn roam() -> [usize; 2] {
+    let mut all = CpuSet::new();
+    (0..CpuSet::count()).for_each(|processor| all.set(processor).expect("a processor has a small number"));
+    sched_setaffinity(Pid::from_raw(0), &all).expect("a thread may work somewhere");
+    let ours = ours();
+    [ours[0], ours[1 % ours.len()]]
+}
+
 /// Keeps the calling thread, and those that it starts from now on, on one processor.
 pub fn stay_on(processor: usize) {
     let mut only = CpuSet::new();
