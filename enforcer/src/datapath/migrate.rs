@@ -85,14 +85,15 @@ pub enum MigrateError {
     Privileges,
 }
 
-/// Takes over the tables of another version where ours are not there yet; returns which version's.
+/// Takes over the tables of another version where ours are not there yet; returns which version's. The newest are the
+/// true ones: what lies beside them is what the last interface that could not be attached to is left with.
 pub fn upgrade(pins: &Pins, object: &Object) -> Result<Option<u32>, MigrateError> {
     finish_rename(pins)?;
     let versions = pins.versions()?;
-    let Some(&found) = versions.iter().next_back() else { return Ok(None) };
-    if versions.contains(&ABI_VERSION) {
-        return Ok(None);
-    }
+    let found = match versions.last() {
+        None | Some(&ABI_VERSION) => return Ok(None),
+        Some(&found) => found,
+    };
     if !(OLDEST..ABI_VERSION).contains(&found) {
         return Err(MigrateError::Unknown { path: pins.maps_of(found), found });
     }
@@ -112,17 +113,28 @@ pub fn forget_others(pins: &Pins) -> Result<(), MigrateError> {
 /// Makes tables of version `to` for its programs to take over. Ours run on until they are replaced.
 pub fn downgrade(pins: &Pins, object: &Object, to: u32) -> Result<(), MigrateError> {
     finish_rename(pins)?;
-    if !pins.versions()?.contains(&ABI_VERSION) {
+    let newest = pins.versions()?.last().copied().unwrap_or_default();
+    if newest < ABI_VERSION {
         return Err(MigrateError::Nothing);
     }
+    let unknown = |found| MigrateError::Unknown { path: pins.maps_of(found), found };
+    if newest > ABI_VERSION {
+        return Err(unknown(newest));
+    }
     if !(OLDEST..ABI_VERSION).contains(&to) {
-        return Err(MigrateError::Unknown { path: pins.maps_of(to), found: to });
+        return Err(unknown(to));
     }
     let staging = stage(pins, object, ABI_VERSION, to)?;
-    // In this order nobody ever finds tables of two versions, of which one is stale.
+    give_back(pins, &staging, to)
+}
+
+/// Puts staged tables of version `to` in the place of ours. In this order nobody ever finds tables of two versions, of
+/// which one is stale: neither beside those that are given back, nor in their place.
+fn give_back(pins: &Pins, staging: &Path, to: u32) -> Result<(), MigrateError> {
+    forget_others(pins)?;
     let left = left(pins);
     rename(&pins.maps_of(ABI_VERSION), &left)?;
-    rename(&staging, &pins.maps_of(to))?;
+    rename(staging, &pins.maps_of(to))?;
     pins.remove_directory(&left)?;
     Ok(())
 }
@@ -277,4 +289,45 @@ fn carry_bank(name: &str, (old, new): &(OwnedFd, OwnedFd), from: &Path, bank: u3
 fn table(operation: &'static str, name: &str) -> impl FnOnce(io::Error) -> MigrateError + use<> {
     let name = name.to_owned();
     move |source| MigrateError::Table { operation, name, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datapath::load;
+
+    /// A pin directory with something in each of `directories`.
+    fn pins(directories: &[&str]) -> (tempfile::TempDir, Pins) {
+        let root = tempfile::tempdir().unwrap();
+        for name in directories {
+            fs::create_dir(root.path().join(name)).unwrap();
+            fs::write(root.path().join(name).join("CONTROL"), name).unwrap();
+        }
+        let pins = Pins::new(root.path().to_owned());
+        (root, pins)
+    }
+
+    #[test]
+    fn tables_given_back_take_the_place_of_stale_ones() {
+        let (root, pins) = pins(&["maps-v3", "maps-v3-new", "maps-v4"]);
+        give_back(&pins, &root.path().join("maps-v3-new"), 3).unwrap();
+        assert_eq!(fs::read_to_string(pins.maps_of(3).join("CONTROL")).unwrap(), "maps-v3-new");
+        assert_eq!(pins.ours(), [pins.maps_of(3)]);
+    }
+
+    #[test]
+    fn an_interrupted_way_back_did_not_happen() {
+        let (_root, pins) = pins(&["maps-v3-new", "maps-v4-left"]);
+        finish_rename(&pins).unwrap();
+        assert_eq!(fs::read_to_string(pins.map("CONTROL")).unwrap(), "maps-v4-left");
+    }
+
+    #[test]
+    fn tables_beside_newer_ones_are_stale() {
+        let (_root, pins) = pins(&["maps-v4", "maps-v9"]);
+        let object = load::object().unwrap();
+        for outcome in [upgrade(&pins, &object).map(drop), downgrade(&pins, &object, 3)] {
+            assert!(matches!(outcome, Err(MigrateError::Unknown { found: 9, .. })), "{outcome:?}");
+        }
+    }
 }
