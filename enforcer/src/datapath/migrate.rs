@@ -35,7 +35,7 @@ use super::{
     pins::{PinError, Pins},
     prefixes,
     sizes::TableKind,
-    tables::NAMES,
+    tables::{NAMES, boottime},
 };
 
 /// The oldest version whose tables can be taken over and given back.
@@ -66,8 +66,18 @@ pub enum MigrateError {
     #[error("there are no tables of version {ABI_VERSION} to give back")]
     Nothing,
     /// What is carried over has no fallback.
-    #[error("generation {0} awaits confirmation: `enforcer confirm` it or `enforcer rollback` first")]
-    Unconfirmed(u64),
+    #[error(
+        "generation {number} awaits confirmation for {seconds} s more: `enforcer confirm` it or `enforcer rollback` first, \
+         with the enforcer of table layout {version}, or wait for its end: then the policy before it is carried over"
+    )]
+    Unconfirmed {
+        /// Its number.
+        number: u64,
+        /// Whose tables it is in.
+        version: u32,
+        /// Until it ends by itself.
+        seconds: u64,
+    },
     /// A table could not be carried over.
     #[error("failed to {operation} table {name}")]
     Table {
@@ -181,7 +191,7 @@ fn stage(pins: &Pins, object: &Object, from: u32, to: u32) -> Result<PathBuf, Mi
         bpf::pin(&made, &new).map_err(table("pin", name))?;
         copied.insert(name, (old, made));
     }
-    carry(&copied, &pins.maps_of(from))?;
+    carry(&copied, &pins.maps_of(from), from)?;
     Ok(staging)
 }
 
@@ -237,22 +247,22 @@ fn create(object: &Object, name: &str, version: u32) -> io::Result<OwnedFd> {
 
 type Copied = BTreeMap<&'static str, (OwnedFd, OwnedFd)>;
 
-/// Carries over what decides, and nothing else: its record, its bank, its word. `from` is where the old tables are.
-fn carry(tables: &Copied, from: &Path) -> Result<(), MigrateError> {
+/// Carries over what decides, and nothing else: its record, its bank, its word. `from` is where the tables of the old
+/// version are.
+fn carry(tables: &Copied, from: &Path, version: u32) -> Result<(), MigrateError> {
     let (old_control, new_control) = &tables["CONTROL"];
     let mut control = Control::zeroed();
     bpf::read_entry(old_control, 0, bytemuck::bytes_of_mut(&mut control))
         .map_err(table("read", "CONTROL"))?;
-    let number = control.active.generation();
-    if control.active.is_unconfirmed() {
-        return Err(MigrateError::Unconfirmed(number));
-    }
-    if number > 0 {
-        let (old_records, new_records) = &tables["GENERATIONS"];
+    let (old_records, new_records) = &tables["GENERATIONS"];
+    let recorded = |word: ControlWord| {
         let mut record = Generation::zeroed();
-        let slot = control.active.slot();
-        bpf::read_entry(old_records, slot, bytemuck::bytes_of_mut(&mut record))
-            .map_err(table("read", "GENERATIONS"))?;
+        let read = bpf::read_entry(old_records, word.slot(), bytemuck::bytes_of_mut(&mut record));
+        read.map(|()| record).map_err(table("read", "GENERATIONS"))
+    };
+    control.active = deciding(control.active, &recorded(control.active)?, version, boottime())?;
+    if control.active.generation() > 0 {
+        let (mut record, slot) = (recorded(control.active)?, control.active.slot());
         let known = record.maps != Generation::default().maps;
         for (name, map) in BANKED.into_iter().zip(&mut record.maps) {
             let Some(outer) = tables.get(name) else {
@@ -271,6 +281,21 @@ fn carry(tables: &Copied, from: &Path) -> Result<(), MigrateError> {
             .map_err(table("write", "GENERATIONS"))?;
     }
     bpf::write_entry(new_control, 0, bytemuck::bytes_of(&control)).map_err(table("write", "CONTROL"))
+}
+
+/// What decides at `now`. A trial that is over has ended; one that is not ends by what it falls back to, which is not
+/// carried over.
+fn deciding(
+    active: ControlWord,
+    record: &Generation,
+    version: u32,
+    now: u64,
+) -> Result<ControlWord, MigrateError> {
+    if active.is_unconfirmed() && now < record.deadline {
+        let seconds = (record.deadline - now).div_ceil(1_000_000_000);
+        return Err(MigrateError::Unconfirmed { number: active.generation(), version, seconds });
+    }
+    Ok(record.in_force(active, now))
 }
 
 /// Returns the id of the inner table. Version 3 has prefixes in the kernel's kind of table only.
@@ -320,6 +345,19 @@ mod tests {
         let (_root, pins) = pins(&["maps-v3-new", "maps-v4-left"]);
         finish_rename(&pins).unwrap();
         assert_eq!(fs::read_to_string(pins.map("CONTROL")).unwrap(), "maps-v4-left");
+    }
+
+    #[test]
+    fn of_a_trial_only_its_end_is_carried_over() {
+        let (word, fallback) = (ControlWord::new(5, 5), ControlWord::new(4, 4));
+        let record = Generation { number: 5, fallback, deadline: 3_000_000_000, ..Generation::default() };
+        assert_eq!(deciding(word, &record, 3, 1).unwrap(), word, "confirmed");
+        assert_eq!(deciding(word.unconfirmed(), &record, 3, record.deadline).unwrap(), fallback);
+        let nothing = Generation { fallback: ControlWord::default(), ..record };
+        assert_eq!(deciding(word.unconfirmed(), &nothing, 3, u64::MAX).unwrap().generation(), 0);
+        let error = deciding(word.unconfirmed(), &record, 3, 1_500_000_000).unwrap_err().to_string();
+        assert!(error.starts_with("generation 5 awaits confirmation for 2 s more"), "{error}");
+        assert!(error.contains("the enforcer of table layout 3"), "{error}");
     }
 
     #[test]
