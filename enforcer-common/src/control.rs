@@ -102,6 +102,21 @@ pub struct Generation {
 map_layout!(Generation, 128);
 
 impl Generation {
+    /// In a byte of `host` that says nothing of a membership.
+    const NO_LABELS: u8 = 1;
+
+    /// The record of a policy that means the same whatever is known of containers.
+    #[must_use]
+    pub const fn without_labels(mut self) -> Self {
+        self.host.reserved[0] |= Self::NO_LABELS;
+        self
+    }
+
+    /// Whether the policy certainly means the same whatever is known of containers; an earlier version did not note it.
+    pub const fn has_no_labels(&self) -> bool {
+        self.host.reserved[0] & Self::NO_LABELS != 0
+    }
+
     /// What decides at `now` (`CLOCK_BOOTTIME`, ns) while `word` is published with this as its record. A
     /// generation that nobody confirmed in time ends by itself, whoever runs or does not.
     #[inline(always)]

@@ -38,7 +38,7 @@ pub struct Membership {
     pub world_targets: u8,
     /// [`Membership::ENFORCING`] and [`Membership::AUDITED`].
     pub flags: u8,
-    /// Zero.
+    /// Zero, but for what the record of a generation notes here ([`crate::control::Generation::without_labels`]).
     pub reserved: [u8; 2],
 }
 

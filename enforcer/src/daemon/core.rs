@@ -16,6 +16,7 @@ use super::{
     event::Event,
     gate::Gate,
     kernel::{Kernel, LiveKernel, OpError, perform_each},
+    members::UNFOLLOWED,
     op::{Op, Owned},
     policies::{Outcome, Policies, PolicyTables, Prepared},
     repairs::Broken,
@@ -286,8 +287,12 @@ impl<K: Kernel, D: Disk> Core<K, D> {
                     .to_owned(),
             );
         }
+        let number = self.policies.generations().published().generation();
+        if number > 0 && self.policies.saved().is_none() {
+            warnings.push(format!("generation {number} is not saved: `enforcer apply` the policy again"));
+        }
         if let Some(reason) = &self.unfollowed {
-            warnings.push(format!("members of networks are not what they should be: {reason}"));
+            warnings.push(format!("{UNFOLLOWED}: {reason}"));
         }
         for endpoint in self.state.endpoints.values() {
             let name = &endpoint.name;

@@ -3,8 +3,6 @@
 //! An address must never be a member by what was known of somebody who had it before. So first the policy
 //! forgets what holds no longer, then addresses change hands, then it learns what is new.
 
-use std::error::Error;
-
 use enforcer_common::endpoint::EndpointId;
 use tracing::warn;
 
@@ -16,6 +14,10 @@ use super::{
     op::{Op, Owned},
 };
 use crate::policy::{Labels, Prefix};
+
+/// What it means that the policy cannot follow.
+pub(super) const UNFOLLOWED: &str = "members of networks are not what they should be, and addresses that may be \
+                                     theirs are not given to others until they are";
 
 impl<K: Kernel, D: Disk> Core<K, D> {
     /// What holds no longer is forgotten before `ops` give addresses to others. Where the kernel refuses
@@ -31,10 +33,7 @@ impl<K: Kernel, D: Disk> Core<K, D> {
             Ok(true) => self.perform(&[Op::FactsChanged]),
             Ok(false) => {}
             Err(error) => {
-                warn!(
-                    error = &*error as &dyn Error,
-                    "the kernel does not forget members; their addresses are not given to others until it does"
-                );
+                self.tell_unfollowed(&error);
                 let before = ops.len();
                 ops.retain(|op| !self.moves_labelled(op, &target));
                 self.diverged |= ops.len() < before;
@@ -81,7 +80,12 @@ impl<K: Kernel, D: Disk> Core<K, D> {
 
     /// What is new is learned once the kernel knows whose the addresses are.
     pub(super) fn learn_members(&mut self) {
-        let Some(wanted) = self.state.labels() else { return };
+        let Some(wanted) = self.state.labels() else {
+            if self.policies.resolved() == Some(&Labels::none()) {
+                self.unfollowed = None;
+            }
+            return;
+        };
         let sure = wanted.only(|prefix| !self.doubtful.contains(&owned(prefix)));
         match self.policies.follow(self.kernel.policy(), &sure) {
             Ok(changed) => {
@@ -90,14 +94,17 @@ impl<K: Kernel, D: Disk> Core<K, D> {
                     self.perform(&[Op::FactsChanged]);
                 }
             }
-            Err(error) => {
-                let reason = format!("{error:#}");
-                if self.unfollowed.as_ref() != Some(&reason) {
-                    warn!("members of networks are not what they should be: {reason}");
-                }
-                self.unfollowed = Some(reason);
-            }
+            Err(error) => self.tell_unfollowed(&error),
         }
+    }
+
+    /// Once for each reason: it is tried again with all that happens on the host.
+    fn tell_unfollowed(&mut self, error: &anyhow::Error) {
+        let reason = format!("{error:#}");
+        if self.unfollowed.as_ref() != Some(&reason) {
+            warn!("{UNFOLLOWED}: {reason}");
+        }
+        self.unfollowed = Some(reason);
     }
 
     /// What is read back is beyond doubt where it is as it should be.

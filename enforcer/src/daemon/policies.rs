@@ -251,6 +251,7 @@ impl<D: Disk> Policies<D> {
             deadline: deadline.unwrap_or(0),
             ..tables.generation(digest)
         };
+        let record = if policy.has_members() { record } else { record.without_labels() };
         let saved = Saved { number, applied_at, policy, ids };
         if saved.ids != self.ids {
             self.store.save_ids(&saved.ids)?;

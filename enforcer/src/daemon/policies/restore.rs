@@ -40,7 +40,10 @@ impl<D: Disk> Policies<D> {
                 remark(config.mode)
             ),
             number if self.saved.is_none() => {
-                warn!(number, "the kernel goes on with the generation it has; its names are unknown");
+                warn!(
+                    number,
+                    "the kernel goes on with the generation it has; its names are unknown until `enforcer apply`"
+                );
             }
             _ => {}
         }

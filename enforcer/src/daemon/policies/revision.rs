@@ -4,7 +4,9 @@
 //! The number and the digest stay, bank and slot are others, and so is the word: flows are judged anew. A
 //! policy on trial stays on trial, and what it would fall back to is built again first.
 
-use anyhow::Context;
+use std::sync::Arc;
+
+use anyhow::bail;
 use enforcer_common::control::{ControlWord, Generation};
 use tracing::debug;
 
@@ -26,14 +28,26 @@ impl<D: Disk> Policies<D> {
     }
 
     /// Whether what the kernel decides by, or may come to, depends on what is known of containers. Of what is
-    /// not saved nobody knows: then it may.
+    /// not saved only its record may say that it does not.
     pub fn depends_on_labels(&self) -> bool {
-        if self.generations.published().generation() == 0 {
-            return false;
+        let published = self.generations.published();
+        let fallback = self.fallback().map(|word| (word, self.saved_as(self.generations.record(word))));
+        let mut decisive = std::iter::once((published, self.saved.clone())).chain(fallback);
+        published.generation() != 0
+            && decisive.any(|(word, saved)| !matches!(self.labelled(word, saved), Ok(None)))
+    }
+
+    /// What a generation is built again from when members change; `None` if it has none by what is known of containers.
+    fn labelled(&self, word: ControlWord, saved: Option<Arc<Saved>>) -> anyhow::Result<Option<Arc<Saved>>> {
+        match saved {
+            Some(saved) => Ok(Some(saved).filter(|saved| saved.policy.has_members())),
+            None if self.generations.record(word).has_no_labels() => Ok(None),
+            None => bail!(
+                "generation {} is not saved, so nobody knows who is a member of its networks: `enforcer apply` the \
+                 policy again",
+                word.generation()
+            ),
         }
-        let fallback = self.fallback().map(|word| self.saved_as(self.generations.record(word)));
-        let mut decisive = std::iter::once(self.saved.clone()).chain(fallback);
-        decisive.any(|saved| saved.is_none_or(|saved| saved.policy.has_members()))
     }
 
     /// What a policy on trial would fall back to.
@@ -77,28 +91,23 @@ impl<D: Disk> Policies<D> {
             self.resolved = Some(labels.clone());
             return Ok(false);
         }
-        let saved = self.saved.clone();
-        let saved =
-            saved.context("the policy that decides is not saved: nobody knows who is a member of it")?;
+        let decisive = self.labelled(self.generations.published(), self.saved.clone())?;
         let beneath = match self.fallback() {
-            Some(word) => {
-                let saved = self.saved_as(self.generations.record(word));
-                Some((word, saved.context("the policy before the one on trial is not saved")?))
-            }
+            Some(word) => self.labelled(word, self.saved_as(self.generations.record(word)))?,
             None => None,
         };
-        let beneath = beneath.filter(|(_, saved)| self.moves(&saved.policy, labels));
-        let decides_otherwise = self.moves(&saved.policy, labels);
-        let changes = decides_otherwise || beneath.is_some();
+        let decisive = decisive.filter(|saved| self.moves(&saved.policy, labels));
+        let beneath = beneath.filter(|saved| self.moves(&saved.policy, labels));
+        let changes = decisive.is_some() || beneath.is_some();
         if changes {
             // As long as this may fail: the kernel says what either says.
             self.resolved = self.resolved.take().map(|earlier| earlier.or(labels));
             self.halfway = true;
         }
-        if let Some((word, saved)) = beneath {
+        if let (Some(word), Some(saved)) = (self.fallback(), beneath) {
             self.rebuild_fallback(kernel, word, &saved)?;
         }
-        if decides_otherwise {
+        if let Some(saved) = decisive {
             self.rebuild_published(kernel, &saved)?;
         }
         (self.resolved, self.halfway) = (Some(labels.clone()), false);

@@ -1,10 +1,26 @@
 //! Lives in which addresses change hands between containers of which different things are known.
 
+use std::rc::Rc;
+
 use super::{
-    faults::Fault::{DieAfter, Refuse},
+    disk::FakeDisk,
+    faults::{
+        Fault::{DieAfter, Refuse},
+        Faults,
+    },
+    host::LABELS,
+    kernel::FakeKernel,
     live,
+    pool::POOL,
     trace::Step::{self, *},
     world::live_on_unsaved,
+};
+use crate::{
+    daemon::{
+        policies::{Policies, compile},
+        store::Store,
+    },
+    policy::{Ids, Labels},
 };
 
 /// Policies in which the team is a network by its label.
@@ -148,4 +164,28 @@ fn what_nobody_knows_the_meaning_of_any_more_is_not_handed_on() {
             live_on_unsaved(&before, &after).unwrap();
         }
     }
+}
+
+/// An earlier daemon's, with nothing of it saved any more.
+fn found(policy: usize) -> (Policies<FakeDisk>, FakeKernel) {
+    let faults = Rc::<Faults>::default();
+    let mut kernel = FakeKernel { machine: Rc::default(), faults: faults.clone() };
+    let open =
+        |kernel: &FakeKernel| Policies::open(kernel, Store::on(FakeDisk::new(faults.clone()))).unwrap();
+    let prepared = compile(POOL[policy].policy.clone(), &Ids::default()).unwrap();
+    open(&kernel).apply(&mut kernel, prepared, None).unwrap();
+    (open(&kernel), kernel)
+}
+
+#[test]
+fn a_policy_that_is_not_saved_keeps_nobody_waiting_if_labels_mean_nothing_to_it() {
+    let mut labels = Labels::none();
+    labels.add(LABELS[0], "10.1.0.5/32".parse().unwrap());
+    let (mut without, mut kernel) = found(1);
+    assert!(without.saved().is_none() && !without.depends_on_labels());
+    assert!(!without.follow(&mut kernel, &labels).unwrap());
+    let (mut with, mut kernel) = found(BY_LABEL[0]);
+    assert!(with.saved().is_none() && with.depends_on_labels());
+    let refused = with.follow(&mut kernel, &labels).unwrap_err().to_string();
+    assert!(refused.contains("`enforcer apply`"), "{refused}");
 }
