@@ -6,20 +6,16 @@ use std::{
 };
 
 use enforcer_common::{
+    address::Address,
     endpoint::EndpointId,
-    flow::{FlowKey, protocol},
+    flow::FlowKey,
+    host::{self, HostEnd},
+    policy::{self, Party, Point},
     state::{self, StateEntry},
 };
 
 use super::Entry;
-use crate::{
-    daemon::op::Owned,
-    policy::{
-        Policy,
-        explain::{Cause, Owner, Party, explain},
-        service::Service,
-    },
-};
+use crate::{daemon::op::Owned, policy::Tables};
 
 /// A conversation to make known as opened.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -59,24 +55,23 @@ impl Owners {
     }
 }
 
-/// The policy, as it rules between those who are known on this host. Remembers what it said: there are many
-/// conversations, and few pairs.
+/// The policy, as it rules between those who are known on this host: by its tables, since there are many conversations,
+/// and whoever asks holds the core.
 pub struct Ruling<'p> {
-    policy: &'p Policy,
+    policy: &'p Tables,
     owners: &'p Owners,
-    parties: HashMap<IpAddr, Party>,
-    said: HashMap<(IpAddr, IpAddr, u8, u16), bool>,
+    host: &'p HostEnd,
 }
 
 impl<'p> Ruling<'p> {
     /// The ruling of a policy.
-    pub fn new(policy: &'p Policy, owners: &'p Owners) -> Self {
-        Self { policy, owners, parties: HashMap::new(), said: HashMap::new() }
+    pub const fn new(policy: &'p Tables, owners: &'p Owners, host: &'p HostEnd) -> Self {
+        Self { policy, owners, host }
     }
 
     /// Who pays, if `key` opens a conversation that has to be remembered: what a rule allows and what the host
     /// opens or admits. What a shared network admits needs no memory.
-    fn opens(&mut self, key: &FlowKey) -> Option<u32> {
+    fn opens(&self, key: &FlowKey) -> Option<u32> {
         let (src, dst) = (self.owners.of(key.src.into()), self.owners.of(key.dst.into()));
         let is_local = |id: EndpointId| ![EndpointId::REMOTE, EndpointId::HOST].contains(&id);
         let payer = match (src, dst) {
@@ -85,7 +80,7 @@ impl<'p> Ruling<'p> {
             (id, _) if is_local(id) => state::payer(id.0, false),
             _ => return None,
         };
-        self.allows(key).then_some(payer)
+        self.allows(key, src, dst).then_some(payer)
     }
 
     /// Whether NAT has put an address of the host in the place of whoever opened it.
@@ -99,46 +94,30 @@ impl<'p> Ruling<'p> {
         self.owners.of(key.dst.into()) == EndpointId::REMOTE
     }
 
-    fn allows(&mut self, key: &FlowKey) -> bool {
-        let (src, dst) = (IpAddr::from(key.src), IpAddr::from(key.dst));
-        let port = u16::from_be(key.dst_port);
-        let question = (src, dst, key.protocol, port);
-        if let Some(said) = self.said.get(&question) {
-            return *said;
-        }
-        let service = match key.protocol {
-            protocol::TCP | protocol::UDP | protocol::SCTP => {
-                Service::Ports { protocol: key.protocol, first: port, last: port }
+    fn allows(&self, key: &FlowKey, src: EndpointId, dst: EndpointId) -> bool {
+        let point = Point::of(key);
+        match self.policy.ruling(&self.party(key.src, src), &self.party(key.dst, dst), point) {
+            policy::Ruling::Allowed(_) => true,
+            policy::Ruling::Silent if src == EndpointId::HOST => {
+                self.host.flags & HostEnd::ASKS_BY_RULES == 0
             }
-            other => Service::Protocol(other),
-        };
-        let (src, dst) = (self.party(src), self.party(dst));
-        let explanation = explain(self.policy, &src, &dst, service);
-        let said = explanation
-            .findings
-            .iter()
-            .all(|finding| matches!(finding.cause, Cause::Allowed(_) | Cause::HostOpen | Cause::HostAllowed));
-        self.said.insert(question, said);
-        said
+            policy::Ruling::Silent => dst == EndpointId::HOST && host::lists(&self.host.allow, point),
+            _ => false,
+        }
     }
 
-    fn party(&mut self, address: IpAddr) -> Party {
-        let (policy, owners) = (self.policy, self.owners);
-        let make = || {
-            let owner = match owners.of(address) {
-                EndpointId::HOST => Owner::Host,
-                EndpointId::REMOTE => Owner::Nobody,
-                _ => Owner::Endpoint,
-            };
-            Party::new(policy, address, owner)
+    fn party(&self, address: Address, owner: EndpointId) -> Party {
+        let membership = match owner {
+            EndpointId::HOST => self.policy.host,
+            _ => self.policy.membership(address.into()),
         };
-        self.parties.entry(address).or_insert_with(make).clone()
+        Party { membership, local: owner != EndpointId::REMOTE }
     }
 }
 
 /// The conversations to open: in the direction of the first packet that was tracked and in no other. Of one that
 /// connection tracking met in the middle nobody knows who opened it, and who was asked must not pass for who asked.
-pub fn conversations(entries: &[Entry], ruling: &mut Ruling<'_>) -> Vec<Conversation> {
+pub fn conversations(entries: &[Entry], ruling: &Ruling<'_>) -> Vec<Conversation> {
     let mut open = BTreeSet::new();
     for entry in entries.iter().filter(|entry| entry.goes_on()) {
         // Before and behind NAT; each end sees one of them.
@@ -159,10 +138,14 @@ pub fn conversations(entries: &[Entry], ruling: &mut Ruling<'_>) -> Vec<Conversa
 
 #[cfg(test)]
 mod tests {
+    use enforcer_common::flow::protocol;
     use rstest::rstest;
 
     use super::*;
-    use crate::policy::Source;
+    use crate::{
+        config::Config,
+        policy::{Capacity, Ids, Policy, Source, compile},
+    };
 
     const POLICY: &str = "version = 1
         [network.web]
@@ -204,7 +187,15 @@ mod tests {
     }
 
     fn selected(entries: &[Entry]) -> Vec<(String, u32)> {
+        selected_where("", entries)
+    }
+
+    /// The same under another host file.
+    fn selected_where(config: &str, entries: &[Entry]) -> Vec<(String, u32)> {
+        let config = Config::parse(std::path::Path::new("enforcer.toml"), config).unwrap();
         let policy = Policy::parse(&[Source { name: "p".into(), text: POLICY.into() }]).unwrap();
+        let ids = Ids::default().assign(&policy).unwrap();
+        let tables = compile(&policy, &ids, Capacity::default()).unwrap();
         let mut owners = Owners::default();
         let owned = |text: &str| Owned::from(text.parse::<ipnet::IpNet>().unwrap());
         owners.insert(owned("10.1.0.5/32"), EndpointId(1));
@@ -218,7 +209,7 @@ mod tests {
             assert_eq!(open.flags, StateEntry::ANSWERED | masked);
             (format!("{src}:{} {dst}:{}", ports[0], ports[1]), open.payer)
         };
-        let open = conversations(entries, &mut Ruling::new(&policy, &owners));
+        let open = conversations(entries, &Ruling::new(&tables, &owners, config.host.end()));
         open.into_iter().map(told).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
@@ -242,6 +233,16 @@ mod tests {
     ) {
         let expected: Vec<_> = expected.into_iter().map(|(text, payer)| (text.to_owned(), payer)).collect();
         assert_eq!(selected(&[entry(src, dst)]), expected);
+    }
+
+    #[test]
+    fn the_host_file_says_what_the_host_is_asked_and_may_ask() {
+        let (asked, asks) = (entry("10.9.0.7:4000", "192.0.2.1:53"), entry("192.0.2.1:4000", "10.9.0.7:80"));
+        assert_eq!(selected(&[asked, asks]).len(), 2);
+        let strict = "[host]\nallow = ['tcp/8053']\nto_workloads = 'rules'";
+        assert_eq!(selected_where(strict, &[asked, asks]), []);
+        let listed = entry("10.9.0.7:4000", "192.0.2.1:8053");
+        assert_eq!(selected_where(strict, &[listed]).len(), 1);
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! Conversations that go on already, and should go on where enforcement begins or gets stricter: what the host's
 //! connection tracking knows of them is made known to the datapath.
 
-use std::time::Instant;
+use std::{error::Error, time::Instant};
 
+use enforcer_common::endpoint::EndpointId;
 use tracing::{info, warn};
 
 use super::{core::Core, disk::Disk, event::Event, event::Observation, kernel::Kernel, step::State};
-use crate::conntrack::{Owners, Ruling, conversations};
-use enforcer_common::endpoint::EndpointId;
+use crate::{
+    conntrack::{Entry, Owners, Ruling, conversations},
+    policy::{self, Capacity},
+};
 
 impl<K: Kernel, D: Disk> Core<K, D> {
     /// Called before anything gets stricter: what is going on and may be opened by the policy is made known as
@@ -30,9 +33,20 @@ impl<K: Kernel, D: Disk> Core<K, D> {
         let started = Instant::now();
         let Some(saved) = self.policies().saved().cloned() else { return };
         let entries = self.kernel().connections();
+        if !entries.iter().any(Entry::goes_on) {
+            return;
+        }
         let policy = self.state.labels().map(|labels| saved.policy.resolve(&labels));
-        let policy = policy.as_ref().unwrap_or(&saved.policy);
-        let open = conversations(&entries, &mut Ruling::new(policy, owners));
+        let tables =
+            policy::compile(policy.as_ref().unwrap_or(&saved.policy), &saved.ids, Capacity::default());
+        let tables = match tables {
+            Ok(tables) => tables,
+            Err(error) => {
+                warn!(error = &error as &dyn Error, "nobody knows which conversations go on");
+                return;
+            }
+        };
+        let open = conversations(&entries, &Ruling::new(&tables, owners, self.state.config.host.end()));
         let mut seeded = 0;
         for conversation in &open {
             match self.kernel().open_conversation(conversation) {
