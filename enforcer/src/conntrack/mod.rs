@@ -9,6 +9,6 @@ pub mod dump;
 pub mod entry;
 pub mod select;
 
-pub use dump::dump;
+pub use dump::{dump, is_missing};
 pub use entry::Entry;
 pub use select::{Conversation, Owners, Ruling, conversations};

@@ -138,10 +138,17 @@ impl Kernel for LiveKernel {
     }
 
     fn connections(&mut self) -> Vec<Entry> {
-        conntrack::dump().unwrap_or_else(|error| {
-            debug!(%error, "connection tracking tells nothing");
-            Vec::new()
-        })
+        let mut entries = Vec::new();
+        match conntrack::dump(&mut entries) {
+            Ok(()) => {}
+            Err(error) if conntrack::is_missing(&error) => debug!(%error, "there is no connection tracking"),
+            Err(error) => warn!(
+                %error,
+                told = entries.len(),
+                "connection tracking does not tell of all that goes on: who answers the rest waits for the next question"
+            ),
+        }
+        entries
     }
 
     fn open_conversation(&mut self, conversation: &Conversation) -> Result<(), OpError> {
