@@ -308,16 +308,24 @@ fn attach_clsact(
         handle: TcHandle::new(0, hook.minor),
         ..NlOptions::default()
     });
-    let attached = match classifier.attach_with_options(interface.name, hook.side, options) {
+    let (attached, is_new) = match classifier.attach_with_options(interface.name, hook.side, options) {
         // Ours from before: the same place, replaced in one message.
         Err(ProgramError::TcError(error)) if is_errno(&error, libc::EEXIST) => {
-            our_filter(interface.name, hook).and_then(|filter| classifier.attach_to_link(filter))
+            let replaced = our_filter(interface.name, hook);
+            (replaced.and_then(|filter| classifier.attach_to_link(filter)), false)
         }
-        outcome => outcome,
+        outcome => (outcome, true),
     };
     let link = attached.and_then(|id| classifier.take_link(id));
-    // A netlink attachment lives until it is deleted; dropping the handle would delete it.
-    link.map(std::mem::forget).map_err(|source| refused(hook.program, interface, source))
+    let link = link.map_err(|source| refused(hook.program, interface, source))?;
+    // Names move: make sure that this is still the interface that was meant. What was there before is left to whoever
+    // had it there.
+    let is_meant = current_index(interface.name) == Some(interface.ifindex);
+    if is_meant || !is_new {
+        // A netlink attachment lives until it is deleted; dropping the handle would delete it.
+        std::mem::forget(link);
+    }
+    if is_meant { Ok(()) } else { Err(gone(interface)) }
 }
 
 fn our_filter(name: &str, hook: TcHook) -> Result<SchedClassifierLink, ProgramError> {
