@@ -160,7 +160,11 @@ async fn explain(
     Query(question): Query<Question>,
 ) -> Result<impl IntoResponse, Refused> {
     let snapshot = core.lock().await.snapshot();
-    let report = snapshot.view().explain(&question.src, &question.dst, question.service.as_deref());
+    let asked = move || {
+        let Question { src, dst, service } = question;
+        snapshot.view().explain(&src, &dst, service.as_deref())
+    };
+    let report = tokio::task::spawn_blocking(asked).await.map_err(|error| broken(error.into()))?;
     report.map(Json).map_err(|error| Refused(StatusCode::BAD_REQUEST, error))
 }
 
@@ -186,8 +190,8 @@ fn unreadable(rejection: &JsonRejection) -> Refused {
     }
 }
 
-/// Makes a policy of texts decide, whole or not at all. Parsing and compiling happen beside the core; it is
-/// only held while the kernel is written. Unless it is forced, no address moves into the world that a rule
+/// Makes a policy of texts decide, whole or not at all. Parsing, compiling and judging flows happen beside the core; it
+/// is only held while the kernel is written. Unless it is forced, no address moves into the world that a rule
 /// names, and no policy becomes one that says nothing.
 pub async fn change_policy(core: &Mutex<Core>, request: &ApplyRequest) -> Result<ApplyReport, Refused> {
     let unprocessable = |error| Refused(StatusCode::UNPROCESSABLE_ENTITY, error);
@@ -202,7 +206,10 @@ pub async fn change_policy(core: &Mutex<Core>, request: &ApplyRequest) -> Result
         let ids = core.lock().await.policies().ids().clone();
         let (sources, base) = (request.sources.clone(), ids.clone());
         let prepared = tokio::task::spawn_blocking(move || prepare(&sources, &base)).await;
-        let prepared = prepared.map_err(|error| broken(error.into()))?.map_err(unprocessable)?;
+        let mut prepared = prepared.map_err(|error| broken(error.into()))?.map_err(unprocessable)?;
+        if let Some(limit) = request.max_cut {
+            prepared = checked_cut(core, prepared, limit).await?;
+        }
         let mut held = core.lock().await;
         // Somebody else applied meanwhile: their ids count, so compile again.
         if *held.policies().ids() == ids {
@@ -215,12 +222,20 @@ pub async fn change_policy(core: &Mutex<Core>, request: &ApplyRequest) -> Result
                 held.check_session(&prepared.policy, session, interface)
                     .map_err(|error| conflict(error.into()))?;
             }
-            if let Some(limit) = request.max_cut {
-                check_cut(&held.snapshot(), &prepared, limit)?;
-            }
             return held.apply(prepared, confirm).map(report).map_err(broken);
         }
     }
+}
+
+/// The same policy, unless it would cut more than it may by what is known of its members now.
+async fn checked_cut(core: &Mutex<Core>, prepared: Prepared, limit: usize) -> Result<Prepared, Refused> {
+    let held = core.lock().await;
+    let prepared = held.policies().resolve(prepared);
+    let prepared = prepared.map_err(|error| Refused(StatusCode::UNPROCESSABLE_ENTITY, error))?;
+    let now = held.snapshot();
+    drop(held);
+    let checked = move || check_cut(&now, &prepared, limit).map(|()| prepared);
+    tokio::task::spawn_blocking(checked).await.map_err(|error| broken(error.into()))?
 }
 
 /// Refuses a policy that would cut more conversations than it may.

@@ -104,8 +104,9 @@ pub fn installed() -> Result<Option<Listing>, NftError> {
 }
 
 fn list() -> Result<Listing, NftError> {
-    let [bridge, arp, inet] = FAMILIES.map(|family| nft::list_table(family, TABLE));
-    Ok(Listing([bridge?, arp?, inet?]))
+    let [bridge, arp, inet] = FAMILIES;
+    let table = |family| nft::list_table(family, TABLE);
+    Ok(Listing([table(bridge)?, table(arp)?, table(inet)?]))
 }
 
 /// Deleting what is not there would fail, so it is made first.
