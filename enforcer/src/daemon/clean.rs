@@ -11,7 +11,10 @@ use netlink_packet_route::{
 };
 use rtnetlink::Handle;
 
-use super::{Lock, store::Store, take_place};
+use super::{
+    place::{Lock, Place},
+    store::Store,
+};
 use crate::datapath::{
     attach::{self, FILTER_MINOR, UPLINK_FILTER_MINOR},
     bpf::{self, TcxHook},
@@ -26,7 +29,7 @@ pub fn clean(bpffs: &Path, state_dir: &Path, socket: &Path) -> anyhow::Result<Ve
     if !nix::unistd::geteuid().is_root() {
         bail!("`enforcer clean` needs root; try `sudo enforcer clean`");
     }
-    let place = take_place(socket, bpffs).context("stop the daemon first")?;
+    let place = Place::take(socket, bpffs).context("stop the daemon first")?;
     let pins = Pins::new(bpffs.to_owned());
     let mut removed = Vec::new();
     // First: without the programs it would cut every workload.

@@ -9,16 +9,13 @@
 //! ```
 
 use std::{
-    fs,
-    io::{Seek, Write},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use enforcer_common::ABI_VERSION;
-use nix::fcntl::{Flock, FlockArg};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::{Signal, SignalKind, signal},
@@ -32,6 +29,7 @@ use self::{
     event::{Event, Observation},
     kernel::LiveKernel,
     links::{Links, News, Wake},
+    place::{Lock, Place, lock_directory},
     reload::{Configured, Reload},
     store::Store,
 };
@@ -73,6 +71,7 @@ mod memory;
 pub mod modes;
 pub mod offline;
 pub mod op;
+mod place;
 pub mod policies;
 pub mod privileges;
 pub mod reconcile;
@@ -135,7 +134,7 @@ pub fn run(options: &RunOptions) -> anyhow::Result<()> {
 /// Makes tables of the ABI version `to` for its own `enforcer` to take over; this one's programs run on until
 /// then.
 pub fn downgrade(bpffs: &Path, socket: &Path, to: u32) -> anyhow::Result<()> {
-    let _place = take_place(socket, bpffs).context("stop the daemon first")?;
+    let _place = Place::take(socket, bpffs).context("stop the daemon first")?;
     Ok(migrate::downgrade(&Pins::new(bpffs.to_owned()), &load::object()?, to)?)
 }
 
@@ -401,44 +400,4 @@ fn trace(datapath: &mut Datapath) -> anyhow::Result<()> {
         }
     });
     Ok(())
-}
-
-/// The locks of a daemon, for who acts in its place.
-fn take_place(socket: &Path, bpffs: &Path) -> anyhow::Result<(Lock, Option<Flock<fs::File>>)> {
-    let lock = Lock::take(socket)?;
-    Ok((lock, bpffs.exists().then(|| lock_directory(bpffs)).transpose()?))
-}
-
-/// Two daemons with different sockets could still share the pins.
-fn lock_directory(path: &Path) -> anyhow::Result<Flock<fs::File>> {
-    let directory = fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    Flock::lock(directory, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, errno)| anyhow!("another enforcer holds the tables at {} ({errno})", path.display()))
-}
-
-/// Held by the one daemon of a socket.
-struct Lock(#[expect(dead_code, reason = "dropping it unlocks")] Flock<fs::File>);
-
-impl Lock {
-    fn path(socket: &Path) -> PathBuf {
-        socket.with_extension("lock")
-    }
-
-    fn take(socket: &Path) -> anyhow::Result<Self> {
-        let path = Self::path(socket);
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory)
-                .with_context(|| format!("cannot create {}", directory.display()))?;
-        }
-        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-        let Ok(mut file) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
-            let pid = fs::read_to_string(&path).unwrap_or_default();
-            bail!("another enforcer (process {}) serves {} already", pid.trim(), socket.display());
-        };
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()))?;
-        Ok(Self(file))
-    }
 }

@@ -2,18 +2,16 @@
 //! verdicts less seriously. The night on which they are needed may be the one on which the daemon does not
 //! start.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use enforcer_common::mode::{Mode, ModeRecord, in_force};
-use nix::fcntl::Flock;
 
 use super::{
-    Lock,
     modes::{self, ModeOrder},
+    place::Place,
     policies::{Outcome, Policies},
     store::Store,
-    take_place,
 };
 use crate::{
     datapath::{
@@ -30,7 +28,7 @@ use crate::{
 pub struct Offline {
     tables: Tables,
     store: Store,
-    _place: (Lock, Option<Flock<fs::File>>),
+    _place: Place,
 }
 
 impl Offline {
@@ -40,7 +38,7 @@ impl Offline {
         if pins.ours().is_empty() {
             bail!("nothing is pinned at {}", bpffs.display());
         }
-        let place = take_place(socket, bpffs)?;
+        let place = Place::take(socket, bpffs)?;
         let tables = Tables::open_writable(&pins)?;
         Ok(Self { tables, store: Store::new(state_dir.to_owned()), _place: place })
     }
@@ -61,7 +59,7 @@ impl Offline {
     }
 
     /// Opened late: a mode needs none of them.
-    fn policies(&mut self) -> anyhow::Result<Policies> {
+    fn policies(&self) -> anyhow::Result<Policies> {
         Ok(Policies::stand_in(&self.tables, self.store.clone())?)
     }
 

@@ -10,7 +10,9 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -207,8 +209,10 @@ impl Pins {
     }
 }
 
+/// What is ours is nobody else's to open: who can open a directory can lock it.
 fn create(path: PathBuf) -> Result<(), PinError> {
-    fs::create_dir_all(&path).map_err(|source| PinError::Io { operation: "create", path, source })
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+    created.map_err(|source| PinError::Io { operation: "create", path, source })
 }
 
 /// The names in a directory; none if it does not exist.
@@ -236,4 +240,21 @@ fn remove_tree(directory: &Path) -> io::Result<()> {
         }
     }
     fs::remove_dir(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn nobody_else_can_open_what_is_made() {
+        let root = tempfile::tempdir().unwrap();
+        let pins = Pins::new(root.path().join("enforcer"));
+        pins.prepare_maps().unwrap();
+        for path in [pins.directory(), &pins.maps()] {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700, "{path:?}");
+        }
+    }
 }
