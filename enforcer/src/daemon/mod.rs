@@ -31,6 +31,7 @@ use self::{
     links::{Links, News, Wake},
     place::{Lock, Place, lock_directory},
     reload::{Configured, Reload},
+    stop::Stop,
     store::Store,
 };
 use crate::{
@@ -91,6 +92,7 @@ pub mod snapshot;
 pub mod step;
 #[cfg(test)]
 mod step_tests;
+mod stop;
 pub mod store;
 pub mod uplinks;
 
@@ -224,23 +226,20 @@ fn load(options: &RunOptions, config: Arc<Config>, pins: Pins) -> anyhow::Result
     Ok((Core::new(config, kernel, Store::new(options.state_dir.clone()))?, events))
 }
 
-/// Reloads as often as it is told to.
+/// Reloads as often as it is told to. A reload may wait for a look at the host, and whoever ends the daemon does not wait
+/// for that.
 async fn until_told_to_stop(mut hangup: Signal, mut reload: Reload) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    loop {
-        tokio::select! {
-            _ = hangup.recv() => {}
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-        }
+    let mut stop = Stop::listen()?;
+    while stop.or(hangup.recv()).await.is_some() {
         service::reloading();
-        match reload.run().await {
-            Ok(()) => info!("reloaded"),
-            Err(error) => error!("{error}"),
+        match stop.or(reload.run()).await {
+            Some(Ok(())) => info!("reloaded"),
+            Some(Err(error)) => error!("{error}"),
+            None => break,
         }
         service::ready();
     }
+    Ok(())
 }
 
 async fn settle_once(core: &Mutex<Core>, links: &mut Links) -> anyhow::Result<()> {
