@@ -5,7 +5,10 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use enforcer_common::mode::{Mode, ModeRecord, in_force};
+use enforcer_common::{
+    ABI_VERSION,
+    mode::{Mode, ModeRecord, in_force},
+};
 
 use super::{
     modes::{self, ModeOrder},
@@ -26,6 +29,7 @@ use crate::{
 
 /// The place of a daemon, taken.
 pub struct Offline {
+    pins: Pins,
     tables: Tables,
     store: Store,
     _place: Place,
@@ -40,7 +44,7 @@ impl Offline {
         }
         let place = Place::take(socket, bpffs)?;
         let tables = Tables::open_writable(&pins)?;
-        Ok(Self { tables, store: Store::new(state_dir.to_owned()), _place: place })
+        Ok(Self { pins, tables, store: Store::new(state_dir.to_owned()), _place: place })
     }
 
     /// See [`Policies::confirm`].
@@ -58,8 +62,9 @@ impl Offline {
         Ok(in_force(&self.tables.mode(ModeRecord::HOST)?, &ModeRecord::default(), boottime()))
     }
 
-    /// Opened late: a mode needs none of them.
+    /// Opened late: a mode needs none of them, and all versions share its table.
     fn policies(&self) -> anyhow::Result<Policies> {
+        refuse_beside_others(&self.pins)?;
         Ok(Policies::stand_in(&self.tables, self.store.clone())?)
     }
 
@@ -87,5 +92,36 @@ impl Offline {
             }
         }
         Ok(())
+    }
+}
+
+/// Programs may still run that look into another version's tables, and would not follow.
+fn refuse_beside_others(pins: &Pins) -> anyhow::Result<()> {
+    let versions = pins.versions()?;
+    let Some(other) = versions.iter().find(|version| **version != ABI_VERSION) else { return Ok(()) };
+    bail!(
+        "tables of layout {other} are still pinned beside those of layout {ABI_VERSION}: some interfaces may go by them, \
+         and would not follow; finish what was begun with `enforcer upgrade` of the newer version, or start its daemon"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn half_way_between_versions_no_policy_is_ordered() {
+        let root = tempfile::tempdir().unwrap();
+        let pins = Pins::new(root.path().to_owned());
+        fs::create_dir(pins.maps()).unwrap();
+        refuse_beside_others(&pins).unwrap();
+        fs::create_dir(pins.maps_of(ABI_VERSION - 1)).unwrap();
+        let refused = refuse_beside_others(&pins).unwrap_err().to_string();
+        assert!(
+            refused.contains("tables of layout 3") && refused.contains("`enforcer upgrade`"),
+            "{refused}"
+        );
     }
 }
