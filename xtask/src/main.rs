@@ -11,6 +11,7 @@ mod mutant;
 mod mutants;
 mod mutate;
 mod programs;
+mod remedy;
 mod root;
 mod scratch;
 mod services;

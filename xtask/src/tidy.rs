@@ -6,6 +6,7 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 use enforcer_common::verdict::{Category, DropReason, PassReason};
 
+use crate::remedy;
 use crate::step;
 use crate::vm::document;
 
@@ -45,9 +46,9 @@ fn renewed(name: &str, make: Make) -> Result<(String, String)> {
 
 fn drop_reasons() -> String {
     let mut text = String::from(
-        "# Reasons\n\nMade by `cargo xtask tidy` from `enforcer-common/src/verdict.rs`. Numbers and names are \
-         append-only and never\nused again. `enforcer drops` counts packets by these reasons; the sum over the \
-         reasons of drops is the number of\ndropped packets. What a mode lets go on is counted apart, \
+        "# Reasons\n\nMade by `cargo xtask tidy` from `enforcer-common/src/verdict.rs` and `xtask/src/remedy.rs`. Numbers and \
+         names are\nappend-only and never used again. `enforcer drops` counts packets by these reasons; the sum over the \
+         reasons of drops is\nthe number of dropped packets. What a mode lets go on is counted apart, \
          by the reason that it would have been dropped\nfor: in `observe` mode every packet, in `audit` mode those that \
          the policy alone drops (but not `quarantined`\nand `no-endpoint`).\n",
     );
@@ -57,18 +58,36 @@ fn drop_reasons() -> String {
         (Category::Resource, "Resource: the kernel could not do what was needed to decide"),
     ] {
         let reasons = DropReason::ALL.iter().filter(|reason| reason.category() == category);
-        let rows = reasons.map(|reason| (*reason as u8, reason.slug(), reason.caption()));
-        table(&mut text, &format!("Drops. {title}"), rows);
+        let rows = reasons.map(|reason| {
+            [
+                (*reason as u8).to_string(),
+                slug(reason.slug()),
+                reason.caption().into(),
+                remedy::of(*reason).into(),
+            ]
+        });
+        table(&mut text, &format!("Drops. {title}"), ["Number", "Reason", "Meaning", "What to do"], rows);
     }
-    let rows = PassReason::ALL.iter().map(|reason| (*reason as u8, reason.slug(), reason.caption()));
-    table(&mut text, "Passes", rows);
+    let rows = PassReason::ALL
+        .iter()
+        .map(|reason| [(*reason as u8).to_string(), slug(reason.slug()), reason.caption().into()]);
+    table(&mut text, "Passes", ["Number", "Reason", "Meaning"], rows);
     text
 }
 
-fn table(text: &mut String, title: &str, rows: impl Iterator<Item = (u8, &'static str, &'static str)>) {
-    write!(text, "\n## {title}\n\n| Number | Reason | Meaning |\n|---|---|---|\n")
-        .expect("a string takes it");
-    for (number, slug, caption) in rows {
-        writeln!(text, "| {number} | `{slug}` | {caption} |").expect("a string takes it");
+fn slug(slug: &str) -> String {
+    format!("`{slug}`")
+}
+
+fn table<const N: usize>(
+    text: &mut String,
+    title: &str,
+    columns: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) {
+    let head = columns.join(" | ");
+    write!(text, "\n## {title}\n\n| {head} |\n|{}\n", "---|".repeat(N)).expect("a string takes it");
+    for row in rows {
+        writeln!(text, "| {} |", row.join(" | ")).expect("a string takes it");
     }
 }
