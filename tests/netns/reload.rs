@@ -85,7 +85,9 @@ fn a_bad_host_file_is_told_and_changes_nothing() {
         said.contains("ERROR") && said.contains("not reloaded") && said.contains("enforcer.toml"),
         "{said}"
     );
-    assert_eq!(scene.daemon.json(&["status"])["generation"], 1, "nor is the policy read then");
+    let status = scene.daemon.json(&["status"]);
+    assert_eq!(status["generation"], 1, "nor is the policy read then");
+    assert!(status["warnings"].to_string().contains("the last reload was refused"), "{status}");
     assert_eq!(scene.daemon.not_ready(&["veth-web", "veth-api"]), [""; 0]);
     assert!(scene.open());
 }

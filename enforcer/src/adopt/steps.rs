@@ -75,9 +75,9 @@ fn hints(steps: &mut Vec<Step>, advice: &Advice, status: &Status) {
     }
 }
 
-/// Before the first policy everything is denied.
+/// Before the first policy everything is denied, and dropped where that is enforced.
 fn look_on(steps: &mut Vec<Step>, mode: Mode) {
-    if mode != Mode::Observe {
+    if mode == Mode::Enforce {
         steps.push(step(
             "without a policy nothing passes: let everything pass, and count",
             "enforcer mode observe",

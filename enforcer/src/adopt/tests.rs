@@ -167,6 +167,12 @@ fn every_mode_has_a_next_step() {
         advise(&closed).next.iter().find_map(|step| step.command.as_deref()),
         Some("enforcer mode observe")
     );
+    closed.status.mode.mode = Mode::Audit;
+    let commands: Vec<String> = advise(&closed).next.into_iter().filter_map(|step| step.command).collect();
+    assert!(
+        !commands.contains(&"enforcer mode observe".to_owned()),
+        "what no policy admits passes: {commands:?}"
+    );
 }
 
 #[test]

@@ -68,7 +68,9 @@ pub fn explain_policy(
     service: Option<&str>,
 ) -> anyhow::Result<ExplainReport> {
     if let Some(name) = [src, dst].into_iter().find(|end| end.parse::<IpAddr>().is_err()) {
-        bail!("{name:?} is no address: with --policy only addresses are known, endpoints are the host's");
+        bail!(
+            "{name:?} is no address: with --policy only addresses are known: names are those of a host's endpoints"
+        );
     }
     let report = explain(policy, &Ends::default(), (src, dst, service), None)?;
     Ok(told(report, policy, None))

@@ -93,6 +93,8 @@ mod tests {
     use super::*;
     use crate::render::samples;
 
+    const SECOND: u64 = 1_000_000_000;
+
     #[test]
     fn ends_are_told_with_their_modes_unless_all_enforce() {
         let in_mode = |mode| ModeState { mode, ..ModeState::default() };
@@ -104,8 +106,6 @@ mod tests {
         let told = modes(Mode::Enforce, Mode::Observe);
         assert_eq!((told["veth-web"], told["veth-db"]), (Mode::Observe, Mode::Enforce));
     }
-
-    const SECOND: u64 = 1_000_000_000;
 
     fn record(ordered: Option<Mode>, until: u64, configured: Option<Mode>) -> ModeRecord {
         let (ordered, configured) = (Mode::number(ordered), Mode::number(configured));
