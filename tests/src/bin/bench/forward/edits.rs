@@ -16,7 +16,7 @@ use crate::rounds;
 use crate::statistics::Estimate;
 
 /// Each round is a second of packets for every kind of edit.
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 8;
 const PACKETS: usize = 1 << 20;
 /// Flows are drawn for so many packets at a time: what the sender needs must not fill the processor's caches.
 const DRAWN: usize = 1 << 14;
