@@ -18,7 +18,7 @@ use crate::scale;
 use crate::statistics::Estimate;
 
 /// Changes.
-const CHANGES: usize = 40;
+const CHANGES: usize = 30;
 /// Flows, one after the other; they differ in their ports.
 const FLOWS: u16 = 4_096;
 const FIRST_PORT: u16 = 20_000;
