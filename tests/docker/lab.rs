@@ -4,7 +4,7 @@ use std::path::Path;
 
 use enforcer_tests::Host;
 use enforcer_tests::docker::Engine;
-use enforcer_tests::traffic::{ECHO_PORT, ping, tcp, udp};
+use enforcer_tests::traffic::{ECHO_PORT, ping, tcp, tcp_soon, udp};
 use rstest::rstest;
 
 #[rstest]
@@ -24,7 +24,7 @@ fn one_bridge_is_open_and_two_are_what_iptables_make_of_them(
     let api = engine.container("api").on("one").run();
     let db = engine.container("db").on("two").run();
     assert!(tcp(&web, api.ipv4(), ECHO_PORT) && udp(&api, web.ipv4(), ECHO_PORT) && ping(&web, api.ipv4()));
-    assert_eq!(tcp(&web, db.ipv4(), ECHO_PORT), is_open);
+    assert_eq!(tcp_soon(&web, db.ipv4(), ECHO_PORT), is_open);
     assert_eq!(web.ipv4().to_string(), "10.61.0.10");
     for published in ["10.61.0.1", "10.62.0.1", "192.0.2.1"].map(|address| address.parse().unwrap()) {
         assert!(tcp(&host, published, 8080), "{published}");

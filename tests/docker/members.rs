@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use enforcer_tests::command::transcript;
 use enforcer_tests::docker::{Container, Engine};
-use enforcer_tests::traffic::{ECHO_PORT, Probe, Protocol, tcp};
+use enforcer_tests::traffic::{ECHO_PORT, Probe, Protocol, tcp_soon};
 use enforcer_tests::{Daemon, Host, wait};
 use rstest::rstest;
 use serde_json::Value;
@@ -80,7 +80,7 @@ fn members_come_and_go_with_their_containers() {
     town.wait_for("red", &[audit.ipv4()]);
     assert!(reaches(&web, api.ipv4()) && reaches(&api, web.ipv4()));
     for (from, to) in [(&web, &audit), (&audit, &api), (&nobody, &web), (&web, &nobody)] {
-        assert!(!tcp(from, to.ipv4(), ECHO_PORT), "{} to {}", from.name(), to.name());
+        assert!(!tcp_soon(from, to.ipv4(), ECHO_PORT), "{} to {}", from.name(), to.name());
     }
     let generation = town.daemon.json(&["status"])["generation"].clone();
     web.stop();
@@ -145,7 +145,10 @@ fn an_address_tells_nothing_of_who_has_it_next(#[case] name: &str, #[case] label
     web.remove();
     let web = town.engine.container("web").at("one", "10.61.0.10").label(label).run();
     for _ in 0..2 {
-        assert!(!tcp(&web, api.ipv4(), ECHO_PORT) && !tcp(&api, web.ipv4(), ECHO_PORT), "as {label}");
+        assert!(
+            !tcp_soon(&web, api.ipv4(), ECHO_PORT) && !tcp_soon(&api, web.ipv4(), ECHO_PORT),
+            "as {label}"
+        );
     }
     town.wait_for("blue", &[api.ipv4()]);
     if label == RED {
@@ -169,7 +172,7 @@ fn a_container_that_comes_again_with_another_address_is_a_member_there() {
     assert_ne!(web.ipv4(), before);
     town.wait_for("blue", &[web.ipv4(), api.ipv4()]);
     assert!(reaches(&web, api.ipv4()));
-    assert!(!tcp(&squatter, api.ipv4(), ECHO_PORT));
+    assert!(!tcp_soon(&squatter, api.ipv4(), ECHO_PORT));
 }
 
 #[test]
@@ -181,7 +184,7 @@ fn every_address_of_a_container_is_a_member_and_names_tell_as_labels_do() {
     let stranger = town.engine.container("web-10").on("two").run();
     let (first, second) = (web.ipv4(), web.address_on("two"));
     town.wait_for("blue", &[first, second, other.ipv4()]);
-    assert!(reaches(&other, second) && !tcp(&stranger, second, ECHO_PORT));
+    assert!(reaches(&other, second) && !tcp_soon(&stranger, second, ECHO_PORT));
     town.engine.client().run(&["network", "disconnect", "two", "web-1"]);
     town.wait_for("blue", &[first, other.ipv4()]);
     town.engine.client().run(&["network", "connect", "two", "web-1"]);
@@ -205,14 +208,14 @@ fn what_is_known_stays_while_the_engine_is_away(#[case] name: &str, #[case] end:
     end(&mut town.engine);
     let log = "Docker does not answer; what was known stays";
     wait::until("the enforcer notices", SOON, || town.daemon.log().contains(log).then_some(()));
-    assert!(reaches(&web, api.ipv4()) && !tcp(&web, audit.ipv4(), ECHO_PORT));
+    assert!(reaches(&web, api.ipv4()) && !tcp_soon(&web, audit.ipv4(), ECHO_PORT));
     town.wait_for("blue", &blue);
     town.engine.start_again();
     // The engine may be asked again as late as this.
     wait::until("the enforcer hears again", SOON * 3, || {
         town.daemon.log().contains("Docker answers").then_some(())
     });
-    assert!(reaches(&web, api.ipv4()) && !tcp(&web, audit.ipv4(), ECHO_PORT));
+    assert!(reaches(&web, api.ipv4()) && !tcp_soon(&web, audit.ipv4(), ECHO_PORT));
     let late = town.engine.container("late").on("two").label(BLUE).run();
     town.wait_for("blue", &[web.ipv4(), api.ipv4(), late.ipv4()]);
 }
@@ -229,9 +232,9 @@ fn members_outlive_the_daemon_and_are_known_to_the_next() {
     let address = web.ipv4();
     web.stop();
     let squatter = town.engine.container("squatter").at("one", &address.to_string()).label(RED).run();
-    assert!(!tcp(&squatter, api.ipv4(), ECHO_PORT), "nobody enforces it yet: the gate is closed");
+    assert!(!tcp_soon(&squatter, api.ipv4(), ECHO_PORT), "nobody enforces it yet: the gate is closed");
     town.daemon.start_again();
     town.wait_for("blue", &[api.ipv4()]);
     town.wait_for("red", &[squatter.ipv4()]);
-    assert!(!tcp(&squatter, api.ipv4(), ECHO_PORT));
+    assert!(!tcp_soon(&squatter, api.ipv4(), ECHO_PORT));
 }

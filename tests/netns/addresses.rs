@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use enforcer_tests::daemon::DEFAULT_CONFIG;
-use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
+use enforcer_tests::traffic::{ECHO_PORT, ping, tcp, tcp_soon};
 use enforcer_tests::{Daemon, Host, NetNs, router, wait};
 
 use crate::town::Town;
@@ -29,9 +29,9 @@ fn slaac_and_duplicate_address_detection_work() {
             formed(&town.daemon, client.interface())
         });
     wait::until("web reaches it over the shared network", Duration::from_secs(5), || {
-        tcp(&town.web, address, ECHO_PORT).then_some(())
+        tcp_soon(&town.web, address, ECHO_PORT).then_some(())
     });
-    assert!(!tcp(&town.db, address, ECHO_PORT), "db shares nothing with {address}");
+    assert!(!tcp_soon(&town.db, address, ECHO_PORT), "db shares nothing with {address}");
     let tentative = client.netns().run("ip", &["-6", "address", "show", "dev", "eth0", "tentative"]);
     assert!(tentative.stdout.is_empty(), "{tentative:?}");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use enforcer_tests::connection::{Connection, hears};
 use enforcer_tests::daemon::DEFAULT_CONFIG;
-use enforcer_tests::traffic::{ECHO_PORT, tcp};
+use enforcer_tests::traffic::{ECHO_PORT, tcp, tcp_soon};
 use enforcer_tests::{Daemon, Host, Workload};
 
 /// Only web may open, and only ssh.
@@ -83,7 +83,7 @@ fn a_tracked_conversation_goes_on_although_its_client_is_idle() {
         assert!(hears(&connection.client, PATIENCE), "the server speaks first:\n{}", daemon.log());
         connection.upload(1).unwrap();
     }
-    assert!(!tcp(&db, web.ipv4(), ECHO_PORT), "and nothing else of its");
+    assert!(!tcp_soon(&db, web.ipv4(), ECHO_PORT), "and nothing else of its");
     telnet.server.write_all(b"!").unwrap();
     assert!(!hears(&telnet.client, Duration::from_secs(1)), "no rule admits this one");
     telnet.client.write_all(b"?").unwrap();
@@ -112,7 +112,7 @@ fn the_guide_leads_from_drops_to_a_policy_under_which_they_pass() {
     daemon.wait_ready(&[&web, &api, &db].map(Workload::interface));
     let talks = || {
         let pairs = [(&web, &api, api.ipv4()), (&api, &web, web.ipv6()), (&web, &db, db.ipv4())];
-        pairs.map(|(from, _, address)| tcp(from, address, ECHO_PORT))
+        pairs.map(|(from, _, address)| tcp_soon(from, address, ECHO_PORT))
     };
     assert_eq!(talks(), [false; 3]);
     let advice = daemon.json(&["adopt"]);
@@ -130,7 +130,7 @@ fn the_guide_leads_from_drops_to_a_policy_under_which_they_pass() {
         assert_eq!(output.status.success(), succeeds, "{command:?}: {output:?}");
     }
     assert_eq!(talks(), [true; 3], "{}", std::fs::read_to_string(&file).unwrap());
-    assert!(!tcp(&db, web.ipv4(), ECHO_PORT), "and nothing that was never seen");
+    assert!(!tcp_soon(&db, web.ipv4(), ECHO_PORT), "and nothing that was never seen");
     let denied = &daemon.json(&["adopt"])["denied"];
     assert_eq!((&denied[0]["src"], &denied[0]["dst"]), (&"veth-db".into(), &"veth-web".into()), "{denied}");
     daemon.json(&["adopt"]);
@@ -143,7 +143,7 @@ fn a_first_day_in_observe_drops_nothing_and_ends_enforced() {
     let db = host.workload("db").at("10.9.0.5/24").bridged();
     let daemon = Daemon::start_with(&host, &format!("mode = \"observe\"\n{DEFAULT_CONFIG}"));
     daemon.wait_ready(&[&web, &db].map(Workload::interface));
-    let talks = || [tcp(&web, db.ipv4(), ECHO_PORT), tcp(&db, web.ipv4(), ECHO_PORT)];
+    let talks = || [tcp_soon(&web, db.ipv4(), ECHO_PORT), tcp_soon(&db, web.ipv4(), ECHO_PORT)];
     assert!(tcp(&web, db.ipv4(), ECHO_PORT), "nothing is dropped");
     let file = daemon.directory().join("adopted.toml");
     let path = file.to_str().unwrap();

@@ -1,6 +1,6 @@
 //! `clean` removes everything, and `clean --check` proves it.
 
-use enforcer_tests::traffic::{ECHO_PORT, tcp};
+use enforcer_tests::traffic::{ECHO_PORT, tcp, tcp_soon};
 
 use crate::town::Town;
 
@@ -12,7 +12,7 @@ fn clean_removes_all_and_check_proves_it() {
     assert_eq!(refused.status.code(), Some(1), "not under a running daemon");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("stop the daemon first"), "{refused:?}");
     town.daemon.stop();
-    assert!(!tcp(&town.web, town.db.ipv4(), ECHO_PORT), "a stopped daemon leaves enforcement in place");
+    assert!(!tcp_soon(&town.web, town.db.ipv4(), ECHO_PORT), "a stopped daemon leaves enforcement in place");
     let cleaned = town.daemon.cli(&["clean"]);
     assert!(cleaned.status.success(), "{cleaned:?}");
     let check = town.daemon.cli(&["clean", "--check"]);

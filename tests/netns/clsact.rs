@@ -4,7 +4,7 @@ use enforcer::datapath::bpf::{TcxHook, tcx_programs};
 use enforcer_tests::daemon::attaching_by;
 use enforcer_tests::host::HOST_IPV4;
 use enforcer_tests::kernel::require_tcx;
-use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
+use enforcer_tests::traffic::{ECHO_PORT, ping, ping_soon, tcp, tcp_soon};
 use enforcer_tests::{Daemon, Host, Numbered, wait};
 
 use crate::town::POLICY;
@@ -22,7 +22,7 @@ fn clsact_enforces_survives_and_is_cleaned() {
     assert_eq!(daemon.json(&["status"])["attach"], "clsact");
     let governed = || {
         assert!(tcp(&web, api.ipv4(), ECHO_PORT) && tcp(&web, api.ipv6(), ECHO_PORT));
-        assert!(!tcp(&web, db.ipv4(), ECHO_PORT) && !tcp(&web, db.ipv6(), ECHO_PORT));
+        assert!(!tcp_soon(&web, db.ipv4(), ECHO_PORT) && !tcp_soon(&web, db.ipv6(), ECHO_PORT));
     };
     governed();
     daemon.kill();
@@ -67,13 +67,13 @@ fn no_filter_of_somebody_else_accepts_a_packet_past_ours() {
     let mut daemon = Daemon::start_with(&host, &clsact_and("unknown = \"ignore\"\n"));
     daemon.wait_ready(&[web.interface(), db.interface()]);
     daemon.apply(POLICY);
-    assert!(!tcp(&web, db.ipv4(), ECHO_PORT), "past what came first");
+    assert!(!tcp_soon(&web, db.ipv4(), ECHO_PORT), "past what came first");
     for (interface, hook) in hooks {
         assert!(accepting(&host, interface, hook, 3), "came later");
         assert!(!accepting(&host, interface, hook, 1), "the first place is for filters like ours");
     }
     daemon.restart();
-    assert!(!tcp(&web, db.ipv4(), ECHO_PORT), "past any of them");
+    assert!(!tcp_soon(&web, db.ipv4(), ECHO_PORT), "past any of them");
     // They do accept, once ours are gone.
     daemon.stop();
     assert!(daemon.cli(&["clean"]).status.success());
@@ -95,7 +95,7 @@ fn whose_first_place_is_taken_is_told_and_stays_closed() {
     assert!(warnings.contains(web.interface()) && warnings.contains("attach"), "{warnings}");
     // Every policy allows that.
     assert!(ping(&db, HOST_IPV4.into()), "who has programs may ask");
-    assert!(!ping(&web, HOST_IPV4.into()), "who has none is closed");
+    assert!(!ping_soon(&web, HOST_IPV4.into()), "who has none is closed");
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn moving_to_tcx_and_back_leaves_one_program_on_each_hook() {
             let programs = host.netns().enter(|| tcx_programs(ifindex, hook)).unwrap().len();
             assert_eq!((found, programs), (filters, links), "{direction}, attached with {attach}: {shown:?}");
         }
-        assert!(!tcp(&web, db.ipv4(), ECHO_PORT));
+        assert!(!tcp_soon(&web, db.ipv4(), ECHO_PORT));
     }
     let denied = denied.finish();
     assert!(denied.sent > 1000, "only {} packets were sent", denied.sent);

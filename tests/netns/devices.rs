@@ -11,7 +11,7 @@ use std::time::Duration;
 use enforcer_tests::daemon::DEFAULT_CONFIG;
 use enforcer_tests::kernel::{Feature, require_devices};
 use enforcer_tests::packet::Family;
-use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
+use enforcer_tests::traffic::{ECHO_PORT, ping, ping_soon, tcp_soon};
 use enforcer_tests::{Daemon, Host, NetNs, Workload, wait};
 use serde_json::{Value, json};
 
@@ -111,7 +111,7 @@ fn what_lies_over_the_interface_of_a_workload_gets_nowhere() {
     let [hostile, victim] = neighbours(&host);
     let lines = tagged(hostile.netns(), victim.netns(), host.netns());
     assert_all_answer(&lines);
-    let reached = |from: &NetNs| [victim.ipv4(), victim.ipv6()].map(|to| ping(from, to));
+    let reached = |from: &NetNs| [victim.ipv4(), victim.ipv6()].map(|to| ping_soon(from, to));
     let nested_kinds: [(_, &[_]); 2] = [
         ("macvlan mode bridge", &["spoofed-mac"]),
         ("ipvlan mode l2", &["spoofed-source", "spoofed-neighbor"]),
@@ -235,7 +235,7 @@ fn a_dummy_is_no_workload_and_its_address_is_its_owners() {
     assert!(ping(&web, SERVICE.into()));
     let dropped = || ["default-deny", "spoofed-source"].map(|reason| daemon.dropped(reason));
     let before = dropped();
-    assert!(!tcp(&web, SERVICE.into(), ECHO_PORT));
+    assert!(!tcp_soon(&web, SERVICE.into(), ECHO_PORT));
     assert!(dropped()[0] > before[0], "the allow list is for it, too");
     // The workload's, if a route of the host says so.
     send(&web, OWN, SERVICE, 5);

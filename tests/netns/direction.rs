@@ -5,9 +5,11 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use enforcer_tests::Workload;
 use enforcer_tests::connection::{Connection, hears};
-use enforcer_tests::traffic::{Conversation, ECHO_PORT, PATIENCE, ping, tcp, udp};
+use enforcer_tests::traffic::{
+    Conversation, DUE, ECHO_PORT, PATIENCE, ping, ping_soon, tcp, tcp_soon, udp, udp_soon,
+};
+use enforcer_tests::{Workload, wait};
 
 use crate::pair::{Pair, allow, deny};
 use crate::town::{POLICY, Town};
@@ -26,12 +28,12 @@ fn a_rule_admits_what_it_names_and_its_answers() {
     let pair = Pair::build("named");
     for (client, server) in addresses(&pair.client, &pair.server) {
         pair.govern(&[]);
-        assert!(!tcp(&pair.client, server, ECHO_PORT) && !udp(&pair.client, server, ECHO_PORT));
+        assert!(!tcp_soon(&pair.client, server, ECHO_PORT) && !udp_soon(&pair.client, server, ECHO_PORT));
         pair.govern(&[allow("clients", "servers", &["tcp/5432"])]);
         assert!(tcp(&pair.client, server, ECHO_PORT), "tcp/5432 to {server}");
-        assert!(!udp(&pair.client, server, ECHO_PORT), "not udp");
-        assert!(!ping(&pair.client, server), "not ping");
-        assert!(!tcp(&pair.server, client, ECHO_PORT), "not back to {client}");
+        assert!(!udp_soon(&pair.client, server, ECHO_PORT), "not udp");
+        assert!(!ping_soon(&pair.client, server), "not ping");
+        assert!(!tcp_soon(&pair.server, client, ECHO_PORT), "not back to {client}");
     }
 }
 
@@ -68,12 +70,12 @@ fn a_server_begins_nothing_by_a_rule_of_its_clients() {
     pair.govern(&[allow("clients", "servers", &["tcp/7000", "udp/7000"])]);
     for (client, server) in addresses(&pair.client, &pair.server) {
         let open = Connection::open(&pair.client, &pair.server, SocketAddr::new(server, PORT)).unwrap();
-        assert!(!tcp(&pair.server, client, ECHO_PORT), "a connection of the server's own");
+        assert!(!tcp_soon(&pair.server, client, ECHO_PORT), "a connection of the server's own");
         let asking = pair.client.netns().enter(|| UdpSocket::bind((client, 0))).unwrap();
         let unasked = pair.client.netns().enter(|| UdpSocket::bind((client, 0))).unwrap();
         let serving = pair.server.netns().enter(|| UdpSocket::bind((server, PORT))).unwrap();
-        for socket in [&asking, &unasked, &serving] {
-            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        for (socket, patience) in [(&asking, DUE), (&serving, DUE), (&unasked, PATIENCE)] {
+            socket.set_read_timeout(Some(wait::scaled(patience))).unwrap();
         }
         asking.send_to(b"?", (server, PORT)).unwrap();
         assert!(serving.recv(&mut [0; 8]).is_ok(), "a question to {server}");
@@ -83,7 +85,8 @@ fn a_server_begins_nothing_by_a_rule_of_its_clients() {
         assert!(asking.recv(&mut [0; 8]).is_ok(), "the answer to {client}");
         assert!(unasked.recv(&mut [0; 8]).is_err(), "from the right port to one that did not ask");
         let elsewhere = SocketAddr::new(client, open.client.local_addr().unwrap().port());
-        let attempt = pair.server.netns().enter(|| TcpStream::connect_timeout(&elsewhere, PATIENCE));
+        let attempt =
+            pair.server.netns().enter(|| TcpStream::connect_timeout(&elsewhere, wait::scaled(PATIENCE)));
         assert_eq!(attempt.unwrap_err().kind(), std::io::ErrorKind::TimedOut, "to {elsewhere}");
     }
 }
@@ -96,7 +99,10 @@ fn a_deny_rule_beats_a_shared_network() {
     }
     town.daemon.apply(&format!("{POLICY}{}", deny("green", "green", &["tcp/5432"])));
     for (tool, db) in addresses(&town.tool, &town.db) {
-        assert!(!tcp(&town.tool, db, ECHO_PORT) && !tcp(&town.db, tool, ECHO_PORT), "tcp/5432 is denied");
+        assert!(
+            !tcp_soon(&town.tool, db, ECHO_PORT) && !tcp_soon(&town.db, tool, ECHO_PORT),
+            "tcp/5432 is denied"
+        );
         assert!(udp(&town.tool, db, ECHO_PORT) && ping(&town.tool, db), "the rest of green is not");
     }
     assert!(town.daemon.dropped("denied-by-rule") > 0);
@@ -119,11 +125,11 @@ fn quarantine_cuts_open_flows_at_once() {
     let quarantine = "[network.quarantine]\nprefixes = [\"10.1.0.5/32\", \"2001:db8:1::5/128\"]\n";
     let rule = deny("quarantine", "any", &["any"]);
     town.daemon.apply(&format!("{POLICY}{quarantine}{rule}"));
-    assert!(!cut.iter_mut().any(Conversation::goes_on), "web is in quarantine");
+    assert!(cut.iter_mut().all(Conversation::is_over), "web is in quarantine");
     assert!(other.goes_on(), "tool is not");
     town.daemon.apply(POLICY);
     let goes_on = |conversation: &mut Conversation| {
-        enforcer_tests::wait::within(RETRANSMISSION, || conversation.goes_on().then_some(())).is_some()
+        wait::within(RETRANSMISSION, || conversation.goes_on().then_some(())).is_some()
     };
     assert!(cut.iter_mut().all(goes_on), "the same connections");
 }

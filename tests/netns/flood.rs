@@ -8,7 +8,7 @@ use std::time::Duration;
 use enforcer_common::limits::MAX_STATE;
 use enforcer_tests::connection::{Connection, hears};
 use enforcer_tests::spoof::bind_foreign;
-use enforcer_tests::traffic::{PATIENCE, unspecified_like};
+use enforcer_tests::traffic::{DUE, unspecified_like};
 use enforcer_tests::{Daemon, Numbered, Workload};
 
 use crate::pair::{Pair, allow, deny};
@@ -48,7 +48,7 @@ fn a_flood_of_flows_costs_nobody_else_a_connection() {
     for connection in &connections {
         // The server speaks first: nothing of the client's refreshes the state.
         (&connection.server).write_all(b"!").unwrap();
-        assert!(hears(&connection.client, PATIENCE), "the idle connection is forgotten");
+        assert!(hears(&connection.client, DUE), "the idle connection is forgotten");
     }
 }
 

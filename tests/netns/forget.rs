@@ -1,7 +1,7 @@
 //! What an endpoint learned of itself, forgotten on order; and endpoints told by more than their name.
 
 use enforcer_tests::daemon::{DEFAULT_CONFIG, PATIENCE};
-use enforcer_tests::traffic::{ECHO_PORT, tcp};
+use enforcer_tests::traffic::{ECHO_PORT, tcp, tcp_soon};
 use enforcer_tests::{Daemon, Host, Workload, wait};
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ impl Scene {
 
     /// Whether api speaks, asked again as long as neighbours may still believe in its old MAC.
     fn speaks(&self) -> bool {
-        wait::within(PATIENCE / 3, || tcp(&self.api, self.web.ipv4(), ECHO_PORT).then_some(())).is_some()
+        wait::within(PATIENCE / 3, || tcp_soon(&self.api, self.web.ipv4(), ECHO_PORT).then_some(())).is_some()
     }
 }
 
@@ -48,7 +48,7 @@ fn who_got_another_address_is_learned_anew_on_order() {
     wait::until("the new address is refused", PATIENCE, || {
         (scene.endpoint("veth-api")["conflicts"] == json!(["10.2.0.77"])).then_some(())
     });
-    assert!(!tcp(api, scene.web.ipv4(), ECHO_PORT), "an address that comes later is not its own");
+    assert!(!tcp_soon(api, scene.web.ipv4(), ECHO_PORT), "an address that comes later is not its own");
     let forgotten = daemon.json(&["endpoints", "forget", "veth-api"]);
     assert_eq!((&forgotten["endpoint"], &forgotten["addresses"]), (&json!("veth-api"), &json!(["10.2.0.5"])));
     wait::until("the new address is learned", PATIENCE, || {
@@ -65,7 +65,7 @@ fn the_mac_is_learned_anew_too() {
     let scene = Scene::build("forgetmac", "");
     let Scene { api, daemon, .. } = &scene;
     api.netns().ip("link set eth0 address 02:00:00:00:77:77\nneigh flush dev eth0");
-    assert!(!tcp(api, scene.web.ipv4(), ECHO_PORT), "another MAC is not its own");
+    assert!(!tcp_soon(api, scene.web.ipv4(), ECHO_PORT), "another MAC is not its own");
     daemon.json(&["endpoints", "forget", "veth-api"]);
     wait::until("the new MAC is learned", PATIENCE, || {
         (scene.endpoint("veth-api")["mac"] == "02:00:00:00:77:77").then_some(())

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use enforcer_tests::beyond::{Beyond, FAR};
-use enforcer_tests::traffic::{PATIENCE, unspecified_like};
+use enforcer_tests::traffic::{DUE, PATIENCE, unspecified_like};
 use enforcer_tests::{NetNs, wait};
 use serde_json::Value;
 
@@ -21,9 +21,9 @@ const BLOCKS: &str = "300";
 /// Asks `server` in 40 bytes, which answers in [`ANSWER`]; how many bytes came back.
 fn ask(client: &NetNs, server: &NetNs, address: IpAddr) -> io::Result<usize> {
     let nameserver = server.enter(|| UdpSocket::bind((address, DNS)))?;
-    nameserver.set_read_timeout(Some(PATIENCE * 10))?;
+    nameserver.set_read_timeout(Some(wait::scaled(DUE)))?;
     let resolver = client.enter(|| UdpSocket::bind((unspecified_like(address), 0)))?;
-    resolver.set_read_timeout(Some(PATIENCE * 10))?;
+    resolver.set_read_timeout(Some(wait::scaled(DUE)))?;
     resolver.send_to(&[1; 40], (address, DNS))?;
     let (_, asker) = nameserver.recv_from(&mut [0; 64])?;
     nameserver.send_to(&[2; ANSWER], asker)?;
@@ -56,7 +56,7 @@ fn unsolicited_fragments_reach_nobody() {
     pair.govern(&[allow("clients", "servers", &["udp/53"])]);
     for (from, to) in [(pair.server.ipv4(), pair.client.ipv4()), (pair.server.ipv6(), pair.client.ipv6())] {
         let victim = pair.client.netns().enter(|| UdpSocket::bind((to, 0))).unwrap();
-        victim.set_read_timeout(Some(PATIENCE)).unwrap();
+        victim.set_read_timeout(Some(wait::scaled(PATIENCE))).unwrap();
         let nameserver = pair.server.netns().enter(|| UdpSocket::bind((from, DNS))).unwrap();
         let count = || ["default-deny", "fragment"].map(|reason| pair.daemon.dropped(reason));
         let before = count();
@@ -73,9 +73,9 @@ fn a_fragmented_question_reaches_only_the_port_of_the_rule() {
     let pair = Pair::build("questions");
     pair.govern(&[allow("clients", "servers", &["udp/53"])]);
     for address in [pair.server.ipv4(), pair.server.ipv6()] {
-        let heard = [DNS, 54].map(|port| {
+        let heard = [(DNS, DUE), (54, PATIENCE)].map(|(port, patience)| {
             let server = pair.server.netns().enter(|| UdpSocket::bind((address, port))).unwrap();
-            server.set_read_timeout(Some(PATIENCE)).unwrap();
+            server.set_read_timeout(Some(wait::scaled(patience))).unwrap();
             pair.client.netns().enter(|| {
                 let client = UdpSocket::bind((unspecified_like(address), 0)).unwrap();
                 client.send_to(&[1; ANSWER], SocketAddr::new(address, port)).unwrap();

@@ -7,7 +7,7 @@ use std::thread;
 
 use enforcer_tests::command::output_within;
 use enforcer_tests::daemon::DEFAULT_CONFIG;
-use enforcer_tests::traffic::{ECHO_PORT, PATIENCE, Probe, Protocol, ask_all, tcp};
+use enforcer_tests::traffic::{DUE, ECHO_PORT, PATIENCE, Probe, Protocol, ask_all, tcp, tcp_soon};
 use enforcer_tests::{Daemon, Host, NetNs, Numbered, Workload, wait};
 use nix::sys::signal::Signal;
 use rstest::rstest;
@@ -161,7 +161,7 @@ fn nobody_hears_a_newcomer_that_is_not_enforced(
     let ask =
         |protocol, to| newcomers.iter().map(move |newcomer| Probe { from: newcomer.netns(), to, protocol });
     for to in [street.victim.ipv4(), street.victim.ipv6()] {
-        let allowed = ask_all(&ask(Protocol::Tcp(ECHO_PORT), to).collect::<Vec<_>>(), PATIENCE * 5);
+        let allowed = ask_all(&ask(Protocol::Tcp(ECHO_PORT), to).collect::<Vec<_>>(), DUE);
         assert!(allowed.iter().all(|is_answered| *is_answered), "tcp to {to}: {allowed:?}");
         let denied = ask_all(&ask(Protocol::Udp(ECHO_PORT), to).collect::<Vec<_>>(), PATIENCE);
         assert!(!denied.iter().any(|is_answered| *is_answered), "udp to {to}: {denied:?}");
@@ -231,7 +231,7 @@ fn an_excluded_interface_is_open_and_a_strange_pattern_is_told() {
     let uplink = host.workload("up").at("10.1.0.7/24").at("2001:db8:1::7/64").behind("uplink").routed();
     for address in [uplink.ipv4(), uplink.ipv6()] {
         assert!(tcp(&free, address, ECHO_PORT), "from the excluded one to {address}");
-        assert!(!tcp(&closed, address, ECHO_PORT), "from the other one to {address}");
+        assert!(!tcp_soon(&closed, address, ECHO_PORT), "from the other one to {address}");
     }
 }
 

@@ -7,7 +7,7 @@ use aya::programs::XdpMode;
 use enforcer::datapath::load::{Datapath, Options};
 use enforcer_tests::daemon::DEFAULT_CONFIG;
 use enforcer_tests::host::{HOST_IPV4, HOST_IPV6};
-use enforcer_tests::traffic::{ECHO_PORT, ping, tcp, udp};
+use enforcer_tests::traffic::{ECHO_PORT, ping, ping_soon, tcp, tcp_soon, udp};
 use enforcer_tests::{Daemon, Host, NetNs, Workload, wait};
 use serde_json::{Value, json};
 
@@ -199,7 +199,7 @@ fn guards_outlive_their_daemon_and_go_with_their_pattern() {
     assert_eq!(guards(&scene.daemon), expected, "neither the loopback nor a bridge is an uplink");
     scene.daemon.kill();
     assert_eq!(guards(&scene.daemon), expected, "read from the pins");
-    assert!(!tcp(&scene.outside, scene.db.ipv4(), ECHO_PORT));
+    assert!(!tcp_soon(&scene.outside, scene.db.ipv4(), ECHO_PORT));
     assert!(tcp(&scene.outside, scene.web.ipv4(), ECHO_PORT));
     scene.daemon.configure(&config("veth-web"));
     scene.daemon.start_again();
@@ -254,7 +254,7 @@ fn somebody_elses_xdp_program_is_left_alone_and_told() {
     let status = daemon.json(&["status"]);
     let warning = "up0 is not guarded: another XDP program runs on up0 and is left alone";
     assert_eq!((&status["warnings"][1], &status["guards"]), (&json!(warning), &json!([])), "{status}");
-    assert!(!ping(&outside, HOST_IPV4.into()), "the other program still decides");
+    assert!(!ping_soon(&outside, HOST_IPV4.into()), "the other program still decides");
     drop(foreign);
     wait::until("the guard takes the free place", PATIENCE, || {
         (guards(&daemon) == json!([["up0", "uplink", "native"]])).then_some(())

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use enforcer_tests::daemon::DEFAULT_CONFIG;
 use enforcer_tests::echo::Echo;
 use enforcer_tests::host::{HOST_IPV4, HOST_IPV6};
-use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
+use enforcer_tests::traffic::{ECHO_PORT, ping, ping_soon, tcp_soon};
 use enforcer_tests::{Daemon, Host, Workload};
 
 const POLICY: &str = "version = 1\n[network.blue]\nprefixes = [\"10.1.0.0/24\", \"2001:db8:1::/64\"]\n";
@@ -34,14 +34,14 @@ impl Scene {
     /// Whether the workload may ask the host; both families alike.
     fn may_ask(&self) -> bool {
         let [v4, v6] =
-            [IpAddr::from(HOST_IPV4), HOST_IPV6.into()].map(|host| tcp(&self.web, host, ECHO_PORT));
+            [IpAddr::from(HOST_IPV4), HOST_IPV6.into()].map(|host| tcp_soon(&self.web, host, ECHO_PORT));
         assert_eq!(v4, v6, "both families are judged alike");
         v4
     }
 
     /// Whether the host may ask the workload; both families alike.
     fn is_asked(&self) -> bool {
-        let [v4, v6] = [self.web.ipv4(), self.web.ipv6()].map(|to| tcp(&self.host, to, ECHO_PORT));
+        let [v4, v6] = [self.web.ipv4(), self.web.ipv6()].map(|to| tcp_soon(&self.host, to, ECHO_PORT));
         assert_eq!(v4, v6, "both families are judged alike");
         v4
     }
@@ -57,7 +57,7 @@ fn workloads_ask_what_the_file_lists_and_nothing_else() {
     let mut scene = Scene::build("hostallow", "");
     assert!(!scene.may_ask() && ping(&scene.web, HOST_IPV4.into()));
     scene.reload("[host]\nallow = [\"tcp/5000-5999\"]\n");
-    assert!(scene.may_ask() && !ping(&scene.web, HOST_IPV4.into()), "the list is the whole list");
+    assert!(scene.may_ask() && !ping_soon(&scene.web, HOST_IPV4.into()), "the list is the whole list");
     scene.daemon.restart();
     assert!(scene.may_ask());
     scene.reload("");
@@ -74,7 +74,7 @@ fn the_host_asks_by_rules_where_the_file_says_so() {
     assert!(ping(&scene.web, HOST_IPV4.into()), "what is on the list is answered");
     scene.daemon.apply(&format!("{POLICY}{CHECKED}"));
     assert!(scene.is_asked());
-    assert!(!ping(&scene.host, scene.web.ipv4()), "a rule allows what it says");
+    assert!(!ping_soon(&scene.host, scene.web.ipv4()), "a rule allows what it says");
     scene.daemon.json(&["mode", "audit"]);
     assert!(ping(&scene.host, scene.web.ipv4()));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use enforcer::datapath::attach::Mechanism;
 use enforcer_tests::daemon::attaching_by;
 use enforcer_tests::hooks::programs;
-use enforcer_tests::traffic::{ECHO_PORT, tcp, udp};
+use enforcer_tests::traffic::{ECHO_PORT, tcp, udp_soon};
 use enforcer_tests::{NetNs, Workload, wait};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -36,10 +36,10 @@ fn assert_web_is_governed(town: &Town, when: &str) {
     ] {
         // What web asked its neighbours before it was known again was dropped, and it waits a second before it asks again.
         let answered =
-            |from: &Workload, to| wait::within(PATIENCE, || udp(from, to, ECHO_PORT).then_some(()));
+            |from: &Workload, to| wait::within(PATIENCE, || udp_soon(from, to, ECHO_PORT).then_some(()));
         assert!(answered(&town.web, api).is_some(), "{when}: web asks {api}");
         assert!(answered(&town.api, web).is_some(), "{when}: api asks {web}");
-        assert!(!udp(&town.web, db, ECHO_PORT), "{when}: web asks {db}");
+        assert!(!udp_soon(&town.web, db, ECHO_PORT), "{when}: web asks {db}");
     }
 }
 

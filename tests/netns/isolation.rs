@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use enforcer_tests::traffic::{ECHO_PORT, Probe, Protocol, ask_all, ping, tcp, udp};
-use enforcer_tests::{Daemon, Host, Workload, traffic};
+use enforcer_tests::traffic::{ECHO_PORT, Probe, Protocol, ask_all, ping, tcp, tcp_soon, udp, udp_soon};
+use enforcer_tests::{Daemon, Host, Workload, traffic, wait};
 
 use crate::town::Town;
 
@@ -14,7 +14,7 @@ type Question = (String, String, IpAddr, Protocol);
 /// that is due may take its time on a busy machine, silence need not.
 #[track_caller]
 fn assert_reachability(workloads: &[&Workload], expected: impl Fn(&str, &str) -> bool) {
-    for (answered, patience) in [(true, traffic::PATIENCE * 10), (false, traffic::PATIENCE)] {
+    for (answered, patience) in [(true, traffic::DUE), (false, traffic::PATIENCE)] {
         let (probes, questions) = questions(workloads, |from, to| expected(from, to) == answered);
         let answers = ask_all(&probes, patience);
         let wrong: Vec<_> = questions.iter().zip(answers).filter(|(_, seen)| *seen != answered).collect();
@@ -95,8 +95,8 @@ fn a_workload_asks_its_host_for_the_allow_list_only() {
     assert!(ping(&town.api, gateway), "ping to the host is on the list");
     assert!(udp(&town.api, gateway, 53), "udp/53 to the host is on the list");
     assert!(tcp(&town.api, gateway, 53), "tcp/53 to the host is on the list");
-    assert!(!tcp(&town.api, gateway, 8080), "tcp/8080 to the host is not");
-    assert!(!udp(&town.api, gateway, 8080), "udp/8080 to the host is not");
+    assert!(!tcp_soon(&town.api, gateway, 8080), "tcp/8080 to the host is not");
+    assert!(!udp_soon(&town.api, gateway, 8080), "udp/8080 to the host is not");
     drop((echo, closed));
 }
 
@@ -127,7 +127,7 @@ fn explain_says_what_the_kernel_does() {
     for (from, to) in [(&town.web, &town.api), (&town.web, &town.db), (&town.db, &town.tool)] {
         let output =
             town.daemon.cli(&["explain", &from.ipv4().to_string(), &to.ipv4().to_string(), "tcp/5432"]);
-        let allowed = tcp(from, to.ipv4(), ECHO_PORT);
+        let allowed = tcp_soon(from, to.ipv4(), ECHO_PORT);
         assert_eq!(output.status.code(), Some(i32::from(!allowed)), "{} to {}", from.name(), to.name());
     }
     let denial = town.daemon.cli(&["explain", "10.1.0.5", "10.3.0.5"]);
@@ -148,7 +148,7 @@ fn no_address_of_the_host_is_a_way_around_its_allow_list() {
         let answered = town.api.netns().enter(|| {
             let socket = std::net::UdpSocket::bind(any).unwrap();
             socket.set_broadcast(true).unwrap();
-            socket.set_read_timeout(Some(traffic::PATIENCE)).unwrap();
+            socket.set_read_timeout(Some(wait::scaled(traffic::PATIENCE))).unwrap();
             socket.send_to(b"hello\n", (way, 8080)).unwrap();
             socket.recv_from(&mut [0; 64]).is_ok()
         });

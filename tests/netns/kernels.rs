@@ -5,7 +5,7 @@ use std::process::Output;
 
 use enforcer_tests::daemon::DEFAULT_CONFIG;
 use enforcer_tests::kernel::version;
-use enforcer_tests::traffic::{ECHO_PORT, tcp};
+use enforcer_tests::traffic::{ECHO_PORT, tcp, tcp_soon};
 use enforcer_tests::{Daemon, Host};
 use serde_json::{Value, json};
 
@@ -100,7 +100,7 @@ fn nothing_needs_the_types_of_the_kernel() {
     assert_eq!(status["lacking"]["kernel types"], "BTF (CONFIG_DEBUG_INFO_BTF)", "{status}");
     assert_eq!(status["guards"].as_array().unwrap().len(), 1, "the guard's program loads, too: {status}");
     assert!(tcp(&web, api.ipv4(), ECHO_PORT) && tcp(&web, api.ipv6(), ECHO_PORT));
-    assert!(!tcp(&web, db.ipv4(), ECHO_PORT) && !tcp(&web, db.ipv6(), ECHO_PORT));
+    assert!(!tcp_soon(&web, db.ipv4(), ECHO_PORT) && !tcp_soon(&web, db.ipv6(), ECHO_PORT));
 }
 
 /// What the kernel says of itself to programs that are too old for three digits, `2.6.60` and more; and root without

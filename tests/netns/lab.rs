@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use enforcer_tests::traffic::{ECHO_PORT, PATIENCE, Probe, Protocol, ask_all};
+use enforcer_tests::traffic::{DUE, ECHO_PORT, Probe, Protocol, ask_all};
 use enforcer_tests::{Host, NetNs, Numbered, Workload, traffic, wait};
 
 /// Asks with every protocol in both families, all at once, and names those without an answer.
@@ -21,7 +21,7 @@ fn assert_all_reach_each_other(workloads: &[&Workload]) {
             }
         }
     }
-    let answers = ask_all(&probes, PATIENCE * 10);
+    let answers = ask_all(&probes, DUE);
     let silent: Vec<_> = names.iter().zip(answers).filter(|(_, is_answered)| !is_answered).collect();
     assert!(silent.is_empty(), "{silent:#?}");
 }
@@ -90,12 +90,12 @@ fn silence_is_no_answer() {
     let host = Host::new("silence");
     let web = host.workload("web").at("10.1.0.5/24").at("2001:db8:1::5/64").routed();
     for nobody in ["10.1.0.99", "2001:db8:1::99"].map(|address| address.parse().unwrap()) {
-        assert!(!traffic::tcp(&web, nobody, ECHO_PORT));
-        assert!(!traffic::udp(&web, nobody, ECHO_PORT));
-        assert!(!traffic::ping(&web, nobody));
+        assert!(!traffic::tcp_soon(&web, nobody, ECHO_PORT));
+        assert!(!traffic::udp_soon(&web, nobody, ECHO_PORT));
+        assert!(!traffic::ping_soon(&web, nobody));
     }
     let db = host.workload("db").at("10.2.0.5/24").routed();
-    assert!(!traffic::tcp(&web, db.ipv4(), 53), "nobody listens there yet");
+    assert!(!traffic::tcp_soon(&web, db.ipv4(), 53), "nobody listens there yet");
     db.serve(53);
     assert!(traffic::tcp(&web, db.ipv4(), 53));
     assert!(traffic::udp(&web, db.ipv4(), 53));
@@ -110,7 +110,7 @@ fn a_conversation_ends_with_its_server() {
     assert!(conversation.goes_on());
     assert!(conversation.goes_on());
     drop(db);
-    assert!(!conversation.goes_on());
+    assert!(conversation.is_over());
 }
 
 #[test]

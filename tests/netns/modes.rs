@@ -7,7 +7,7 @@ use enforcer::datapath::pins::Pins;
 use enforcer::datapath::tables::{Tables, boottime};
 use enforcer_common::mode::ModeRecord;
 use enforcer_tests::daemon::{DEFAULT_CONFIG, PATIENCE};
-use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
+use enforcer_tests::traffic::{ECHO_PORT, ping_soon, tcp, tcp_soon};
 use enforcer_tests::{Daemon, Numbered, wait};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -31,7 +31,8 @@ impl Town {
 
     /// Whether what the policy denies passes, from *blue* to *green*.
     fn is_open(&self) -> bool {
-        let [v4, v6] = [self.db.ipv4(), self.db.ipv6()].map(|address| tcp(&self.web, address, ECHO_PORT));
+        let [v4, v6] =
+            [self.db.ipv4(), self.db.ipv6()].map(|address| tcp_soon(&self.web, address, ECHO_PORT));
         assert_eq!(v4, v6, "both families are judged alike");
         v4
     }
@@ -144,7 +145,10 @@ fn an_endpoint_has_a_mode_of_its_own_until_the_host_is_given_one() {
     assert!(town.is_open());
     let differ: Vec<_> = modes["endpoints"].as_array().unwrap().iter().map(|it| &it["endpoint"]).collect();
     assert_eq!(differ, ["veth-db", "veth-web"]);
-    assert!(!tcp(&town.web, town.api.ipv4(), 1) && !ping(&town.api, town.db.ipv4()), "api enforces");
+    assert!(
+        !tcp_soon(&town.web, town.api.ipv4(), 1) && !ping_soon(&town.api, town.db.ipv4()),
+        "api enforces"
+    );
     let status = town.daemon.json(&["status"]);
     assert_eq!((&status["mode"]["mode"], &status["endpoints_other_mode"]), (&json!("enforce"), &json!(2)));
     assert_eq!(town.daemon.json(&["endpoints", "veth-web"])[0]["mode"], "observe");

@@ -7,7 +7,7 @@ use enforcer::datapath::bpf::{TcxHook, tcx_programs};
 use enforcer_tests::daemon::attaching_by;
 use enforcer_tests::foreign::Foreign;
 use enforcer_tests::tcx::Place;
-use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
+use enforcer_tests::traffic::{ECHO_PORT, ping_soon, tcp};
 use enforcer_tests::{Daemon, Host, NetNs, Workload, wait};
 
 use crate::town::{POLICY, Town};
@@ -183,7 +183,7 @@ fn rules_of_others_stay_as_they_are_and_still_count() {
         ours
     };
     let ours = dropped();
-    assert!(!ping(&api, web.ipv4()), "our pass is not theirs: their FORWARD drops what api opens");
+    assert!(!ping_soon(&api, web.ipv4()), "our pass is not theirs: their FORWARD drops what api opens");
     assert_eq!(dropped(), ours, "and not ours");
     assert_eq!(theirs(), before, "while ours runs");
     let counted = printed(host.netns(), "nft list table ip filter");

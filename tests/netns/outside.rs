@@ -11,7 +11,7 @@ use enforcer_tests::daemon::attaching_by;
 use enforcer_tests::foreign::Foreign;
 use enforcer_tests::packet::Family;
 use enforcer_tests::tcx::Place;
-use enforcer_tests::traffic::{Conversation, ECHO_PORT, tcp, udp};
+use enforcer_tests::traffic::{Conversation, ECHO_PORT, tcp, udp, udp_soon};
 use enforcer_tests::{Daemon, Host, Workload, wait};
 use rstest::rstest;
 use serde_json::Value;
@@ -108,7 +108,7 @@ impl Border {
         let before = self.forwarded(family);
         let [web, outside] = self.addresses(family);
         let (from, to) = if from_web { (&self.web, outside) } else { (&self.outside, web) };
-        let answered = (0..QUESTIONS).all(|_| udp(from, to, ECHO_PORT));
+        let answered = (0..QUESTIONS).all(|_| udp_soon(from, to, ECHO_PORT));
         answered.then(|| self.forwarded(family) - before)
     }
 
@@ -195,8 +195,8 @@ fn who_is_not_admitted_gets_nowhere(#[values(Family::V4, Family::V6)] family: Fa
     let [web, outside] = border.addresses(family);
     let mut conversation = Conversation::open(&border.outside, web, ECHO_PORT).expect("they talk");
     border.admit(false);
-    assert!(!udp(&border.web, outside, ECHO_PORT) && !udp(&border.outside, web, ECHO_PORT));
-    assert!(!conversation.goes_on(), "TCP ends, too");
+    assert!(!udp_soon(&border.web, outside, ECHO_PORT) && !udp_soon(&border.outside, web, ECHO_PORT));
+    assert!(conversation.is_over(), "TCP ends, too");
     assert!(border.daemon.dropped("default-deny") > 0);
     border.admit(true);
     border.wait_straight(family);
@@ -232,7 +232,7 @@ fn what_is_in_the_way_is_not_passed_by(#[case] raise: &str, #[case] lower: &str)
     let mut conversation = Conversation::open(&border.web, outside, ECHO_PORT).expect("they talk");
     border.on_host(raise);
     border.wait_by_stack(Family::V4);
-    assert!(conversation.goes_on() || raise.contains("masquerade"), "TCP goes on by the stack");
+    assert!(raise.contains("masquerade") || conversation.goes_on(), "TCP goes on by the stack");
     assert!(tcp(&border.web, outside, ECHO_PORT), "and begins there");
     let fastpath = border.fastpath();
     let told = ["barriers", "barred", "barred_uplinks"]
@@ -253,7 +253,7 @@ fn rules_of_a_bridge_are_met_by_what_is_routed() {
          add rule bridge f in ip daddr 198.51.100.9 counter drop'",
     );
     wait::until("nothing gets out", PATIENCE, || {
-        (!udp(&border.web, border.outside.ipv4(), ECHO_PORT)).then_some(())
+        (!udp_soon(&border.web, border.outside.ipv4(), ECHO_PORT)).then_some(())
     });
     let shown = transcript(&border.host.netns().run("nft", &["list", "table", "bridge", "f"]));
     assert!(shown.contains("counter packets ") && !shown.contains("counter packets 0 "), "{shown}");

@@ -1,7 +1,7 @@
 //! A new policy under traffic: complete or absent, and nothing lost that both policies allow.
 
 use enforcer_tests::Numbered;
-use enforcer_tests::traffic::{Conversation, ECHO_PORT, tcp};
+use enforcer_tests::traffic::{Conversation, ECHO_PORT, tcp, tcp_soon};
 
 use crate::town::{POLICY, Town};
 
@@ -45,9 +45,9 @@ fn tightening_cuts_open_connections_and_loosening_admits_at_once() {
     let mut conversation =
         Conversation::open(&town.tool, town.db.ipv4(), ECHO_PORT).expect("tool shares green with db");
     assert!(conversation.goes_on());
-    assert!(!tcp(&town.web, town.db.ipv4(), ECHO_PORT));
+    assert!(!tcp_soon(&town.web, town.db.ipv4(), ECHO_PORT));
     town.daemon.apply(OTHER);
-    assert!(!conversation.goes_on(), "tool and db share nothing any more");
+    assert!(conversation.is_over(), "tool and db share nothing any more");
     assert!(tcp(&town.web, town.db.ipv4(), ECHO_PORT), "web and db share blue now");
 }
 
@@ -115,5 +115,5 @@ fn a_policy_that_is_refused_leaves_the_one_before_in_place() {
     }
     assert_eq!(town.daemon.json(&["status"])["generation"], 1);
     assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT));
-    assert!(!tcp(&town.web, town.db.ipv4(), ECHO_PORT));
+    assert!(!tcp_soon(&town.web, town.db.ipv4(), ECHO_PORT));
 }

@@ -33,7 +33,7 @@ impl Link {
         self.client.serve(client.port());
         self.server.netns().enter(|| {
             let socket = UdpSocket::bind(server).expect("the address is configured");
-            socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+            socket.set_read_timeout(Some(wait::scaled(PATIENCE))).expect("a timeout can be set");
             socket.send_to(b"offer", client).expect("a datagram can be sent");
             socket.recv(&mut [0; 16]).is_ok()
         })

@@ -21,7 +21,7 @@ use enforcer_common::prefix_trie::Line;
 use enforcer_tests::daemon::{DEFAULT_CONFIG, attaching_by};
 use enforcer_tests::hooks::programs;
 use enforcer_tests::kernel::require_tcx;
-use enforcer_tests::traffic::{ECHO_PORT, tcp};
+use enforcer_tests::traffic::{ECHO_PORT, tcp_soon};
 use enforcer_tests::{Daemon, Workload, wait};
 use serde_json::Value;
 
@@ -76,8 +76,8 @@ fn mended(town: &Town, what: &str, break_it: impl FnOnce(), is_whole: impl Fn() 
 
 #[track_caller]
 fn assert_governed(town: &Town) {
-    wait::until("web reaches api", BOUND, || tcp(&town.web, town.api.ipv4(), ECHO_PORT).then_some(()));
-    assert!(!tcp(&town.web, town.db.ipv6(), ECHO_PORT), "web does not reach db");
+    wait::until("web reaches api", BOUND, || tcp_soon(&town.web, town.api.ipv4(), ECHO_PORT).then_some(()));
+    assert!(!tcp_soon(&town.web, town.db.ipv6(), ECHO_PORT), "web does not reach db");
 }
 
 /// Whether one program is on each tc hook of the interface.

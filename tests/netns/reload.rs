@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use enforcer_tests::traffic::{ECHO_PORT, tcp};
+use enforcer_tests::traffic::{ECHO_PORT, tcp_soon};
 use enforcer_tests::{Daemon, Host, Workload};
 use serde_json::json;
 
@@ -52,7 +52,7 @@ impl Scene {
     }
 
     fn open(&self) -> bool {
-        tcp(&self.web, self.api.ipv4(), ECHO_PORT)
+        tcp_soon(&self.web, self.api.ipv4(), ECHO_PORT)
     }
 }
 

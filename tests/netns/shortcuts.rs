@@ -14,7 +14,7 @@ use enforcer_tests::connection::Connection;
 use enforcer_tests::foreign::Foreign;
 use enforcer_tests::packet::Family;
 use enforcer_tests::tcx::Place;
-use enforcer_tests::traffic::{Conversation, ECHO_PORT, tcp, udp};
+use enforcer_tests::traffic::{Conversation, ECHO_PORT, tcp, tcp_soon, udp, udp_soon};
 use enforcer_tests::workload::INSIDE;
 use enforcer_tests::{Workload, wait};
 use rstest::rstest;
@@ -187,21 +187,21 @@ fn check(layout: Layout, raise: &str, lower: &str, then: Then) {
     let to = street.address(Family::V4);
     street.wait_straight(Family::V4);
     let mut conversation = Conversation::open(&street.asking, to, ECHO_PORT).expect("they talk");
-    assert!(!tcp(&street.asking, to, PUBLISHED), "nothing is published yet");
+    assert!(!tcp_soon(&street.asking, to, PUBLISHED), "nothing is published yet");
     street.on_host(raise);
     match then {
         Then::GoOn => {
             street.wait_by_stack(Family::V4);
-            assert!(conversation.goes_on() || raise.contains("masquerade"), "TCP goes on by the stack");
+            assert!(raise.contains("masquerade") || conversation.goes_on(), "TCP goes on by the stack");
             assert!(tcp(&street.asking, to, ECHO_PORT), "and begins there");
-            let is_published = tcp(&street.asking, to, PUBLISHED);
+            let is_published = tcp_soon(&street.asking, to, PUBLISHED);
             assert_eq!(is_published, raise.contains("dnat"), "as it is led there");
         }
         Then::End => {
             wait::until("nothing gets there", PATIENCE, || {
-                (!udp(&street.asking, to, ECHO_PORT)).then_some(())
+                (!udp_soon(&street.asking, to, ECHO_PORT)).then_some(())
             });
-            assert!(!conversation.goes_on(), "TCP ends, too");
+            assert!(conversation.is_over(), "TCP ends, too");
         }
     }
     // The programs may have seen it before the daemon has.

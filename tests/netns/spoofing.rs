@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use enforcer_tests::host::{HOST_IPV4, HOST_IPV6};
-use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
+use enforcer_tests::traffic::{ECHO_PORT, ping, ping_soon, tcp};
 use enforcer_tests::{Daemon, Host};
 
 use crate::town::Town;
@@ -87,7 +87,7 @@ fn a_workload_joins_no_network_by_taking_an_address_of_it() {
         let warnings = daemon.json(&["status"])["warnings"].to_string();
         warnings.contains("claims 10.1.0.101").then_some(())
     });
-    assert!(!ping(&blue, red.ipv4()));
+    assert!(!ping_soon(&blue, red.ipv4()));
     let endpoints = daemon.json(&["endpoints"]);
     let networks = |name: &str| {
         let endpoint = endpoints.as_array().unwrap().iter().find(|endpoint| endpoint["name"] == name);

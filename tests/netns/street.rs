@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use enforcer_tests::command::transcript;
 use enforcer_tests::packet::Family;
-use enforcer_tests::traffic::{ECHO_PORT, udp};
+use enforcer_tests::traffic::{ECHO_PORT, udp_soon};
 use enforcer_tests::{Daemon, Host, Workload, wait};
 use serde_json::Value;
 
@@ -73,7 +73,7 @@ impl Street {
         let both = || [&self.answering, &self.asking].map(|workload| self.delivered(workload));
         let before = both();
         let to = self.address(family);
-        let answered = (0..QUESTIONS).all(|_| udp(&self.asking, to, ECHO_PORT));
+        let answered = (0..QUESTIONS).all(|_| udp_soon(&self.asking, to, ECHO_PORT));
         let after = both();
         answered.then(|| [after[0] - before[0], after[1] - before[1]])
     }

@@ -10,7 +10,7 @@ use enforcer_common::ABI_VERSION;
 use enforcer_tests::daemon::{DEFAULT_CONFIG, ROOMY_CONFIG};
 use enforcer_tests::kernel::require_tcx;
 use enforcer_tests::numbered::Stream;
-use enforcer_tests::traffic::{Conversation, ECHO_PORT, tcp};
+use enforcer_tests::traffic::{Conversation, ECHO_PORT, tcp, tcp_soon};
 use enforcer_tests::{Numbered, earlier};
 use serde_json::Value;
 
@@ -82,7 +82,7 @@ fn versions_replace_each_other_without_losing_or_admitting_a_packet() {
     for round in 0..3 {
         let earlier = downgrade(&mut town);
         assert!(conversation.goes_on(), "state is shared with the earlier version, round {round}");
-        assert!(!tcp(&town.db, town.web.ipv4(), ECHO_PORT), "the earlier version denies, round {round}");
+        assert!(!tcp_soon(&town.db, town.web.ipv4(), ECHO_PORT), "the earlier version denies, round {round}");
         town.daemon.start_again();
         assert_eq!(versions(&town), [ABI_VERSION]);
         assert_runs_none_of(&town, &earlier, &format!("round {round}"));
@@ -112,13 +112,13 @@ fn totals_endpoints_and_the_policy_come_along() {
     require_tcx();
     let mut town = Town::build_with("upgrade-totals", ROOMY_CONFIG);
     town.daemon.apply(POLICY);
-    assert!(!tcp(&town.web, town.db.ipv4(), ECHO_PORT));
+    assert!(!tcp_soon(&town.web, town.db.ipv4(), ECHO_PORT));
     let (denied, networks) = (town.daemon.dropped("default-deny"), town.daemon.json(&["networks"]));
     let before = town.daemon.json(&["status"]);
     let endpoints = town.daemon.json(&["endpoints"]);
     assert!(denied > 0);
     downgrade(&mut town);
-    assert!(!tcp(&town.web, town.db.ipv4(), ECHO_PORT), "counted by the earlier version");
+    assert!(!tcp_soon(&town.web, town.db.ipv4(), ECHO_PORT), "counted by the earlier version");
     town.daemon.start_again();
     assert!(town.daemon.dropped("default-deny") > denied, "its drops are in the same totals");
     let after = town.daemon.json(&["status"]);
@@ -183,7 +183,7 @@ fn tables_of_another_kind_are_made_before_the_daemon_starts() {
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(text.contains("this version's programs run at 4 endpoints"), "{kind}: {text}");
         assert!(
-            tcp(&town.web, town.api.ipv4(), ECHO_PORT) && !tcp(&town.web, town.db.ipv6(), ECHO_PORT),
+            tcp(&town.web, town.api.ipv4(), ECHO_PORT) && !tcp_soon(&town.web, town.db.ipv6(), ECHO_PORT),
             "{kind}"
         );
         let idle = town.daemon.cli(&upgrade);
@@ -208,7 +208,7 @@ fn an_upgrade_that_was_killed_half_way_is_finished_by_the_next() {
     town.daemon.start_again();
     assert_eq!(versions(&town), [ABI_VERSION]);
     assert!(pins.ours().iter().all(|path| !path.to_string_lossy().contains("-new")), "{:?}", pins.ours());
-    assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT) && !tcp(&town.web, town.db.ipv4(), ECHO_PORT));
+    assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT) && !tcp_soon(&town.web, town.db.ipv4(), ECHO_PORT));
 }
 
 /// Who names another socket finds no daemon there, but its tables are the running one's.
@@ -225,7 +225,7 @@ fn nobody_acts_in_the_place_of_a_daemon_that_runs() {
         assert!(text.contains("another enforcer holds the tables"), "{verb:?}: {text}");
     }
     assert_eq!(versions(&town), [ABI_VERSION]);
-    assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT) && !tcp(&town.web, town.db.ipv4(), ECHO_PORT));
+    assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT) && !tcp_soon(&town.web, town.db.ipv4(), ECHO_PORT));
     town.daemon.restart();
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use enforcer_tests::daemon::DEFAULT_CONFIG;
 use enforcer_tests::host::{HOST_IPV4, HOST_IPV6};
-use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
+use enforcer_tests::traffic::{ECHO_PORT, ping, tcp, tcp_soon};
 use enforcer_tests::{Daemon, Host, NetNs, Workload, wait};
 use serde_json::json;
 
@@ -45,7 +45,7 @@ impl Scene {
 
     /// Whether the outside reaches a workload of its network; both families alike.
     fn reaches_web(&self) -> bool {
-        let [v4, v6] = [self.web.ipv4(), self.web.ipv6()].map(|to| tcp(&self.outside, to, ECHO_PORT));
+        let [v4, v6] = [self.web.ipv4(), self.web.ipv6()].map(|to| tcp_soon(&self.outside, to, ECHO_PORT));
         assert_eq!(v4, v6, "both families are judged alike");
         v4
     }
@@ -99,7 +99,7 @@ fn nobody_beyond_an_external_uplink_is_a_member_but_failsafe_services_stay_open(
     assert!(scene.daemon.dropped("spoofed-outside") > 0);
     let _echoes = [ECHO_PORT, 2222].map(|port| enforcer_tests::echo::Echo::start(scene.host.netns(), port));
     for host in [IpAddr::from(HOST_IPV4), HOST_IPV6.into()] {
-        assert!(!tcp(&scene.outside, host, ECHO_PORT), "{host}");
+        assert!(!tcp_soon(&scene.outside, host, ECHO_PORT), "{host}");
         assert!(tcp(&scene.outside, host, 2222), "{host}");
     }
     // Trust is a fact: it counts with the reload, both ways.

@@ -6,7 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::netns::NetNs;
-use crate::traffic::PATIENCE;
+use crate::traffic::DUE;
+use crate::wait;
 
 /// What is handed to the kernel at once: as much as one GSO packet holds.
 const WRITE: usize = 64 << 10;
@@ -31,7 +32,7 @@ impl Connection {
     ) -> io::Result<Self> {
         let listener = server.as_ref().enter(|| TcpListener::bind(address))?;
         let address = listener.local_addr()?;
-        let client = client.as_ref().enter(|| TcpStream::connect_timeout(&address, PATIENCE))?;
+        let client = client.as_ref().enter(|| TcpStream::connect_timeout(&address, wait::scaled(DUE)))?;
         let (server, _) = listener.accept()?;
         for end in [&client, &server] {
             end.set_nodelay(true)?;
@@ -51,9 +52,10 @@ impl Connection {
     }
 }
 
-/// Whether a byte that waits at the far side of `stream`, or is under way to it, arrives within `patience`.
+/// Whether a byte that waits at the far side of `stream`, or is under way to it, arrives within
+/// `patience`, or longer on a slow machine.
 pub fn hears(mut stream: &TcpStream, patience: Duration) -> bool {
-    stream.set_read_timeout(Some(patience)).is_ok() && stream.read_exact(&mut [0]).is_ok()
+    stream.set_read_timeout(Some(wait::scaled(patience))).is_ok() && stream.read_exact(&mut [0]).is_ok()
 }
 
 /// Writes at one end while the other one reads.

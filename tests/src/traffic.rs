@@ -9,13 +9,15 @@ use std::thread;
 use std::time::Duration;
 
 use crate::netns::NetNs;
-use crate::ping;
+use crate::{ping, wait};
 
 /// The port at which every workload says back what it hears.
 pub const ECHO_PORT: u16 = 5432;
 
-/// How long a question waits for its answer unless told otherwise.
+/// How long a question waits for an answer that may well not come, on a usual machine.
 pub const PATIENCE: Duration = Duration::from_millis(600);
+/// How long for one that is due: on a busy machine it may take its time, which costs nothing where it does not.
+pub const DUE: Duration = Duration::from_secs(6);
 
 /// The most questions under way at a time.
 const AT_ONCE: usize = 64;
@@ -43,9 +45,9 @@ pub struct Probe<'n> {
 }
 
 impl Probe<'_> {
-    /// Asks, and tells whether the answer came within `patience`.
+    /// Asks, and tells whether the answer came within `patience`, or longer on a slow machine.
     pub fn is_answered(&self, patience: Duration) -> bool {
-        self.from.enter(|| self.is_answered_here(patience))
+        self.from.enter(|| self.is_answered_here(wait::scaled(patience)))
     }
 
     /// Asks from the calling thread, which must be in the right namespace. Whatever goes wrong is no answer.
@@ -61,23 +63,39 @@ impl Probe<'_> {
     }
 }
 
-/// Whether a TCP connection comes about and carries a line there and back.
+/// Whether a TCP connection comes about and carries a line there and back: it is expected to.
 pub fn tcp(from: &impl AsRef<NetNs>, to: IpAddr, port: u16) -> bool {
+    Probe { from: from.as_ref(), to, protocol: Protocol::Tcp(port) }.is_answered(DUE)
+}
+
+/// The same of one that is expected to fail, may do either, or is tried again.
+pub fn tcp_soon(from: &impl AsRef<NetNs>, to: IpAddr, port: u16) -> bool {
     Probe { from: from.as_ref(), to, protocol: Protocol::Tcp(port) }.is_answered(PATIENCE)
 }
 
-/// Whether a datagram arrives and one comes back.
+/// Whether a datagram arrives and one comes back: it is expected to.
 pub fn udp(from: &impl AsRef<NetNs>, to: IpAddr, port: u16) -> bool {
+    Probe { from: from.as_ref(), to, protocol: Protocol::Udp(port) }.is_answered(DUE)
+}
+
+/// The same of one that is expected to fail, may do either, or is tried again.
+pub fn udp_soon(from: &impl AsRef<NetNs>, to: IpAddr, port: u16) -> bool {
     Probe { from: from.as_ref(), to, protocol: Protocol::Udp(port) }.is_answered(PATIENCE)
 }
 
-/// Whether an echo request is replied to.
+/// Whether an echo request is replied to: it is expected to be.
 pub fn ping(from: &impl AsRef<NetNs>, to: IpAddr) -> bool {
+    Probe { from: from.as_ref(), to, protocol: Protocol::Ping }.is_answered(DUE)
+}
+
+/// The same of one that is expected to fail, may do either, or is tried again.
+pub fn ping_soon(from: &impl AsRef<NetNs>, to: IpAddr) -> bool {
     Probe { from: from.as_ref(), to, protocol: Protocol::Ping }.is_answered(PATIENCE)
 }
 
-/// Asks many questions side by side; the answers are in the order of the questions.
+/// Asks many questions side by side; the answers are in the order of the questions. A slow machine is waited for longer.
 pub fn ask_all(probes: &[Probe<'_>], patience: Duration) -> Vec<bool> {
+    let patience = wait::scaled(patience);
     let next = AtomicUsize::new(0);
     let mut answers = vec![false; probes.len()];
     thread::scope(|scope| {
@@ -113,12 +131,23 @@ pub struct Conversation {
 impl Conversation {
     /// Connects; `None` when no connection comes about.
     pub fn open(from: &impl AsRef<NetNs>, to: IpAddr, port: u16) -> Option<Self> {
-        from.as_ref().enter(|| Self::begin(SocketAddr::new(to, port), PATIENCE)).ok()
+        from.as_ref().enter(|| Self::begin(SocketAddr::new(to, port), wait::scaled(DUE))).ok()
     }
 
-    /// Whether a line still gets there and back.
+    /// Whether a line still gets there and back: it is expected to.
     pub fn goes_on(&mut self) -> bool {
-        self.ask(&question()).unwrap_or(false)
+        self.is_answered(DUE)
+    }
+
+    /// Whether no line gets there and back any more.
+    pub fn is_over(&mut self) -> bool {
+        !self.is_answered(PATIENCE)
+    }
+
+    fn is_answered(&mut self, patience: Duration) -> bool {
+        let patience = Some(wait::scaled(patience));
+        let asked = self.stream.get_ref().set_read_timeout(patience).and_then(|()| self.ask(&question()));
+        asked.unwrap_or(false)
     }
 
     /// Connects in the calling thread's namespace.

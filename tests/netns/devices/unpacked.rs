@@ -7,7 +7,7 @@ use std::time::Duration;
 use enforcer_tests::daemon::DEFAULT_CONFIG;
 use enforcer_tests::host::{HOST_IPV4, HOST_IPV6};
 use enforcer_tests::kernel::{Feature, require_devices};
-use enforcer_tests::traffic::{ECHO_PORT, tcp};
+use enforcer_tests::traffic::{ECHO_PORT, tcp_soon};
 use enforcer_tests::{Daemon, Host, NetNs, Workload, wait};
 
 use super::line::Line;
@@ -147,7 +147,7 @@ fn what_the_host_unpacks_is_its_senders() {
     // Of each way.
     let each = 2 * TIMES;
     assert_eq!(forge() as u64, 5 * each, "without an enforcer all arrive");
-    let reached = || friends.families().map(|[victim, _]| tcp(&outside, victim, ECHO_PORT));
+    let reached = || friends.families().map(|[victim, _]| tcp_soon(&outside, victim, ECHO_PORT));
     assert_eq!(reached(), [true; 2]);
 
     let daemon = Daemon::start_with(&host, &uplinks(&["up0"]));

@@ -2,7 +2,7 @@
 
 use enforcer_tests::fabric::{Fabric, Underlay};
 use enforcer_tests::packet::Family;
-use enforcer_tests::traffic::{ECHO_PORT, udp};
+use enforcer_tests::traffic::{ECHO_PORT, udp, udp_soon};
 use enforcer_tests::{Daemon, Numbered};
 
 /// web and api, db and store; hub and watch always.
@@ -85,7 +85,7 @@ fn what_one_hosts_policy_alone_allows_does_not_arrive() {
         for family in Family::BOTH {
             let (from, to) = (fabric.workload(from), fabric.workload(to));
             let before = daemons[dropping].dropped("default-deny");
-            let answered = udp(from, to.address(family), ECHO_PORT);
+            let answered = udp_soon(from, to.address(family), ECHO_PORT);
             assert!(!answered, "{} to {}, {family:?}", from.name(), to.name());
             let dropped = daemons[dropping].dropped("default-deny") - before;
             assert_eq!(

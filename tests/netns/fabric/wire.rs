@@ -6,7 +6,7 @@ use enforcer_tests::daemon::DEFAULT_CONFIG;
 use enforcer_tests::fabric::{Fabric, Site, Underlay};
 use enforcer_tests::packet::Family;
 use enforcer_tests::spoof::bind_foreign;
-use enforcer_tests::traffic::{ECHO_PORT, ping, tcp, udp};
+use enforcer_tests::traffic::{ECHO_PORT, ping_soon, tcp_soon, udp, udp_soon};
 use enforcer_tests::{Daemon, NetNs};
 use rstest::rstest;
 
@@ -82,7 +82,7 @@ fn assert_not_believed(
         let (claimed, target) = (web.address(*family), hub.address(*family));
         assert!(udp(web, target, ECHO_PORT), "what web says itself arrives");
         // It learns the neighbour's MAC first, where there is one to learn.
-        ping(&fabric.stranger, target);
+        ping_soon(&fabric.stranger, target);
         let dropped = drops_by(&daemons[0], reason, || lie(&fabric.stranger, claimed, target));
         assert_eq!(dropped, LIES, "{:?}, {family:?}: {reason}", fabric.underlay);
         if is_judged_before {
@@ -165,7 +165,10 @@ fn workloads_do_not_reach_what_carries_them() {
     // In blue, which may open anything to the world; but the other host, the router and the tunnels are not the world.
     for address in Site::HOSTS[1].routed(Family::V4) {
         let denied = drops_by(&daemons[0], "denied-by-rule", || {
-            assert!(!udp(web, address, 8472) && !tcp(web, address, 22) && !ping(web, address), "{address}");
+            assert!(
+                !udp_soon(web, address, 8472) && !tcp_soon(web, address, 22) && !ping_soon(web, address),
+                "{address}"
+            );
         });
         assert!(denied >= 3, "{address}: {denied} packets denied");
     }

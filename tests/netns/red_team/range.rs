@@ -11,7 +11,7 @@ use enforcer_tests::mark::{self, Mark};
 use enforcer_tests::packet::{Family, Party};
 use enforcer_tests::proxy::Proxy;
 use enforcer_tests::spoof::Injector;
-use enforcer_tests::traffic::{ECHO_PORT, ping, tcp};
+use enforcer_tests::traffic::{ECHO_PORT, ping, tcp_soon};
 use enforcer_tests::workload::INSIDE;
 use enforcer_tests::{Daemon, NetNs, Workload, wait};
 
@@ -218,7 +218,7 @@ impl Range {
     /// Whether the attacker gets to the victim by the proxy, at any of the host's addresses.
     pub fn asks_proxy(&self) -> bool {
         let web = self.fabric.workload("web");
-        self.host_addresses(Family::V4).into_iter().any(|address| tcp(web, address, PROXIED))
+        self.host_addresses(Family::V4).into_iter().any(|address| tcp_soon(web, address, PROXIED))
     }
 
     /// Every address that the attacker's host has, but those of links alone.

@@ -37,7 +37,7 @@ enum At {
 fn arrives_as(from: &Workload, to: SocketAddr, at: &Workload) -> IpAddr {
     let listener = at.netns().enter(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)));
     let listener = listener.expect("the port is free");
-    let client = from.netns().enter(|| TcpStream::connect_timeout(&to, traffic::PATIENCE));
+    let client = from.netns().enter(|| TcpStream::connect_timeout(&to, wait::scaled(traffic::DUE)));
     assert!(client.is_ok(), "{to} is asked: {client:?}");
     let (_, peer) = listener.accept().expect("what is answered has arrived");
     peer.ip()

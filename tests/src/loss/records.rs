@@ -14,7 +14,7 @@ use super::route::{PORT, Route};
 use super::segments::Segments;
 use super::sequence::Sequence;
 use crate::numbered::{PACKET_LEN, number_of, packet};
-use crate::traffic::{ECHO_PORT, PATIENCE};
+use crate::traffic::{DUE, ECHO_PORT};
 use crate::wait;
 
 /// How long a connection that is to fail is waited for: the first SYN is not repeated before a second.
@@ -76,7 +76,7 @@ impl Records {
 fn connect(route: &Route<'_>) -> io::Result<[TcpStream; 2]> {
     let service = SocketAddr::new(route.address, PORT);
     let listener = route.to.netns().enter(|| TcpListener::bind(service))?;
-    let client = route.from.netns().enter(|| TcpStream::connect_timeout(&service, PATIENCE))?;
+    let client = route.from.netns().enter(|| TcpStream::connect_timeout(&service, wait::scaled(DUE)))?;
     let (server, _) = listener.accept()?;
     for end in [&client, &server] {
         end.set_nodelay(true)?;
