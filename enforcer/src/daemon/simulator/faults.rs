@@ -27,6 +27,7 @@ pub struct Faults {
     fault: Cell<Option<Fault>>,
     operations: Cell<u8>,
     dead: Cell<bool>,
+    struck: Cell<u32>,
 }
 
 impl Faults {
@@ -46,6 +47,11 @@ impl Faults {
         self.dead.get()
     }
 
+    /// How many operations went wrong so far.
+    pub fn struck(&self) -> u32 {
+        self.struck.get()
+    }
+
     /// Something that changes nothing: only the dead cannot do it.
     pub fn read(&self) -> io::Result<()> {
         if self.is_dead() { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
@@ -58,7 +64,7 @@ impl Faults {
             Some(Fault::Refuse { from, count, errno })
                 if (from..from.saturating_add(count)).contains(&number) =>
             {
-                Err(io::Error::from_raw_os_error(errno))
+                self.strike(errno)
             }
             _ => self.change_surely(number, change),
         }
@@ -90,6 +96,11 @@ impl Faults {
 
     fn die<T>(&self) -> io::Result<T> {
         self.dead.set(true);
-        Err(io::Error::from_raw_os_error(libc::EIO))
+        self.strike(libc::EIO)
+    }
+
+    fn strike<T>(&self, errno: i32) -> io::Result<T> {
+        self.struck.set(self.struck.get() + 1);
+        Err(io::Error::from_raw_os_error(errno))
     }
 }

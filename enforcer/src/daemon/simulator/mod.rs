@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use self::trace::Step;
+use self::{trace::Step, world::Effects};
 
 mod disk;
 mod faults;
@@ -32,8 +32,13 @@ const FAILURES: usize = 3;
 fn whatever_happens_only_what_was_asked_for_passes() {
     let (first, count) = (number("ENFORCER_SIM_FIRST", 0), number("ENFORCER_SIM_SEEDS", 10_000));
     let started = Instant::now();
-    let failures: Vec<String> = (first..first + count).filter_map(failure).take(FAILURES).collect();
+    let mut effects = Effects::default();
+    let failures: Vec<String> =
+        (first..first + count).filter_map(|seed| failure(seed, &mut effects)).take(FAILURES).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    let Effects { faults, applies, confirms } = effects;
+    // A few lives may have little of it.
+    assert!(count < 100 || (faults > 0 && applies > 0 && confirms > 0), "of {count} lives came {effects:?}");
     println!("{count} lives, {:.0} a second", count as f64 / started.elapsed().as_secs_f64());
 }
 
@@ -41,10 +46,14 @@ fn number(variable: &str, otherwise: u64) -> u64 {
     env::var(variable).map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
-/// What goes wrong, and the shortest life in which it does, as far as leaving out steps finds it.
-fn failure(seed: u64) -> Option<String> {
+/// What goes wrong, and the shortest life in which it does, as far as leaving out steps finds it. Of what goes well the
+/// effects are added.
+fn failure(seed: u64, effects: &mut Effects) -> Option<String> {
     let steps = trace::steps(seed);
-    live(&steps).err()?;
+    if let Ok(life) = live(&steps) {
+        *effects += life;
+        return None;
+    }
     let shortest = shortened(steps);
     let violation = live(&shortest).expect_err("it fails still");
     let lines: Vec<String> = shortest.iter().map(|step| format!("    {step:?}")).collect();
@@ -52,7 +61,7 @@ fn failure(seed: u64) -> Option<String> {
 }
 
 /// A panic is a failure like any other.
-fn live(steps: &[Step]) -> Result<(), String> {
+fn live(steps: &[Step]) -> Result<Effects, String> {
     catch_unwind(AssertUnwindSafe(|| world::live(steps)))
         .unwrap_or_else(|_| Err("a panic, see above".to_owned()))
 }

@@ -1,6 +1,8 @@
 //! A daemon, its host, and everybody who wants something of it: carries out the steps of a life.
 
-use std::{cell::RefCell, collections::VecDeque, path::Path, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell, collections::VecDeque, ops::AddAssign, path::Path, rc::Rc, sync::Arc, time::Duration,
+};
 
 use enforcer_common::{control::ControlWord, endpoint::AddressOwner};
 
@@ -45,10 +47,30 @@ pub struct World {
     /// Nanoseconds until the next daemon.
     absence: u64,
     core: Option<Core<FakeKernel, FakeDisk>>,
+    effects: Effects,
 }
 
-/// Lives a life to its rest; an error says what must not have been, and at which step.
-pub fn live(steps: &[Step]) -> Result<(), String> {
+/// What came of a life, or of many.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Effects {
+    /// Operations that went wrong.
+    pub faults: u32,
+    /// Policies that were applied.
+    pub applies: u32,
+    /// Those that were confirmed.
+    pub confirms: u32,
+}
+
+impl AddAssign for Effects {
+    fn add_assign(&mut self, other: Self) {
+        self.faults += other.faults;
+        self.applies += other.applies;
+        self.confirms += other.confirms;
+    }
+}
+
+/// Lives a life to its rest, and tells what came of it; an error says what must not have been, and at which step.
+pub fn live(steps: &[Step]) -> Result<Effects, String> {
     let mut world = World::new();
     for (number, step) in steps.iter().enumerate() {
         world.step(*step);
@@ -56,7 +78,8 @@ pub fn live(steps: &[Step]) -> Result<(), String> {
     }
     world.rest().map_err(|violation| format!("at rest: {violation}"))?;
     world.advance(100);
-    world.rest().map_err(|violation| format!("at rest, beyond every deadline: {violation}"))
+    world.rest().map_err(|violation| format!("at rest, beyond every deadline: {violation}"))?;
+    Ok(Effects { faults: world.faults.struck(), ..world.effects })
 }
 
 /// Lives `before`, loses the state directory, and lives `after` with the next daemon; not to its rest, since
@@ -90,6 +113,7 @@ impl World {
             next: None,
             absence: 0,
             core: None,
+            effects: Effects::default(),
         };
         world.start();
         world
@@ -290,6 +314,7 @@ impl World {
         {
             self.fail(format!("policy {policy} was applied, and {:?} decides", outcome.deciding));
         }
+        self.effects.applies += u32::from(outcome.is_ok());
         self.acknowledge(&outcome);
     }
 
@@ -306,6 +331,7 @@ impl World {
             // Whoever was refused counts on the deadline.
             self.machine.borrow_mut().ledger = before;
         }
+        self.effects.confirms += u32::from(outcome.is_ok());
         self.acknowledge(&outcome);
     }
 
