@@ -3,6 +3,9 @@
 use enforcer_tests::loss::{self, Plan, Rates, Scene};
 use enforcer_tests::wait;
 
+/// So often at most where the machine had no room for packets, which shows nothing.
+const TRIALS: usize = 3;
+
 #[test]
 fn kills_upgrades_and_policies_lose_no_packet_and_let_none_through() {
     let mut scene = Scene::build("loss");
@@ -13,7 +16,11 @@ fn kills_upgrades_and_policies_lose_no_packet_and_let_none_through() {
     };
     let rates = Rates { datagrams: 5000 / slowness.pow(3), records: 500 / slowness.pow(3) };
     let disturbances = plan.disturbances(&scene.versions());
-    let report = loss::run(&mut scene, rates, &disturbances);
-    println!("{report}");
-    report.verify();
+    for trial in 1..=TRIALS {
+        let report = loss::run(&mut scene, rates, &disturbances);
+        println!("{report}");
+        if trial == TRIALS || report.faults().is_empty() || !report.is_machines() {
+            return report.verify();
+        }
+    }
 }

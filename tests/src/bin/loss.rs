@@ -27,9 +27,10 @@ fn main() -> ExitCode {
     }
     let (verdict, code) = match (faults.is_empty(), report.is_machines()) {
         (true, _) => ("nothing lost, doubled, reordered or let through", ExitCode::SUCCESS),
-        (false, true) => {
-            ("nothing but what the machine had no room for; try again when it is idle", ExitCode::SUCCESS)
-        }
+        (false, true) => (
+            "the machine had no room for as much, which shows nothing; try again when it is idle",
+            ExitCode::FAILURE,
+        ),
         (false, false) => ("see above", ExitCode::FAILURE),
     };
     println!("loss: {verdict}");
