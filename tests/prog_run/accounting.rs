@@ -1,7 +1,7 @@
 //! Everything is counted, once: per flow, per endpoint, per network and per reason.
 
 use enforcer_common::{
-    counter::Counter,
+    counter::{Counter, EndpointCounters},
     verdict::{DropReason, DropReason::*, PassReason::*, Verdict},
 };
 use enforcer_tests::{
@@ -123,7 +123,7 @@ fn an_endpoints_counters_are_seen_from_the_endpoint(mut lab: Lab, #[values(V4, V
     assert_eq!(counters.received, times(3, &received));
     assert_eq!(counters.received_dropped, times(4, &kept_off));
     for other in ["b", "db"] {
-        assert_eq!(lab.counters_of(other), Default::default(), "nothing happened to {other}");
+        assert_eq!(lab.counters_of(other), EndpointCounters::default(), "nothing happened to {other}");
     }
 }
 
