@@ -2,6 +2,8 @@
 //! programs are put on links here, and so where there are none only what needs no earlier version is tested.
 
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use enforcer::datapath::bpf::{link_target, open_pin};
 use enforcer::datapath::load::{FROM_ENDPOINT, TO_ENDPOINT};
@@ -209,6 +211,26 @@ fn an_upgrade_that_was_killed_half_way_is_finished_by_the_next() {
     assert_eq!(versions(&town), [ABI_VERSION]);
     assert!(pins.ours().iter().all(|path| !path.to_string_lossy().contains("-new")), "{:?}", pins.ours());
     assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT) && !tcp_soon(&town.web, town.db.ipv4(), ECHO_PORT));
+}
+
+/// No daemon was there to end it, and the earlier version could not.
+#[test]
+fn of_a_trial_that_is_over_its_fallback_is_taken_along() {
+    const TRIAL: Duration = Duration::from_secs(5);
+    require_tcx();
+    let mut town = Town::governed("upgrade-trial");
+    let before = town.daemon.json(&["status"])["digest"].clone();
+    let policy = POLICY.replace("[network.green]", "[network.verdant]");
+    let applied = town.daemon.cli_with_input(&["apply", "-", "--confirm", "5s"], &policy);
+    assert!(applied.status.success(), "{applied:?}");
+    town.daemon.stop();
+    thread::sleep(TRIAL);
+    let output = town.daemon.cli(&["upgrade", "--to", &earlier::VERSION.to_string()]);
+    assert!(output.status.success(), "{output:?}");
+    earlier::take_over(&town.daemon.bpffs());
+    town.daemon.start_again();
+    assert_eq!(town.daemon.json(&["status"])["digest"], before);
+    assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT) && !tcp(&town.web, town.db.ipv4(), ECHO_PORT));
 }
 
 /// Who names another socket finds no daemon there, but its tables are the running one's.
