@@ -1,5 +1,7 @@
 //! Where drafts go, and which files are the policy with one.
 
+use std::path::Path;
+
 /// The first file of a host's policy.
 const FIRST: &str = "/etc/enforcer/policy.toml";
 /// Files beside it.
@@ -45,7 +47,10 @@ impl Files {
 
     /// As whoever reads the directory sees it.
     fn uses_directory(&self) -> bool {
-        self.more.iter().any(|name| name.ends_with(".toml") && !name.starts_with('.'))
+        let is_read = |name: &String| {
+            !name.starts_with('.') && Path::new(name).extension().is_some_and(|extension| extension == "toml")
+        };
+        self.more.iter().any(is_read)
     }
 
     fn free(&self) -> String {
