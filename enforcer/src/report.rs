@@ -455,9 +455,9 @@ pub struct ApplyReport {
     /// Seconds until it ends by itself, unless it is confirmed.
     #[serde(default)]
     pub seconds_left: Option<u64>,
-    /// How seriously verdicts are taken.
-    #[serde(default)]
-    pub mode: enforcer_common::mode::Mode,
+    /// How seriously verdicts are taken, after `confirm` and `rollback`; where nobody looked it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<enforcer_common::mode::Mode>,
     /// After `confirm` and `rollback`: the files that a reload applies, whatever decides until then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reload_applies: Vec<PathBuf>,

@@ -230,7 +230,7 @@ fn of_a_trial_that_is_over_its_fallback_is_taken_along() {
     earlier::take_over(&town.daemon.bpffs());
     town.daemon.start_again();
     assert_eq!(town.daemon.json(&["status"])["digest"], before);
-    assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT) && !tcp(&town.web, town.db.ipv4(), ECHO_PORT));
+    assert!(tcp(&town.web, town.api.ipv4(), ECHO_PORT) && !tcp_soon(&town.web, town.db.ipv4(), ECHO_PORT));
 }
 
 /// Who names another socket finds no daemon there, but its tables are the running one's.

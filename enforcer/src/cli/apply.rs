@@ -14,7 +14,8 @@ use crate::{
 ///
 /// Applying what is in force already changes nothing and says so. A change that moves addresses into the
 /// world, out of every network and group, is refused while a rule names `world`: it would open them. So is a policy
-/// without any network, group and rule, which denies everything. One that would cut the SSH session that it is applied from is refused, too, unless it is on trial.
+/// without any network, group and rule, which denies everything. One that would cut the SSH session that it is
+/// applied from is refused, too, unless it is on trial.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -33,7 +33,7 @@ impl Arguments {
         let request = RollbackRequest { to: self.to };
         let report: ApplyReport = order(global, "/v1/rollback", &request, |offline| {
             let outcome = offline.rollback(self.to)?;
-            Ok(ApplyReport { mode: offline.mode()?, ..report(outcome) })
+            Ok(ApplyReport { mode: Some(offline.mode()?), ..report(outcome) })
         })?;
         render::write_one(out, global.output, &report, |out| render::write_rolled_back(out, &report))?;
         Ok(Outcome::Done)

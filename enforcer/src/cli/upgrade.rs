@@ -29,7 +29,8 @@ pub struct Arguments {
     /// [default: /etc/enforcer/enforcer.toml, and the defaults of every setting where that does not exist]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Make tables of this layout instead, for an earlier enforcer to take over; its `--version` tells which it has
+    /// Make tables of this layout instead, for an earlier enforcer to take over; its `--version` tells which it has,
+    /// and one that does not tell has 3
     #[arg(long, value_name = "LAYOUT", conflicts_with = "if_needed")]
     to: Option<u32>,
     /// Do nothing unless the tables are of another layout or kind; what the unit does before it starts the daemon

@@ -12,7 +12,6 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use enforcer_common::mode::Mode;
 use http_body_util::{BodyExt, Limited};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
@@ -159,8 +158,10 @@ async fn explain(
     State(core): State<Shared>,
     Query(question): Query<Question>,
 ) -> Result<impl IntoResponse, Refused> {
+    let turn = TURNS.acquire().await.map_err(|error| broken(error.into()))?;
     let snapshot = core.lock().await.snapshot();
     let asked = move || {
+        let _turn = turn;
         let Question { src, dst, service } = question;
         snapshot.view().explain(&src, &dst, service.as_deref())
     };
@@ -299,7 +300,7 @@ pub fn report(outcome: Outcome) -> ApplyReport {
         networks: deciding.networks,
         prefixes: deciding.prefixes,
         seconds_left,
-        mode: Mode::default(),
+        mode: None,
         reload_applies: Vec::new(),
     }
 }
@@ -307,7 +308,7 @@ pub fn report(outcome: Outcome) -> ApplyReport {
 /// The same, with what else is true of this host: its files need not say what was ordered.
 fn on_this_host(core: &mut Core, outcome: Outcome) -> ApplyReport {
     let reload_applies = core.state.config.policy_files();
-    ApplyReport { mode: core.host_mode(), reload_applies, ..report(outcome) }
+    ApplyReport { mode: Some(core.host_mode()), reload_applies, ..report(outcome) }
 }
 
 fn conflict(error: anyhow::Error) -> Refused {

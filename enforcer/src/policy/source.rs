@@ -49,7 +49,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Source>, ReadError> {
 
 /// Whether [`read`] finds something there, or at least a mistake.
 pub fn is_there(path: &Path) -> bool {
-    path.exists() && !matches!(toml_files(path), Err(ReadError::EmptyDirectory { .. }))
+    path.symlink_metadata().is_ok() && !matches!(toml_files(path), Err(ReadError::EmptyDirectory { .. }))
 }
 
 fn read_with(paths: &[PathBuf], stdin: &mut impl Read) -> Result<Vec<Source>, ReadError> {
@@ -144,6 +144,9 @@ mod tests {
         assert!(!is_there(directory.path()) && !is_there(&file));
         fs::write(&file, "version = 1").unwrap();
         assert!(is_there(directory.path()) && is_there(&file));
+        let link = directory.path().join("link.toml");
+        std::os::unix::fs::symlink("/nonexistent/policy.toml", &link).unwrap();
+        assert!(is_there(&link), "a link to nothing is a mistake");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub fn write_confirmed(out: &mut impl Write, report: &ApplyReport) -> io::Result
 pub fn write_rolled_back(out: &mut impl Write, report: &ApplyReport) -> io::Result<()> {
     match report.generation {
         0 => {
-            let remark = remark(report.mode);
+            let remark = report.mode.map(remark).unwrap_or_default();
             writeln!(out, "rolled back to no policy: nothing passes between workloads{remark}")?;
         }
         generation => {
@@ -63,7 +63,7 @@ mod tests {
             networks: 3,
             prefixes: 12,
             seconds_left: None,
-            mode: Mode::Enforce,
+            mode: Some(Mode::Enforce),
             reload_applies: Vec::new(),
         };
         let line = |report: &ApplyReport| {
@@ -87,14 +87,14 @@ mod tests {
             networks: 3,
             prefixes: 12,
             seconds_left: None,
-            mode: Mode::Enforce,
+            mode: Some(Mode::Enforce),
             reload_applies: reload_applies.iter().map(Into::into).collect(),
         };
         let mut out = Vec::new();
         write_confirmed(&mut out, &report(&["/etc/enforcer/policy.toml", "/etc/enforcer/policy.d"])).unwrap();
         write_rolled_back(&mut out, &report(&["/etc/enforcer/policy.toml"])).unwrap();
         write_rolled_back(&mut out, &report(&[])).unwrap();
-        let none = ApplyReport { generation: 0, mode: Mode::Observe, ..report(&[]) };
+        let none = ApplyReport { generation: 0, mode: Some(Mode::Observe), ..report(&[]) };
         write_rolled_back(&mut out, &none).unwrap();
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
         confirmed generation 4, digest 1a1a1a1a1a1a…

@@ -151,7 +151,7 @@ pub const GROUPS: [Group; 12] = [
         name: "twin",
         clock: Clock::Time,
         program: "prog_run",
-        prefixes: &[""],
+        prefixes: &["conversations::", "differential::", "fragments::", "modes::", "spoofing::", "verdict::"],
         short: &TWIN,
         kernels: ALL,
         environment: &[KERNEL_TABLES, CASES],

@@ -12,7 +12,7 @@ use crate::{
         store::{Saved, Store, StoreError, read},
     },
     datapath::tables::TableError,
-    policy::{self, Ids},
+    policy::{self, Ids, doubt},
     report::remark,
 };
 
@@ -117,5 +117,9 @@ impl<D: Disk> Policies<D> {
 fn policy_files(config: &Config, ids: &Ids) -> Option<anyhow::Result<Prepared>> {
     let paths = config.policy_files();
     let sources = (!paths.is_empty()).then(|| policy::read(&paths))?;
-    Some(sources.map_err(anyhow::Error::from).and_then(|sources| prepare(&sources, ids)))
+    let prepared = sources.map_err(anyhow::Error::from).and_then(|sources| prepare(&sources, ids));
+    Some(
+        prepared
+            .inspect(|prepared| doubt::warnings(&prepared.policy).iter().for_each(|doubt| warn!("{doubt}"))),
+    )
 }
