@@ -158,7 +158,73 @@ fn who_listens_at_the_sender_hears_what_it_sent(#[values(Family::V4, Family::V6)
 )]
 #[case::no_forwarding("sysctl -w net.ipv4.ip_forward=0", "sysctl -w net.ipv4.ip_forward=1", Then::End)]
 fn what_is_in_a_routers_way_is_not_passed_by(#[case] raise: &str, #[case] lower: &str, #[case] then: Then) {
-    check(Layout::Routed, raise, lower, then);
+    check(Layout::Routed, Family::V4, raise, lower, then);
+}
+
+#[rstest]
+#[case::masquerade(
+    "nft 'add table ip6 nat; add chain ip6 nat post { type nat hook postrouting priority 100; }; add rule ip6 nat post masquerade'",
+    "nft delete table ip6 nat",
+    Then::GoOn
+)]
+#[case::published_port(
+    "nft 'add table ip6 nat; add chain ip6 nat pre { type nat hook prerouting priority -100; }; add rule ip6 nat pre tcp dport 8080 dnat to [2001:db8:2::5]:5432'",
+    "nft delete table ip6 nat",
+    Then::GoOn
+)]
+#[case::forward_drop(
+    "nft 'add table ip6 fw; add chain ip6 fw forward { type filter hook forward priority 0; policy drop; }'",
+    "nft delete table ip6 fw",
+    Then::End
+)]
+#[case::iptables_legacy(
+    "ip6tables-legacy -A FORWARD -s 2001:db8:1::5 -j DROP; ip6tables-legacy -A FORWARD -d 2001:db8:1::5 -j DROP",
+    "ip6tables-legacy -F FORWARD",
+    Then::End
+)]
+#[case::ipsec(
+    "ip xfrm policy add dst 2001:db8:2::5/128 dir fwd action block",
+    "ip xfrm policy flush",
+    Then::End
+)]
+#[case::unreachable(
+    "ip -6 rule add to 2001:db8:2::5 priority 100 unreachable",
+    "ip -6 rule del priority 100",
+    Then::End
+)]
+#[case::fwmark("ip -6 rule add fwmark 1 priority 100 lookup 100", "ip -6 rule del priority 100", Then::GoOn)]
+#[case::queue(
+    "tc qdisc add dev ANSWERING root tbf rate 1gbit burst 1mb latency 50ms",
+    "tc qdisc del dev ANSWERING root",
+    Then::GoOn
+)]
+#[case::no_forwarding(
+    "sysctl -w net.ipv6.conf.all.forwarding=0",
+    "sysctl -w net.ipv6.conf.all.forwarding=1",
+    Then::End
+)]
+fn what_is_in_the_way_of_ipv6_is_not_passed_by(#[case] raise: &str, #[case] lower: &str, #[case] then: Then) {
+    check(Layout::Routed, Family::V6, raise, lower, then);
+}
+
+/// The rules of one family make no difference to the other one's packets.
+#[rstest]
+#[case::ipv4("ip", Family::V4, Family::V6)]
+#[case::ipv6("ip6", Family::V6, Family::V4)]
+fn what_is_in_the_way_of_one_family_leaves_the_other_straight(
+    #[case] table: &str,
+    #[case] barred: Family,
+    #[case] other: Family,
+) {
+    let street = Street::build("one-family", Layout::Routed);
+    street.wait_straight(other);
+    street.on_host(&format!(
+        "nft 'add table {table} fw; add chain {table} fw forward {{ type filter hook forward priority 0; }}; \
+         add rule {table} fw forward counter'"
+    ));
+    street.wait_by_stack(barred);
+    street.wait_straight(other);
+    street.wait_by_stack(barred);
 }
 
 #[rstest]
@@ -178,20 +244,20 @@ fn what_is_in_a_routers_way_is_not_passed_by(#[case] raise: &str, #[case] lower:
     Then::End
 )]
 fn what_is_in_a_bridges_way_is_not_passed_by(#[case] raise: &str, #[case] lower: &str, #[case] then: Then) {
-    check(Layout::Bridged, raise, lower, then);
+    check(Layout::Bridged, Family::V4, raise, lower, then);
 }
 
 #[track_caller]
-fn check(layout: Layout, raise: &str, lower: &str, then: Then) {
+fn check(layout: Layout, family: Family, raise: &str, lower: &str, then: Then) {
     let street = Street::build("barrier", layout);
-    let to = street.address(Family::V4);
-    street.wait_straight(Family::V4);
+    let to = street.address(family);
+    street.wait_straight(family);
     let mut conversation = Conversation::open(&street.asking, to, ECHO_PORT).expect("they talk");
     assert!(!tcp_soon(&street.asking, to, PUBLISHED), "nothing is published yet");
     street.on_host(raise);
     match then {
         Then::GoOn => {
-            street.wait_by_stack(Family::V4);
+            street.wait_by_stack(family);
             assert!(raise.contains("masquerade") || conversation.goes_on(), "TCP goes on by the stack");
             assert!(tcp(&street.asking, to, ECHO_PORT), "and begins there");
             let is_published = tcp_soon(&street.asking, to, PUBLISHED);
@@ -211,9 +277,9 @@ fn check(layout: Layout, raise: &str, lower: &str, then: Then) {
         (is_told("barriers") || is_told("barred")).then_some(())
     });
     street.on_host(lower);
-    if !raise.contains("iptables-legacy") {
+    if !raise.contains("tables-legacy") {
         // Their tables stay once they were used.
-        street.wait_straight(Family::V4);
+        street.wait_straight(family);
     }
 }
 
