@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    path::PathBuf,
 };
 
 use enforcer_common::counter::{Counter, EndpointCounters};
@@ -30,7 +29,7 @@ mod orders;
 
 pub use fastpath::{Barred, FastpathReport};
 pub use modes::{EndpointMode, ForgetReport, ModeState, ModesReport, remark};
-pub use orders::{ApplyRequest, ForgetRequest, ModeRequest, RollbackRequest, Session};
+pub use orders::{ApplyReport, ApplyRequest, ForgetRequest, ModeRequest, RollbackRequest, Session};
 
 /// The state of the whole host.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -437,30 +436,6 @@ pub struct UsageReport {
     pub used: usize,
     /// How many there can be.
     pub limit: usize,
-}
-
-/// What `apply` did.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ApplyReport {
-    /// The policy was the active one already.
-    pub unchanged: bool,
-    /// The deciding generation.
-    pub generation: u64,
-    /// Its digest in hex.
-    pub digest: String,
-    /// Its networks.
-    pub networks: u32,
-    /// Its membership entries.
-    pub prefixes: u32,
-    /// Seconds until it ends by itself, unless it is confirmed.
-    #[serde(default)]
-    pub seconds_left: Option<u64>,
-    /// How seriously verdicts are taken, after `confirm` and `rollback`; where nobody looked it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<enforcer_common::mode::Mode>,
-    /// After `confirm` and `rollback`: the files that a reload applies, whatever decides until then.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reload_applies: Vec<PathBuf>,
 }
 
 /// A policy generation: one that decides, or one to go back to.

@@ -54,9 +54,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn new_and_unchanged_policies_are_told_apart() {
-        let mut report = ApplyReport {
+    fn sample(reload_applies: &[&str]) -> ApplyReport {
+        ApplyReport {
             unchanged: false,
             generation: 4,
             digest: "1a".repeat(32),
@@ -64,8 +63,13 @@ mod tests {
             prefixes: 12,
             seconds_left: None,
             mode: Some(Mode::Enforce),
-            reload_applies: Vec::new(),
-        };
+            reload_applies: reload_applies.iter().map(Into::into).collect(),
+        }
+    }
+
+    #[test]
+    fn new_and_unchanged_policies_are_told_apart() {
+        let mut report = sample(&[]);
         let line = |report: &ApplyReport| {
             let mut out = Vec::new();
             write_applied(&mut out, report).unwrap();
@@ -80,21 +84,11 @@ mod tests {
 
     #[test]
     fn what_else_is_true_of_the_host_is_told() {
-        let report = |reload_applies: &[&str]| ApplyReport {
-            unchanged: false,
-            generation: 4,
-            digest: "1a".repeat(32),
-            networks: 3,
-            prefixes: 12,
-            seconds_left: None,
-            mode: Some(Mode::Enforce),
-            reload_applies: reload_applies.iter().map(Into::into).collect(),
-        };
         let mut out = Vec::new();
-        write_confirmed(&mut out, &report(&["/etc/enforcer/policy.toml", "/etc/enforcer/policy.d"])).unwrap();
-        write_rolled_back(&mut out, &report(&["/etc/enforcer/policy.toml"])).unwrap();
-        write_rolled_back(&mut out, &report(&[])).unwrap();
-        let none = ApplyReport { generation: 0, mode: Some(Mode::Observe), ..report(&[]) };
+        write_confirmed(&mut out, &sample(&["/etc/enforcer/policy.toml", "/etc/enforcer/policy.d"])).unwrap();
+        write_rolled_back(&mut out, &sample(&["/etc/enforcer/policy.toml"])).unwrap();
+        write_rolled_back(&mut out, &sample(&[])).unwrap();
+        let none = ApplyReport { generation: 0, mode: Some(Mode::Observe), ..sample(&[]) };
         write_rolled_back(&mut out, &none).unwrap();
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
         confirmed generation 4, digest 1a1a1a1a1a1a…

@@ -1,6 +1,6 @@
-//! What the command line asks of the daemon.
+//! What the command line asks of the daemon, and what came of a policy that was ordered.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::PathBuf};
 
 use enforcer_common::mode::Mode;
 use serde::{Deserialize, Serialize};
@@ -66,4 +66,28 @@ pub struct ApplyRequest {
     /// Refuse to cut more conversations than this that were seen lately.
     #[serde(default)]
     pub max_cut: Option<usize>,
+}
+
+/// What `apply`, `confirm` or `rollback` did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ApplyReport {
+    /// The policy was the active one already.
+    pub unchanged: bool,
+    /// The deciding generation.
+    pub generation: u64,
+    /// Its digest in hex.
+    pub digest: String,
+    /// Its networks.
+    pub networks: u32,
+    /// Its membership entries.
+    pub prefixes: u32,
+    /// Seconds until it ends by itself, unless it is confirmed.
+    #[serde(default)]
+    pub seconds_left: Option<u64>,
+    /// How seriously verdicts are taken, after `confirm` and `rollback`; where nobody looked it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// After `confirm` and `rollback`: the files that a reload applies, whatever decides until then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reload_applies: Vec<PathBuf>,
 }
