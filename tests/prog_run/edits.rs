@@ -108,15 +108,50 @@ fn what_an_edit_is_about_is_judged_at_once(
     }
 }
 
+fn rule(from: &str, to: &str) -> String {
+    format!("[[rule]]\nname = \"no\"\nfrom = [{from}]\nto = [{to}]\ndeny = [\"tcp/80\"]\n")
+}
+
+/// Whether all of a side are told by their blocks, or the rule is about everything.
 #[rstest]
-fn another_rule_is_about_everything(#[values(Family::V4, Family::V6)] family: Family) {
+#[case::a_side_that_is_named(r#""blue""#, r#""any""#)]
+#[case::the_other_side(r#""any""#, r#""blue""#)]
+#[case::anybody(r#""any""#, r#""any""#)]
+#[case::a_pattern(r#""bl*""#, r#""b*e""#)]
+fn whom_a_rule_is_about_is_judged_at_once(
+    #[case] from: &str,
+    #[case] to: &str,
+    #[values(Family::V4, Family::V6)] family: Family,
+    #[values(false, true)] receives: bool,
+) {
     let mut lab = lab();
+    let packet = shared(family);
+    for _ in 0..2 {
+        let run = at(&mut lab, receives, "b", &packet);
+        if receives {
+            run.passes_counted_before()
+        } else {
+            run.passes(PassReason::SharedNetwork)
+        };
+        lab.apply(&policy(BLUE, &rule(from, to)));
+        at(&mut lab, receives, "b", &packet).drops(DropReason::DeniedByRule);
+        lab.apply(&policy(BLUE, ""));
+    }
+}
+
+/// Of two that may talk, a rule between others ends no judgement.
+#[rstest]
+fn whom_a_rule_is_not_about_is_not_judged_again(#[values(Family::V4, Family::V6)] family: Family) {
+    let mut lab = remembering();
     lab.sent_by("a", shared(family)).passes(PassReason::SharedNetwork);
-    let rule = "[[rule]]\nname = \"no\"\nfrom = [\"blue\"]\nto = [\"blue\"]\ndeny = [\"tcp/80\"]\n";
-    lab.apply(&policy(BLUE, rule));
-    lab.sent_by("a", shared(family)).drops(DropReason::DeniedByRule);
-    lab.apply(&policy(BLUE, ""));
-    lab.sent_by("a", shared(family)).passes(PassReason::SharedNetwork);
+    // Its judgement is wrong from now on, and stands until something is known to be about it.
+    lab.apply_as_if_unchanged(&policy("192.0.2.0/24", ""));
+    for others in [rule(r#""db""#, r#""any""#), rule(r#""world""#, r#""db""#), String::new()] {
+        lab.apply(&policy("192.0.2.0/24", &others));
+        lab.sent_by("a", shared(family)).passes(PassReason::SharedNetwork);
+    }
+    lab.apply(&policy("192.0.2.0/24", &rule(r#""any""#, r#""world""#)));
+    lab.sent_by("a", shared(family)).drops(DropReason::DefaultDeny);
 }
 
 /// Both packets as [`BLUE`] says.

@@ -1,15 +1,18 @@
 //! What an edit leaves alone: since which generation each block of addresses means the same.
 //!
 //! Beside the policy's way, for the kernel: a judgement of an earlier generation stands where neither of its addresses
-//! means anything else since. A verdict rests on the rules and on what both addresses are members of; so as long as the
-//! rules stay, it changes only where a prefix of a network or group came or went around one of the two.
+//! means anything else since. A verdict rests on the rules about both addresses and on what they are members of. So it
+//! changes only where a prefix of a network or group came or went around one of the two, or a rule that is about both:
+//! all addresses of one of its sides are enough to tell that.
 
 use enforcer_common::since::{BUCKETS, V4_BLOCK, V6_BLOCK, bucket_of};
 
 use super::{
-    diff::{Diff, SetChange},
+    diff::{Diff, RuleChange, SetChange},
     model::{AddressSet, Policy},
+    name::Name,
     prefix::Prefix,
+    rule::{End, Side},
 };
 
 /// Blocks that one edit may change; beyond, all count as changed.
@@ -52,34 +55,70 @@ impl Since {
 /// their members which addresses they have.
 pub fn changed(old: &Policy, new: &Policy) -> Option<Vec<u64>> {
     let Diff { networks, groups, rules } = Diff::between(old, new);
-    if !rules.is_empty() {
-        return None;
-    }
-    let all = |policy: &Policy, change: &SetChange| -> Vec<Prefix> {
-        let sets = policy.networks.iter().chain(&policy.groups).filter(|(name, _)| **name == change.name);
-        sets.flat_map(|(_, set)| set.prefixes().iter().chain(set.except())).copied().collect()
-    };
-    let mut blocks = Vec::new();
+    let mut blocks = Blocks::default();
     for change in networks.iter().chain(&groups) {
         let mode = |policy: &Policy| policy.networks.get(&change.name).map(AddressSet::mode);
-        let lists = if mode(old) == mode(new) {
+        if mode(old) == mode(new) {
             let SetChange { prefixes_added, prefixes_removed, except_added, except_removed, .. } = change;
-            [prefixes_added, prefixes_removed, except_added, except_removed].map(Clone::clone).concat()
+            blocks.meet(
+                [prefixes_added, prefixes_removed, except_added, except_removed].into_iter().flatten(),
+            )?;
         } else {
-            [all(old, change), all(new, change)].concat()
-        };
-        for prefix in lists {
-            blocks.extend(blocks_of(prefix)?);
-            if blocks.len() > MOST_BLOCKS as usize {
-                return None;
-            }
+            let lists = [old, new].into_iter().filter_map(|policy| set(policy, &change.name));
+            blocks.meet(lists.flat_map(|set| set.prefixes().iter().chain(set.except())))?;
         }
     }
-    Some(blocks)
+    for RuleChange { before, after, .. } in &rules {
+        for (policy, rule) in [(old, before), (new, after)] {
+            let Some(rule) = rule else { continue };
+            // Whoever is not on both of its sides is none of its business, so either of them will do.
+            let sides = [rule.from(), rule.to()].into_iter();
+            let narrower = sides.filter_map(|side| Blocks::of(policy, side)).min_by_key(|side| side.0.len());
+            blocks.extend(narrower?.0)?;
+        }
+    }
+    Some(blocks.0)
+}
+
+fn set<'p>(policy: &'p Policy, name: &Name) -> Option<&'p AddressSet> {
+    policy.networks.get(name).or_else(|| policy.groups.get(name))
+}
+
+/// Blocks by their numbers, as often as they were met.
+#[derive(Default)]
+struct Blocks(Vec<u64>);
+
+impl Blocks {
+    /// Those that all addresses of a side lie in; `None` if that may be any.
+    fn of(policy: &Policy, side: &Side) -> Option<Self> {
+        let mut blocks = Self::default();
+        for end in &side.ends {
+            match end {
+                End::Prefix(prefix) => blocks.meet([prefix])?,
+                End::Named(name) => {
+                    blocks.meet(set(policy, name).map(AddressSet::prefixes).into_iter().flatten())?
+                }
+                // It could be told whom a pattern names, by asking it of all names.
+                End::Glob(_) | End::World | End::Host | End::Any => return None,
+            }
+        }
+        Some(blocks)
+    }
+
+    /// Adds those that prefixes meet; `None` for too many.
+    fn meet<'p>(&mut self, prefixes: impl IntoIterator<Item = &'p Prefix>) -> Option<()> {
+        prefixes.into_iter().try_for_each(|prefix| self.extend(numbers(*prefix)?))
+    }
+
+    /// Adds others; `None` for too many.
+    fn extend(&mut self, blocks: impl IntoIterator<Item = u64>) -> Option<()> {
+        self.0.extend(blocks);
+        (self.0.len() <= MOST_BLOCKS as usize).then_some(())
+    }
 }
 
 /// The numbers of the blocks that a prefix meets; `None` for too many.
-fn blocks_of(prefix: Prefix) -> Option<impl Iterator<Item = u64>> {
+fn numbers(prefix: Prefix) -> Option<impl Iterator<Item = u64>> {
     let block = if prefix.is_v4() { V4_BLOCK } else { V6_BLOCK };
     let others = u32::from(block.saturating_sub(prefix.bits()));
     let first = (prefix.start() >> (128 - u32::from(block))) as u64;

@@ -329,8 +329,14 @@ fn any_packet() -> impl Strategy<Value = ([(Index, Owner); 2], FlowKey)> {
     ((peer(), peer()), any_key()).prop_map(|((src, dst), key)| ([src, dst], key))
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Edit {
+    Set(SetEdit),
+    Rule(Option<Rule>),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum SetEdit {
     Prefix(Prefix),
     Except(Prefix),
     Mode,
@@ -345,37 +351,69 @@ fn narrow_prefix() -> impl Strategy<Value = Prefix> {
     prop_oneof![v4, v6].prop_map(net)
 }
 
-/// Of one of the networks and groups.
+/// Of one of the networks and groups, or of a rule.
 fn any_edit() -> impl Strategy<Value = (Index, Edit)> {
-    let edit = prop_oneof![
-        2 => any_prefix().prop_map(Edit::Prefix),
-        3 => narrow_prefix().prop_map(Edit::Prefix),
-        1 => any_prefix().prop_map(Edit::Except),
-        1 => narrow_prefix().prop_map(Edit::Except),
-        1 => Just(Edit::Mode),
-        1 => Just(Edit::Gone),
+    let set = prop_oneof![
+        2 => any_prefix().prop_map(SetEdit::Prefix),
+        3 => narrow_prefix().prop_map(SetEdit::Prefix),
+        1 => any_prefix().prop_map(SetEdit::Except),
+        1 => narrow_prefix().prop_map(SetEdit::Except),
+        1 => Just(SetEdit::Mode),
+        1 => Just(SetEdit::Gone),
     ];
+    let rule = prop_oneof![
+        3 => narrow_rule().prop_map(Some),
+        1 => any_rule().prop_map(Some),
+        1 => Just(None),
+    ];
+    let edit = prop_oneof![2 => set.prop_map(Edit::Set), 1 => rule.prop_map(Edit::Rule)];
     (any::<Index>(), edit)
 }
 
-/// What is there goes, and what is not comes; `None` if that is no policy.
+/// With a few blocks at one side.
+fn narrow_rule() -> impl Strategy<Value = Rule> {
+    let narrow = prop::collection::btree_set(narrow_prefix().prop_map(End::Prefix), 1..4);
+    (any_rule(), narrow, any::<bool>()).prop_map(|(rule, narrow, from)| {
+        let side = |side: &Side, is_it| {
+            if is_it { Side { ends: narrow.clone(), except: side.except.clone() } } else { side.clone() }
+        };
+        let (mode, services) = (rule.mode(), rule.services().clone());
+        let rule = Rule::new(side(rule.from(), from), side(rule.to(), !from), rule.action(), services);
+        rule.unwrap().in_mode(mode).unwrap()
+    })
+}
+
+/// Another one of its rules, or one less; a set of which what is there goes, and what is not comes; `None` if that is no
+/// policy.
 fn edited(policy: &Policy, (index, edit): (Index, Edit)) -> Option<Policy> {
     let mut policy = policy.clone();
+    match edit {
+        Edit::Set(edit) => edit_set(&mut policy, index, edit)?,
+        Edit::Rule(rule) => {
+            let name = format!("rule {}", index.index(policy.rules.len() + 1)).parse().unwrap();
+            policy.rules.remove(&name);
+            policy.rules.extend(rule.map(|rule| (name, rule)));
+        }
+    }
+    Policy::new(policy.networks, policy.groups, policy.rules).ok()
+}
+
+fn edit_set(policy: &mut Policy, index: Index, edit: SetEdit) -> Option<()> {
     let name = (*index.get(&policy.names().cloned().collect::<Vec<_>>())).clone();
     let sets = if policy.networks.contains_key(&name) { &mut policy.networks } else { &mut policy.groups };
     let set = sets.remove(&name)?;
     let toggled = |prefixes: &BTreeSet<Prefix>, prefix| prefixes ^ &BTreeSet::from([prefix]);
     let of = |prefixes, except| Some(AddressSet::new(prefixes, except).ok()?.in_mode(set.mode()));
     let set = match edit {
-        Edit::Prefix(prefix) => Some(of(toggled(set.prefixes(), prefix), set.except().clone())?),
-        Edit::Except(prefix) => Some(of(set.prefixes().clone(), toggled(set.except(), prefix))?),
-        Edit::Mode => {
+        SetEdit::Prefix(prefix) => Some(of(toggled(set.prefixes(), prefix), set.except().clone())?),
+        SetEdit::Except(prefix) => Some(of(set.prefixes().clone(), toggled(set.except(), prefix))?),
+        SetEdit::Mode => {
             Some(set.clone().in_mode(if set.mode() == Mode::Audit { Mode::Enforce } else { Mode::Audit }))
         }
-        Edit::Gone => None,
+        SetEdit::Gone => None,
     };
     sets.extend(set.map(|set| (name, set)));
-    Policy::new(policy.networks, policy.groups, policy.rules).ok()
+    Some(())
 }
 
 proptest! {
