@@ -68,8 +68,8 @@ pub const MAX_RANGES_PER_PAIR: u32 = 1 << SEARCH_STEPS;
 /// Steps of the binary search for a service.
 pub const SEARCH_STEPS: u32 = 17;
 
-/// Conversations remembered, [`crate::state::WAYS`] in each of the table's sets.
-pub const MAX_STATE: u32 = 262_144;
+/// Conversations that are remembered, unless the host file says otherwise.
+pub const CONVERSATIONS: u32 = 262_144;
 
 /// Fragmented datagrams whose ports are remembered.
 pub const MAX_FRAGMENTS: u32 = 16_384;

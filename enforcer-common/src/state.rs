@@ -49,6 +49,11 @@ pub struct StateSet {
 
 map_layout!(StateSet, 512);
 
+/// Sets of a table for so many conversations: a power of two.
+pub const fn sets(conversations: u32) -> u32 {
+    conversations.div_ceil(WAYS as u32).next_power_of_two()
+}
+
 /// Who pays for a conversation: the endpoint that opened it or, where somebody from outside did, the one
 /// that it was opened to, apart from its own.
 #[inline(always)]
@@ -206,6 +211,11 @@ mod tests {
 
     fn victim_of(set: &StateSet, newcomer: u32) -> usize {
         victim(|way| set.score(way, newcomer, NOW))
+    }
+
+    #[test]
+    fn sets_hold_as_many_as_are_asked_for() {
+        assert_eq!([1, 8, 9, 262_144, 262_145].map(sets), [1, 1, 2, 32_768, 65_536]);
     }
 
     #[test]

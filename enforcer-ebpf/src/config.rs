@@ -31,6 +31,10 @@ static FLOW_SETS: Global<u32> = Global::new(UNSET);
 #[unsafe(no_mangle)]
 static DENIED_SETS_PER_CPU: Global<u32> = Global::new(UNSET);
 
+/// Sets of `STATE`; a power of two.
+#[unsafe(no_mangle)]
+static STATE_SETS: Global<u32> = Global::new(UNSET);
+
 /// Whether the kernel measures what a packet is to be cut into (5.12).
 #[unsafe(no_mangle)]
 static MEASURES_PIECES: Global<u32> = Global::new(UNSET);
@@ -63,6 +67,11 @@ pub fn flow_sets() -> u32 {
 #[inline(always)]
 pub fn denied_sets() -> u32 {
     DENIED_SETS_PER_CPU.load()
+}
+
+#[inline(always)]
+pub fn state_sets() -> u32 {
+    STATE_SETS.load()
 }
 
 #[inline(always)]

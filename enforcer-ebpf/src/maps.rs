@@ -23,7 +23,7 @@ use enforcer_common::{
     policy::{EndPair, Membership, ServiceList, ServiceRange, SetMember},
     prefix_trie::Line,
     shortcut::{Lease, Shortcut},
-    state::{StateSet, WAYS},
+    state::{self, StateSet},
     verdict::REASON_SLOTS,
 };
 
@@ -104,13 +104,10 @@ pub static FLOWS: LruHashMap<FlowKey, FlowEntry, 1> = LruHashMap::new();
 #[btf_map]
 pub static DENIED: LruHashMap<FlowKey, FlowEntry, 1> = LruHashMap::new();
 
-/// Sets of the state table; a power of two.
-pub const STATE_SETS: u32 = MAX_STATE / WAYS as u32;
-
 /// Conversations that a directional verdict admitted, by the digest of the initiator's direction. Datapath
-/// only.
+/// only. The loader may set another number of sets; [`crate::config::state_sets`].
 #[btf_map]
-pub static STATE: Array<StateSet, { STATE_SETS as usize }> = Array::new();
+pub static STATE: Array<StateSet, { state::sets(CONVERSATIONS) as usize }> = Array::new();
 
 /// Counts of turns, by the ports of the connection; a power of two.
 pub const TURN_SLOTS: u32 = 1 << 10;

@@ -12,6 +12,7 @@ use enforcer_common::{
 };
 
 use crate::{
+    config,
     journey::{Journey, question},
     maps, packet,
     parse::{Packet, Place},
@@ -248,8 +249,8 @@ fn entry(found: u32) -> Option<*mut StateEntry> {
 }
 
 #[inline(always)]
-const fn index_of(digest: u64) -> u32 {
-    digest as u32 & (maps::STATE_SETS - 1)
+fn index_of(digest: u64) -> u32 {
+    digest as u32 & (config::state_sets() - 1)
 }
 
 #[inline(always)]

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use enforcer_common::limits::MAX_STATE;
+use enforcer_common::limits::CONVERSATIONS;
 use enforcer_tests::connection::{Connection, hears};
 use enforcer_tests::spoof::bind_foreign;
 use enforcer_tests::traffic::{DUE, unspecified_like};
@@ -18,7 +18,7 @@ const PORTS: u16 = 60_000;
 
 /// Opens more flows than the state table holds, a datagram each.
 fn flood(flooder: &Workload, victim: &Workload) {
-    for _ in 0..=MAX_STATE / u32::from(PORTS) {
+    for _ in 0..=CONVERSATIONS / u32::from(PORTS) {
         flooder.netns().enter(|| {
             let socket = UdpSocket::bind((unspecified_like(victim.ipv4()), 0)).unwrap();
             for port in 1..=PORTS {
@@ -42,7 +42,7 @@ fn a_flood_of_flows_costs_nobody_else_a_connection() {
     });
     flood(&flooder, &pair.server);
     assert!(
-        pair.daemon.counts("pass")["allowed-by-rule"] > u64::from(MAX_STATE),
+        pair.daemon.counts("pass")["allowed-by-rule"] > u64::from(CONVERSATIONS),
         "all of them were admitted"
     );
     for connection in &connections {

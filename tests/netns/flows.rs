@@ -138,11 +138,14 @@ fn flow_tables_of_another_size_or_kind_replace_those_in_use() {
         let since = stream.sent() - before;
         assert!(anew <= since, "{sizes}: {anew} packets, of {since} since the daemon was restarted");
     }
-    town.daemon.configure(&DEFAULT_CONFIG.replace("networks = 1024", "networks = 4096"));
+    town.daemon
+        .configure(&DEFAULT_CONFIG.replace("networks = 1024", "networks = 4096\nconversations = 1000000"));
     let before = town.daemon.log().len();
     town.daemon.restart();
     let said = &town.daemon.log()[before..];
-    assert!(said.contains("NETWORK_COUNTERS keeps its 1024 counters"), "{said}");
+    for kept in ["networks stays 1024: 4096 takes", "conversations stays 262144: 1048576 takes"] {
+        assert!(said.contains(kept), "{said}");
+    }
     let report = stream.finish();
     assert_eq!((report.lost().len(), report.duplicated), (0, 0), "of {}", report.sent);
 }

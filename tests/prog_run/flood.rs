@@ -1,14 +1,18 @@
 //! Who opens conversations without end pays with its own.
 
-use enforcer_common::{limits::MAX_STATE, verdict::PassReason::*};
+use enforcer::datapath::{load::Options, sizes::Sizes};
+use enforcer_common::verdict::{DropReason::*, PassReason::*};
 use enforcer_tests::packet::{BLUE_A, BLUE_B, BLUE_FAR, DB, Family, Family::*, Packet, Party, from};
+use enforcer_tests::prog_run::{CONVERSATIONS, Lab};
 use rstest::rstest;
 
-use crate::{TENANTS, without_policy};
+use crate::{TENANTS, populated, without_policy};
+
+const OPEN: &str = "[[rule]]\nname = 'open'\nfrom = ['blue']\nto = ['db']\nallow = ['udp']";
 
 /// More than the table of conversations holds.
-const FLOWS: usize = 300_000;
-const _: () = assert!(FLOWS > MAX_STATE as usize);
+const FLOWS: usize = 20_000;
+const _: () = assert!(FLOWS > CONVERSATIONS as usize);
 
 /// As many different questions as there are.
 fn flood(question: &Packet) -> impl Iterator<Item = Vec<u8>> {
@@ -24,12 +28,16 @@ fn flood(question: &Packet) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
+/// Its low bits are chosen by [`flood`].
+fn question(family: Family, src: Party) -> Packet {
+    from(src.on(family)).to(DB.on(family)).udp(0x5300).from_port(9)
+}
+
 #[rstest]
 fn who_floods_pays(#[values(V4, V6)] family: Family) {
     let mut lab = without_policy();
-    let rule = "[[rule]]\nname = 'open'\nfrom = ['blue']\nto = ['db']\nallow = ['udp']";
-    lab.apply(&format!("{TENANTS}{rule}"));
-    let asked_by = |src: Party| from(src.on(family)).to(DB.on(family)).udp(0x5300).from_port(9);
+    lab.apply(&format!("{TENANTS}{OPEN}"));
+    let asked_by = |src| question(family, src);
     let (own, others) = (asked_by(BLUE_A).udp(0x4000), asked_by(BLUE_B).udp(0x4000));
     for (sender, question) in [("a", &own), ("b", &others)] {
         lab.sent_by(sender, question).passes(AllowedByRule);
@@ -43,4 +51,27 @@ fn who_floods_pays(#[values(V4, V6)] family: Family) {
     lab.flood_to("db", flood(&asked_by(BLUE_FAR)));
     lab.sent_by("db", others.answer()).passes(Reply);
     lab.sent_by("db", own.answer()).passes(Reply);
+}
+
+/// With room for less than one asks, whoever was asked first and did not answer is forgotten.
+#[rstest]
+#[case::less(1 << 10, false)]
+#[case::plenty(1 << 18, true)]
+fn as_many_are_remembered_as_there_is_room_for(
+    #[case] conversations: u32,
+    #[case] is_remembered: bool,
+    #[values(V4, V6)] family: Family,
+) {
+    let sizes = Sizes { conversations, networks: 1_024, rules: 1_024, ..Sizes::default() };
+    let mut lab = populated(Lab::loaded_with(&Options { sizes, ..Options::default() }));
+    lab.apply(&format!("{TENANTS}{OPEN}"));
+    let first = question(family, BLUE_A).udp(0x4000);
+    lab.sent_by("a", &first).passes(AllowedByRule);
+    lab.flood_from("a", flood(&question(family, BLUE_A)));
+    let answer = lab.sent_by("db", first.answer());
+    if is_remembered {
+        answer.passes(Reply)
+    } else {
+        answer.drops(DefaultDeny)
+    };
 }

@@ -291,7 +291,7 @@ fn a_scan_is_counted_and_hardly_recorded(mut lab: Lab, #[case] mode: Mode, #[val
 /// Who is denied everywhere takes a place of another's only where he has none himself.
 #[rstest]
 fn who_tries_all_pushes_out_himself(#[values(V4, V6)] family: Family) {
-    let sizes = Sizes { tables: TableKind::Own, flows: MOST, denied: MOST, networks: 1_024, rules: 1_024 };
+    let sizes = Sizes { flows: MOST, denied: MOST, networks: 1_024, rules: 1_024, ..Sizes::default() };
     let mut lab = populated(Lab::loaded_with(&Options { sizes, ..Options::default() }));
     lab.apply(TENANTS);
     // So that a scan is recorded as fast as it comes.

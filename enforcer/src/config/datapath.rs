@@ -43,6 +43,7 @@ pub(super) struct DatapathTable {
     tables: TableKind,
     flows: Option<u32>,
     denied: Option<u32>,
+    conversations: Option<u32>,
     networks: Option<u32>,
     rules: Option<u32>,
 }
@@ -79,13 +80,19 @@ impl DatapathTable {
             tables: self.tables,
             flows: size("datapath.flows", self.flows, default.flows, MOST_FLOWS)?,
             denied: size("datapath.denied", self.denied, default.denied, MOST_FLOWS)?,
+            conversations: size(
+                "datapath.conversations",
+                self.conversations,
+                default.conversations,
+                MOST_FLOWS,
+            )?,
             networks: size("datapath.networks", self.networks, default.networks, MAX_NETWORKS)?,
             rules: size("datapath.rules", self.rules, default.rules, MAX_RULES)?,
         })
     }
 }
 
-/// A gigabyte of tables for IPv4 and half as much again for IPv6, or twice that: each processor's part is rounded up to a
+/// A gigabyte of tables for conversations, and for IPv4 and half as much again for IPv6, or twice that: each processor's part is rounded up to a
 /// power of two, and kernel 5.10 takes no table of 4 GiB.
 const MOST_FLOWS: u32 = 1 << 24;
 

@@ -177,7 +177,8 @@ impl Datapath {
             loader.map_max_entries(name, entries);
         }
         let kernel_tables = u32::from(sizes.tables == TableKind::Kernel);
-        let (flow_sets, denied_sets) = (sizes.flow_sets(), sizes.denied_sets());
+        let (flow_sets, denied_sets, state_sets) =
+            (sizes.flow_sets(), sizes.denied_sets(), sizes.state_sets());
         let measures_pieces = u32::from(probe::measured_pieces());
         loader
             .override_global("MARK_MASK", &options.mark_mask, true)
@@ -187,6 +188,7 @@ impl Datapath {
             .override_global("KERNEL_TABLES", &kernel_tables, true)
             .override_global("FLOW_SETS", &flow_sets, true)
             .override_global("DENIED_SETS_PER_CPU", &denied_sets, true)
+            .override_global("STATE_SETS", &state_sets, true)
             .override_global("MEASURES_PIECES", &measures_pieces, true)
             .verifier_log_level(VerifierLogLevel::DEBUG | VerifierLogLevel::STATS);
         let mut ebpf = loader.load(OBJECT)?;

@@ -220,9 +220,10 @@ fn remade_for_v3(name: &str) -> (u32, u32) {
     (72, if name == "FLOWS" { 262_144 } else { DENIED })
 }
 
-/// Whether counters have another size than version 3 takes, which knew only the one of the object.
+/// Whether conversations or counters have another size than version 3 takes, which knew only the one of the object.
 fn has_another_size(name: &str, old: &Path, object: &Object) -> Result<bool, MigrateError> {
-    let Some(map) = object.maps.get(name).filter(|_| matches!(name, "NETWORK_COUNTERS" | "RULE_COUNTERS"))
+    let Some(map) =
+        object.maps.get(name).filter(|_| matches!(name, "STATE" | "NETWORK_COUNTERS" | "RULE_COUNTERS"))
     else {
         return Ok(false);
     };

@@ -6,7 +6,8 @@ use aya::maps::MapInfo;
 use aya_obj::Object;
 use enforcer_common::{
     flow_table::sets_per_cpu,
-    limits::{COUNTED_NETWORKS, DENIED, DENIED_PER_CPU, FLOWS, FLOWS_PER_CPU, MAX_RULES},
+    limits::{CONVERSATIONS, COUNTED_NETWORKS, DENIED, DENIED_PER_CPU, FLOWS, FLOWS_PER_CPU, MAX_RULES},
+    state,
 };
 use serde::Deserialize;
 use tracing::warn;
@@ -38,6 +39,8 @@ pub struct Sizes {
     pub flows: u32,
     /// Denied ones of both.
     pub denied: u32,
+    /// Conversations that are remembered, of both.
+    pub conversations: u32,
     /// Ids of networks that are counted by. What has a higher one is judged as well, but not counted by it. Making
     /// room for a counter on every processor is most of the work of making the tables.
     pub networks: u32,
@@ -51,6 +54,7 @@ impl Default for Sizes {
             tables: TableKind::default(),
             flows: FLOWS.max(cpus().saturating_mul(FLOWS_PER_CPU)),
             denied: DENIED.max(cpus().saturating_mul(DENIED_PER_CPU)),
+            conversations: CONVERSATIONS,
             networks: COUNTED_NETWORKS,
             rules: MAX_RULES,
         }
@@ -69,8 +73,8 @@ fn cpus() -> u32 {
 }
 
 /// The tables of a size that is chosen.
-pub(super) const SIZED: [&str; 7] =
-    ["FLOWS4", "FLOWS6", "DENIED_SETS", "FLOWS", "DENIED", "NETWORK_COUNTERS", "RULE_COUNTERS"];
+pub(super) const SIZED: [&str; 8] =
+    ["FLOWS4", "FLOWS6", "DENIED_SETS", "FLOWS", "DENIED", "STATE", "NETWORK_COUNTERS", "RULE_COUNTERS"];
 
 impl Sizes {
     /// Sets of our flow tables that one processor gets; what the datapath is told.
@@ -83,6 +87,11 @@ impl Sizes {
         sets_per_cpu(self.denied, cpus())
     }
 
+    /// Sets of the table of conversations.
+    pub(super) fn state_sets(self) -> u32 {
+        state::sets(self.conversations)
+    }
+
     /// How many entries each table of a size that is chosen has.
     pub(super) fn entries(self) -> [(&'static str, u32); SIZED.len()] {
         let (own, own_denied, kernel, kernel_denied) = match self.tables {
@@ -90,19 +99,21 @@ impl Sizes {
             // One entry says that the kernel's table is not used.
             TableKind::Kernel => (1, 1, self.flows.max(2), self.denied),
         };
-        let entries = [own, own, own_denied, kernel, kernel_denied, self.networks, self.rules];
+        let (state, networks, rules) = (self.state_sets(), self.networks, self.rules);
+        let entries = [own, own, own_denied, kernel, kernel_denied, state, networks, rules];
         std::array::from_fn(|at| (SIZED[at], entries[at]))
     }
 
-    /// Where pinned tables have other sizes, flow tables are replaced, and their records begin anew; counters keep their
-    /// table, whose size counts then. A table that cannot be made leaves the one that is there.
+    /// Where pinned tables have other sizes, flow tables are replaced, and their records begin anew; conversations and
+    /// counters keep their table, whose size counts then. A table that cannot be made leaves the one that is there.
     pub(super) fn settle(mut self, pins: &Pins, object: &Object) -> Result<Self, TableError> {
         for (name, wanted) in self.entries() {
             let path = pins.map(name);
             let Some(found) = pinned_entries(name, &path)?.filter(|found| *found != wanted) else { continue };
-            match name {
-                "NETWORK_COUNTERS" => self.networks = found,
-                "RULE_COUNTERS" => self.rules = found,
+            let (key, room, each) = match name {
+                "STATE" => ("conversations", &mut self.conversations, state::WAYS as u32),
+                "NETWORK_COUNTERS" => ("networks", &mut self.networks, 1),
+                "RULE_COUNTERS" => ("rules", &mut self.rules, 1),
                 _ => {
                     replace(name, &path, object, wanted).map_err(|source| TableError::Io {
                         operation: "make room for flows in",
@@ -111,8 +122,9 @@ impl Sizes {
                     })?;
                     continue;
                 }
-            }
-            warn!("{name} keeps its {found} counters: {wanted} take `enforcer clean` first");
+            };
+            *room = found * each;
+            warn!("datapath.{key} stays {room}: {} takes a boot or `enforcer clean` first", wanted * each);
         }
         Ok(self)
     }

@@ -80,6 +80,9 @@ fn read(text: &str) -> Policy {
     Policy::parse(&[source]).unwrap_or_else(|errors| panic!("the policy is valid: {errors:?}"))
 }
 
+/// How many a [`Lab`] remembers.
+pub const CONVERSATIONS: u32 = 16_384;
+
 impl Default for Lab {
     fn default() -> Self {
         Self::new()
@@ -93,7 +96,7 @@ impl Lab {
         let flows = 4_096 * nr_cpus().expect("the kernel says how many") as u32;
         // Those that come once lie apart only where there is plenty of room.
         let denied = 4 * flows;
-        Sizes { tables, flows, denied, networks: 1_024, rules: 1_024 }
+        Sizes { tables, flows, denied, conversations: CONVERSATIONS, networks: 1_024, rules: 1_024 }
     }
 
     /// A fresh one, in a network namespace that this thread now lives in.
