@@ -10,6 +10,8 @@ mod prefixes;
 use crate::mutant::Mutant;
 
 const POLICY: &str = "enforcer-common/src/policy.rs";
+const MEMBERSHIP: &str = "enforcer-common/src/policy/membership.rs";
+const RULES: &str = "enforcer-common/src/policy/rules.rs";
 const STATE: &str = "enforcer-common/src/state.rs";
 const EBPF_POLICY: &str = "enforcer-ebpf/src/policy.rs";
 const EBPF_STATE: &str = "enforcer-ebpf/src/state.rs";
@@ -26,6 +28,7 @@ const POLICIES: &str = "enforcer/src/daemon/policies.rs";
 const GENERATIONS: &str = "enforcer/src/daemon/generations.rs";
 const RECONCILE: &str = "enforcer/src/daemon/reconcile.rs";
 const RESTORE: &str = "enforcer/src/daemon/policies/restore.rs";
+const TRIAL: &str = "enforcer/src/daemon/policies/trial.rs";
 const STEP: &str = "enforcer/src/daemon/step.rs";
 const STORE: &str = "enforcer/src/daemon/store.rs";
 const COMPILE_STATE: &str = "enforcer/src/policy/compile/state.rs";
@@ -45,21 +48,21 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "ruling-allow-and-deny-mixed-up",
-        file: POLICY,
+        file: RULES,
         text: "self.0[like.slot()].get()",
         replacement: "self.0[[1, 0, 2][like.slot()]].get()",
         breaks: "what allows denies, and the other way round",
     },
     Mutant {
         name: "ruling-highest-id",
-        file: POLICY,
+        file: RULES,
         text: "if rule.0.wrapping_sub(1) < best.get().0.wrapping_sub(1) {",
         replacement: "if rule.0 > best.get().0 {",
         breaks: "of several rules the last one is named, and an unsure one beats a sure one",
     },
     Mutant {
         name: "ruling-local-target-is-of-the-world",
-        file: POLICY,
+        file: MEMBERSHIP,
         text: "let world = if local { 0 } else { self.world_targets as u32 };",
         replacement: "let world = self.world_targets as u32;",
         breaks: "what is allowed to the world is allowed to local workloads",
@@ -255,7 +258,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "modes-network-audit-of-one",
-        file: POLICY,
+        file: MEMBERSHIP,
         text: "either & Self::AUDITED != 0 && either & Self::ENFORCING == 0",
         replacement: "either & Self::AUDITED != 0",
         breaks: "a network in audit mode opens those that enforce",
@@ -346,14 +349,14 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "life-confirmed-in-the-kernel-first",
-        file: POLICIES,
+        file: TRIAL,
         text: "        self.store.promote(number).inspect_err(|_| drop(self.go_back(last_good)))?;\n        self.show(kernel, self.generations.published().confirmed())?;",
         replacement: "        self.show(kernel, self.generations.published().confirmed())?;\n        self.store.promote(number).inspect_err(|_| drop(self.go_back(last_good)))?;",
         breaks: "a confirmation that was refused holds",
     },
     Mutant {
         name: "life-ended-in-the-kernel-first",
-        file: POLICIES,
+        file: TRIAL,
         text: "drop(self.go_back(Some(self.generations.confirmed().generation())));",
         replacement: "",
         breaks: "a confirmation that came too late holds after all",

@@ -1,4 +1,5 @@
 use super::*;
+use crate::limits::MAX_ENDS_PER_ADDRESS;
 
 struct Lists(Vec<Vec<u32>>);
 

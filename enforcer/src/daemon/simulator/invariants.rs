@@ -1,5 +1,6 @@
 //! What must never be, and what must not be when all has come to rest.
 
+mod disk;
 mod facts;
 mod members;
 
@@ -8,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use enforcer_common::endpoint::{AddressOwner, Endpoint, EndpointId};
 
 use super::{
+    disk::FakeDisk,
     host::Host,
     machine::Machine,
     pool::{WORKLOADS, by_digest},
@@ -91,8 +93,9 @@ pub fn named(machine: &mut Machine, saved: &Saved) -> Option<String> {
 }
 
 /// Nothing happens any more: what the kernel holds is what the host is.
-pub fn at_rest(machine: &Machine, config: &Config) -> Option<String> {
+pub fn at_rest(machine: &Machine, disk: &FakeDisk, config: &Config) -> Option<String> {
     policy_at_rest(machine)
+        .or_else(|| disk::at_rest(machine, disk))
         .or_else(|| members::at_rest(machine))
         .or_else(|| interfaces_at_rest(machine))
         .or_else(|| ids_are_shared(machine))

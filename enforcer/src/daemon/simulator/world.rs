@@ -1,8 +1,8 @@
 //! A daemon, its host, and everybody who wants something of it: carries out the steps of a life.
 
-use std::{
-    cell::RefCell, collections::VecDeque, ops::AddAssign, path::Path, rc::Rc, sync::Arc, time::Duration,
-};
+mod orders;
+
+use std::{cell::RefCell, collections::VecDeque, ops::AddAssign, path::Path, rc::Rc, sync::Arc};
 
 use enforcer_common::{control::ControlWord, endpoint::AddressOwner};
 
@@ -12,20 +12,13 @@ use super::{
     host::{CONFIG, LABELS, NAMES},
     invariants,
     kernel::FakeKernel,
-    ledger::FOR_GOOD,
     machine::Machine,
-    pool::{POOL, WORKLOADS, by_digest},
+    pool::WORKLOADS,
     trace::{Damage, Step},
 };
 use crate::{
     config::Config,
-    daemon::{
-        containers::Running,
-        core::Core,
-        event::Event,
-        policies::{Outcome, Policies, Unkept, compile},
-        store::Store,
-    },
+    daemon::{containers::Running, core::Core, event::Event, store::Store},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -291,81 +284,6 @@ impl World {
         self.core.as_mut().expect("a daemon runs after every step")
     }
 
-    fn somebody_orders(&mut self, step: Step) {
-        match step {
-            Step::Apply { policy, confirm } => self.apply(policy, confirm),
-            Step::Confirm { is_alone } => self.confirm(is_alone),
-            Step::Rollback { named, is_alone } => self.rollback(named, is_alone),
-            _ => {}
-        }
-    }
-
-    fn apply(&mut self, policy: usize, confirm: Option<u64>) {
-        let ids = self.core().policies().ids().clone();
-        let prepared = compile(POOL[policy].policy.clone(), &ids).unwrap();
-        {
-            let mut machine = self.machine.borrow_mut();
-            let until = confirm.map_or(FOR_GOOD, |seconds| machine.now + seconds * SECOND);
-            machine.ledger.ask(policy, until);
-        }
-        let outcome = self.core().apply(prepared, confirm.map(Duration::from_secs));
-        if let Ok(outcome) = &outcome
-            && outcome.deciding.digest != POOL[policy].digest
-        {
-            self.fail(format!("policy {policy} was applied, and {:?} decides", outcome.deciding));
-        }
-        self.effects.applies += u32::from(outcome.is_ok());
-        self.acknowledge(&outcome);
-    }
-
-    fn confirm(&mut self, is_alone: bool) {
-        let before = self.machine.borrow().ledger.clone();
-        {
-            let mut machine = self.machine.borrow_mut();
-            let now = machine.now;
-            machine.ledger.ask_to_confirm(now);
-        }
-        let outcome = if is_alone { self.alone(Policies::confirm) } else { self.core().confirm() };
-        let is_refused = outcome.as_ref().err().is_some_and(|error| !error.is::<Unkept>());
-        if is_refused && !self.faults.is_dead() {
-            // Whoever was refused counts on the deadline.
-            self.machine.borrow_mut().ledger = before;
-        }
-        self.effects.confirms += u32::from(outcome.is_ok());
-        self.acknowledge(&outcome);
-    }
-
-    fn rollback(&mut self, named: bool, is_alone: bool) {
-        let store = Store::on(self.disk.spared());
-        let kept = store.generations().unwrap();
-        {
-            let mut machine = self.machine.borrow_mut();
-            let policies = kept.iter().filter_map(|number| store.generation(*number).ok()?);
-            for saved in policies {
-                let policy = by_digest(&saved.policy.digest()).expect("all policies are of the pool");
-                machine.ledger.ask(policy, FOR_GOOD);
-            }
-        }
-        let to = kept.last().copied().filter(|_| named);
-        let outcome = if is_alone {
-            self.alone(|policies, kernel| policies.rollback(kernel, to))
-        } else {
-            self.core().rollback(to)
-        };
-        self.acknowledge(&outcome);
-    }
-
-    /// Carries out an order while no daemon runs; the next one finds what it left.
-    fn alone(
-        &mut self,
-        order: impl FnOnce(&mut Policies<FakeDisk>, &mut FakeKernel) -> anyhow::Result<Outcome>,
-    ) -> anyhow::Result<Outcome> {
-        self.replace_process();
-        let mut kernel = self.kernel();
-        let mut policies = Policies::stand_in(&kernel, Store::on(self.disk.clone()))?;
-        order(&mut policies, &mut kernel)
-    }
-
     fn replace_process(&mut self) {
         self.core = None;
         let mut machine = self.machine.borrow_mut();
@@ -376,21 +294,6 @@ impl World {
 
     fn kernel(&self) -> FakeKernel {
         FakeKernel { machine: self.machine.clone(), faults: self.faults.clone() }
-    }
-
-    /// What somebody was told holds from now on; nothing does that the dead said.
-    fn acknowledge(&mut self, outcome: &anyhow::Result<Outcome>) {
-        let Ok(outcome) = outcome else { return };
-        let mut machine = self.machine.borrow_mut();
-        let decides = machine.deciding().copied().unwrap_or_default();
-        if decides != outcome.deciding {
-            drop(machine);
-            return self.fail(format!("{:?} was acknowledged, {decides:?} decides", outcome.deciding));
-        }
-        if outcome.seconds_left.is_none() && !machine.word.is_unconfirmed() {
-            let policy = by_digest(&decides.digest);
-            machine.ledger.acknowledge(policy);
-        }
     }
 
     fn fail(&self, violation: String) {
@@ -424,36 +327,13 @@ impl World {
             self.daemon_hears(Step::Containers);
             self.core().inspect();
             self.check()?;
-            outcome = self.at_rest();
+            outcome =
+                invariants::at_rest(&self.machine.borrow(), &self.disk, &self.config).map_or(Ok(()), Err);
             if outcome.is_ok() {
                 break;
             }
         }
         outcome
-    }
-
-    fn at_rest(&self) -> Result<(), String> {
-        let machine = self.machine.borrow();
-        invariants::at_rest(&machine, &self.config).map_or(Ok(()), Err)?;
-        let pending: Vec<String> =
-            self.disk.names().into_iter().filter(|name| name.contains("pending")).collect();
-        if pending.len() != usize::from(machine.word.is_unconfirmed()) {
-            return Err(format!("{:?} is published, and the disk holds {pending:?}", machine.word));
-        }
-        let store = Store::on(self.disk.spared());
-        let last_good = store.last_good().unwrap().map(|saved| saved.number);
-        let confirmed = if machine.word.is_unconfirmed() {
-            machine.record(machine.word).fallback.generation()
-        } else {
-            machine.word.generation()
-        };
-        let newest = store.generations().unwrap().first().copied();
-        if last_good != Some(confirmed).filter(|number| *number != 0) || newest != last_good {
-            return Err(format!(
-                "generation {confirmed} is confirmed, the disk holds {last_good:?} and keeps {newest:?}"
-            ));
-        }
-        Ok(())
     }
 }
 
