@@ -2,6 +2,8 @@
 //! programs are put on links here, and so where there are none only what needs no earlier version is tested.
 
 use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
@@ -9,10 +11,11 @@ use enforcer::datapath::bpf::{link_target, open_pin};
 use enforcer::datapath::load::{FROM_ENDPOINT, TO_ENDPOINT};
 use enforcer::datapath::pins::Pins;
 use enforcer_common::ABI_VERSION;
+use enforcer_tests::connection::{Connection, hears};
 use enforcer_tests::daemon::{DEFAULT_CONFIG, ROOMY_CONFIG};
 use enforcer_tests::kernel::require_tcx;
 use enforcer_tests::numbered::Stream;
-use enforcer_tests::traffic::{Conversation, ECHO_PORT, tcp, tcp_soon};
+use enforcer_tests::traffic::{Conversation, DUE, ECHO_PORT, tcp, tcp_soon};
 use enforcer_tests::{Numbered, earlier};
 use serde_json::Value;
 
@@ -99,6 +102,22 @@ fn versions_replace_each_other_without_losing_or_admitting_a_packet() {
         "{} denied packets arrived",
         denied.received.len()
     );
+}
+
+/// In a table of another size a conversation lies elsewhere, and who opened it says nothing meanwhile.
+#[test]
+fn conversations_are_carried_over_to_a_table_of_another_size() {
+    require_tcx();
+    let roomy = DEFAULT_CONFIG.replace("[datapath]\n", "[datapath]\nconversations = 1000000\n");
+    let mut town = Town::build_with("upgrade-room", &roomy);
+    town.daemon.apply(&format!("{POLICY}{WITH_RULE}"));
+    let connections = [town.db.ipv4(), town.db.ipv6()]
+        .map(|db| Connection::open(&town.web, &town.db, SocketAddr::new(db, 7000)).unwrap());
+    downgrade(&mut town);
+    for connection in &connections {
+        (&connection.server).write_all(b"!").unwrap();
+        assert!(hears(&connection.client, DUE), "the earlier version does not know who opened it");
+    }
 }
 
 #[track_caller]

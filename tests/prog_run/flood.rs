@@ -11,26 +11,22 @@ use crate::{TENANTS, populated, without_policy};
 const OPEN: &str = "[[rule]]\nname = 'open'\nfrom = ['blue']\nto = ['db']\nallow = ['udp']";
 
 /// More than the table of conversations holds.
-const FLOWS: usize = 20_000;
-const _: () = assert!(FLOWS > CONVERSATIONS as usize);
+const FLOWS: u32 = 20_000;
+const _: () = assert!(FLOWS > CONVERSATIONS);
 
-/// As many different questions as there are.
+/// As many different questions, by their source ports.
 fn flood(question: &Packet) -> impl Iterator<Item = Vec<u8>> {
     let ports = if question.src().is_ipv4() { 14 + 20 } else { 14 + 40 };
     let frame = question.bytes();
-    (0..FLOWS).map(move |number| {
+    (0..FLOWS as u16).map(move |port| {
         let mut frame = frame.clone();
-        // The source port, and the low bits of the destination port.
-        let [.., high, low] = (number as u16).to_be_bytes();
-        frame[ports..ports + 2].copy_from_slice(&[high, low]);
-        frame[ports + 3] = (number >> 16) as u8;
+        frame[ports..ports + 2].copy_from_slice(&port.to_be_bytes());
         frame
     })
 }
 
-/// Its low bits are chosen by [`flood`].
 fn question(family: Family, src: Party) -> Packet {
-    from(src.on(family)).to(DB.on(family)).udp(0x5300).from_port(9)
+    from(src.on(family)).to(DB.on(family)).udp(53).from_port(9)
 }
 
 #[rstest]
@@ -38,7 +34,7 @@ fn who_floods_pays(#[values(V4, V6)] family: Family) {
     let mut lab = without_policy();
     lab.apply(&format!("{TENANTS}{OPEN}"));
     let asked_by = |src| question(family, src);
-    let (own, others) = (asked_by(BLUE_A).udp(0x4000), asked_by(BLUE_B).udp(0x4000));
+    let (own, others) = (asked_by(BLUE_A).udp(80), asked_by(BLUE_B).udp(80));
     for (sender, question) in [("a", &own), ("b", &others)] {
         lab.sent_by(sender, question).passes(AllowedByRule);
         lab.sent_by("db", question.answer()).passes(Reply);
@@ -53,23 +49,25 @@ fn who_floods_pays(#[values(V4, V6)] family: Family) {
     lab.sent_by("db", own.answer()).passes(Reply);
 }
 
-/// With room for less than one asks, whoever was asked first and did not answer is forgotten.
+/// With room for less than one asks, whoever was asked first and did not answer is forgotten, and not who was asked last.
 #[rstest]
 #[case::less(1 << 10, false)]
-#[case::plenty(1 << 18, true)]
+#[case::plenty(1 << 19, true)]
 fn as_many_are_remembered_as_there_is_room_for(
     #[case] conversations: u32,
-    #[case] is_remembered: bool,
+    #[case] are_all: bool,
     #[values(V4, V6)] family: Family,
 ) {
     let sizes = Sizes { conversations, networks: 1_024, rules: 1_024, ..Sizes::default() };
     let mut lab = populated(Lab::loaded_with(&Options { sizes, ..Options::default() }));
     lab.apply(&format!("{TENANTS}{OPEN}"));
-    let first = question(family, BLUE_A).udp(0x4000);
+    let [first, last] = [80, 81].map(|port| question(family, BLUE_A).udp(port));
     lab.sent_by("a", &first).passes(AllowedByRule);
     lab.flood_from("a", flood(&question(family, BLUE_A)));
+    lab.sent_by("a", &last).passes(AllowedByRule);
+    lab.sent_by("db", last.answer()).passes(Reply);
     let answer = lab.sent_by("db", first.answer());
-    if is_remembered {
+    if are_all {
         answer.passes(Reply)
     } else {
         answer.drops(DefaultDeny)

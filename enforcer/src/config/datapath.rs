@@ -78,13 +78,13 @@ impl DatapathTable {
         let default = Sizes::default();
         Ok(Sizes {
             tables: self.tables,
-            flows: size("datapath.flows", self.flows, default.flows, MOST_FLOWS)?,
-            denied: size("datapath.denied", self.denied, default.denied, MOST_FLOWS)?,
+            flows: size("datapath.flows", self.flows, default.flows, MOST_ENTRIES)?,
+            denied: size("datapath.denied", self.denied, default.denied, MOST_ENTRIES)?,
             conversations: size(
                 "datapath.conversations",
                 self.conversations,
                 default.conversations,
-                MOST_FLOWS,
+                MOST_ENTRIES,
             )?,
             networks: size("datapath.networks", self.networks, default.networks, MAX_NETWORKS)?,
             rules: size("datapath.rules", self.rules, default.rules, MAX_RULES)?,
@@ -92,9 +92,9 @@ impl DatapathTable {
     }
 }
 
-/// A gigabyte of tables for conversations, and for IPv4 and half as much again for IPv6, or twice that: each processor's part is rounded up to a
-/// power of two, and kernel 5.10 takes no table of 4 GiB.
-const MOST_FLOWS: u32 = 1 << 24;
+/// A gigabyte of conversations, as much of IPv4 flows, and half as much again of IPv6 flows; of flows twice that, where each
+/// processor's part is rounded up to a power of two. Kernel 5.10 takes no table of 4 GiB.
+const MOST_ENTRIES: u32 = 1 << 24;
 
 fn size(key: &'static str, given: Option<u32>, default: u32, most: u32) -> Result<u32, Mistake> {
     match given {

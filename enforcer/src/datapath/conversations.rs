@@ -3,7 +3,7 @@
 //! The table is written by the programs without a lock, set by set. A set is read, changed and written back here,
 //! which may cost a conversation that began in between; a packet of its next second opens it again.
 
-use std::io;
+use std::{collections::HashMap, io, os::fd::OwnedFd, path::Path};
 
 use enforcer_common::{
     flow::FlowKey,
@@ -47,10 +47,31 @@ impl Tables {
         if set.entries.iter().any(known) {
             return Ok(());
         }
-        let way = state::victim(|way| set.score(way, payer, now));
-        set.entries[way] = StateEntry { last_seen: now, key: *key, check, payer, flags, reserved: [0; 3] };
+        put(&mut set, StateEntry { last_seen: now, key: *key, check, payer, flags, reserved: [0; 3] }, now);
         bpf::update(self.state.fd(), &index, &set).map_err(failed("write"))
     }
+}
+
+/// Makes the conversations of the pinned tables in `from` known in a table of another number of sets, a power of two. Both
+/// are used under the same seed.
+pub(super) fn carry(from: &Path, to: &OwnedFd, sets: u32) -> io::Result<()> {
+    let old = bpf::open_pin(&from.join("STATE"))?;
+    let seed = bpf::lookup::<u32, u64>(bpf::open_pin(&from.join("SEED"))?, &0)?.unwrap_or_default();
+    let (now, mut index, mut carried) = (monotonic(), 0, HashMap::<u32, StateSet>::new());
+    while let Some(set) = bpf::lookup::<u32, StateSet>(&old, &index)? {
+        for entry in set.entries.into_iter().filter(|entry| entry.is_open(now)) {
+            let index = state::digest(&entry.key, seed) as u32 & (sets - 1);
+            put(carried.entry(index).or_default(), entry, now);
+        }
+        index += 1;
+    }
+    carried.iter().try_for_each(|(index, set)| bpf::update(to, index, set))
+}
+
+/// In the place of the most dispensable entry.
+fn put(set: &mut StateSet, entry: StateEntry, now: u64) {
+    let way = state::victim(|way| set.score(way, entry.payer, now));
+    set.entries[way] = entry;
 }
 
 /// The clock of the state table.

@@ -9,7 +9,8 @@
 //! end their life under the policy that was in force, whatever is published for the new ones.
 //!
 //! A table that the other version does not know begins empty, and is left out on the way back. So does one of another
-//! layout, or of a size that version 3 does not take: such tables only remember and count.
+//! layout, or of a size that version 3 does not take: such tables only remember and count. Conversations are carried over to a
+//! table of the size that it takes.
 //!
 //! The same is done backwards for the version before, which cannot know ours.
 
@@ -32,6 +33,7 @@ use enforcer_common::{
 use super::{
     bank::BANKED,
     bpf::{self, MapShape},
+    conversations,
     pins::{PinError, Pins},
     prefixes,
     sizes::TableKind,
@@ -180,6 +182,10 @@ fn stage(pins: &Pins, object: &Object, from: u32, to: u32) -> Result<PathBuf, Mi
         if since(name) > from || is_remade(name) || has_another_size(name, &old, object)? {
             let made = create(object, name, to).map_err(table("create", name))?;
             bpf::pin(&made, &new).map_err(table("pin", name))?;
+            if name == "STATE" {
+                let sets = object.maps.get(name).map_or(1, aya_obj::Map::max_entries);
+                conversations::carry(&pins.maps_of(from), &made, sets).map_err(table("carry over", name))?;
+            }
             continue;
         }
         if !is_own(name) {

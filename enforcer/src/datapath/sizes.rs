@@ -124,7 +124,11 @@ impl Sizes {
                 }
             };
             *room = found * each;
-            warn!("datapath.{key} stays {room}: {} takes a boot or `enforcer clean` first", wanted * each);
+            warn!(
+                "datapath.{key} stays {room}, as large as the table in use: {} counts after a reboot, or after \
+                 `enforcer clean`, which also ends enforcement and removes saved policies",
+                wanted * each
+            );
         }
         Ok(self)
     }

@@ -141,8 +141,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "seed-nobody-pays",
         file: CONVERSATIONS,
-        text: "key: *key, check, payer, flags, reserved: [0; 3] };",
-        replacement: "key: *key, check, payer: payer & 0, flags, reserved: [0; 3] };",
+        text: "key: *key, check, payer, flags, reserved: [0; 3] }",
+        replacement: "key: *key, check, payer: payer & 0, flags, reserved: [0; 3] }",
         breaks: "seeded conversations crowd out those of others",
     },
 ];
