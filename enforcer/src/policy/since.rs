@@ -10,7 +10,6 @@ use enforcer_common::since::{BUCKETS, V4_BLOCK, V6_BLOCK, bucket_of};
 use super::{
     diff::{Diff, RuleChange, SetChange},
     model::{AddressSet, Policy},
-    name::Name,
     prefix::Prefix,
     rule::{End, Side},
 };
@@ -64,7 +63,7 @@ pub fn changed(old: &Policy, new: &Policy) -> Option<Vec<u64>> {
                 [prefixes_added, prefixes_removed, except_added, except_removed].into_iter().flatten(),
             )?;
         } else {
-            let lists = [old, new].into_iter().filter_map(|policy| set(policy, &change.name));
+            let lists = [old, new].into_iter().filter_map(|policy| policy.set(&change.name));
             blocks.meet(lists.flat_map(|set| set.prefixes().iter().chain(set.except())))?;
         }
     }
@@ -80,11 +79,7 @@ pub fn changed(old: &Policy, new: &Policy) -> Option<Vec<u64>> {
     Some(blocks.0)
 }
 
-fn set<'p>(policy: &'p Policy, name: &Name) -> Option<&'p AddressSet> {
-    policy.networks.get(name).or_else(|| policy.groups.get(name))
-}
-
-/// Blocks by their numbers, as often as they were met.
+/// Blocks by their numbers; one that is met by prefixes in a row once.
 #[derive(Default)]
 struct Blocks(Vec<u64>);
 
@@ -96,9 +91,9 @@ impl Blocks {
             match end {
                 End::Prefix(prefix) => blocks.meet([prefix])?,
                 End::Named(name) => {
-                    blocks.meet(set(policy, name).map(AddressSet::prefixes).into_iter().flatten())?
+                    blocks.meet(policy.set(name).map(AddressSet::prefixes).into_iter().flatten())?
                 }
-                // It could be told whom a pattern names, by asking it of all names.
+                // A pattern counts as anybody: it would have to be asked of every name.
                 End::Glob(_) | End::World | End::Host | End::Any => return None,
             }
         }
@@ -112,7 +107,8 @@ impl Blocks {
 
     /// Adds others; `None` for too many.
     fn extend(&mut self, blocks: impl IntoIterator<Item = u64>) -> Option<()> {
-        self.0.extend(blocks);
+        let last = self.0.last().copied();
+        self.0.extend(blocks.into_iter().skip_while(|block| last == Some(*block)));
         (self.0.len() <= MOST_BLOCKS as usize).then_some(())
     }
 }

@@ -1,6 +1,6 @@
 //! What counts as changed. That nothing else does is shown where rulings are, in `compile/ruling_tests.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_common::{
     address::Address,
@@ -64,7 +64,7 @@ fn the_bucket_of_each_address_of_a_changed_prefix_is_marked() {
 fn another_mode_changes_all_of_a_network() {
     let old = policy(r#""10.1.0.0/24""#, "");
     let new = policy(r#""10.1.0.0/24""#, r#", "mode": "audit""#);
-    assert_eq!(changed(&old, &new), Some(vec![0x00ff_ff0a_0900; 2]));
+    assert_eq!(changed(&old, &new), Some(vec![0x00ff_ff0a_0900]));
 }
 
 fn with_rule(from: &str, to: &str) -> Policy {
@@ -111,6 +111,6 @@ fn a_rule_is_about_whom_its_policy_names() {
     let (mut old, new) = (with_rule(r#""blue""#, r#""any""#), with_rule(r#""blue""#, r#""host""#));
     old.networks
         .insert("blue".parse().unwrap(), serde_json::from_str(r#"{"prefixes": ["10.1.0.0/24"]}"#).unwrap());
-    let edges = [BLUE[1], BLUE[2]];
-    assert_eq!(changed(&old, &new), Some([&edges[..], &BLUE[..1], &BLUE[..]].concat()));
+    let met: BTreeSet<u64> = changed(&old, &new).unwrap().into_iter().collect();
+    assert_eq!(met, BTreeSet::from(BLUE));
 }

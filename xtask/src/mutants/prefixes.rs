@@ -49,9 +49,23 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "edit-of-a-rule-ends-nothing",
         file: SINCE,
-        text: "    if !rules.is_empty() {",
-        replacement: "    if false && !rules.is_empty() {",
+        text: "for (policy, rule) in [(old, before), (new, after)] {",
+        replacement: "for (policy, rule) in [(old, before), (new, after)].into_iter().take(0) {",
         breaks: "a judgement stands although a rule came or went",
+    },
+    Mutant {
+        name: "edit-of-a-rule-is-about-one-end",
+        file: SINCE,
+        text: "        for end in &side.ends {",
+        replacement: "        for end in side.ends.iter().take(1) {",
+        breaks: "a judgement stands although a rule that came is about it by the second name of a list",
+    },
+    Mutant {
+        name: "edit-of-a-rule-is-about-nobody-where-it-may-be-anybody",
+        file: SINCE,
+        text: "End::Glob(_) | End::World | End::Host | End::Any => return None,",
+        replacement: "End::Glob(_) | End::World | End::Host | End::Any => {}",
+        breaks: "a judgement stands although a rule came that is about all",
     },
     Mutant {
         name: "edit-after-a-trial-knows-what-was-before",

@@ -19,9 +19,9 @@ pub const EDITS_PER_SECOND: f64 = 10.0;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Edited {
     Nothing,
-    /// A prefix of a network whose packets are not measured: judgements stand.
+    /// A prefix of a network whose packets are not measured.
     Prefix,
-    /// A rule between such: no judgement stands.
+    /// A rule from such a network.
     Rule,
 }
 

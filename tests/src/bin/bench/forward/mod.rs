@@ -260,7 +260,7 @@ fn report(course: Course, ladder: &[Standing], family: Family, mix: Mix, results
 fn goals(ladder: &[Standing], family: Family, flows: usize, results: &mut Results) {
     if flows == EDITED_FLOWS {
         let measured = ratio(ladder, Rung::Enforcer(2), Rung::Edited);
-        let what = format!("throughput under edits, {family:?}, {flows} flows, of that without");
+        let what = format!("throughput right after an edit, {family:?}, {flows} flows, of that without");
         results.goals.push(Goal::at_least("forward", what, 0.8, measured));
     }
     for (goal, flows_of_goal, of) in GOALS {

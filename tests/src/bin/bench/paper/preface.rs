@@ -16,7 +16,7 @@ Where there are no rounds, what is compared is medians or single readings.
   each flow, unless there are more than 65,536, and 8,000 of any: what another rung left there is gone. *Edited before each
   measurement*: a prefix of another network comes or goes before all of them. *Edits meanwhile*: on one host, a million packets
   of any flow with and without somebody on the other processor who changes the policy ten times a second by orders at the
-  daemon's socket; after an edit of a rule no judgement made before it stands. *Work of the sender's processor* leaves out what
+  daemon's socket. *Work of the sender's processor* leaves out what
   else that processor did meanwhile. Of 1,048,576 flows the table of connection tracking holds 262,144; enforcer's are made for
   all of them. Larger and smaller *sets of addresses* are measured with one flow, whose two addresses the processor's caches
   keep. *By Zipf's law*: the second most popular flow has half as many packets as the first, the third a third, and so on.
