@@ -6,6 +6,7 @@ use enforcer_common::limits::BANKS;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    bank::BANKED,
     bpf,
     pins::Pins,
     tables::{self, TableError},
@@ -19,8 +20,9 @@ pub struct Memory {
     pub flows: u64,
     /// Conversations that rules admitted, and fragments.
     pub conversations: u64,
-    /// Every generation of the policy that is kept.
-    pub policies: u64,
+    /// Every generation of the policy that is kept; `None` where whoever asks may not look into its tables, which takes
+    /// `CAP_SYS_ADMIN`.
+    pub policies: Option<u64>,
     /// Counters.
     pub counters: u64,
     /// Endpoints, addresses, events and the like.
@@ -28,55 +30,58 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// All of it.
-    pub const fn total(&self) -> u64 {
-        self.flows + self.conversations + self.policies + self.counters + self.others
+    /// All that is known.
+    pub fn total(&self) -> u64 {
+        self.flows + self.conversations + self.policies.unwrap_or_default() + self.counters + self.others
     }
 
     /// What the pinned tables hold.
     pub fn of(pins: &Pins) -> Result<Self, TableError> {
-        let mut memory = Self::default();
+        let mut memory = Self { policies: Some(0), ..Self::default() };
         for name in tables::NAMES {
-            let bytes = bytes_of(pins, name).map_err(|source| TableError::Io {
-                operation: "measure",
-                name,
-                source,
-            })?;
-            *memory.share(name) += bytes;
+            let failed = |source| TableError::Io { operation: "measure", name, source };
+            let table = bpf::open_pin(&pins.map(name)).map_err(failed)?;
+            let own = memlock(&table).map_err(failed)?;
+            match memory.share(name) {
+                Some(share) => *share += own,
+                None => {
+                    let banks = banks(name, &table).map_err(failed)?;
+                    memory.policies = memory.policies.zip(banks).map(|(before, banks)| before + own + banks);
+                }
+            }
         }
         Ok(memory)
     }
 
-    fn share(&mut self, table: &str) -> &mut u64 {
-        match table {
+    /// Where it is added up what a table holds; `None` for those of policies.
+    fn share(&mut self, table: &str) -> Option<&mut u64> {
+        Some(match table {
             "FLOWS4" | "FLOWS6" | "DENIED_SETS" | "FLOWS" | "DENIED" => &mut self.flows,
             "STATE" | "FRAGMENTS" => &mut self.conversations,
-            "GENERATIONS" => &mut self.policies,
-            name if is_of_banks(name) => &mut self.policies,
             "REASONS" | "WOULD_DROPS" | "ENDPOINT_COUNTERS" | "NETWORK_COUNTERS" | "RULE_COUNTERS" => {
                 &mut self.counters
             }
+            "GENERATIONS" => return None,
+            name if BANKED.contains(&name) => return None,
             _ => &mut self.others,
-        }
+        })
     }
 }
 
-/// Tables that have one of their own for each bank.
-fn is_of_banks(name: &str) -> bool {
-    matches!(name, "PREFIXES" | "MEMBERSHIPS" | "LISTS" | "SET_MEMBERS" | "PAIRS" | "SERVICES")
-}
-
-/// What a table holds, those of its banks included.
-fn bytes_of(pins: &Pins, name: &str) -> io::Result<u64> {
-    let table = bpf::open_pin(&pins.map(name))?;
-    let mut bytes = memlock(&table)?;
-    for bank in (0..BANKS).filter(|_| is_of_banks(name)) {
-        if let Some(id) = bpf::lookup::<u32, u32>(&table, &bank)? {
-            // It may be gone by now.
-            bytes += bpf::map_by_id(id).and_then(|inner| memlock(&inner)).unwrap_or(0);
+/// What the tables of all banks hold that lie in a table; `None` without the privilege to look.
+fn banks(name: &str, table: &OwnedFd) -> io::Result<Option<u64>> {
+    let mut bytes = 0;
+    for bank in (0..BANKS).filter(|_| BANKED.contains(&name)) {
+        let Some(id) = bpf::lookup::<u32, u32>(table, &bank)? else { continue };
+        match bpf::map_by_id(id).and_then(|inner| memlock(&inner)) {
+            Ok(inner) => bytes += inner,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+            // It is gone by now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
-    Ok(bytes)
+    Ok(Some(bytes))
 }
 
 fn memlock(table: &OwnedFd) -> io::Result<u64> {
@@ -91,13 +96,16 @@ mod tests {
 
     #[test]
     fn every_table_has_its_share() {
-        let mut memory = Memory::default();
+        let mut memory = Memory { policies: Some(0), ..Memory::default() };
         for name in tables::NAMES {
-            *memory.share(name) += 1;
+            match memory.share(name) {
+                Some(share) => *share += 1,
+                None => memory.policies = memory.policies.map(|tables| tables + 1),
+            }
         }
         assert_eq!(
             memory,
-            Memory { flows: 5, conversations: 2, policies: 7, counters: 5, others: 10 },
+            Memory { flows: 5, conversations: 2, policies: Some(7), counters: 5, others: 10 },
             "a table that is new belongs somewhere"
         );
         assert_eq!(memory.total(), tables::NAMES.len() as u64);

@@ -344,7 +344,7 @@ pub(crate) fn status() -> Status {
         memory: Memory {
             flows: 41 << 20,
             conversations: 8 << 20,
-            policies: 900 << 10,
+            policies: Some(900 << 10),
             counters: 22 << 20,
             others: 3 << 20,
         },

@@ -75,13 +75,14 @@ fn facts(status: &Status, screen: &Screen) -> Vec<(&'static str, String)> {
 fn memory(memory: &Memory) -> String {
     let Memory { flows, conversations, policies, counters, others } = *memory;
     let shares = [
-        ("flows", flows),
-        ("conversations", conversations),
+        ("flows", Some(flows)),
+        ("conversations", Some(conversations)),
         ("policies", policies),
-        ("counters", counters),
-        ("others", others),
+        ("counters", Some(counters)),
+        ("others", Some(others)),
     ];
-    let shares = shares.map(|(what, share)| format!("{what} {}", bytes(share))).join(", ");
+    let share = |share: Option<u64>| share.map_or_else(|| "unknown".to_owned(), bytes);
+    let shares = shares.map(|(what, held)| format!("{what} {}", share(held))).join(", ");
     format!("{} in the kernel: {shares}", bytes(memory.total()))
 }
 
@@ -320,6 +321,13 @@ mod tests {
         let text = text(&status, &samples::screen(Format::Table));
         assert_eq!(text.matches("\nforeign:").count(), TOLD_RULES + 1);
         assert!(text.contains("foreign:      22 more (`-o json` has all)\n"), "{text}");
+    }
+
+    #[test]
+    fn what_nobody_may_measure_is_no_zero() {
+        let memory = Memory { policies: None, ..samples::status().memory };
+        let text = text(&Status { memory, ..samples::status() }, &samples::screen(Format::Table));
+        assert!(text.contains("74.0MiB in the kernel: ") && text.contains("policies unknown, "), "{text}");
     }
 
     #[test]
