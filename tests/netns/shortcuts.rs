@@ -3,9 +3,9 @@
 
 mod nat;
 mod pieces;
+mod stations;
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use enforcer::datapath::bpf::TcxHook;
 use enforcer_tests::capture::Capture;
@@ -340,27 +340,4 @@ fn who_has_no_hop_left_is_told_by_the_host(#[values(Family::V4, Family::V6)] fam
     let output = street.asking.netns().run("ping", &["-c", "1", "-t", "1", "-W", "2", &to]);
     let shown = transcript(&output);
     assert!(shown.contains("Time to live exceeded") || shown.contains("Hop limit"), "{shown}");
-}
-
-/// A bridge that hears nothing of somebody forgets where he is.
-#[test]
-fn a_bridge_does_not_forget_who_takes_shortcuts() {
-    let street = Street::build("fdb", Layout::Bridged);
-    street.wait_straight(Family::V4);
-    // Nothing else that the bridge could hear.
-    for (workload, other) in [(&street.asking, &street.answering), (&street.answering, &street.asking)] {
-        let mac = other.netns().mac("eth0").map(|byte| format!("{byte:02x}")).join(":");
-        let neighbour = format!("neigh replace {} lladdr {mac} nud permanent dev eth0\n", other.ipv4());
-        workload.netns().ip(&neighbour);
-    }
-    let mut heard = [0; 2];
-    wait::until("the bridge hears of both", Duration::from_mins(1), || {
-        let [there, back] = street.by_stack(Family::V4)?;
-        // A daemon that a busy machine kept from looking around lets all of them go by the stack.
-        if there.max(back) >= QUESTIONS / 2 {
-            return None;
-        }
-        heard = [heard[0] + there, heard[1] + back];
-        heard.iter().all(|frames| *frames > 0).then_some(())
-    });
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use enforcer_tests::command::transcript;
+use enforcer_tests::daemon::DEFAULT_CONFIG;
 use enforcer_tests::packet::Family;
 use enforcer_tests::traffic::{ECHO_PORT, udp_soon};
 use enforcer_tests::{Daemon, Host, Workload, wait};
@@ -39,6 +40,12 @@ pub enum Layout {
 impl Street {
     #[track_caller]
     pub fn build(name: &str, layout: Layout) -> Self {
+        Self::build_with(name, layout, DEFAULT_CONFIG)
+    }
+
+    /// The same with a host file of its own.
+    #[track_caller]
+    pub fn build_with(name: &str, layout: Layout, config: &str) -> Self {
         let host = Host::new(name);
         let (asking, answering) = (host.workload("asking"), host.workload("answering"));
         let answering = answering.at("10.2.0.5/24").at("2001:db8:2::5/64").bridged();
@@ -46,7 +53,7 @@ impl Street {
             Layout::Routed => asking.at("10.1.0.5/24").at("2001:db8:1::5/64").routed(),
             Layout::Bridged => asking.at("10.2.0.6/24").at("2001:db8:2::6/64").bridged(),
         };
-        let daemon = Daemon::start(&host);
+        let daemon = Daemon::start_with(&host, config);
         daemon.wait_ready(&[asking.interface(), answering.interface()]);
         daemon.apply(NETWORK);
         Self { daemon, asking, answering, host }
