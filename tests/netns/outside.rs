@@ -1,6 +1,8 @@
 //! Packets between a workload and the outside are forwarded past the host's stack where nothing there could make a
 //! difference, and nowhere else.
 
+mod sizes;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 

@@ -9,8 +9,8 @@ use enforcer_tests::beyond::{Beyond, FAR};
 use enforcer_tests::connection::Connection;
 use enforcer_tests::host::{HOST_IPV4, HOST_IPV6};
 use enforcer_tests::packet::{Family, from};
-use enforcer_tests::traffic::ECHO_PORT;
-use enforcer_tests::{NetNs, icmp, wait};
+use enforcer_tests::traffic::{ECHO_PORT, echo_of};
+use enforcer_tests::{NetNs, Workload, icmp, wait};
 
 use crate::pair::{Pair, allow};
 
@@ -29,6 +29,19 @@ const MEGABYTE: usize = 1 << 20;
 fn learned(netns: &impl AsRef<NetNs>, to: IpAddr) -> String {
     let Output { stdout, .. } = netns.as_ref().run("ip", &["route", "get", &to.to_string()]);
     String::from_utf8(stdout).unwrap()
+}
+
+/// A datagram that fits is answered. Of one that is a byte larger, and that nobody on the way may cut, its sender is told,
+/// and then cuts it itself.
+#[track_caller]
+pub fn assert_told(mtu: u16, from: &Workload, to: IpAddr) {
+    let fits = usize::from(mtu) - if to.is_ipv4() { 20 + 8 } else { 40 + 8 };
+    echo_of(from, to, fits).unwrap_or_else(|error| panic!("{fits} bytes to {to}: {error}"));
+    let error = echo_of(from, to, fits + 1).expect_err("it is too large to get there");
+    assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE), "{} bytes to {to}: {error}", fits + 1);
+    let route = learned(from, to);
+    assert!(route.contains(&format!("mtu {mtu}")), "{route}");
+    echo_of(from, to, fits + 1).unwrap_or_else(|error| panic!("in pieces, to {to}: {error}"));
 }
 
 /// A megabyte there and a megabyte back.

@@ -19,6 +19,7 @@ use enforcer_tests::workload::INSIDE;
 use enforcer_tests::{Workload, wait};
 use rstest::rstest;
 
+use crate::path_mtu::assert_told;
 use crate::street::{Layout, PATIENCE, QUESTIONS, Street};
 
 /// Nobody listens there; NAT may lead to who does.
@@ -340,4 +341,14 @@ fn who_has_no_hop_left_is_told_by_the_host(#[values(Family::V4, Family::V6)] fam
     let output = street.asking.netns().run("ping", &["-c", "1", "-t", "1", "-W", "2", &to]);
     let shown = transcript(&output);
     assert!(shown.contains("Time to live exceeded") || shown.contains("Hop limit"), "{shown}");
+}
+
+/// A byte more than the receiver's interface takes, in a datagram that nobody on the way may cut.
+#[rstest]
+fn who_sends_too_much_is_told_by_the_host(#[values(Family::V4, Family::V6)] family: Family) {
+    let street = Street::build("too-much", Layout::Routed);
+    street.on_host("ip link set ANSWERING mtu 1400");
+    street.wait_straight(family);
+    assert_told(1_400, &street.asking, street.address(family));
+    assert!(street.goes_straight(family), "what fits goes straight as before");
 }

@@ -184,6 +184,19 @@ fn ask_by_datagram(to: SocketAddr, question: &str, patience: Duration) -> io::Re
     Ok(&answer[..length] == question.as_bytes())
 }
 
+/// Sends a datagram of so many bytes to the [`ECHO_PORT`], which nobody on the way may cut, as Linux has it unless told
+/// otherwise. Waits until all of it comes back, or somebody tells of an error.
+pub fn echo_of(from: &impl AsRef<NetNs>, to: IpAddr, bytes: usize) -> io::Result<()> {
+    from.as_ref().enter(|| {
+        let socket = UdpSocket::bind((unspecified_like(to), 0))?;
+        socket.connect((to, ECHO_PORT))?;
+        socket.set_read_timeout(Some(wait::scaled(DUE)))?;
+        socket.send(&vec![0x5a; bytes])?;
+        let length = socket.recv(&mut vec![0; bytes])?;
+        if length == bytes { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    })
+}
+
 /// The wildcard address of the same family.
 pub fn unspecified_like(address: IpAddr) -> IpAddr {
     match address {
