@@ -115,6 +115,29 @@ fn the_guard_of_a_veth_drops_what_its_endpoint_must_not_send() {
 }
 
 #[test]
+fn what_a_guard_drops_is_told_as_a_flow_and_as_a_drop() {
+    let scene = Scene::guarded("guardtold", "*");
+    let Scene { web, db, outside, daemon, .. } = &scene;
+    for (from, endpoint) in [(web, "veth-web"), (outside, "veth-db")] {
+        for (own, to) in [(from.ipv4(), db.ipv4()), (from.ipv6(), db.ipv6())] {
+            let source = SocketAddr::new(own, 45007);
+            send(from.netns(), source, to, 20);
+            let flows = daemon.json(&["flows", "--src", &own.to_string(), "--port", "45007"]);
+            let told = ["dst", "verdict", "reason", "packets_fwd", "packets_rev"].map(|key| &flows[0][key]);
+            assert_eq!(json!(told), json!([to, "drop", "default-deny", 20, 0]), "{source}: {flows}");
+            wait::until(&format!("a drop of {source} is told"), PATIENCE, || {
+                let drops = daemon.json(&["drops"]);
+                let mut recent = drops["recent"].as_array().unwrap().iter();
+                let drop = recent.find(|drop| drop["src"] == json!(own) && drop["src_port"] == 45007)?;
+                let told = ["hook", "endpoint", "dst", "reason"].map(|key| &drop[key]);
+                assert_eq!(json!(told), json!(["guard", endpoint, to, "default-deny"]), "{drop}");
+                Some(())
+            });
+        }
+    }
+}
+
+#[test]
 fn what_the_guard_lets_through_is_counted_once() {
     let scene = Scene::guarded("guardonce", "veth-web");
     let Scene { web, api, daemon, .. } = &scene;
