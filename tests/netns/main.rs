@@ -29,6 +29,7 @@ mod kernels;
 mod lab;
 mod lifecycle;
 mod loss;
+mod memory;
 mod modes;
 mod neighbours;
 mod observe;
