@@ -1,6 +1,7 @@
 //! Two hosts with an enforcer each, one policy, and every underlay: who reaches whom is the same on all of them.
 
 mod external;
+mod segments;
 mod staggered;
 mod wire;
 

@@ -12,6 +12,7 @@ use enforcer_tests::connection::Connection;
 use enforcer_tests::daemon::attaching_by;
 use enforcer_tests::foreign::Foreign;
 use enforcer_tests::packet::Family;
+use enforcer_tests::snmp::{counted, counted6};
 use enforcer_tests::tcx::Place;
 use enforcer_tests::traffic::{Conversation, ECHO_PORT, tcp, udp, udp_soon};
 use enforcer_tests::{Daemon, Host, Workload, wait};
@@ -33,6 +34,7 @@ struct Border {
     web: Workload,
     outside: Workload,
     host: Host,
+    config: String,
 }
 
 /// How the workload hangs in the host.
@@ -60,7 +62,7 @@ impl Border {
             format!("{}[[uplink]]\nmatch = \"{UPLINK}\"\ntrust = \"fabric\"\n", attaching_by(mechanism));
         let daemon = Daemon::start_with(&host, &config);
         daemon.wait_ready(&[web.interface()]);
-        let border = Self { daemon, web, outside, host };
+        let border = Self { daemon, web, outside, host, config };
         border.admit(true);
         border
     }
@@ -83,25 +85,10 @@ impl Border {
 
     /// Packets that the host's stack has forwarded.
     fn forwarded(&self, family: Family) -> u64 {
-        let (file, name) = match family {
-            Family::V4 => ("/proc/net/snmp", "ForwDatagrams"),
-            Family::V6 => ("/proc/net/snmp6", "Ip6OutForwDatagrams"),
-        };
-        let shown = self.host.netns().run("cat", &[file]);
-        let shown = String::from_utf8(shown.stdout).expect("it is text");
-        let count = match family {
-            Family::V4 => {
-                let mut lines = shown.lines().filter(|line| line.starts_with("Ip:"));
-                let [names, values] = [lines.next(), lines.next()].map(|line| line.expect("two lines"));
-                let at = names.split_whitespace().position(|word| word == name).expect("it is counted");
-                values.split_whitespace().nth(at).map(str::to_owned)
-            }
-            Family::V6 => {
-                let line = shown.lines().find(|line| line.starts_with(name)).expect("it is counted");
-                line.split_whitespace().nth(1).map(str::to_owned)
-            }
-        };
-        count.expect("a value").parse().expect("a number")
+        match family {
+            Family::V4 => counted(&**self.host.netns(), "Ip", "ForwDatagrams"),
+            Family::V6 => counted6(&**self.host.netns(), "Ip6OutForwDatagrams"),
+        }
     }
 
     /// How many of the packets of some questions and of their answers the stack forwarded; `None` if not all were
@@ -139,6 +126,12 @@ impl Border {
         let command = command.replace("UPLINK", UPLINK).replace("WEB", self.web.interface());
         let output = self.host.netns().run("sh", &["-ec", &command]);
         assert!(output.status.success(), "{command}: {}", transcript(&output));
+    }
+
+    /// From now on all goes by the stack.
+    #[track_caller]
+    fn forbid(&self) {
+        self.daemon.reload(&self.config.replace("[datapath]\n", "[datapath]\nfastpath = \"off\"\n"));
     }
 
     fn fastpath(&self) -> Value {

@@ -55,6 +55,7 @@ pub mod prog_run;
 pub mod proxy;
 pub mod router;
 pub mod scratch;
+pub mod snmp;
 pub mod spoof;
 pub mod tables;
 pub mod tally;
