@@ -188,7 +188,8 @@ fn prefixes(daemon: &Daemon) -> MapData {
 
 #[test]
 fn the_tables_of_a_policy_cannot_be_changed_and_come_back_when_replaced() {
-    let town = watched("bank", DEFAULT_CONFIG);
+    let own = DEFAULT_CONFIG.replace("[datapath]\n", "[datapath]\ntables = \"own\"\n");
+    let town = watched("bank", &own);
     let refused = update(prefixes(&town.daemon).fd(), &0_u32, &Line::default()).unwrap_err();
     assert_eq!(refused.raw_os_error(), Some(libc::EPERM), "{refused}");
 

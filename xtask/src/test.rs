@@ -19,10 +19,11 @@ const TABLES: &str = "ENFORCER_TABLES";
 /// How many tests run at a time, as cargo-nextest has it.
 const AT_A_TIME: &str = "NEXTEST_TEST_THREADS";
 
-/// Of hosts whose tables are all of the kernel's kind: what the datapath decides, and that nothing is lost. The daemon's work
-/// is the same.
+/// Of hosts whose tables are all of the kernel's kind: what the datapath decides and where it sends packets, and that nothing
+/// is lost. All else passes as well, and takes its time: `ENFORCER_TABLES=kernel cargo xtask test`.
 const WITH_KERNEL_TABLES: &str = "binary(prog_run) - test(/^(budget|cost)::/) \
-     | binary(netns) & test(/^(loss|policy_swap|reload|flows|isolation|adopted)::/)";
+     | binary(netns) & test(/^(loss|policy_swap|reload|flows|isolation|adopted|guard|modes|upgrade|shortcuts)::/) \
+       - test(/^shortcuts::stations::/)";
 
 /// Becomes cargo-nextest, whose summary is then the last thing printed. Unless some tests or one kind of tables are asked
 /// for, it runs once for each kind.
