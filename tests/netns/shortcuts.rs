@@ -1,6 +1,7 @@
 //! Packets between workloads pass the host's stack by where nothing there could make a difference, and nowhere else:
 //! with each thing in the way everything is as if there were no shortcut, also when it comes while people talk.
 
+mod changes;
 mod nat;
 mod pieces;
 mod stations;

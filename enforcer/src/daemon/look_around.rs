@@ -3,28 +3,30 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Mutex;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep_until, timeout},
+};
 use tracing::warn;
 
 use super::{core::Core, event::Event};
 use crate::{
     config::Fastpath,
-    shortcut::{Surroundings, Watch, netfilter::Changes},
+    shortcut::{Changes, Surroundings, Watch},
 };
 
-/// How often what stands in the way of shortcuts is looked for: of most of it nothing tells.
+/// How often what stands in the way of shortcuts is looked for: of much of it nothing tells.
 const LOOK_AROUND: Duration = Duration::from_millis(500);
 
-/// Changes of netfilter come in bursts; one look serves all that arrive within this time.
+/// Changes come in bursts; one look serves all that arrive within this time.
 const SETTLE: Duration = Duration::from_millis(5);
 
 /// Looks for what stands in the way of shortcuts, and so lets them be taken for another while.
 pub async fn look_around(core: Arc<Mutex<Core>>) {
     let mut watch = Watch::default();
-    let mut changes = Changes::listen()
-        .inspect_err(|error| warn!(%error, "changes of netfilter are noticed late, by looking"))
-        .ok();
+    let mut changes = Changes::listen();
     loop {
+        let began = Instant::now();
         let (config, wayside) = {
             let core = core.lock().await;
             (core.state.config.clone(), core.state.wayside())
@@ -43,17 +45,15 @@ pub async fn look_around(core: Arc<Mutex<Core>>) {
         };
         watch = returned;
         core.lock().await.handle(Event::LookedAround(surroundings));
+        let seen = Instant::now();
+        // Half of the time at most, however much changes.
+        let rested = seen + (seen - began);
         let news = async {
-            match &mut changes {
-                Some(changes) => changes.next().await,
-                None => std::future::pending().await,
-            }
-            tokio::time::sleep(SETTLE).await;
+            changes.next().await;
+            sleep_until(rested.max(Instant::now() + SETTLE)).await;
         };
         // Not to have heard of a change is no harm: it is time to look soon.
-        tokio::time::timeout(LOOK_AROUND, news).await.unwrap_or_default();
-        if let Some(changes) = &mut changes {
-            changes.forget().await;
-        }
+        timeout(LOOK_AROUND, news).await.unwrap_or_default();
+        changes.forget();
     }
 }

@@ -2,10 +2,10 @@
 
 use std::io;
 
+use netlink_sys::protocols::NETLINK_XFRM;
+
 use super::{Barrier, Kinds};
 use crate::netlink::{self, Scope, attributes};
-
-const NETLINK_XFRM: isize = 6;
 
 /// `XFRM_MSG_NEWSPDINFO` and `XFRM_MSG_GETSPDINFO`; the question has four bytes of flags.
 const NEW_INFO: u16 = 0x24;

@@ -2,20 +2,22 @@
 //! what stands on the way that they would take otherwise, and would miss them.
 //!
 //! [`netfilter`], [`ipsec`], [`queues`] and [`taps`] ask the kernel for it; what is to be seen of the interfaces
-//! themselves comes with each look at the host ([`crate::daemon::links`]). What follows is for
-//! [`crate::daemon::shortcuts`] to decide. What cannot be seen counts as being there.
+//! themselves comes with each look at the host ([`crate::daemon::links`]). [`Changes`] says when to ask again at once. What
+//! follows is for [`crate::daemon::shortcuts`] to decide. What cannot be seen counts as being there.
 
 use std::fmt;
 
 use enforcer_common::shortcut::Shortcut;
 use serde::{Deserialize, Serialize};
 
+mod changes;
 pub mod ipsec;
 pub mod netfilter;
 pub mod queues;
 pub mod taps;
 mod watch;
 
+pub use changes::Changes;
 pub use watch::{Surroundings, Watch};
 
 /// Kinds of shortcuts, as bits of [`Shortcut::flags`].

@@ -1,10 +1,8 @@
 //! Chains of netfilter that what is forwarded or bridged has to pass, and are not our own gate's.
 
-use std::{collections::BTreeSet, fs, io, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, io, path::Path};
 
-use netlink_sys::{
-    AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket, protocols::NETLINK_NETFILTER,
-};
+use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::{Barrier, Kinds};
 use crate::{
@@ -216,37 +214,6 @@ pub(super) fn read_if_there(path: &str) -> io::Result<String> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         read => read,
-    }
-}
-
-/// Hears when nftables change.
-pub struct Changes(TokioSocket);
-
-impl Changes {
-    /// `NFNLGRP_NFTABLES`
-    const GROUP: u32 = 7;
-
-    /// Begins to listen; needs a tokio runtime.
-    pub fn listen() -> io::Result<Self> {
-        let mut socket = TokioSocket::new(NETLINK_NETFILTER)?;
-        socket.socket_mut().bind(&SocketAddr::new(0, 0))?;
-        socket.socket_mut().add_membership(Self::GROUP)?;
-        Ok(Self(socket))
-    }
-
-    /// The next change, or what might be one: more of them than could be told are one, too.
-    pub async fn next(&mut self) {
-        if let Err(error) = self.0.recv_from_full().await
-            && error.raw_os_error() != Some(libc::ENOBUFS)
-        {
-            // It is looked at from time to time anyway.
-            std::future::pending::<()>().await;
-        }
-    }
-
-    /// All changes that have been told by now are known of.
-    pub async fn forget(&mut self) {
-        while tokio::time::timeout(Duration::ZERO, self.next()).await.is_ok() {}
     }
 }
 

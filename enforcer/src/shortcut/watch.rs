@@ -1,4 +1,4 @@
-//! Looks at what netlink does not tell of by itself.
+//! Looks at what interfaces do not tell of.
 
 use std::{collections::BTreeMap, fs};
 

@@ -1,0 +1,64 @@
+//! Hears of what the kernel tells by itself, so that nobody has to wait until it is time to look. Not told of are programs
+//! of tcx and XDP, packet sockets, sysctls, and tables of iptables-legacy.
+
+use std::{
+    future::poll_fn,
+    io,
+    task::{Context, Poll},
+};
+
+use futures_util::FutureExt as _;
+use netlink_sys::{
+    AsyncSocket as _, SocketAddr, TokioSocket,
+    protocols::{NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_XFRM},
+};
+use tracing::warn;
+
+/// `NFNLGRP_NFTABLES`; `RTNLGRP_TC`: queues and their filters; `XFRMNLGRP_POLICY`, also of the default.
+const GROUPS: [(&str, isize, u32); 3] =
+    [("nftables", NETLINK_NETFILTER, 7), ("queues", NETLINK_ROUTE, 4), ("IPsec policies", NETLINK_XFRM, 4)];
+
+/// Those groups that could be joined.
+pub struct Changes(Vec<TokioSocket>);
+
+impl Changes {
+    /// Begins to listen; needs a tokio runtime.
+    pub fn listen() -> Self {
+        let joined = GROUPS.into_iter().filter_map(|(what, protocol, group)| match join(protocol, group) {
+            Ok(socket) => Some(socket),
+            // Where the kernel has no such thing there is nothing to tell.
+            Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => None,
+            Err(error) => {
+                warn!(%error, "changes of {what} are noticed late, by looking");
+                None
+            }
+        });
+        Self(joined.collect())
+    }
+
+    /// The next change, or what might be one: more of them than could be told are one, too.
+    pub async fn next(&mut self) {
+        poll_fn(|context| self.poll(context)).await;
+    }
+
+    /// All changes that have been told by now are known of.
+    pub fn forget(&mut self) {
+        while self.next().now_or_never().is_some() {}
+    }
+
+    /// A socket that fails otherwise is heard no more: it is looked at from time to time anyway.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut told = self.0.iter_mut().map(|socket| match socket.poll_recv_from_full(context) {
+            Poll::Ready(Err(error)) => error.raw_os_error() == Some(libc::ENOBUFS),
+            heard => heard.is_ready(),
+        });
+        if told.any(|is_told| is_told) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+fn join(protocol: isize, group: u32) -> io::Result<TokioSocket> {
+    let mut socket = TokioSocket::new(protocol)?;
+    socket.socket_mut().bind(&SocketAddr::new(0, 0))?;
+    socket.socket_mut().add_membership(group)?;
+    Ok(socket)
+}
