@@ -42,12 +42,11 @@ impl Memory {
             let failed = |source| TableError::Io { operation: "measure", name, source };
             let table = bpf::open_pin(&pins.map(name)).map_err(failed)?;
             let own = memlock(&table).map_err(failed)?;
-            match memory.share(name) {
-                Some(share) => *share += own,
-                None => {
-                    let banks = banks(name, &table).map_err(failed)?;
-                    memory.policies = memory.policies.zip(banks).map(|(before, banks)| before + own + banks);
-                }
+            if let Some(share) = memory.share(name) {
+                *share += own;
+            } else {
+                let banks = banks(name, &table).map_err(failed)?;
+                memory.policies = memory.policies.zip(banks).map(|(before, banks)| before + own + banks);
             }
         }
         Ok(memory)

@@ -91,7 +91,7 @@ impl Blocks {
             match end {
                 End::Prefix(prefix) => blocks.meet([prefix])?,
                 End::Named(name) => {
-                    blocks.meet(policy.set(name).map(AddressSet::prefixes).into_iter().flatten())?
+                    blocks.meet(policy.set(name).into_iter().flat_map(AddressSet::prefixes))?;
                 }
                 // A pattern counts as anybody: it would have to be asked of every name.
                 End::Glob(_) | End::World | End::Host | End::Any => return None,
