@@ -1,5 +1,5 @@
-//! Hears of what the kernel tells by itself, so that nobody has to wait until it is time to look. Not told of are programs
-//! of tcx and XDP, packet sockets, sysctls, and tables of iptables-legacy.
+//! Hears of what the kernel tells by itself, so that nobody has to wait until it is time to look. Of tcx programs, packet
+//! sockets, virtual servers and tables of iptables-legacy it tells nothing.
 
 use std::{
     future::poll_fn,
@@ -46,7 +46,7 @@ impl Changes {
         while self.next().now_or_never().is_some() {}
     }
 
-    /// A socket that fails otherwise is heard no more: it is looked at from time to time anyway.
+    /// Who fails otherwise is heard no more: what he tells of is looked at from time to time anyway.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut told = self.0.iter_mut().map(|socket| match socket.poll_recv_from_full(context) {
             Poll::Ready(Err(error)) => error.raw_os_error() == Some(libc::ENOBUFS),

@@ -36,7 +36,7 @@ fn what_the_kernel_tells_is_heard(#[case] change: &str) {
             run(change);
             timeout(PATIENCE, changes.next()).await.expect("it is told");
             changes.forget();
-            assert!(timeout(SILENCE, changes.next()).await.is_err(), "nor does anything any more");
+            assert!(timeout(SILENCE, changes.next()).await.is_err(), "it is known of");
         });
     });
 }
