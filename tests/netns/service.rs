@@ -111,17 +111,17 @@ fn ready_means_that_the_saved_policy_decides_at_every_workload() {
 fn the_watchdog_is_told_twice_as_often_as_it_wants() {
     let host = Host::new("notifydog");
     let (daemon, supervisor) = supervised(&host, &["WATCHDOG_USEC=400000"]);
-    let started = Instant::now();
-    let heard = [(); 12].map(|()| (supervisor.hear_anything() == "WATCHDOG=1", Instant::now()));
-    assert_eq!(heard.iter().filter(|(is_alive, _)| *is_alive).count(), 11, "all but that it is ready");
-    // Those of the start may wait in the socket already.
-    let took = heard[11].1 - started;
-    assert!(took.as_millis() > 1000, "{took:?} for eleven");
+    let heard = [(); 20].map(|()| (supervisor.hear_anything() == "WATCHDOG=1", Instant::now()));
+    assert_eq!(heard.iter().filter(|(is_alive, _)| *is_alive).count(), 19, "all but that it is ready");
+    // Those of the start wait in the socket already, into which ten fit.
+    let fresh = &heard[12..];
+    let took = fresh[7].1 - fresh[0].1;
+    assert!(took.as_millis() > 700, "{took:?} for seven pauses");
     // Most come in time, whatever else the machine does.
-    let mut pauses: Vec<Duration> = heard.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
+    let mut pauses: Vec<Duration> = fresh.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
     pauses.sort_unstable();
     let often = wait::scaled(Duration::from_millis(300));
-    assert!(pauses[6] < often, "400 ms are wanted, 200 ms are half of it: {pauses:?}");
+    assert!(pauses[3] < often, "400 ms are wanted, 200 ms are half of it: {pauses:?}");
     drop(daemon);
 }
 

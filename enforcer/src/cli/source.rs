@@ -37,9 +37,10 @@ impl<'a> Source<'a> {
     pub fn status(&mut self) -> anyhow::Result<Status> {
         let mut status: Status = self.ask("/v1/status", Offline::status)?;
         // The daemon has given up the privilege that this takes; whoever asks may have it.
-        if status.memory.policies.is_none() {
-            let measured = Memory::of(&Pins::new(self.global.bpffs.clone()));
-            status.memory.policies = measured.ok().and_then(|memory| memory.policies);
+        if status.memory.policies.is_none()
+            && let Ok(memory) = Memory::of(&Pins::new(self.global.bpffs.clone()))
+        {
+            status.memory = memory;
         }
         Ok(status)
     }

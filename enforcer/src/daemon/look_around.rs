@@ -21,39 +21,40 @@ const LOOK_AROUND: Duration = Duration::from_millis(500);
 /// Changes come in bursts; one look serves all that arrive within this time.
 const SETTLE: Duration = Duration::from_millis(5);
 
+/// However much changes, looking takes a fifth of the time at most.
+const REST: u32 = 4;
+
 /// Looks for what stands in the way of shortcuts, and so lets them be taken for another while.
 pub async fn look_around(core: Arc<Mutex<Core>>) {
     let mut watch = Watch::default();
     let mut changes = Changes::listen();
     loop {
-        let began = Instant::now();
         let (config, wayside) = {
             let core = core.lock().await;
             (core.state.config.clone(), core.state.wayside())
         };
         // On a thread of its own: the kernel may be busy with its interfaces for long.
         let look = move || {
+            let began = Instant::now();
             let surroundings = match config.datapath.fastpath {
                 Fastpath::Auto => watch.look(&wayside, config.datapath.attach),
                 Fastpath::Off => Surroundings::default(),
             };
-            (watch, surroundings)
+            (watch, surroundings, began.elapsed())
         };
-        let Ok((returned, surroundings)) = tokio::task::spawn_blocking(look).await else {
+        let Ok((returned, surroundings, took)) = tokio::task::spawn_blocking(look).await else {
             warn!("nobody looks around any more: until the next start all packets go by the host's stack");
             return;
         };
         watch = returned;
         core.lock().await.handle(Event::LookedAround(surroundings));
-        let seen = Instant::now();
-        // Half of the time at most, however much changes.
-        let rested = seen + (seen - began);
+        let rested = Instant::now() + REST * took;
         let news = async {
             changes.next().await;
             sleep_until(rested.max(Instant::now() + SETTLE)).await;
         };
         // Not to have heard of a change is no harm: it is time to look soon.
-        timeout(LOOK_AROUND, news).await.unwrap_or_default();
+        timeout(LOOK_AROUND.max(REST * took), news).await.unwrap_or_default();
         changes.forget();
     }
 }

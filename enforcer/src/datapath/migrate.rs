@@ -9,8 +9,8 @@
 //! end their life under the policy that was in force, whatever is published for the new ones.
 //!
 //! A table that the other version does not know begins empty, and is left out on the way back. So does one of another
-//! layout, or of a size that version 3 does not take: such tables only remember and count. Conversations are carried over to a
-//! table of the size that it takes.
+//! layout, or of a size that version 3 does not take: such tables only remember and count. Conversations are copied into a
+//! table of the size that it takes: those of that moment.
 //!
 //! The same is done backwards for the version before, which cannot know ours.
 

@@ -5,6 +5,8 @@
 //! changes only where a prefix of a network or group came or went around one of the two, or a rule that is about both:
 //! all addresses of one of its sides are enough to tell that.
 
+use std::collections::BTreeSet;
+
 use enforcer_common::since::{BUCKETS, V4_BLOCK, V6_BLOCK, bucket_of};
 
 use super::{
@@ -42,7 +44,7 @@ impl Since {
 
     /// The same under the next one, which differs from this in what `changed` says.
     #[must_use]
-    pub fn then(mut self, generation: u64, changed: &[u64]) -> Self {
+    pub fn then(mut self, generation: u64, changed: &BTreeSet<u64>) -> Self {
         for block in changed {
             self.marks[bucket_of(*block) as usize] = generation as u32;
         }
@@ -52,7 +54,7 @@ impl Since {
 
 /// The blocks of addresses that mean something else in `new` than in `old`; `None` if that may be all. Both say of all
 /// their members which addresses they have.
-pub fn changed(old: &Policy, new: &Policy) -> Option<Vec<u64>> {
+pub fn changed(old: &Policy, new: &Policy) -> Option<BTreeSet<u64>> {
     let Diff { networks, groups, rules } = Diff::between(old, new);
     let mut blocks = Blocks::default();
     for change in networks.iter().chain(&groups) {
@@ -79,9 +81,9 @@ pub fn changed(old: &Policy, new: &Policy) -> Option<Vec<u64>> {
     Some(blocks.0)
 }
 
-/// Blocks by their numbers; one that is met by prefixes in a row once.
+/// Blocks by their numbers.
 #[derive(Default)]
-struct Blocks(Vec<u64>);
+struct Blocks(BTreeSet<u64>);
 
 impl Blocks {
     /// Those that all addresses of a side lie in; `None` if that may be any.
@@ -107,8 +109,7 @@ impl Blocks {
 
     /// Adds others; `None` for too many.
     fn extend(&mut self, blocks: impl IntoIterator<Item = u64>) -> Option<()> {
-        let last = self.0.last().copied();
-        self.0.extend(blocks.into_iter().skip_while(|block| last == Some(*block)));
+        self.0.extend(blocks);
         (self.0.len() <= MOST_BLOCKS as usize).then_some(())
     }
 }

@@ -1,5 +1,5 @@
-//! Hears of what the kernel tells by itself, so that nobody has to wait until it is time to look. Of tcx programs, packet
-//! sockets, virtual servers and tables of iptables-legacy it tells nothing.
+//! Hears of what the kernel tells by itself, so that nobody has to wait until it is time to look. Of all else, such as tcx
+//! programs, packet sockets, virtual servers and tables of iptables-legacy, it tells nothing.
 
 use std::{
     future::poll_fn,
@@ -41,18 +41,26 @@ impl Changes {
         poll_fn(|context| self.poll(context)).await;
     }
 
-    /// All changes that have been told by now are known of.
+    /// Changes that have been told by now are known of; what is left of many is taken for more of them.
     pub fn forget(&mut self) {
         while self.next().now_or_never().is_some() {}
     }
 
     /// Who fails otherwise is heard no more: what he tells of is looked at from time to time anyway.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let mut told = self.0.iter_mut().map(|socket| match socket.poll_recv_from_full(context) {
-            Poll::Ready(Err(error)) => error.raw_os_error() == Some(libc::ENOBUFS),
-            heard => heard.is_ready(),
+        let mut told = Poll::Pending;
+        self.0.retain_mut(|socket| match socket.poll_recv_from_full(context) {
+            Poll::Pending => true,
+            Poll::Ready(Err(error)) if error.raw_os_error() != Some(libc::ENOBUFS) => {
+                warn!(%error, "some changes are noticed late from now on, by looking");
+                false
+            }
+            Poll::Ready(_) => {
+                told = Poll::Ready(());
+                true
+            }
         });
-        if told.any(|is_told| is_told) { Poll::Ready(()) } else { Poll::Pending }
+        told
     }
 }
 

@@ -19,7 +19,7 @@ mod run;
 mod stream;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     process::Command,
     time::{Duration, Instant},
@@ -201,7 +201,7 @@ impl Lab {
 
     /// Builds a policy and publishes it, and tells the kernel that all addresses mean what they did before.
     pub fn apply_as_if_unchanged(&mut self, text: &str) {
-        let word = self.build_changed(read(text), Some(Vec::new()), 0);
+        let word = self.build_changed(read(text), Some(BTreeSet::new()), 0);
         self.publish(word);
     }
 
@@ -211,7 +211,12 @@ impl Lab {
     }
 
     /// `changed` are the blocks of addresses that mean something else than in the policy that was built last.
-    fn build_changed(&mut self, policy: Policy, changed: Option<Vec<u64>>, deadline: u64) -> ControlWord {
+    fn build_changed(
+        &mut self,
+        policy: Policy,
+        changed: Option<BTreeSet<u64>>,
+        deadline: u64,
+    ) -> ControlWord {
         self.policy = policy;
         self.ids = self.ids.assign(&self.policy).expect("there are enough ids");
         let counted = |named: usize, room: u32| named < room as usize;

@@ -54,6 +54,13 @@ pub const MUTANTS: &[Mutant] = &[
         breaks: "a judgement stands although a rule came or went",
     },
     Mutant {
+        name: "edit-of-a-rule-is-about-whom-it-is-about-now",
+        file: SINCE,
+        text: "for (policy, rule) in [(old, before), (new, after)] {",
+        replacement: "for (policy, rule) in [(old, &None), (new, after)] {",
+        breaks: "a judgement stands although a rule that was about it went",
+    },
+    Mutant {
         name: "edit-of-a-rule-is-about-one-end",
         file: SINCE,
         text: "        for end in &side.ends {",
