@@ -21,7 +21,8 @@ const LOOK_AROUND: Duration = Duration::from_millis(500);
 /// Changes come in bursts; one look serves all that arrive within this time.
 const SETTLE: Duration = Duration::from_millis(5);
 
-/// However much changes, looking takes a fifth of the time at most.
+/// However much changes, it is looked again for that after so many times as long as the look before took. The look that is
+/// due anyway does not wait: it renews a lease that is short.
 const REST: u32 = 4;
 
 /// Looks for what stands in the way of shortcuts, and so lets them be taken for another while.
@@ -54,7 +55,7 @@ pub async fn look_around(core: Arc<Mutex<Core>>) {
             sleep_until(rested.max(Instant::now() + SETTLE)).await;
         };
         // Not to have heard of a change is no harm: it is time to look soon.
-        timeout(LOOK_AROUND.max(REST * took), news).await.unwrap_or_default();
+        timeout(LOOK_AROUND, news).await.unwrap_or_default();
         changes.forget();
     }
 }
